@@ -1,0 +1,48 @@
+"""tf.data over the NumPy reader: the same batches in the same order.
+
+The only module of the data package that needs TensorFlow. `MirroredStrategy` splits
+the dataset's batches over its GPUs.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hccr_tf.data.batches import BatchReader
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def tf_dataset(
+    reader: BatchReader,
+    output_names: Sequence[str],
+    *,
+    epoch: int = 0,
+    step: int = 0,
+    epochs: int | None = 1,
+) -> "tf.data.Dataset":
+    """A dataset of `(images, {output name: labels})`, one element a batch.
+
+    Args:
+        reader: what to read.
+        output_names: names of the model's outputs; all share one label.
+        epoch, step, epochs: where to begin and how far to go, as `BatchReader.batches`.
+
+    Returns:
+        Dataset of uint8 (B, H, W, 1) and a dict of int32 (B,).
+    """
+    import tensorflow as tf
+
+    def generate():
+        for batch in reader.batches(epoch, step, epochs=epochs):
+            yield batch.images, dict.fromkeys(output_names, batch.labels)
+
+    signature = (
+        tf.TensorSpec((None, *reader.preprocessing.image_shape), tf.uint8),
+        {name: tf.TensorSpec((None,), tf.int32) for name in output_names},
+    )
+    options = tf.data.Options()
+    # One Python reader can't be cut by file; each batch is split over the replicas.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    return dataset.with_options(options).prefetch(2)

@@ -1,0 +1,183 @@
+"""Contact sheets: pictures side by side with their characters, to look at data before training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from hccr_tf.data.store import Store
+from hccr_tf.files import atomic_write
+
+MAX_CLASSES = 20
+"""Most classes on a sheet of a store; more would not be looked at."""
+
+
+@cache
+def _font():
+    import cv2
+
+    if not hasattr(cv2, "FontFace"):
+        raise RuntimeError(
+            f"OpenCV {cv2.__version__} carries no Chinese font; install opencv-python-headless>=5"
+        )
+    return cv2.FontFace("uni")
+
+
+def text_image(text: str, size: int, weight: int = 400, margin: int = 2) -> np.ndarray:
+    """Draws a line of text, Chinese included, without any font file.
+
+    Args:
+        text: The text; characters that the font lacks come out as question marks.
+        size: Font size in pixels, about the height of a hanzi.
+        weight: 100 (thin) to 800 (bold).
+        margin: White pixels on every side.
+
+    Returns:
+        Shape (height, width), uint8, black on white (255), cut to the text: as high as the font's
+        line whatever the text, so that lines of equal size stand on the same base line.
+
+    Raises:
+        ValueError: The size is not positive.
+        RuntimeError: OpenCV is older than 5.
+    """
+    import cv2
+
+    if size < 1:
+        raise ValueError(f"the font size must be at least 1 pixel, not {size}")
+    font = _font()
+    _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, size, weight)
+    ascent, descent = round(size * 0.95), round(size * 0.3)
+    image = np.full((ascent + descent + 2 * margin, max(width, 1) + 2 * margin), 255, np.uint8)
+    if text:
+        cv2.putText(image, text, (margin, margin + ascent), (0,), font, size, weight)
+    return image
+
+
+def _fit(image: np.ndarray, height: int, width: int, enlarge: bool) -> np.ndarray:
+    """Scales a grey picture into a box, keeping its proportions, and centres it on white."""
+    import cv2
+
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if image.dtype != np.uint8 or image.ndim != 2:
+        raise ValueError(
+            f"a picture has shape {image.shape} and type {image.dtype}; (height, width) and uint8 "
+            "are needed"
+        )
+    scale = min(height / image.shape[0], width / image.shape[1])
+    if scale < 1 or enlarge:
+        shape = [max(1, round(side * scale)) for side in image.shape]
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        image = cv2.resize(image, (shape[1], shape[0]), interpolation=method)
+    box = np.full((height, width), 255, np.uint8)
+    top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+    box[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return box
+
+
+def draw_sheet(
+    images: Sequence[np.ndarray | None],
+    labels_text: Sequence[str],
+    path: str | os.PathLike[str],
+    columns: int = 10,
+    tile: int = 72,
+    text_size: int = 22,
+    title: str | None = None,
+) -> np.ndarray:
+    """Writes a PNG with pictures in rows, each in a frame with its text under it.
+
+    Args:
+        images: Pictures of any size, shape (height, width), uint8; None leaves a place empty.
+        labels_text: One text per picture, made smaller where it is wider than the tile.
+        path: The PNG file to write; written atomically.
+        columns: Tiles per row.
+        tile: Side of a tile in pixels; pictures are scaled to it with their proportions kept.
+        text_size: Font size of the texts in pixels.
+        title: A line above all.
+
+    Returns:
+        The sheet, shape (height, width), uint8.
+
+    Raises:
+        ValueError: There is no picture, not one text per picture, or a picture of another type.
+        RuntimeError: OpenCV is older than 5.
+    """
+    import cv2
+
+    if not images or len(images) != len(labels_text):
+        raise ValueError(f"{len(images)} pictures and {len(labels_text)} texts make no sheet")
+    gap, frame = 8, 205
+    line = text_image("永", text_size).shape[0]
+    head = text_image(title, text_size) if title else None
+    top = gap + (head.shape[0] + gap if head is not None else 0)
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    cell_height, cell_width = tile + 2 + line + gap, tile + 2 + gap
+    width = gap + columns * cell_width
+    sheet = np.full((top + rows * cell_height, width), 255, np.uint8)
+    if head is not None:
+        scaled = _fit(head, head.shape[0], width - 2 * gap, enlarge=False)
+        shown = min(head.shape[1], width - 2 * gap)
+        left = (scaled.shape[1] - shown) // 2
+        sheet[gap : gap + head.shape[0], gap : gap + shown] = scaled[:, left : left + shown]
+    for i, (image, text) in enumerate(zip(images, labels_text, strict=True)):
+        if image is None:
+            continue
+        y, x = top + i // columns * cell_height, gap + i % columns * cell_width
+        sheet[y : y + tile + 2, x : x + tile + 2] = frame
+        sheet[y + 1 : y + 1 + tile, x + 1 : x + 1 + tile] = _fit(image, tile, tile, enlarge=True)
+        words = _fit(text_image(text, text_size), line, tile + 2, enlarge=False)
+        sheet[y + tile + 2 : y + tile + 2 + line, x : x + tile + 2] = words
+    path = Path(path)
+    done, png = cv2.imencode(".png", sheet)
+    if not done:
+        raise ValueError(f"a sheet of {sheet.shape[1]}×{sheet.shape[0]} pixels cannot be written")
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(png.tobytes())
+    return sheet
+
+
+def store_sheet(
+    store: Store,
+    path: str | os.PathLike[str],
+    split: str | None = None,
+    rows: int = 10,
+    columns: int = 12,
+    seed: int = 0,
+) -> np.ndarray:
+    """Writes a sheet of a store: one class a row, drawn at random.
+
+    Args:
+        store: The store.
+        path: The PNG file to write.
+        split: One of `Store.indices`, "all" by default.
+        rows: Number of classes, at most `MAX_CLASSES`; fewer where the store has fewer.
+        columns: Pictures per class; places stay empty where a class has fewer.
+        seed: Seeds the draw of classes and pictures.
+
+    Returns:
+        The sheet, shape (height, width), uint8.
+
+    Raises:
+        ValueError: The split does not exist or is empty, or rows or columns are out of range.
+    """
+    if not 1 <= rows <= MAX_CLASSES or columns < 1:
+        raise ValueError(f"a sheet has 1 to {MAX_CLASSES} rows and at least 1 column")
+    indices = store.indices(split or "all")
+    labels = store.labels[indices]
+    rng = np.random.default_rng(seed)
+    classes = np.unique(labels)
+    classes = np.sort(rng.permutation(classes)[:rows])
+    images: list[np.ndarray | None] = []
+    texts: list[str] = []
+    for label in classes:
+        drawn = np.sort(rng.permutation(indices[labels == label])[:columns])
+        images += [store.image(int(i)) for i in drawn] + [None] * (columns - len(drawn))
+        texts += [store.charset.char(int(label))] * columns
+    title = f"{store.path.name}: {split or 'all'}, {len(classes)} of {len(store.charset)} classes"
+    return draw_sheet(images, texts, path, columns=columns, title=title)

@@ -1,0 +1,184 @@
+"""Who trains and who tests: pure functions over arrays, without files.
+
+Samples with the same picture form a group, and a group never stands on two sides. Where a source
+itself puts one picture into training and test, the test copy stays and the training copies are
+held out, so that a test result never rests on a picture that was trained on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+TRAIN, VALIDATION, TEST, DUPLICATE = 0, 1, 2, 3
+SPLIT_NAMES = ("train", "validation", "test", "duplicate")
+"""Names of the split codes, at their code's place."""
+
+MODES = ("auto", "source", "writer", "shuffle")
+
+
+def group_pictures(digests: np.ndarray) -> np.ndarray:
+    """Numbers identical pictures.
+
+    Args:
+        digests: Shape (samples, 2), uint64: a 16-byte digest of every picture.
+
+    Returns:
+        Shape (samples,), int32: the group of every sample, numbered by first occurrence.
+    """
+    order = np.lexsort((digests[:, 1], digests[:, 0]))  # Stable: equal ones stay in order.
+    ranked = digests[order]
+    new = np.ones(len(order), bool)
+    new[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
+    # Number by where a group occurs first, so that numbers do not depend on the hash function.
+    number = np.empty(int(new.sum()), np.int32)
+    number[np.argsort(order[new], kind="stable")] = np.arange(len(number), dtype=np.int32)
+    groups = np.empty(len(order), np.int32)
+    groups[order] = number[np.cumsum(new) - 1]
+    return groups
+
+
+def choose_mode(mode: str, source_splits: np.ndarray, writers: np.ndarray) -> str:
+    """Resolves "auto" and checks that a mode is possible.
+
+    Args:
+        mode: One of `MODES`.
+        source_splits: Shape (samples,), int8: the source's split code, -1 where it gives none.
+        writers: Shape (samples,), int32: the writer's number, -1 where unknown.
+
+    Returns:
+        "source", "writer" or "shuffle".
+
+    Raises:
+        ValueError: The mode is unknown or the samples lack what it needs.
+    """
+    if mode not in MODES:
+        raise ValueError(f"unknown split mode {mode!r}; there are {', '.join(MODES)}")
+    without_split = int((source_splits < 0).sum())
+    without_writer = int((writers < 0).sum())
+    if mode == "auto":
+        if not without_split:
+            return "source"
+        return "writer" if not without_writer else "shuffle"
+    if mode == "source" and without_split:
+        raise ValueError(
+            f"{without_split} of {len(writers)} samples come without a train or test split of "
+            "their source (its folder and archive names speak of none); use split 'writer' or "
+            "'shuffle'"
+        )
+    if mode == "writer" and without_writer:
+        raise ValueError(
+            f"{without_writer} of {len(writers)} samples come without a writer; use split "
+            "'source' or 'shuffle'"
+        )
+    return mode
+
+
+def assign_splits(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    source_splits: np.ndarray,
+    writers: np.ndarray,
+    mode: str = "auto",
+    seed: int = 1,
+    test_fraction: float = 0.2,
+    validation_fraction: float = 0.05,
+) -> np.ndarray:
+    """Assigns a split code to every sample.
+
+    "source" takes the source's splits; "writer" gives whole writers to the test set; "shuffle"
+    draws groups of identical pictures, class by class. Validation is then taken from training: by
+    writer in "writer", else by group, class by class; a validation split of the source is kept
+    instead. A class keeps at least one group in training.
+
+    Args:
+        labels: Shape (samples,), int32: class indices.
+        groups: Shape (samples,), int32: groups of identical pictures, from `group_pictures`.
+        source_splits: Shape (samples,), int8: `TRAIN`, `VALIDATION`, `TEST`, or -1 for none.
+        writers: Shape (samples,), int32: writers' numbers from 0, or -1 for unknown.
+        mode: One of `MODES`.
+        seed: Seeds the draws. Equal input and seed give equal splits.
+        test_fraction: Share of all samples (or writers) for the test set, 0 to below 1; "source"
+            does not use it.
+        validation_fraction: Share of the training samples (or writers), 0 to below 1.
+
+    Returns:
+        Shape (samples,), uint8: `TRAIN`, `VALIDATION`, `TEST` or `DUPLICATE`.
+
+    Raises:
+        ValueError: The mode is not possible (see `choose_mode`) or a fraction is out of range.
+    """
+    for name, fraction in (("test", test_fraction), ("validation", validation_fraction)):
+        if not 0 <= fraction < 1:
+            raise ValueError(f"{name}_fraction must be at least 0 and below 1, not {fraction}")
+    mode = choose_mode(mode, source_splits, writers)
+    rng = np.random.default_rng(seed)
+    if mode == "source":
+        split = source_splits.astype(np.uint8)
+    elif mode == "writer":
+        split = np.where(_draw_writers(writers, test_fraction, rng), TEST, TRAIN).astype(np.uint8)
+    else:
+        chosen = _draw_groups(labels, groups, test_fraction, rng)
+        split = np.where(chosen, TEST, TRAIN).astype(np.uint8)
+    split = hold_out_duplicates(split, groups)
+    if mode == "source" and (split == VALIDATION).any():
+        return split
+    training = np.flatnonzero(split == TRAIN)
+    if mode == "writer":
+        chosen = _draw_writers(writers[training], validation_fraction, rng)
+    else:
+        chosen = _draw_groups(labels[training], groups[training], validation_fraction, rng)
+    split[training[chosen]] = VALIDATION
+    return hold_out_duplicates(split, groups)
+
+
+def hold_out_duplicates(split: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Returns the splits with every group on one side.
+
+    Of a group with test pictures only those stay, of one with validation and training pictures
+    only those of validation; the others become `DUPLICATE`.
+    """
+    split = split.copy()
+    num_groups = int(groups.max(initial=-1)) + 1
+    for keep, others in ((TEST, (TRAIN, VALIDATION)), (VALIDATION, (TRAIN,))):
+        there = np.zeros(num_groups, bool)
+        there[groups[split == keep]] = True
+        split[there[groups] & np.isin(split, others)] = DUPLICATE
+    return split
+
+
+def _draw_writers(writers: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Marks the samples of a random share of the writers, at least one of two."""
+    names = np.unique(writers)
+    count = round(len(names) * fraction)
+    if fraction > 0 and len(names) > 1:
+        count = min(max(count, 1), len(names) - 1)
+    return np.isin(writers, rng.permutation(names)[:count])
+
+
+def _draw_groups(
+    labels: np.ndarray, groups: np.ndarray, fraction: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Marks the samples of a random share of the groups of each class."""
+    if not len(labels) or fraction == 0:
+        return np.zeros(len(labels), bool)
+    names, first, member, sizes = np.unique(
+        groups, return_index=True, return_inverse=True, return_counts=True
+    )
+    # A group under two classes (a conflict) counts for the class it occurs under first.
+    classes = labels[first]
+    order = np.lexsort((rng.random(len(names)), classes))
+    classes, sizes = classes[order], sizes[order]
+    starts = np.flatnonzero(np.r_[True, classes[1:] != classes[:-1]])
+    lengths = np.diff(np.r_[starts, len(classes)])
+    cumulative = np.cumsum(sizes)
+    before = cumulative - sizes
+    before -= np.repeat(before[starts], lengths)
+    totals = np.add.reduceat(sizes, starts)
+    # The class's share is rarely a whole number. Rounding at a random point keeps small classes
+    # right on average, where plain rounding would leave all of them without validation.
+    target = totals * fraction + rng.random(len(starts)) - 0.5
+    take = before + sizes / 2 <= np.repeat(target, lengths)
+    take[starts + lengths - 1] = False
+    chosen = np.empty(len(names), bool)
+    chosen[order] = take
+    return chosen[member]

@@ -1,0 +1,31 @@
+"""Networks, one architecture family a file; a new file here is found by itself."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from hccr_tf.models.registry import (
+    FEATURE_MAP,
+    INPUT_SCALING,
+    MAIN_OUTPUT,
+    POOLING,
+    create_model,
+    list_models,
+    model_arguments,
+    model_description,
+    register_model,
+)
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = [
+    "FEATURE_MAP",
+    "INPUT_SCALING",
+    "MAIN_OUTPUT",
+    "POOLING",
+    "create_model",
+    "list_models",
+    "model_arguments",
+    "model_description",
+    "register_model",
+]

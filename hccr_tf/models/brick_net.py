@@ -1,0 +1,162 @@
+"""The brick network of Kriuk & Kriuk 2024, section 3.1.1 and released code.
+
+Each brick is a convolution, a residual and an inception block and shrinks the picture
+to a quarter of its side; the last brick is a convolution only. Every full brick has
+an auxiliary head, all heads share one label.
+"""
+
+import keras
+from keras import layers
+
+from hccr_tf.models.registry import (
+    FEATURE_MAP,
+    INPUT_SCALING,
+    MAIN_OUTPUT,
+    POOLING,
+    register_model,
+)
+
+# The table of the released code at width 32: first kernel and inception widths (a, b,
+# c, d, e, g) of the full bricks. 182 and 364 break the doubling of 48 and 96; that is
+# what was released.
+_FULL_BRICKS = (
+    (5, (32, 48, 64, 16, 32, 32)),
+    (3, (64, 96, 128, 32, 64, 64)),
+    (3, (128, 182, 256, 64, 128, 128)),
+    (3, (256, 364, 512, 128, 256, 256)),
+)
+_TABLE_WIDTH = 32
+_LAST_KERNEL = 3
+
+
+@register_model
+def brick_net(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (256, 256, 1),
+    aux_outputs: bool = True,
+    num_bricks: int = 5,
+    width: int = 32,
+) -> keras.Model:
+    """Kriuk & Kriuk 2024: bricks of residual and inception blocks, auxiliary heads.
+
+    With `num_bricks=n` there are n - 1 full bricks and the convolution-only last brick,
+    whose width continues the doubling; the paper's figure 9 compares n = 2 to 5.
+
+    Args:
+        num_classes: width of every output.
+        image_shape: (H, W, 1), H and W at least `smallest_image_size(num_bricks)`.
+        aux_outputs: whether to build `aux_output1` … `aux_output{n-1}`.
+        num_bricks: 2 to 5.
+        width: filters of the first brick; everything else is in proportion, except the
+            dense layers.
+
+    Returns:
+        Model from uint8 (B, H, W, 1) to logits by name. 406,894,284 parameters at 7330
+        classes, 256×256, five bricks; 15,446,084 of them without auxiliary heads.
+
+    Raises:
+        ValueError: another number of bricks, a width under 2, a picture too small.
+    """
+    if not 2 <= num_bricks <= len(_FULL_BRICKS) + 1:
+        raise ValueError(
+            f"num_bricks is 2 to {len(_FULL_BRICKS) + 1}, not {num_bricks}."
+        )
+    if width < 2:
+        raise ValueError(f"width is at least 2, not {width}.")
+    smallest = smallest_image_size(num_bricks)
+    if min(image_shape[:2]) < smallest:
+        raise ValueError(
+            f"{image_shape[0]}×{image_shape[1]} pixels are too few for {num_bricks} bricks; "
+            f"the smallest size that works is {smallest}×{smallest}. Take a larger "
+            "image_size or fewer bricks."
+        )
+
+    # === Functional Model ===
+    inputs = keras.Input(image_shape, dtype="uint8", name="image")
+    x = layers.Rescaling(1 / 255, name=INPUT_SCALING)(inputs)
+    outputs = {}
+    for i, (kernel, inception) in enumerate(_FULL_BRICKS[: num_bricks - 1], start=1):
+        filters = width * 2 ** (i - 1)
+        widths = [max(1, round(w * width / _TABLE_WIDTH)) for w in inception]
+        x = _full_brick(x, filters, kernel, widths, name=f"brick{i}")
+        if aux_outputs:
+            outputs[f"aux_output{i}"] = _aux_head(x, num_classes, name=f"aux_output{i}")
+    last = f"brick{num_bricks}"
+    filters = width * 2 ** (num_bricks - 1)
+    x = _conv(x, filters, _LAST_KERNEL, name=f"{last}_conv", activation="relu")
+    x = layers.BatchNormalization(name=f"{last}_bn")(x)
+    x = layers.Dropout(0.4, name=f"{last}_dropout")(x)
+    x = layers.Identity(name=FEATURE_MAP)(x)
+    x = layers.Flatten(name=POOLING)(x)
+    x = layers.Dense(512, activation="relu", name="main_dense1")(x)
+    x = layers.Dropout(0.6, name="main_dropout1")(x)
+    x = layers.Dense(256, activation="relu", name="main_dense2")(x)
+    x = layers.Dropout(0.6, name="main_dropout2")(x)
+    outputs[MAIN_OUTPUT] = layers.Dense(num_classes, dtype="float32", name=MAIN_OUTPUT)(x)
+    return keras.Model(inputs, outputs, name="brick_net")
+
+
+def smallest_image_size(num_bricks: int) -> int:
+    """Smallest side in pixels that leaves every full brick something to pool.
+
+    Example:
+        >>> [smallest_image_size(n) for n in (2, 3, 4, 5)]
+        [2, 6, 22, 86]
+    """
+    size = 2
+    for _ in range(num_bricks - 2):
+        # A brick halves twice: pooling rounds down, the strided convolution up.
+        size = 2 * (2 * size - 1)
+    return size
+
+
+def _full_brick(x, filters, kernel, inception, name):
+    x = _conv(x, filters, kernel, name=f"{name}_conv", activation="relu")
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
+    x = layers.Dropout(0.2, name=f"{name}_dropout")(x)
+    x = _residual(x, filters, name=f"{name}_residual")
+    return _inception(x, *inception, name=f"{name}_inception")
+
+
+def _residual(x, filters, name):
+    shortcut = _conv(x, filters, 1, strides=2, name=f"{name}_shortcut_conv")
+    shortcut = layers.BatchNormalization(name=f"{name}_shortcut_bn")(shortcut)
+    x = _conv(x, filters, 3, strides=2, name=f"{name}_conv1")
+    x = layers.BatchNormalization(name=f"{name}_bn1")(x)
+    x = layers.ReLU(name=f"{name}_relu1")(x)
+    x = _conv(x, filters, 3, name=f"{name}_conv2")
+    x = layers.BatchNormalization(name=f"{name}_bn2")(x)
+    x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return layers.ReLU(name=f"{name}_relu2")(x)
+
+
+def _inception(x, a, b, c, d, e, g, name):
+    def relu_conv(x, filters, kernel, part):
+        return _conv(x, filters, kernel, name=f"{name}_{part}", activation="relu")
+
+    branches = [
+        relu_conv(x, a, 1, "1x1"),
+        relu_conv(relu_conv(x, b, 1, "3x3_reduce"), c, 3, "3x3"),
+        relu_conv(relu_conv(x, d, 1, "5x5_reduce"), e, 5, "5x5"),
+        relu_conv(
+            layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x),
+            g, 1, "pool_proj",
+        ),
+    ]
+    return layers.Concatenate(name=f"{name}_concat")(branches)
+
+
+def _aux_head(x, num_classes, name):
+    x = layers.Flatten(name=f"{name}_flatten")(x)
+    x = layers.Dense(512, activation="relu", name=f"{name}_dense1")(x)
+    x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
+    x = layers.Dense(256, activation="relu", name=f"{name}_dense2")(x)
+    return layers.Dense(num_classes, dtype="float32", name=name)(x)
+
+
+def _conv(x, filters, kernel, name, strides=1, activation=None):
+    return layers.Conv2D(
+        filters, kernel, strides=strides, padding="same", activation=activation, name=name
+    )(x)

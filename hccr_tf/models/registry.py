@@ -1,0 +1,106 @@
+"""Models by name, and the contract each of them keeps.
+
+A builder takes `num_classes`, `image_shape`, `aux_outputs` and its own keyword
+arguments and returns a functional `keras.Model`:
+
+- Input: uint8 (B, H, W, 1), values 0-255. The layer `INPUT_SCALING` casts and scales.
+- Output: a dict of logits (B, num_classes) by name, in float32 also under mixed
+  precision. `MAIN_OUTPUT` is the one for prediction; heads for training only are left
+  out with `aux_outputs=False`, and a network without any ignores that argument.
+- The layers `FEATURE_MAP` (last B×h×w×c map), `POOLING` (what makes a vector of it) and
+  `MAIN_OUTPUT` (the classifier) exist under these names, so activation maps, new heads
+  and export find them in any network.
+- Output layers have their outputs' names, so that a new charset replaces them by name.
+- Every layer is named, so weights are matched by name, never by order.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import keras
+
+INPUT_SCALING = "input_scaling"
+FEATURE_MAP = "feature_map"
+POOLING = "pooling"
+MAIN_OUTPUT = "main_output"
+
+_BUILDERS: dict[str, Callable[..., keras.Model]] = {}
+_CONTRACT_ARGUMENTS = ("num_classes", "image_shape", "aux_outputs")
+
+
+def register_model(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+    """Registers a builder under its function's name."""
+    name = builder.__name__
+    if name in _BUILDERS:
+        raise ValueError(f"A model named {name!r} is registered already.")
+    missing = set(_CONTRACT_ARGUMENTS) - set(inspect.signature(builder).parameters)
+    if missing:
+        raise TypeError(f"Builder {name!r} lacks the arguments {sorted(missing)}.")
+    _BUILDERS[name] = builder
+    return builder
+
+
+def list_models() -> list[str]:
+    """Names that `create_model` takes, sorted."""
+    return sorted(_BUILDERS)
+
+
+def model_arguments(name: str) -> dict[str, object]:
+    """A model's own keyword arguments with their defaults."""
+    parameters = inspect.signature(_builder(name)).parameters
+    return {k: p.default for k, p in parameters.items() if k not in _CONTRACT_ARGUMENTS}
+
+
+def model_description(name: str) -> str:
+    """First line of the builder's docstring."""
+    return inspect.getdoc(_builder(name)).splitlines()[0]
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (256, 256, 1),
+    aux_outputs: bool = True,
+    **arguments,
+) -> keras.Model:
+    """Builds a registered model with fresh weights.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: width of every output.
+        image_shape: (H, W, 1) of the pictures, in pixels.
+        aux_outputs: whether to build heads that serve training only.
+        **arguments: the model's own; see `model_arguments(name)`.
+
+    Returns:
+        A functional model from uint8 (B, H, W, 1) to a dict of logits (B, num_classes).
+
+    Raises:
+        ValueError: unknown name or argument, or sizes that the network can't take.
+
+    Example:
+        >>> model = create_model("brick_net", num_classes=10, image_shape=(64, 64, 1),
+        ...                      num_bricks=3)
+        >>> sorted(model.output)
+        ['aux_output1', 'aux_output2', 'main_output']
+    """
+    builder = _builder(name)
+    known = model_arguments(name)
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise ValueError(f"{name} has no argument {unknown}; it has {sorted(known)}.")
+    if num_classes < 2:
+        raise ValueError(f"num_classes is at least 2, not {num_classes}.")
+    if len(image_shape) != 3 or image_shape[-1] != 1:
+        raise ValueError(f"image_shape is (height, width, 1), not {image_shape}.")
+    return builder(
+        num_classes=num_classes, image_shape=tuple(image_shape), aux_outputs=aux_outputs,
+        **arguments,
+    )
+
+
+def _builder(name: str) -> Callable[..., keras.Model]:
+    if name not in _BUILDERS:
+        raise ValueError(f"There is no model {name!r}; there are: {', '.join(list_models())}.")
+    return _BUILDERS[name]

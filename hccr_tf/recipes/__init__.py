@@ -1,0 +1,35 @@
+"""Recipes, one flat file a paper; a new file here is found by itself.
+
+A recipe file is data only: it fills `RECIPES`, a list of `Recipe`s.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from hccr_tf.recipes.recipe import SHORT_NAMES, Recipe
+
+_RECIPES: dict[str, Recipe] = {}
+for _module in iter_modules(__path__):
+    for _recipe in getattr(import_module(f"{__name__}.{_module.name}"), "RECIPES", ()):
+        if _recipe.name in _RECIPES:
+            raise ValueError(f"Two recipes are called {_recipe.name!r}.")
+        _RECIPES[_recipe.name] = _recipe
+
+
+def list_recipes() -> list[str]:
+    """Names that `get_recipe` takes, in the order of their files."""
+    return list(_RECIPES)
+
+
+def get_recipe(name: str) -> Recipe:
+    """A recipe by name.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in _RECIPES:
+        raise ValueError(f"There is no recipe {name!r}; there are: {', '.join(_RECIPES)}.")
+    return _RECIPES[name]
+
+
+__all__ = ["SHORT_NAMES", "Recipe", "get_recipe", "list_recipes"]

@@ -1,0 +1,157 @@
+"""What a run is made of, as data: one frozen object that goes into the run's folder."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from hccr_tf.data.augmentation import RandomAffine
+from hccr_tf.data.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run: network, input, loss, optimiser, length.
+
+    Attributes:
+        name: as `hccr train` takes it.
+        description: one line: what it replicates or is for.
+        model: a registered model.
+        model_args: the model's own arguments.
+        preprocessing: how pictures become input, in training and prediction.
+        loss: one of `hccr_tf.losses.LOSSES`.
+        loss_args: the loss's arguments.
+        loss_weights: weight of each output by name; outputs that the model doesn't
+            have are passed over.
+        optimizer: name of a Keras optimiser.
+        optimizer_args: its arguments besides the learning rate.
+        learning_rate: peak rate.
+        schedule: "constant", or "cosine" down to zero over all steps.
+        warmup_steps: steps of linear rise before the schedule begins.
+        augmentation: random maps of training pictures.
+        batch_size: samples a step, over all devices together.
+        epochs: passes over the training split.
+        patience: epochs without a better main-output validation accuracy after which
+            the run stops.
+        seed: of weights, order, dropout and augmentation.
+        mixed_precision: "float16", "bfloat16" or None.
+        jit_compile: XLA; None compiles on a GPU and on JAX only: on a CPU TensorFlow's
+            own kernels are several times faster.
+    """
+
+    name: str
+    description: str
+    model: str
+    preprocessing: Preprocessing
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    loss: str = "categorical_focal"
+    loss_args: Mapping[str, Any] = field(default_factory=dict)
+    loss_weights: Mapping[str, float] = field(default_factory=lambda: {"main_output": 1.0})
+    optimizer: str = "adam"
+    optimizer_args: Mapping[str, Any] = field(default_factory=dict)
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    augmentation: RandomAffine = field(default_factory=RandomAffine)
+    batch_size: int = 128
+    epochs: int = 20
+    patience: int = 5
+    seed: int = 1
+    mixed_precision: str | None = None
+    jit_compile: bool | None = None
+
+    def __post_init__(self):
+        for name in ("batch_size", "epochs", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}.")
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f'schedule is "constant" or "cosine", not {self.schedule!r}.')
+        if self.mixed_precision not in (None, "float16", "bfloat16"):
+            raise ValueError(
+                f'mixed_precision is "float16" or "bfloat16", not {self.mixed_precision!r}.'
+            )
+        if self.learning_rate <= 0 or self.warmup_steps < 0 or self.seed < 0:
+            raise ValueError("learning_rate is above 0, warmup_steps and seed at least 0.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> "Recipe":
+        """Reads `to_dict`'s result.
+
+        Raises:
+            ValueError: a setting that this version doesn't know.
+        """
+        config = dict(config)
+        unknown = set(config) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(
+                f"This recipe has settings unknown here: {sorted(unknown)}. It was made by "
+                "another version of hccr_tf."
+            )
+        config["preprocessing"] = Preprocessing.from_dict(config["preprocessing"])
+        config["augmentation"] = RandomAffine(**config["augmentation"])
+        return cls(**config)
+
+    def override(self, **settings) -> "Recipe":
+        """A copy with settings changed; those that are None are left as they are.
+
+        Args:
+            **settings: fields of the recipe, or the short names of `SHORT_NAMES`
+                (`image_size`, `gamma`, `bricks`, …) for what lies inside one.
+
+        Raises:
+            ValueError: a name that is neither.
+        """
+        own = {f.name for f in fields(self)}
+        changes: dict[str, Any] = {}
+        for name, value in settings.items():
+            if value is None:
+                continue
+            if name in SHORT_NAMES:
+                outer, inner = SHORT_NAMES[name]
+                current = changes.get(outer, getattr(self, outer))
+                if isinstance(current, Preprocessing | RandomAffine):
+                    changes[outer] = replace(current, **{inner: value})
+                else:
+                    changes[outer] = {**current, inner: value}
+            elif name in own:
+                changes[name] = value
+            else:
+                raise ValueError(
+                    f"A recipe has no setting {name!r}; it has {sorted(own | set(SHORT_NAMES))}."
+                )
+        return replace(self, **changes)
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """Lines "setting: mine, theirs" for every setting that differs."""
+        mine, theirs = _flatten(self.to_dict()), _flatten(other.to_dict())
+        return [
+            f"{key}: {mine.get(key)!r}, {theirs.get(key)!r}"
+            for key in sorted(mine | theirs)
+            if mine.get(key) != theirs.get(key)
+        ]
+
+
+# Short names for settings inside a field: (field, setting).
+SHORT_NAMES = {
+    "gamma": ("loss_args", "gamma"),
+    "alpha": ("loss_args", "alpha"),
+    "image_size": ("preprocessing", "image_size"),
+    "blur_kernel": ("preprocessing", "blur_kernel"),
+    "blur_sigma": ("preprocessing", "blur_sigma"),
+    "blur_size": ("preprocessing", "blur_size"),
+    "bricks": ("model_args", "num_bricks"),
+    "width": ("model_args", "width"),
+}
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,140 @@
+"""Weights on disk: named arrays in HDF5, with a checksum, and nothing that runs.
+
+A file holds groups of arrays (the model's, an optimiser's) keyed by the variables'
+paths, and a few plain attributes. Shapes are compared before anything is read, so a
+damaged or hostile file can't ask for memory the model doesn't have.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from hccr_tf.files import atomic_write
+
+_FORMAT = 1
+
+
+class WeightsError(ValueError):
+    """A weights file that is damaged or doesn't fit."""
+
+
+def save_weights(
+    path: Path, groups: Mapping[str, Iterable[keras.Variable]], attributes: Mapping[str, Any]
+) -> None:
+    """Writes variables atomically.
+
+    Args:
+        path: HDF5 file to write.
+        groups: variables by group name; their paths must differ within a group.
+        attributes: JSON values kept beside them.
+    """
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        for group, variables in groups.items():
+            for name, variable in _by_path(variables).items():
+                file[f"{group}/{name}"] = keras.ops.convert_to_numpy(variable)
+        file.attrs["format"] = _FORMAT
+        file.attrs["attributes"] = json.dumps(dict(attributes), ensure_ascii=False)
+        file.attrs["sha256"] = _checksum(file)
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """The attributes of a weights file, without its arrays."""
+    with _open(path) as file:
+        return json.loads(file.attrs["attributes"])
+
+
+def load_weights(
+    path: Path,
+    group: str,
+    variables: Iterable[keras.Variable],
+    *,
+    skip_layers: Iterable[str] = (),
+    verify: bool = True,
+) -> None:
+    """Assigns a group's arrays to variables of the same path and shape.
+
+    Arrays that no variable asks for are left alone: a prediction model reads its part of
+    a file that holds the auxiliary heads too.
+
+    Args:
+        path: file written by `save_weights`.
+        group: which group to read.
+        variables: variables to fill.
+        skip_layers: layers whose variables keep their values (a replaced classifier).
+        verify: whether to check the file's checksum first.
+
+    Raises:
+        WeightsError: unreadable or damaged file, or a variable it doesn't hold in the
+            right shape. Nothing is assigned then.
+    """
+    skipped = set(skip_layers)
+    with _open(path) as file:
+        if verify and _checksum(file) != file.attrs.get("sha256"):
+            raise WeightsError(
+                f"{path} is damaged: its checksum differs from the one it was written with."
+            )
+        stored = file.get(group)
+        wanted = {
+            name: variable
+            for name, variable in _by_path(variables).items()
+            if name.split("/")[0] not in skipped
+        }
+        problems = []
+        for name, variable in wanted.items():
+            item = stored.get(name) if stored is not None else None
+            if not isinstance(item, h5py.Dataset):
+                problems.append(f"{name} is missing")
+            elif item.shape != tuple(variable.shape):
+                problems.append(f"{name} is {item.shape}, not {tuple(variable.shape)}")
+        if problems:
+            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+            raise WeightsError(
+                f"{path} doesn't fit this model: {'; '.join(problems[:3])}{more}. Build the "
+                "model with the arguments the file was trained with."
+            )
+        for name, variable in wanted.items():
+            variable.assign(stored[name][()])
+
+
+def _by_path(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
+    named: dict[str, keras.Variable] = {}
+    for variable in variables:
+        if variable.path in named:
+            raise WeightsError(
+                f"Two variables are called {variable.path!r}; give their layers names."
+            )
+        named[variable.path] = variable
+    return named
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise WeightsError(f"There is no weights file {path}.") from None
+    except OSError as error:
+        raise WeightsError(f"{path} is no readable HDF5 file: {error}") from error
+    if file.attrs.get("format") != _FORMAT:
+        file.close()
+        raise WeightsError(f"{path} wasn't written by this package, or by a newer version of it.")
+    return file
+
+
+def _checksum(file: h5py.File) -> str:
+    """SHA-256 over the attributes and all arrays by name."""
+    digest = hashlib.sha256(str(file.attrs["attributes"]).encode())
+
+    def add(name, item):
+        if isinstance(item, h5py.Dataset):
+            array = np.ascontiguousarray(item[()])
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes() if array.ndim == 0 else memoryview(array).cast("B"))
+
+    file.visititems(add)
+    return digest.hexdigest()

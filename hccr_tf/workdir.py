@@ -1,0 +1,163 @@
+"""The folder that holds everything a run made.
+
+recipe.json            the recipe, overrides applied
+charset.json           characters in class order
+preprocessing.json     how pictures become input
+run.json               data hash, state, best result, command
+environment.json       versions, hardware, backend
+history.csv            a row an epoch
+curves.png             loss and accuracy of every head
+best.weights.h5        training weights of the best epoch
+last.weights.h5        training weights, optimiser and history of the last epoch
+prediction.weights.h5  the best epoch's weights on the path to the main output only
+tensorboard/           events
+"""
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hccr_tf.charset import Charset
+from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.files import read_json, write_json
+from hccr_tf.recipes import Recipe
+
+_PACKAGES = ("hccr_tf", "keras", "tensorflow", "jax", "torch", "numpy", "h5py",
+             "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """Paths and small files of a run's folder.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def recipe_path(self) -> Path:
+        return self.path / "recipe.json"
+
+    @property
+    def best_weights(self) -> Path:
+        return self.path / "best.weights.h5"
+
+    @property
+    def last_weights(self) -> Path:
+        return self.path / "last.weights.h5"
+
+    @property
+    def prediction_weights(self) -> Path:
+        return self.path / "prediction.weights.h5"
+
+    @property
+    def history_path(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def curves_path(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.recipe_path.exists()
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The run's recipe; ValueError where there's no run."""
+        return Recipe.from_dict(self._read("recipe.json"))
+
+    @cached_property
+    def charset(self) -> Charset:
+        """The run's characters in class order."""
+        self._read("recipe.json")
+        return Charset.load(self.path / "charset.json")
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """How the run's pictures were prepared."""
+        return Preprocessing.from_dict(self._read("preprocessing.json"))
+
+    def read_run(self) -> dict[str, Any]:
+        """Content of `run.json`."""
+        return self._read("run.json")
+
+    def update_run(self, **values) -> None:
+        """Changes some of `run.json`, atomically."""
+        write_json(self.path / "run.json", {**self.read_run(), **values})
+
+    def begin(self, recipe: Recipe, charset: Charset, data_hash: str, store: Path) -> None:
+        """Writes everything that is fixed for the whole run; the recipe last.
+
+        `exists` looks for the recipe, so a run killed in here is simply begun anew.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        charset.save(self.path / "charset.json")
+        write_json(self.path / "preprocessing.json", recipe.preprocessing.to_dict())
+        write_json(
+            self.path / "run.json",
+            {
+                "state": "begun",
+                "data_hash": data_hash,
+                "store": str(store),
+                "charset_sha256": charset.sha256,
+                "seed": recipe.seed,
+                "command": command_line(),
+            },
+        )
+        write_json(self.path / "environment.json", environment())
+        write_json(self.recipe_path, recipe.to_dict())
+
+    def _read(self, name: str) -> dict[str, Any]:
+        if not self.exists():
+            raise ValueError(
+                f"{self.path} holds no run (no recipe.json). Name the --workdir of a training run."
+            )
+        return read_json(self.path / name)
+
+
+def command_line() -> str:
+    """This process's command, without the interpreter's own path."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def environment() -> dict[str, Any]:
+    """Versions, backend and hardware of this process."""
+    import keras
+
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "backend": keras.backend.backend(),
+        "devices": keras.distribution.list_devices(),
+        "cpu": _cpu_name(),
+        "cpu_count": os.cpu_count(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
