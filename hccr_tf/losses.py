@@ -4,6 +4,7 @@ Nothing here makes a dense one-hot target: at 7,330 classes it would be as large
 logits themselves, for each of five heads.
 """
 
+import inspect
 from collections.abc import Sequence
 
 import keras
@@ -151,16 +152,22 @@ def create_loss(name: str, class_counts: np.ndarray | None = None, **arguments):
     Raises:
         ValueError: unknown name, or class counts missing or zero where they're needed.
     """
-    if name not in LOSSES:
-        raise ValueError(f"There is no loss {name!r}; there are: {', '.join(LOSSES)}.")
+    known = loss_arguments(name)
+    unknown = sorted(set(arguments) - known)
+    if unknown:
+        raise ValueError(f"Loss {name!r} has no argument {unknown}; it has {sorted(known)}.")
     if arguments.get("alpha") == "class_frequency":
         if class_counts is None:
             raise ValueError('alpha="class_frequency" needs the class counts of a store.')
         arguments["alpha"] = class_frequency_weights(class_counts)
-    try:
-        return LOSSES[name](**arguments)
-    except TypeError as error:
-        raise ValueError(f"Loss {name!r} doesn't take these arguments: {error}") from error
+    return LOSSES[name](**arguments)
+
+
+def loss_arguments(name: str) -> set[str]:
+    """Names of a loss's own arguments; ValueError for an unknown loss."""
+    if name not in LOSSES:
+        raise ValueError(f"There is no loss {name!r}; there are: {', '.join(LOSSES)}.")
+    return set(inspect.signature(LOSSES[name]).parameters) - {"name", "kwargs"}
 
 
 def class_frequency_weights(class_counts: np.ndarray) -> np.ndarray:

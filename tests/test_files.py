@@ -33,7 +33,8 @@ def test_atomic_write_leaves_the_old_file_on_failure(tmp_path, error):
 
 
 def test_atomic_write_needs_a_folder_and_a_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"), atomic_write(tmp_path / "nowhere" / "a"):
+    missing = tmp_path / "nowhere" / "a"
+    with pytest.raises(FileNotFoundError, match="nowhere"), atomic_write(missing):
         pass
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a"):
         pass

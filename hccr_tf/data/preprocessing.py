@@ -16,6 +16,7 @@ import numpy as np
 # Kriuk & Kriuk 2024, section 3.2: pictures are resized to 280 and cropped to 256.
 CROP_RATIO = 280 / 256
 WHITE = 255
+_INK_BELOW = 240  # lighter pixels are paper: the noise of JPEG files reaches about 245
 
 
 def crop_source_size(image_size: int) -> int:
@@ -58,7 +59,11 @@ class Preprocessing:
         image_size: side of the square result in pixels.
         fit: "stretch" fills the square in both directions (Kriuk & Kriuk 2024);
             "pad" keeps the aspect and centres the picture on white (Melnyk et al. 2018).
-        border: white pixels kept free on each side, inside `image_size`.
+        crop_ink: whether to cut away the white margin before the resize. Sources differ:
+            most of the Kaggle repack's training pictures carry a margin, its test
+            pictures don't.
+        border: white kept free on each side, as a fraction of the side; 4 / 96 is the
+            4-pixel border of Melnyk et al. 2018.
         blur_kernel: side of the Gaussian kernel in pixels, odd; 0 for no blur.
         blur_sigma: its standard deviation in pixels.
         blur_size: side in pixels at which the blur happens; None blurs at the
@@ -70,7 +75,8 @@ class Preprocessing:
 
     image_size: int = 256
     fit: str = "stretch"
-    border: int = 0
+    crop_ink: bool = False
+    border: float = 0.0
     blur_kernel: int = 0
     blur_sigma: float = 0.0
     blur_size: int | None = None
@@ -79,11 +85,10 @@ class Preprocessing:
     def __post_init__(self):
         if self.fit not in ("stretch", "pad"):
             raise ValueError(f'fit is "stretch" or "pad", not {self.fit!r}.')
-        if self.image_size < 1 or not 0 <= 2 * self.border < self.image_size:
-            raise ValueError(
-                f"image_size {self.image_size} with a border of {self.border} on each side "
-                "leaves no room for a picture."
-            )
+        if self.image_size < 1:
+            raise ValueError(f"image_size is at least 1, not {self.image_size}.")
+        if not 0 <= self.border < 0.5:
+            raise ValueError(f"border is a fraction in [0, 0.5), not {self.border}.")
         if self.blur_kernel < 0 or (self.blur_kernel and self.blur_kernel % 2 == 0):
             raise ValueError(f"blur_kernel is odd, or 0 for no blur; not {self.blur_kernel}.")
         if self.blur_kernel and self.blur_sigma <= 0:
@@ -99,12 +104,12 @@ class Preprocessing:
     def apply(
         self, image: np.ndarray, size: int | None = None, affine: np.ndarray | None = None
     ) -> np.ndarray:
-        """Prepares one picture: resize, affine map if any, blur, inversion.
+        """Prepares one picture: crop to its ink if asked for, resize, affine map if any, blur, inversion.
 
         Args:
             image: uint8 (H, W), background 255, any size.
             size: side of the result in pixels if not `image_size`: the side from
-                which crops are cut. Border and blur size grow in proportion.
+                which crops are cut. The blur size grows in proportion.
             affine: float (2, 2) or (2, 3), maps source to result offsets from the
                 centre; the third column is a shift as a fraction of the side. Used by
                 augmentation.
@@ -127,6 +132,8 @@ class Preprocessing:
         work = size
         if self.blur_kernel and self.blur_size:
             work = max(size, round(self.blur_size * scale))
+        if self.crop_ink:
+            image = _crop_to_ink(image)
         image = self._fit(image, work)
         if affine is not None:
             image = _warp(image, affine)
@@ -165,8 +172,8 @@ class Preprocessing:
 
     def _fit(self, image: np.ndarray, size: int) -> np.ndarray:
         """Resizes to (size, size), with this definition's fit and border."""
-        border = round(self.border * size / self.image_size)
-        inner = size - 2 * border
+        border = round(self.border * size)
+        inner = max(1, size - 2 * border)
         height = width = inner
         if self.fit == "pad":
             longest = max(image.shape)
@@ -178,6 +185,16 @@ class Preprocessing:
         top, left = (size - height) // 2, (size - width) // 2
         square[top : top + height, left : left + width] = resized
         return square
+
+
+def _crop_to_ink(image: np.ndarray) -> np.ndarray:
+    import cv2
+
+    ink = cv2.threshold(image, _INK_BELOW, WHITE, cv2.THRESH_BINARY_INV)[1]
+    left, top, width, height = cv2.boundingRect(ink)
+    if not width:  # a blank picture stays as it is
+        return image
+    return image[top : top + height, left : left + width]
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

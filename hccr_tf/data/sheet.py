@@ -27,13 +27,12 @@ def _font():
     return cv2.FontFace("uni")
 
 
-def text_image(text: str, size: int, weight: int = 400, margin: int = 2) -> np.ndarray:
+def text_image(text: str, size: int, margin: int = 2) -> np.ndarray:
     """Draws a line of text, Chinese included, without any font file.
 
     Args:
         text: The text; characters that the font lacks come out as question marks.
         size: Font size in pixels, about the height of a hanzi.
-        weight: 100 (thin) to 800 (bold).
         margin: White pixels on every side.
 
     Returns:
@@ -49,11 +48,11 @@ def text_image(text: str, size: int, weight: int = 400, margin: int = 2) -> np.n
     if size < 1:
         raise ValueError(f"the font size must be at least 1 pixel, not {size}")
     font = _font()
-    _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, size, weight)
+    _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, size)
     ascent, descent = round(size * 0.95), round(size * 0.3)
     image = np.full((ascent + descent + 2 * margin, max(width, 1) + 2 * margin), 255, np.uint8)
     if text:
-        cv2.putText(image, text, (margin, margin + ascent), (0,), font, size, weight)
+        cv2.putText(image, text, (margin, margin + ascent), (0,), font, size)
     return image
 
 

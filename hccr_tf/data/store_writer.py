@@ -56,12 +56,13 @@ class StoreWriter:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._open = ExitStack()
-        self._pictures = self._open.enter_context(open(folder / "pictures.bin", "wb"))
-        self._ids = self._open.enter_context(open(folder / "ids.bin", "wb"))
-        quarantine = self._open.enter_context(
-            open(folder / "quarantine.csv", "w", encoding="utf-8", newline="")
-        )
+        with ExitStack() as stack:
+            self._pictures = stack.enter_context(open(folder / "pictures.bin", "wb"))
+            self._ids = stack.enter_context(open(folder / "ids.bin", "wb"))
+            quarantine = stack.enter_context(
+                open(folder / "quarantine.csv", "w", encoding="utf-8", newline="")
+            )
+            self._open = stack.pop_all()  # Left open until `close`.
         self._quarantine_csv = csv.writer(quarantine, lineterminator="\n")
         self._quarantine_csv.writerow(["source", "offset", "num_bytes", "reason"])
         self._sha256 = hashlib.sha256()  # Of pictures.bin, which is too large to read again.

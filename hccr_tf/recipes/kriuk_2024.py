@@ -16,6 +16,8 @@ and head weights under a schedule that converges in few steps; `brick_*_256` blu
 the paper's network saw.
 """
 
+from dataclasses import replace
+
 from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.recipes.recipe import Recipe
@@ -77,7 +79,9 @@ RECIPES = [
         Recipe(
             name=f"brick_{model}",
             description=f"brick network, {what}, AdamW with warm-up, cosine and augmentation",
-            preprocessing=preprocessing,
+            # Ours: training and test pictures of one source can differ in their margins,
+            # and crops of a picture without a border cut off ink.
+            preprocessing=replace(preprocessing, crop_ink=True, border=0.05),
             **_SHARED,
             **_OURS,
         )

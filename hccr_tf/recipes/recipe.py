@@ -1,6 +1,6 @@
 """What a run is made of, as data: one frozen object that goes into the run's folder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -122,6 +122,15 @@ class Recipe:
                 raise ValueError(
                     f"A recipe has no setting {name!r}; it has {sorted(own | set(SHORT_NAMES))}."
                 )
+        if changes.get("loss", self.loss) != self.loss:
+            from hccr_tf.losses import loss_arguments
+
+            # γ and α of the recipe's loss go along only where the new one has them; those
+            # that were asked for stay, and a loss without them refuses them.
+            asked = {SHORT_NAMES[n][1] for n in ("gamma", "alpha") if settings.get(n) is not None}
+            kept = loss_arguments(changes["loss"]) | asked
+            arguments = changes.get("loss_args", self.loss_args)
+            changes["loss_args"] = {k: v for k, v in arguments.items() if k in kept}
         return replace(self, **changes)
 
     def differences(self, other: "Recipe") -> list[str]:
@@ -139,11 +148,48 @@ SHORT_NAMES = {
     "gamma": ("loss_args", "gamma"),
     "alpha": ("loss_args", "alpha"),
     "image_size": ("preprocessing", "image_size"),
+    "border": ("preprocessing", "border"),
+    "crop_ink": ("preprocessing", "crop_ink"),
     "blur_kernel": ("preprocessing", "blur_kernel"),
     "blur_sigma": ("preprocessing", "blur_sigma"),
     "blur_size": ("preprocessing", "blur_size"),
     "bricks": ("model_args", "num_bricks"),
     "width": ("model_args", "width"),
+    "augment_amount": ("augmentation", "amount"),
+    "augment_shift": ("augmentation", "shift"),
+}
+
+
+def _number_or_name(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+# What a command line can override: type and help of each setting.
+OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
+    "loss": (str, "categorical_focal, binary_focal or cross_entropy"),
+    "gamma": (float, "γ of the focal loss"),
+    "alpha": (_number_or_name, "α of the focal loss, a number or class_frequency"),
+    "epochs": (int, "passes over the training split"),
+    "patience": (int, "epochs without a better validation accuracy before stopping"),
+    "batch_size": (int, "samples a step"),
+    "learning_rate": (float, "peak rate"),
+    "schedule": (str, "constant or cosine"),
+    "image_size": (int, "side of the network's input, pixels"),
+    "bricks": (int, "number of bricks, 2 to 5"),
+    "width": (int, "filters of the first brick"),
+    "border": (float, "white on each side, fraction of the side"),
+    "crop_ink": (bool, "cut away the picture's own margin first"),
+    "blur_kernel": (int, "side of the Gaussian kernel, pixels; 0 for none"),
+    "blur_sigma": (float, "its standard deviation, pixels"),
+    "blur_size": (int, "size at which to blur, before resizing to --image-size"),
+    "augment_amount": (float, "spread of random affine maps, 0 for none"),
+    "augment_shift": (float, "spread of random shifts, fraction of the side"),
+    "seed": (int, "of weights, order, dropout and augmentation"),
+    "mixed_precision": (str, "bfloat16 or float16"),
+    "jit_compile": (bool, "compile with XLA (default: on a GPU and on JAX)"),
 }
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 
 from hccr_tf.data.batches import BatchReader
 from hccr_tf.data.store import Store
 from hccr_tf.losses import create_loss
 from hccr_tf.models import MAIN_OUTPUT, create_model
+from hccr_tf.plots import draw_curves
 from hccr_tf.recipes import Recipe
 from hccr_tf.training.callbacks import (
     SaveRun,
@@ -79,6 +81,7 @@ def train(
             initial_epoch=epoch,
             epochs=recipe.epochs,
             verbose=0,
+            shuffle=False,  # the reader has shuffled
             callbacks=[
                 progress,
                 SaveRun(workdir, recipe, prediction_names, history),
@@ -87,6 +90,7 @@ def train(
         )
     finally:
         progress.close()
+    draw_curves(pd.DataFrame(history), workdir.curves_path, workdir.path.name)
     return workdir
 
 

@@ -1,0 +1,48 @@
+# Two commands do everything: `make demo` runs the main job on the embedded sample,
+# `make test` runs the tests. Both install first if need be.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+DEMO_TRAIN := --data $(DEMO)/store --image-size 48 --bricks 3 --epochs 6 --batch-size 32
+
+.PHONY: install demo test quality notebooks clean
+
+install: $(VENV)/.installed
+
+# A newer setup.cfg installs again.
+$(VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+demo: install
+	rm -rf $(DEMO)
+	mkdir -p $(DEMO)
+	$(BIN)/hccr data sample --out $(DEMO)/sample
+	$(BIN)/hccr data prepare $(DEMO)/sample --out $(DEMO)/store
+	$(BIN)/hccr data show $(DEMO)/store
+	for i in 1 2 3; do \
+	  $(BIN)/python trainers/trainer$$i.py --recipe brick_model$$i $(DEMO_TRAIN) --workdir $(DEMO)/model$$i || exit 1; \
+	done
+	for i in 1 2 3; do \
+	  $(BIN)/python predictors/predictor$$i.py --data $(DEMO)/store --split test --workdir $(DEMO)/model$$i --out $(DEMO)/logits$$i.h5 || exit 1; \
+	done
+	$(BIN)/python predictors/predictor_finalizer.py $(DEMO)/logits1.h5 $(DEMO)/logits2.h5 $(DEMO)/logits3.h5 \
+	  --weights 0.3 0.2 0.5 --out $(DEMO)/results
+	@echo "Curves: $(DEMO)/model*/curves.png. Pictures: $(DEMO)/store-sheet.png, $(DEMO)/results/confused_pairs.png."
+	@echo "Notebooks on these results: $(BIN)/python -m pip install notebook && $(BIN)/jupyter notebook notebooks/"
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+quality: install
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

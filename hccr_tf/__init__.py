@@ -1,0 +1,48 @@
+"""hccr_tf: isolated handwritten Chinese character recognition with Keras.
+
+The public surface is what `__all__` lists; it's loaded on first use, so that commands
+which need no network don't wait for one to be imported.
+"""
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+
+__version__ = "0.1.0"
+
+# Keras takes TensorFlow unless told otherwise, and fails where there's none. Machines
+# with only JAX exist, and everything but tf.data and tf.distribute works there.
+if "KERAS_BACKEND" not in os.environ and find_spec("tensorflow") is None and find_spec("jax"):
+    os.environ["KERAS_BACKEND"] = "jax"
+
+_PUBLIC = {
+    "Charset": "hccr_tf.charset",
+    "Preprocessing": "hccr_tf.data.preprocessing",
+    "BatchReader": "hccr_tf.data.batches",
+    "Store": "hccr_tf.data.store",
+    "prepare": "hccr_tf.data.store",
+    "Recipe": "hccr_tf.recipes",
+    "get_recipe": "hccr_tf.recipes",
+    "list_recipes": "hccr_tf.recipes",
+    "create_model": "hccr_tf.models",
+    "list_models": "hccr_tf.models",
+    "create_loss": "hccr_tf.losses",
+    "train": "hccr_tf.training",
+    "Predictor": "hccr_tf.inference.predictor",
+    "predict_split": "hccr_tf.inference.predictor",
+    "fuse": "hccr_tf.inference.fusion",
+    "search_weights": "hccr_tf.inference.fusion",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,406 @@
+"""The command `hccr`, and the same functions as the scripts of trainers/ and predictors/."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hccr_tf import __version__
+from hccr_tf.recipes import OVERRIDES, get_recipe, list_recipes
+
+# Notes of TensorFlow's start (no GPU found, CPU features) hide what a command says;
+# set to 0 to see them.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+_HELP = """\
+Recognise isolated handwritten Chinese characters: prepare data, train, evaluate.
+
+A whole run on a sample that needs no download:
+  hccr data sample --out runs/sample
+  hccr data prepare runs/sample --out runs/store
+  hccr train brick_model1 --data runs/store --workdir runs/model1 \\
+      --image-size 32 --bricks 3 --epochs 4
+  hccr evaluate runs/model1 --data runs/store --split test --out runs/logits1.h5
+  hccr fuse runs/logits1.h5 --out runs/results
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `hccr` and returns its exit code: 0, or 2 where the input is at fault."""
+    parser = argparse.ArgumentParser(
+        "hccr", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"hccr_tf {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_data(commands)
+    _add(
+        commands, "train", "train a recipe, or go on with a run", _train, _train_arguments
+    )
+    _add(
+        commands, "evaluate", "write a split's logits and their accuracy", _evaluate,
+        _evaluate_arguments,
+    )
+    _add(commands, "fuse", "fuse logits files into the test accuracy", _fuse, _fuse_arguments)
+    _add(commands, "list", "list models and recipes", _list, lambda parser: None)
+    return _run(parser, arguments)
+
+
+def train_main(recipe: str, description: str, arguments: Sequence[str] | None = None) -> int:
+    """A trainer script: `hccr train` with its recipe as the default."""
+    parser = _script_parser(description)
+    parser.set_defaults(function=_train)
+    parser.add_argument(
+        "--recipe", default=recipe, help=f"another recipe of `hccr list` (default: {recipe})"
+    )
+    _run_arguments(parser)
+    return _run(parser, arguments)
+
+
+def predict_main(description: str, arguments: Sequence[str] | None = None) -> int:
+    """A predictor script: `hccr evaluate` with the run as --workdir."""
+    parser = _script_parser(description)
+    parser.set_defaults(function=_evaluate)
+    parser.add_argument("--workdir", required=True, help="folder of the training run")
+    _split_arguments(parser)
+    return _run(parser, arguments)
+
+
+def fuse_main(description: str, arguments: Sequence[str] | None = None) -> int:
+    """The finalizer script: `hccr fuse`."""
+    parser = _script_parser(description)
+    parser.set_defaults(function=_fuse)
+    _fuse_arguments(parser)
+    return _run(parser, arguments)
+
+
+def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    options = parser.parse_args(arguments)
+    try:
+        options.function(options)
+    except (ValueError, OSError, ArithmeticError) as error:
+        if os.environ.get("HCCR_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        print("(HCCR_DEBUG=1 shows where it was raised.)", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from the last epoch.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _script_parser(description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def _add(commands, name: str, help: str, function: Callable, add_arguments: Callable) -> None:
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=function.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(function=function)
+    add_arguments(parser)
+
+
+# === data ===
+
+
+def _add_data(commands) -> None:
+    parser = commands.add_parser("data", help="prepare and look at data")
+    kinds = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add(kinds, "prepare", "read sources into a checked store", _prepare, _prepare_arguments)
+    _add(kinds, "show", "print a store and draw a sample sheet", _show, _show_arguments)
+    _add(kinds, "sample", "write the embedded sample as .gnt files", _sample, _sample_arguments)
+
+
+def _prepare_arguments(parser) -> None:
+    parser.add_argument("source", nargs="+", help="files, folders or zips; see above")
+    parser.add_argument("--out", required=True, help="folder of the new store")
+    parser.add_argument(
+        "--split",
+        default="auto",
+        choices=["auto", "source", "writer", "shuffle"],
+        help="source: as the source's folders say; writer: no writer on both sides; shuffle: "
+        "at random; auto: the first of these that the source allows (default)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the split (default 1)")
+    parser.add_argument(
+        "--test-fraction", type=float, default=0.2,
+        help="where the source gives no test set (default 0.2)",
+    )
+    parser.add_argument(
+        "--validation-fraction", type=float, default=0.05,
+        help="of the training samples (default 0.05)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the store at --out")
+
+
+def _prepare(options) -> None:
+    """Reads handwriting into a checked store that every other command takes as --data.
+
+    A source is one of:
+      - CASIA .gnt files: a file, a folder or a zip of them (Gnt1.0TrainPart1.zip, …)
+      - folders of pictures by class: Train/<character>/<n>.png, folder or zip (the
+        Kaggle repack CASIA-HWDB_Train.zip, CASIA-HWDB_Test.zip); broken names are repaired
+    What can't be read is listed in the store's quarantine.csv, and reading goes on.
+
+    Example:
+      hccr data prepare CASIA-HWDB_Train.zip CASIA-HWDB_Test.zip --out store
+    """
+    from hccr_tf.data.store import prepare, summary
+
+    store = prepare(
+        options.source,
+        options.out,
+        split=options.split,
+        seed=options.seed,
+        test_fraction=options.test_fraction,
+        validation_fraction=options.validation_fraction,
+        overwrite=options.overwrite,
+    )
+    print(summary(store))
+
+
+def _show_arguments(parser) -> None:
+    parser.add_argument("store", help="folder written by `hccr data prepare`")
+    parser.add_argument("--split", help="train, validation, test or all (default)")
+    parser.add_argument("--sheet", help="picture to draw (default: STORE-sheet.png beside it)")
+    parser.add_argument("--rows", type=int, default=10, help="classes on the sheet (default 10)")
+    parser.add_argument("--verify", action="store_true", help="check every file's checksum")
+
+
+def _show(options) -> None:
+    """Prints what a store holds, its faults included, and draws a sheet of its pictures.
+
+    Example:
+      hccr data show store --split test
+    """
+    from hccr_tf.data.sheet import store_sheet
+    from hccr_tf.data.store import Store, summary
+
+    store = Store(options.store)
+    if options.verify:
+        store.verify()
+        print("Every file has the checksum it was written with.")
+    print(summary(store))
+    path = Path(options.sheet or f"{Path(options.store)}-sheet.png")
+    store_sheet(store, path, split=options.split, rows=options.rows)
+    print(f"sheet       {path}")
+
+
+def _sample_arguments(parser) -> None:
+    parser.add_argument("--out", required=True, help="folder for the .gnt files")
+    parser.add_argument("--strokes", help="centre lines of other characters, .json or .json.gz")
+    parser.add_argument("--characters", help="which of them (default: all)")
+    parser.add_argument("--writers", type=int, default=40, help="for training (default 40)")
+    parser.add_argument("--test-writers", type=int, default=10, help="for testing (default 10)")
+    parser.add_argument(
+        "--per-writer", type=int, default=4, help="pictures of a character a writer (default 4)"
+    )
+    parser.add_argument("--size", type=int, default=64, help="of a character, pixels (default 64)")
+    parser.add_argument("--seed", type=int, default=0, help="of all pictures (default 0)")
+
+
+def _sample(options) -> None:
+    """Draws handwriting-like pictures from stroke centre lines and writes .gnt files.
+
+    The package carries the centre lines of the fifteen numerals 零一二三四五六七八九十百千万亿;
+    --strokes takes those of any character. Training and test writers differ.
+
+    Example:
+      hccr data sample --out runs/sample
+    """
+    from hccr_tf.data.synthetic import generate_gnt, load_strokes
+
+    paths = generate_gnt(
+        options.out,
+        load_strokes(options.strokes),
+        options.characters,
+        num_writers=options.writers,
+        num_test_writers=options.test_writers,
+        samples_per_writer=options.per_writer,
+        seed=options.seed,
+        size=options.size,
+    )
+    print(f"{len(paths)} writers' files in {options.out}")
+
+
+# === train ===
+
+
+def _train_arguments(parser) -> None:
+    parser.add_argument("recipe", choices=list_recipes(), metavar="RECIPE", help="of `hccr list`")
+    _run_arguments(parser)
+
+
+def _run_arguments(parser) -> None:
+    parser.add_argument("--data", required=True, help="store of `hccr data prepare`")
+    parser.add_argument(
+        "--workdir", required=True,
+        help="folder for all the run makes; one that holds an unfinished run goes on",
+    )
+    parser.add_argument(
+        "--init-from", metavar="RUN",
+        help="start from this run's best weights; output layers are new where its charset differs",
+    )
+    parser.add_argument("--steps", type=int, help="length in steps of a batch, in place of --epochs")
+    overrides = parser.add_argument_group("settings of the recipe (default: the recipe's)")
+    for name, (kind, text) in OVERRIDES.items():
+        flag = "--" + name.replace("_", "-")
+        if kind is bool:
+            overrides.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+        else:
+            overrides.add_argument(flag, type=kind, help=text)
+
+
+def _train(options) -> None:
+    """Trains a recipe's network on a store. A GPU is used without a flag.
+
+    Best weights are those of the epoch with the best validation accuracy of the main
+    output. Started again with the same command, a run goes on from its last epoch.
+    The workdir then holds history.csv, curves.png, TensorBoard events and the weights.
+
+    Example:
+      hccr train kriuk_model1 --data store --workdir runs/model1 --image-size 64 --bricks 4
+    """
+    settings = {name: getattr(options, name) for name in OVERRIDES}
+    recipe = get_recipe(options.recipe).override(**settings)
+
+    from hccr_tf.data.store import Store
+
+    store = Store(options.data)
+    if options.steps is not None:
+        if options.steps < 1 or options.epochs is not None:
+            raise ValueError("--steps is at least 1 and stands in place of --epochs.")
+        steps_per_epoch = -(-len(store.indices("train")) // recipe.batch_size)
+        recipe = recipe.override(epochs=-(-options.steps // steps_per_epoch))
+
+    from hccr_tf.training import train
+
+    workdir = train(recipe, store, options.workdir, init_from=options.init_from)
+    run = workdir.read_run()
+    print(
+        f"best epoch {run['best_epoch']}: validation accuracy "
+        f"{100 * run['best_val_accuracy']:.2f} %; all of it in {workdir.path}"
+    )
+
+
+# === predict ===
+
+
+def _evaluate_arguments(parser) -> None:
+    parser.add_argument("workdir", metavar="RUN", help="folder of the training run")
+    _split_arguments(parser)
+
+
+def _split_arguments(parser) -> None:
+    parser.add_argument("--data", required=True, help="store of `hccr data prepare`")
+    parser.add_argument(
+        "--split", default="test", help="train, validation, test (default) or all"
+    )
+    parser.add_argument("--out", required=True, help="HDF5 file for the logits")
+    parser.add_argument(
+        "--crops", default="five", choices=["five", "none"],
+        help="five: mean over centre and four corners (default); none: the whole picture",
+    )
+    parser.add_argument(
+        "--no-blur", action="store_true",
+        help="leave out the blur the model was trained with, as the released predictors do",
+    )
+    parser.add_argument("--batch-size", type=int, default=32, help="pictures (default 32)")
+
+
+def _evaluate(options) -> None:
+    """Writes the logits of a split and prints their accuracy.
+
+    Pictures are prepared as in training; with five crops they are resized (to 280 for
+    256), blurred, cropped at the centre and the corners, and the crops' logits averaged.
+
+    Example:
+      hccr evaluate runs/model1 --data store --split test --out runs/logits1.h5
+    """
+    from hccr_tf.data.store import Store
+    from hccr_tf.inference.predictor import predict_split
+
+    metrics = predict_split(
+        options.workdir,
+        Store(options.data),
+        options.out,
+        split=options.split,
+        crops=options.crops,
+        blur=not options.no_blur,
+        batch_size=options.batch_size,
+    )
+    names = {"logits": "five crops" if options.crops == "five" else "whole picture",
+             "logits_center": "center crop"}
+    for name, entry in metrics.items():
+        tops = ", ".join(
+            f"{k} {100 * v:.2f} %" for k, v in entry.items() if isinstance(v, float)
+        )
+        print(f"{options.workdir} on {options.split}, {names[name]}: {tops}")
+    print(f"logits in {options.out}")
+
+
+def _fuse_arguments(parser) -> None:
+    parser.add_argument("logits", nargs="+", help="a logits file for each model")
+    parser.add_argument(
+        "--weights", type=float, nargs="+",
+        help="one for each file (default: 0.3 0.2 0.5 for three, else equal)",
+    )
+    parser.add_argument(
+        "--search", nargs="+", metavar="LOGITS",
+        help="find the weights on these files of a validation split, one for each model",
+    )
+    parser.add_argument(
+        "--out", default="results", help="folder for the results (default: results)"
+    )
+
+
+def _fuse(options) -> None:
+    """Fuses models by the weighted sum of their logits and prints the accuracies.
+
+    Writes metrics.json, predictions.csv, per_class.csv, confused_pairs.csv and
+    confused_pairs.png. Files of different samples or charsets are refused.
+
+    Example:
+      hccr fuse logits1.h5 logits2.h5 logits3.h5 --weights 0.3 0.2 0.5 --out results
+    """
+    from hccr_tf.inference.fusion import fuse, metrics_table, search_weights
+
+    weights = options.weights
+    if options.search is not None:
+        if weights is not None:
+            raise ValueError("--weights and --search exclude each other.")
+        if len(options.search) != len(options.logits):
+            raise ValueError("--search takes as many files as are fused, in the same order.")
+        weights, accuracy = search_weights(options.search)
+        text = " ".join(f"{w:g}" for w in weights)
+        print(f"weights found: {text} (top1 there {100 * accuracy:.2f} %)")
+    print(metrics_table(fuse(options.logits, options.out, weights=weights)))
+    print(f"results in {options.out}")
+
+
+# === list ===
+
+
+def _list(options) -> None:
+    """Lists the registered models with their own arguments, and the recipes."""
+    from hccr_tf.models import list_models, model_arguments, model_description
+
+    print("models:")
+    for name in list_models():
+        arguments = ", ".join(f"{k}={v!r}" for k, v in model_arguments(name).items())
+        print(f"  {name}({arguments})\n      {model_description(name)}")
+    print("recipes:")
+    for name in list_recipes():
+        print(f"  {name:<16} {get_recipe(name).description}")
+
+
+def command() -> None:
+    """Entry point of the console command."""
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Prediction: five crops of a split into a logits file, and the fusion of such files."""

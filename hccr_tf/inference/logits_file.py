@@ -1,0 +1,183 @@
+"""Logits on disk: what a predictor writes and the finalizer reads.
+
+HDF5 with `logits` float32 (N, C), `labels` int32 (N,), `sample_ids` strings (N,), and
+with five crops `logits_center` float32 (N, C) for the centre crop alone. Attributes:
+`charset` (the characters in class order, one string), `charset_sha256`, `recipe`
+(JSON), `split`, `crops`, `blur`, `data_hash`. Any model's file of this form can be
+fused.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hccr_tf.charset import Charset
+from hccr_tf.files import atomic_write
+
+_REQUIRED = ("logits", "labels", "sample_ids")
+
+
+class LogitsWriter:
+    """Adds rows to the datasets of an open file; see `write_logits`."""
+
+    def __init__(self, file: h5py.File, num_samples: int, num_classes: int, center: bool):
+        self._file = file
+        self._next = 0
+        self._names = ["logits", "logits_center"] if center else ["logits"]
+        for name in self._names:
+            file.create_dataset(name, (num_samples, num_classes), np.float32)
+        file.create_dataset("labels", (num_samples,), np.int32)
+        file.create_dataset("sample_ids", (num_samples,), h5py.string_dtype())
+
+    def add(self, labels, sample_ids, *logits: np.ndarray) -> None:
+        """Appends B rows: int (B,), B strings, and float (B, C) for each logits dataset."""
+        rows = slice(self._next, self._next + len(labels))
+        for name, values in zip(self._names, logits, strict=True):
+            self._file[name][rows] = values
+        self._file["labels"][rows] = labels
+        self._file["sample_ids"][rows] = sample_ids
+        self._next = rows.stop
+
+
+@contextlib.contextmanager
+def write_logits(
+    path: Path,
+    num_samples: int,
+    charset: Charset,
+    attributes: Mapping[str, Any],
+    *,
+    center: bool = False,
+) -> Iterator[LogitsWriter]:
+    """Writes a logits file atomically, in rows as they come.
+
+    Args:
+        path: file to write.
+        num_samples: N.
+        charset: class order.
+        attributes: further attributes; mappings are written as JSON.
+        center: whether the file also holds the centre crop's logits.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["charset"] = charset.text
+        file.attrs["charset_sha256"] = charset.sha256
+        for name, value in attributes.items():
+            is_plain = not isinstance(value, Mapping)
+            file.attrs[name] = value if is_plain else json.dumps(value, ensure_ascii=False)
+        yield LogitsWriter(file, num_samples, len(charset), center)
+
+
+class LogitsFile:
+    """Reads a logits file in pieces.
+
+    Raises:
+        ValueError: the file is missing, unreadable, or not of this form; the message
+            names the file and what is wrong.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise ValueError(f"There is no logits file {self.path}; a predictor writes one.")
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise ValueError(f"{self.path} is no readable HDF5 file: {error}") from error
+        missing = [n for n in _REQUIRED if n not in self._file]
+        missing += [a for a in ("charset", "charset_sha256") if a not in self._file.attrs]
+        if missing:
+            raise ValueError(f"{self.path} is no logits file; it lacks {', '.join(missing)}.")
+        self.charset = Charset.from_text(self._file.attrs["charset"])
+        if self.charset.sha256 != self._file.attrs["charset_sha256"]:
+            raise ValueError(f"{self.path} is damaged: its charset doesn't fit its own hash.")
+        shape = (len(self._file["labels"]), len(self.charset))
+        for name in self.datasets:
+            if self._file[name].shape != shape:
+                raise ValueError(
+                    f"{self.path} is damaged: {name} is {self._file[name].shape}, not {shape}."
+                )
+        if not len(self):
+            raise ValueError(f"{self.path} holds no samples.")
+
+    def __len__(self) -> int:
+        return len(self._file["labels"])
+
+    @property
+    def datasets(self) -> list[str]:
+        """"logits", and "logits_center" where the file has it."""
+        return [name for name in ("logits", "logits_center") if name in self._file]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return dict(self._file.attrs)
+
+    def labels(self, rows: slice) -> np.ndarray:
+        """int32 (B,)."""
+        return self._file["labels"][rows]
+
+    def sample_ids(self, rows: slice) -> list[str]:
+        """B strings."""
+        return self._file["sample_ids"].asstr()[rows].tolist()
+
+    def logits(self, rows: slice, dataset: str = "logits") -> np.ndarray:
+        """float32 (B, C); ValueError naming the sample where one isn't finite."""
+        values = self._file[dataset][rows]
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            name = self.sample_ids(rows)[int(bad.argmax())]
+            raise ValueError(
+                f"{self.path}: the {dataset} of sample {name} aren't finite. Predict again from "
+                "weights that didn't diverge."
+            )
+        return values
+
+    def chunks(self) -> Iterator[slice]:
+        """Row ranges of about 32 MiB of logits."""
+        rows = max(1, (32 << 20) // (4 * len(self.charset)))
+        for start in range(0, len(self), rows):
+            yield slice(start, min(start + rows, len(self)))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "LogitsFile":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def check_same_samples(files: list[LogitsFile]) -> None:
+    """Compares charset, samples and labels of files.
+
+    Raises:
+        ValueError: one line that names the two files and the first difference.
+    """
+    first = files[0]
+    for other in files[1:]:
+        pair = f"{first.path} and {other.path}"
+        if first.charset.sha256 != other.charset.sha256:
+            raise ValueError(
+                f"{pair} have different charsets: {first.charset.difference(other.charset)}"
+            )
+        if len(first) != len(other):
+            raise ValueError(
+                f"{pair} hold different samples: {len(first)} and {len(other)} of them."
+            )
+        for rows in first.chunks():
+            mine, theirs = first.sample_ids(rows), other.sample_ids(rows)
+            for i, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+                if a != b:
+                    raise ValueError(
+                        f"{pair} hold different samples: number {rows.start + i} is {a} in one "
+                        f"and {b} in the other."
+                    )
+            differ = np.flatnonzero(first.labels(rows) != other.labels(rows))
+            if len(differ):
+                raise ValueError(f"{pair} give sample {mine[differ[0]]} different labels.")

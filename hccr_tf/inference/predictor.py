@@ -1,0 +1,156 @@
+"""From a run's folder to logits: one image batch, or a whole split into a file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.progress import track
+
+from hccr_tf.data.batches import NUM_CROPS, BatchReader
+from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.store import Store
+from hccr_tf.evaluation import Evaluation
+from hccr_tf.inference.logits_file import write_logits
+from hccr_tf.models import MAIN_OUTPUT, create_model
+from hccr_tf.weights import load_weights
+from hccr_tf.workdir import Workdir, command_line
+
+CENTER_CROP = 0  # place of the centre among `five_crops`
+
+
+class Predictor:
+    """A trained run, ready to read pictures.
+
+    Args:
+        workdir: folder of a training run; its best epoch's prediction weights are used.
+
+    Attributes:
+        charset: characters in class order.
+        preprocessing: how pictures must be prepared.
+        recipe: what was trained.
+        model: the network without auxiliary heads.
+
+    Raises:
+        ValueError: no run there, or its weights are missing or damaged.
+    """
+
+    def __init__(self, workdir: str | Path):
+        self.workdir = Workdir(Path(workdir))
+        self.recipe = self.workdir.recipe
+        self.charset = self.workdir.charset
+        self.preprocessing = self.workdir.preprocessing
+        if not self.workdir.prediction_weights.exists():
+            raise ValueError(
+                f"{self.workdir.path} has no prediction weights: no epoch of it is done yet. "
+                "Train on."
+            )
+        self.model = create_model(
+            self.recipe.model,
+            num_classes=len(self.charset),
+            image_shape=self.preprocessing.image_shape,
+            aux_outputs=False,
+            **self.recipe.model_args,
+        )
+        load_weights(self.workdir.prediction_weights, "model", self.model.weights)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """float32 (B, C) logits of prepared pictures uint8 (B, H, W, 1)."""
+        return np.asarray(self.model.predict_on_batch(images)[MAIN_OUTPUT], np.float32)
+
+
+def iterate_logits(
+    predictor: Predictor, reader: BatchReader
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Logits of every crop, batch by batch.
+
+    Yields:
+        (logits float32 (B, crops, C), labels int32 (B,), store indices int64 (B,)).
+    """
+    crops = NUM_CROPS[reader.crops]
+    for batch in reader.batches():
+        logits = predictor.logits(batch.images)
+        yield logits.reshape(len(batch.labels), crops, -1), batch.labels, batch.indices
+
+
+def predict_split(
+    workdir: str | Path,
+    store: Store,
+    out: str | Path,
+    *,
+    split: str = "test",
+    crops: str = "five",
+    blur: bool = True,
+    batch_size: int = 32,
+) -> dict[str, dict]:
+    """Writes a split's logits and returns their accuracy.
+
+    Pictures are resized (to 280 for 256), blurred as in training, cropped five times,
+    and the five crops' logits averaged (Kriuk & Kriuk 2024, eq. 3). Memory doesn't grow
+    with the number of samples.
+
+    Args:
+        workdir: folder of a training run.
+        store: data to read; its characters must lie in the run's charset.
+        out: HDF5 file to write; see `logits_file`.
+        split: "train", "validation", "test" or "all".
+        crops: "five", or "none" for the whole picture as in training.
+        blur: False leaves out the blur that the model was trained with, as the released
+            predictors do.
+        batch_size: pictures at a time; each counts five with five crops.
+
+    Returns:
+        Metrics by dataset of the file: `Evaluation.metrics` of "logits", and of
+        "logits_center" with five crops.
+
+    Raises:
+        ValueError: no run, a charset that doesn't cover the store, an empty split.
+    """
+    predictor = Predictor(workdir)
+    preprocessing: Preprocessing = predictor.preprocessing
+    reader = BatchReader(
+        store,
+        split,
+        preprocessing if blur else preprocessing.without_blur(),
+        batch_size,
+        charset=predictor.charset,
+        crops=crops,
+    )
+    attributes = {
+        "recipe": predictor.recipe.to_dict(),
+        "split": split,
+        "crops": crops,
+        "blur": blur and preprocessing.blur_kernel > 0,
+        "data_hash": store.data_hash,
+        "trained_on": predictor.workdir.read_run()["data_hash"],
+        "command": command_line(),
+        "backend": keras.backend.backend(),
+    }
+    center = crops == "five"
+    names = ["logits", "logits_center"] if center else ["logits"]
+    results = {name: Evaluation(len(predictor.charset)) for name in names}
+    with write_logits(out, len(reader), predictor.charset, attributes, center=center) as writer:
+        batches = track(
+            iterate_logits(predictor, reader),
+            description=f"predicting {split}",
+            total=reader.steps_per_epoch,
+            console=_stderr_console(),
+            transient=True,
+        )
+        for logits, labels, indices in batches:
+            rows = [logits.mean(axis=1)]
+            if center:
+                rows.append(logits[:, CENTER_CROP])
+            writer.add(labels, store.sample_ids(indices), *rows)
+            for name, values in zip(names, rows, strict=True):
+                results[name].add(values, labels)
+    return {name: result.metrics() for name, result in results.items()}
+
+
+def _stderr_console():
+    from rich.console import Console
+
+    # `quiet` where nobody looks at a bar.
+    console = Console(stderr=True)
+    console.quiet = not console.is_terminal
+    return console

@@ -1,0 +1,278 @@
+import io
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from hccr_tf.data.gnt import GntReader, GntRecord, read_gnt, write_gnt
+from hccr_tf.data.readers import list_readers, open_source
+from hccr_tf.data.samples import Quarantined, Sample, split_of_path
+
+HEADER = 10
+
+
+def record(tag: bytes, pixels: np.ndarray) -> bytes:
+    """One record, put together byte by byte after the format's description."""
+    height, width = pixels.shape
+    size = 4 + 2 + 2 + 2 + width * height
+    head = struct.pack("<I", size) + tag + struct.pack("<HH", width, height)
+    return head + pixels.tobytes()
+
+
+def three_records(make_picture) -> tuple[bytes, list[np.ndarray]]:
+    pictures = [make_picture(1, 3, 4), make_picture(2, 5, 2), make_picture(3, 4, 4)]
+    tags = ["啊".encode("gbk"), b"A\0", b"\xa1\xaa"]
+    data = b"".join(record(t, p) for t, p in zip(tags, pictures, strict=True))
+    return data, pictures
+
+
+def read(data: bytes):
+    """Reads bytes and checks that every byte is accounted for, once and in order."""
+    entries = list(read_gnt(io.BytesIO(data), "a.gnt", len(data)))
+    position = 0
+    for entry in entries:
+        assert entry.offset == position
+        position += HEADER + entry.image.size if isinstance(entry, GntRecord) else entry.num_bytes
+    assert position == len(data)
+    good = [entry for entry in entries if isinstance(entry, GntRecord)]
+    return good, [entry for entry in entries if isinstance(entry, Quarantined)]
+
+
+def test_records_built_by_hand(make_picture):
+    data, pictures = three_records(make_picture)
+    good, bad = read(data)
+    assert not bad
+    assert [r.character for r in good] == ["啊", "A", "—"]
+    for r, picture in zip(good, pictures, strict=True):
+        assert r.image.dtype == np.uint8
+        np.testing.assert_array_equal(r.image, picture)
+
+
+def test_write_and_read_a_path(tmp_path, make_picture):
+    data, pictures = three_records(make_picture)
+    path = tmp_path / "1001-f.gnt"
+    assert write_gnt(path, zip("啊A—", pictures, strict=True)) == 3
+    assert path.read_bytes() == data
+    assert [r.character for r in read_gnt(path)] == ["啊", "A", "—"]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("\U00020000", np.zeros((2, 2), np.uint8)),
+        ("啊", np.zeros((2, 2), np.float32)),
+        ("啊", np.zeros((2, 2, 1), np.uint8)),
+        ("啊", np.zeros((0, 2), np.uint8)),
+        ("啊", np.zeros((1, 3000), np.uint8)),
+    ],
+)
+def test_write_refuses_what_the_format_cannot_hold(tmp_path, pair):
+    with pytest.raises(ValueError):
+        write_gnt(tmp_path / "a.gnt", [("啊", np.zeros((2, 2), np.uint8)), pair])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_truncation_keeps_the_whole_records(make_picture):
+    data, pictures = three_records(make_picture)
+    ends = np.cumsum([HEADER + p.size for p in pictures])
+    for length in range(len(data)):
+        good, bad = read(data[:length])
+        assert len(good) == int((ends <= length).sum())
+        whole = length in {0, *ends.tolist()}
+        assert [q.reason for q in bad] == ([] if whole else ["truncated record"])
+
+
+def test_every_flipped_header_byte_costs_one_record_at_most(make_picture):
+    data, pictures = three_records(make_picture)
+    starts = np.cumsum([0] + [HEADER + p.size for p in pictures[:-1]])
+    for number, start in enumerate(starts.tolist()):
+        for position in range(start, start + HEADER):
+            for flip in (1, 0x80, 0xFF):
+                damaged = bytearray(data)
+                damaged[position] ^= flip
+                good, bad = read(bytes(damaged))
+                if position - start in (4, 5) and not bad:
+                    continue  # Another valid tag code: nothing in the file can tell.
+                kept = [p for i, p in enumerate(pictures) if i != number]
+                assert len(bad) == 1
+                assert len(good) == len(kept)
+                for r, picture in zip(good, kept, strict=True):
+                    np.testing.assert_array_equal(r.image, picture)
+
+
+def test_flipped_pixels_change_no_structure(make_picture):
+    data, pictures = three_records(make_picture)
+    for position in range(HEADER, HEADER + pictures[0].size):
+        damaged = bytearray(data)
+        damaged[position] ^= 0xFF
+        good, bad = read(bytes(damaged))
+        assert (len(good), len(bad)) == (3, 0)
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 50, b"\xff" * 50, b"PK\x03\x04" * 9, b"\x0b\0\0\0"])
+@pytest.mark.parametrize("place", ["before", "between", "after"])
+def test_garbage_is_quarantined_and_the_rest_kept(make_picture, garbage, place):
+    data, pictures = three_records(make_picture)
+    cut = {"before": 0, "between": HEADER + pictures[0].size, "after": len(data)}[place]
+    good, bad = read(data[:cut] + garbage + data[cut:])
+    assert len(good) == 3
+    assert [(q.offset, q.num_bytes) for q in bad] == [(cut, len(garbage))]
+
+
+def test_garbage_longer_than_the_buffer(make_picture):
+    data, _ = three_records(make_picture)
+    garbage = bytes(range(1, 256)) * 12000  # 3 MB
+    good, bad = read(data + garbage + data)
+    assert len(good) == 6
+    assert sum(q.num_bytes for q in bad) == len(garbage)
+
+
+def test_random_bytes_never_raise():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        read(rng.integers(0, 4, rng.integers(0, 300), dtype=np.uint8).tobytes())
+
+
+def test_an_empty_stream_has_no_records():
+    assert read(b"") == ([], [])
+
+
+# === Reader ===
+
+
+@pytest.fixture
+def gnt_folder(tmp_path, make_picture):
+    folder = tmp_path / "HWDB1.1"
+    for part, writers in (("Gnt1.1Train", ("1001-f", "1002-f")), ("Gnt1.1Test", ("1241-f",))):
+        (folder / part).mkdir(parents=True)
+        for i, writer in enumerate(writers):
+            pairs = [(c, make_picture(10 * i + k)) for k, c in enumerate("啊阿A")]
+            write_gnt(folder / part / f"{writer}.gnt", pairs)
+    return folder
+
+
+def pack(folder, path, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+def test_folder_and_archive_give_the_same_samples(gnt_folder, tmp_path):
+    archive = pack(gnt_folder, tmp_path / "all.zip")
+    listed = []
+    for path in (gnt_folder, archive):
+        reader = open_source(path)
+        assert isinstance(reader, GntReader)
+        samples = list(reader.read(path))
+        assert reader.done == reader.total > 0
+        listed.append([(s.character, s.writer, s.split, s.image.tobytes()) for s in samples])
+    assert listed[0] == listed[1]
+    assert [(c, w, s) for c, w, s, _ in listed[0]][2:4] == [
+        ("A", "1241-f", "test"),
+        ("啊", "1001-f", "train"),
+    ]
+    assert samples[0].source == "all.zip/Gnt1.1Test/1241-f.gnt#0"
+
+
+def test_a_single_file(gnt_folder):
+    path = gnt_folder / "Gnt1.1Train" / "1002-f.gnt"
+    samples = list(open_source(path).read(path))
+    assert [s.source for s in samples] == [f"1002-f.gnt#{i}" for i in range(3)]
+    assert {(s.writer, s.split) for s in samples} == {("1002-f", None)}
+
+
+def test_other_and_empty_files_are_listed(gnt_folder):
+    (gnt_folder / "readme.txt").write_text("hello")
+    (gnt_folder / "empty.gnt").write_bytes(b"")
+    bad = [r for r in GntReader().read(gnt_folder) if isinstance(r, Quarantined)]
+    assert [(q.source, q.num_bytes, q.reason) for q in bad] == [
+        ("HWDB1.1/empty.gnt", 0, "empty file"),
+        ("HWDB1.1/readme.txt", 5, "not a .gnt file"),
+    ]
+
+
+def test_a_wrong_checksum_in_an_archive_is_reported_and_records_are_kept(gnt_folder, tmp_path):
+    path = pack(gnt_folder, tmp_path / "a.zip", zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    picture = (gnt_folder / "Gnt1.1Test" / "1241-f.gnt").read_bytes()[HEADER:30]
+    data[data.index(picture) + 5] ^= 0xFF
+    path.write_bytes(data)
+    records = list(GntReader().read(path))
+    assert sum(isinstance(r, Sample) for r in records) == 9
+    bad = [r for r in records if isinstance(r, Quarantined)]
+    assert [(q.source, q.num_bytes, q.reason) for q in bad] == [
+        ("a.zip/Gnt1.1Test/1241-f.gnt", 0, "archive member fails its checksum")
+    ]
+
+
+def test_a_damaged_archive_member_is_kept_as_far_as_it_can_be_read(tmp_path, make_picture):
+    folder = tmp_path / "gnt"
+    folder.mkdir()
+    write_gnt(folder / "1-f.gnt", [("啊", make_picture(i, 60, 50)) for i in range(100)])
+    write_gnt(folder / "2-f.gnt", [("啊", make_picture(i, 60, 50)) for i in range(3)])
+    num_bytes = (folder / "1-f.gnt").stat().st_size
+    path = pack(folder, tmp_path / "a.zip")
+    data = bytearray(path.read_bytes())
+    # An invalid block type in the middle of the first member's compressed data.
+    middle = len(data) * 2 // 3
+    data[middle : middle + 200] = b"\xff" * 200
+    path.write_bytes(data)
+    records = list(GntReader().read(path))
+    first = [r for r in records if isinstance(r, Sample) and "1-f" in r.source]
+    bad = [r for r in records if isinstance(r, Quarantined)]
+    assert len(first) > 20
+    assert sum(isinstance(r, Sample) and "2-f" in r.source for r in records) == 3
+    assert bad and all("1-f.gnt" in q.source for q in bad)
+    kept = sum(HEADER + s.image.size for s in first)
+    assert kept + sum(q.num_bytes for q in bad) == num_bytes
+
+
+@pytest.mark.parametrize(
+    ("parts", "split"),
+    [
+        (["Gnt1.0TrainPart1.zip"], "train"),
+        (["HWDB1.1tst_gnt.zip"], "test"),
+        (["HWDB1.0trn_gnt.zip"], "train"),
+        (["competition-gnt.zip"], "test"),
+        (["CASIA-HWDB_Test.zip", "Test"], "test"),
+        (["GNT1.2TEST"], "test"),
+        (["gnt1.0trainpart1"], "train"),
+        (["Train", "test"], "test"),
+        (["validation"], "validation"),
+        (["latest", "contest", "hwdb100-gnt.zip", "1001-f", "values"], None),
+        ([], None),
+    ],
+)
+def test_split_of_path(parts, split):
+    assert split_of_path(parts) == split
+
+
+def test_unknown_sources_are_named_with_a_remedy(tmp_path):
+    (tmp_path / "a.alz").write_bytes(b"ALZ")
+    with pytest.raises(ValueError, match=r"a\.alz holds no data of a known kind.*unpacked first"):
+        open_source(tmp_path / "a.alz")
+    with pytest.raises(FileNotFoundError, match="missing"):
+        open_source(tmp_path / "missing")
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ValueError, match=r"broken\.zip is no readable zip archive"):
+        open_source(tmp_path / "broken.zip")
+    with pytest.raises(ValueError, match=r"give those themselves"):
+        open_source(tmp_path)
+
+
+def test_readers_fulfil_their_contract():
+    for cls in list_readers():
+        reader = cls()
+        assert cls.name and (reader.done, reader.total) == (0, 0)
+
+
+def test_real_archive(hwdb100):
+    path = hwdb100 / "hwdb100-gnt.zip"
+    samples = list(open_source(path).read(path))
+    assert len(samples) == 1200
+    assert all(isinstance(s, Sample) for s in samples)
+    assert len({s.character for s in samples}) == 100
+    assert {s.writer for s in samples} == {f"{i}-s" for i in range(901, 913)}
+    assert all(s.image.max() > 200 for s in samples)  # White background.

@@ -1,0 +1,247 @@
+import struct
+import zipfile
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from hccr_tf.data.image_folder import ImageFolderReader, check_complete, decode_picture
+from hccr_tf.data.readers import open_source
+from hccr_tf.data.samples import Quarantined, RepairedName, Sample
+
+
+def encode(picture: np.ndarray, suffix: str = ".png") -> bytes:
+    done, data = cv2.imencode(suffix, picture)
+    assert done
+    return data.tobytes()
+
+
+def read(path):
+    records = list(open_source(path).read(path))
+    kinds = (Sample, Quarantined, RepairedName)
+    return tuple([r for r in records if isinstance(r, kind)] for kind in kinds)
+
+
+# === Decoding ===
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff"])
+def test_grey_is_taken_as_it_is(make_picture, suffix):
+    picture = make_picture(1, 9, 7)
+    decoded = decode_picture(encode(picture, suffix))
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, picture)
+
+
+def test_jpeg(make_picture):
+    picture = np.full((16, 24), 200, np.uint8)
+    decoded = decode_picture(encode(picture, ".jpg"))
+    assert decoded.shape == (16, 24)
+    np.testing.assert_allclose(decoded, 200, atol=2)
+
+
+def test_colour_becomes_luma():
+    bgr = np.zeros((1, 4, 3), np.uint8)
+    bgr[0, 0], bgr[0, 1], bgr[0, 2], bgr[0, 3] = (0, 0, 255), (0, 255, 0), (255, 0, 0), (9, 9, 9)
+    assert decode_picture(encode(bgr)).tolist() == [[76, 150, 29, 9]]
+
+
+def test_transparency_is_laid_over_white():
+    bgra = np.zeros((1, 3, 4), np.uint8)
+    bgra[0, :, 3] = 0, 255, 128
+    assert decode_picture(encode(bgra)).tolist() == [[255, 0, 127]]
+
+
+def test_sixteen_bits_are_rounded_to_eight():
+    picture = np.array([[0, 128, 257 * 100, 65535]], np.uint16)
+    assert decode_picture(encode(picture)).tolist() == [[0, 0, 100, 255]]
+
+
+def test_a_palette_with_a_transparent_entry():
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        crc = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
+
+    png = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 1, 8, 3, 0, 0, 0))
+        + chunk(b"PLTE", bytes([0, 0, 0, 100, 100, 100, 255, 255, 255]))
+        + chunk(b"tRNS", bytes([0, 255, 255]))
+        + chunk(b"IDAT", zlib.compress(bytes([0, 0, 1, 2])))
+        + chunk(b"IEND", b"")
+    )
+    assert decode_picture(png).tolist() == [[255, 100, 255]]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_every_truncation_is_refused(make_picture, suffix):
+    data = encode(make_picture(1, 12, 10), suffix)
+    decode_picture(data)
+    for length in range(len(data)):
+        with pytest.raises(ValueError):
+            decode_picture(data[:length])
+
+
+def test_every_flipped_byte_of_a_png_is_refused(make_picture):
+    data = encode(make_picture(1, 6, 6))
+    for position in range(len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 0x10
+        with pytest.raises(ValueError):
+            decode_picture(bytes(damaged))
+
+
+def test_bytes_after_the_end_do_not_matter(make_picture):
+    for suffix in (".png", ".jpg"):
+        check_complete(encode(make_picture(1), suffix) + b"trailing")
+
+
+def test_reasons_are_fixed_phrases(make_picture):
+    data = encode(make_picture(1))
+    for bad, reason in (
+        (b"", "empty file"),
+        (b"hello", "picture cannot be decoded"),
+        (data[:-20], "truncated picture"),
+        (data[:40] + b"\0\0\0" + data[43:], "picture fails its checksum"),
+    ):
+        with pytest.raises(ValueError, match=f"^{reason}$"):
+            decode_picture(bad)
+    with pytest.raises(ValueError, match="pixel type"):
+        decode_picture(encode(np.ones((2, 2), np.float32), ".tiff"))
+
+
+# === Folders and archives ===
+
+
+@pytest.fixture
+def repack(tmp_path, make_picture):
+    """The layout of the repack, with names broken under cp852 and files that cannot be used."""
+    root = tmp_path / "CASIA-HWDB_Train"
+    for k, character in enumerate("宪室"):
+        folder = root / "Train" / character.encode().decode("cp852")
+        folder.mkdir(parents=True)
+        for n in range(3):
+            (folder / f"{n}.png").write_bytes(encode(make_picture(10 * k + n)))
+    (root / "Train" / "less_than").mkdir()
+    (root / "Train" / "less_than" / "1.JPG").write_bytes(encode(make_picture(50), ".jpg"))
+    (folder / "9.png").write_bytes(encode(make_picture(60))[:-5])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "Thumbs.db").write_bytes(b"xyz")
+    (root / "Train" / "what is this").mkdir()
+    (root / "Train" / "what is this" / "1.png").write_bytes(encode(make_picture(70)))
+    return root
+
+
+BAD = {
+    ("9.png", "truncated picture"),
+    ("empty.png", "empty file"),
+    ("Thumbs.db", "not a picture"),
+    ("1.png", "folder name stands for no character"),
+}
+
+
+def check_repack(path, name):
+    samples, bad, repaired = read(path)
+    assert sorted(s.character for s in samples) == ["<", *"室室室", *"宪宪宪"]
+    assert {s.split for s in samples} == {"train"}
+    assert {s.writer for s in samples} == {None}
+    assert f"{name}/Train/ň«¬/0.png" in {s.source for s in samples}
+    assert {(q.source.rsplit("/", 1)[1], q.reason) for q in bad} == BAD
+    assert {(r.name, r.character, r.code_page) for r in repaired} == {
+        ("ň«¬", "宪", "cp852"),
+        ("ň«Ą", "室", "cp852"),
+        ("less_than", "<", "english"),
+    }
+
+
+def test_folder(repack):
+    check_repack(repack, "CASIA-HWDB_Train")
+    reader = ImageFolderReader()
+    assert sum(1 for r in reader.read(repack) if not isinstance(r, RepairedName)) == reader.total
+    assert reader.done == reader.total == 11
+
+
+def pack(folder, path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+def test_archive(repack, tmp_path):
+    check_repack(pack(repack, tmp_path / "CASIA-HWDB_Train.zip"), "CASIA-HWDB_Train.zip")
+
+
+def test_a_class_folder_itself(repack):
+    samples, bad, _ = read(repack / "Train" / "ň«¬")
+    assert [s.character for s in samples] == ["宪"] * 3
+    assert {s.split for s in samples} == {None}
+    assert not bad
+
+
+def test_linked_class_folders_are_followed_once(tmp_path, make_picture):
+    real = tmp_path / "elsewhere" / "宪"
+    real.mkdir(parents=True)
+    (real / "1.png").write_bytes(encode(make_picture(1)))
+    root = tmp_path / "pictures"
+    root.mkdir()
+    (root / "宪").symlink_to(real)
+    (real / "back").symlink_to(root)
+    samples, bad, _ = read(root)
+    assert [s.source for s in samples] == ["pictures/宪/1.png"]
+    assert not bad
+
+
+def test_names_in_an_archive_without_the_utf8_flag(tmp_path, make_picture):
+    path = tmp_path / "Test.zip"
+    name = "Test/宪/1.png"
+    with zipfile.ZipFile(path, "w") as archive:
+        # A stand-in of as many ASCII bytes, so that Python leaves the flag off.
+        archive.writestr("Test/@@@/1.png", encode(make_picture(1)))
+    path.write_bytes(path.read_bytes().replace(b"Test/@@@/1.png", name.encode()))
+    samples, bad, repaired = read(path)
+    assert [(s.character, s.split) for s in samples] == [("宪", "test")]
+    assert [r.code_page for r in repaired] == ["cp437"]
+    assert not bad
+
+
+def test_pictures_in_the_root_of_an_archive_have_no_class(tmp_path, make_picture):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("1.png", encode(make_picture(1)))
+        archive.writestr("../../宪/2.png", encode(make_picture(2)))  # Nothing is unpacked.
+    samples, bad, _ = read(path)
+    assert [s.character for s in samples] == ["宪"]
+    assert [q.reason for q in bad] == ["folder name stands for no character"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_a_wrong_checksum_in_an_archive(tmp_path, make_picture):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(3):
+            archive.writestr(f"宪/{i}.png", encode(make_picture(i)))
+    data = bytearray(path.read_bytes())
+    data[data.index(encode(make_picture(1))) + 45] ^= 1
+    path.write_bytes(data)
+    samples, bad, _ = read(path)
+    assert [s.source for s in samples] == ["a.zip/宪/0.png", "a.zip/宪/2.png"]
+    assert [(q.source, q.reason) for q in bad] == [
+        ("a.zip/宪/1.png", "archive member fails its checksum")
+    ]
+
+
+def test_real_test_set(hwdb100):
+    samples, bad, repaired = read(hwdb100 / "CASIA-HWDB_Test.zip")
+    assert (len(samples), len(bad), len(repaired)) == (5678, 0, 100)
+    assert {s.split for s in samples} == {"test"}
+    assert {r.code_page for r in repaired} == {"cp852"}
+    assert "宪" in {s.character for s in samples}
+
+
+def test_real_truncated_picture(hwdb100):
+    with zipfile.ZipFile(hwdb100 / "CASIA-HWDB_Train.zip") as archive:
+        data = archive.read("Train/ň«ü/9001.png")
+    with pytest.raises(ValueError, match="truncated picture"):
+        decode_picture(data)

@@ -1,0 +1,338 @@
+import csv
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from hccr_tf.charset import Charset
+from hccr_tf.data import store as store_module
+from hccr_tf.data.gnt import write_gnt
+from hccr_tf.data.store import Store, prepare, summary
+from hccr_tf.data.store_writer import StoreWriter
+
+
+def put(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, data = cv2.imencode(".png", picture)
+    assert done
+    path.write_bytes(data.tobytes())
+
+
+@pytest.fixture
+def folder(tmp_path, make_picture):
+    """A repack-like folder with duplicates within and across splits and under two classes."""
+    root = tmp_path / "repack"
+    for k, character in enumerate("室宪A"):
+        name = character.encode().decode("cp852")
+        for n in range(20):
+            put(root / "Train" / name / f"{n:02}.png", make_picture(100 * k + n, 4 + n % 3, 5))
+        for n in range(5):
+            put(root / "Test" / name / f"{n}.png", make_picture(100 * k + 50 + n))
+    broken = root / "Train" / "宪".encode().decode("cp852")
+    put(broken / "copy1.png", make_picture(100, 4, 5))  # Twice in training.
+    put(broken / "copy2.png", make_picture(150))  # In training and test.
+    put(root / "Train" / "A" / "copy3.png", make_picture(1, 5, 5))  # Under two classes.
+    (broken / "bad.png").write_bytes(b"")
+    return root
+
+
+@pytest.fixture
+def gnt_file(tmp_path, make_picture):
+    path = tmp_path / "1001-f.gnt"
+    write_gnt(path, [(c, make_picture(i)) for i, c in enumerate("一丁七一丁七")])
+    return path
+
+
+@pytest.fixture
+def store(folder, tmp_path):
+    return prepare([folder], tmp_path / "store")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [p.name for p in folder.iterdir() if p.name.startswith(".")]
+
+
+# === Content ===
+
+
+def test_pictures_labels_and_ids_come_back(store, make_picture):
+    assert len(store) == 78
+    assert store.charset == Charset.from_text("A室宪")
+    index = store.sample_ids(range(len(store))).index("repack/Train/ň«¬/07.png")
+    image = store.image(index)
+    assert image.dtype == np.uint8 and not image.flags.writeable and not image.flags.owndata
+    np.testing.assert_array_equal(image, make_picture(107, 5, 5))
+    assert store.charset.char(store.labels[index]) == "宪"
+    assert (store.heights[index], store.widths[index]) == (5, 5)
+    assert store.writers[index] == -1
+    for i in range(len(store)):
+        assert store.image(i).shape == (store.heights[i], store.widths[i])
+    store.verify()
+
+
+def test_splits_are_ascending_and_disjoint(store):
+    parts = {name: store.indices(name) for name in ("train", "validation", "test", "duplicate")}
+    for part in parts.values():
+        assert part.dtype == np.int64
+        assert (np.diff(part) > 0).all()
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(store)))
+    assert store.manifest["counts"] == {name: len(part) for name, part in parts.items()}
+    assert len(store.indices("all")) == len(store) - 1
+    assert store.sample_ids(parts["duplicate"]) == ["repack/Train/ň«¬/copy2.png"]
+    for name in ("training", "", "Test"):
+        with pytest.raises(ValueError, match=rf"no samples in split '{name}'; it has train \("):
+            store.indices(name)
+
+
+def test_the_manifest_counts_and_the_lists_are_complete(store):
+    m = store.manifest
+    assert m["duplicates"] == {
+        "groups": 3,
+        "extra_copies": 3,
+        "groups_across_splits": 1,
+        "held_out": 1,
+        "conflicting_groups": 1,
+        "conflicting_first": m["duplicates"]["conflicting_first"],
+    }
+    (conflict,) = m["duplicates"]["conflicting_first"]
+    assert {(c["character"], c["sample_id"]) for c in conflict} == {
+        ("A", "repack/Train/A/copy3.png"),
+        ("室", "repack/Train/ň«Ą/01.png"),
+    }
+    assert m["repaired_names"]["code_pages"] == {"cp852": 2}
+    assert m["quarantined"]["by_reason"] == {"empty file": 1}
+    assert m["quarantined"]["first"][0]["source"] == "repack/Train/ň«¬/bad.png"
+    assert sum(sum(c.values()) for c in m["counts_per_class"].values()) == 78
+    assert m["sources"][0]["num_files"] == 79
+    assert len(rows(store.path / "duplicates.csv")) == 6
+    assert rows(store.path / "quarantine.csv")[0]["reason"] == "empty file"
+    assert {r["character"] for r in rows(store.path / "repaired_names.csv")} == {"室", "宪"}
+    text = summary(store)
+    for words in ("78 in 3 classes", "held out", "cp852 2", "empty file: 1", "ň«¬/bad.png"):
+        assert words in text
+
+
+def test_writers_and_several_sources(gnt_file, tmp_path, make_picture):
+    other = tmp_path / "other" / "1001-f.gnt"  # The same name in another folder.
+    other.parent.mkdir()
+    write_gnt(other, [("丁", make_picture(9))])
+    third = tmp_path / "1002-f.gnt"
+    write_gnt(third, [("七", make_picture(10))])
+    store = prepare([gnt_file, other, third], tmp_path / "store", split="writer")
+    assert store.manifest["writers"]["names"] == ["1001-f", "1002-f"]
+    assert store.manifest["split"]["mode"] == "writer"
+    ids = store.sample_ids(range(len(store)))
+    assert len(set(ids)) == 8
+    assert ids[-1] == "1002-f.gnt#0"
+    assert ids[6].endswith("other/1001-f.gnt#0")
+
+
+def test_a_store_of_test_pictures_only(folder, tmp_path):
+    store = prepare([folder / "Test"], tmp_path / "store")
+    assert len(store.indices("test")) == 15
+    with pytest.raises(ValueError, match=r"it has test \(15\)"):
+        store.indices("train")
+
+
+def test_the_same_input_gives_the_same_store(folder, tmp_path):
+    a, b = (prepare([folder], tmp_path / name) for name in ("a", "b"))
+    assert a.data_hash == b.data_hash
+    for name in [*a.manifest["files"], "manifest.json"]:
+        assert (a.path / name).read_bytes() == (b.path / name).read_bytes()
+    other_seed = prepare([folder], tmp_path / "c", seed=2)
+    assert other_seed.data_hash != a.data_hash
+
+
+# === Charsets ===
+
+
+def test_labels_under_another_charset(store):
+    charset = Charset.from_text("宪B室A")
+    indices = store.indices("test")
+    labels = store.labels_for(charset, indices)
+    assert labels.dtype == np.int32
+    characters = [store.charset.char(i) for i in store.labels[indices]]
+    assert [charset.char(i) for i in labels] == characters
+    np.testing.assert_array_equal(store.labels_for(store.charset, indices), store.labels[indices])
+    with pytest.raises(ValueError, match="lacks 2 of the store .*: A 室"):
+        store.labels_for(Charset.from_text("宪"), indices)
+
+
+# === Damage ===
+
+
+def test_missing_short_and_changed_files(store):
+    path = store.path
+    pictures = path / "pictures.bin"
+    data = pictures.read_bytes()
+    pictures.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(ValueError, match=r"pictures\.bin changed"):
+        Store(path).verify()
+    pictures.write_bytes(data[:-1])
+    with pytest.raises(ValueError, match=rf"has {len(data) - 1} bytes instead of {len(data)}"):
+        Store(path)
+    pictures.write_bytes(data)
+    labels = (path / "labels.npy").read_bytes()
+    (path / "labels.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"incomplete: labels\.npy"):
+        Store.open(path)
+    (path / "labels.npy").write_bytes(labels)
+    manifest = (path / "manifest.json").read_text(encoding="utf-8")
+    (path / "manifest.json").write_text(manifest.replace("A室宪", "A宪室"), "utf-8")
+    with pytest.raises(ValueError, match="altered"):
+        Store(path)
+    (path / "manifest.json").write_text(manifest.replace("store 1", "store 9"), "utf-8")
+    with pytest.raises(ValueError, match="store 9"):
+        Store(path)
+    (path / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match="is no store"):
+        Store(path)
+
+
+# === Writing ===
+
+
+def test_refusals_say_what_to_do(folder, gnt_file, tmp_path):
+    out = tmp_path / "store"
+    with pytest.raises(FileNotFoundError, match="missing does not exist"):
+        prepare([tmp_path / "missing"], out)
+    with pytest.raises(ValueError, match="no source"):
+        prepare([], out)
+    with pytest.raises(ValueError, match="twice"):
+        prepare([folder, folder], out)
+    with pytest.raises(ValueError, match="lies inside"):
+        prepare([folder], folder / "store")
+    with pytest.raises(ValueError, match="unknown split mode"):
+        prepare([folder], out, split="random")
+    with pytest.raises(ValueError, match="without a writer"):
+        prepare([folder], out, split="writer")
+    bad = tmp_path / "bad.gnt"
+    bad.write_bytes(b"\x01\x02\x03")
+    with pytest.raises(ValueError, match="no readable sample.*truncated record: 1"):
+        prepare([bad], out)
+    assert not out.exists()
+    assert not leftovers(tmp_path)
+
+
+def test_overwriting_takes_a_word_and_a_store(folder, gnt_file, tmp_path):
+    out = tmp_path / "store"
+    first = prepare([folder], out)
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        prepare([gnt_file], out)
+    assert Store(out).data_hash == first.data_hash
+    second = prepare([gnt_file], out, overwrite=True)
+    assert len(second) == 6
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "letter.txt").write_text("dear")
+    with pytest.raises(FileExistsError, match="is no store"):
+        prepare([gnt_file], precious, overwrite=True)
+    assert (precious / "letter.txt").read_text() == "dear"
+    assert not leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")]
+)
+def test_a_failure_in_the_middle_changes_nothing(
+    folder, gnt_file, tmp_path, monkeypatch, earlier, error
+):
+    out = tmp_path / "store"
+    if earlier:
+        prepare([gnt_file], out)
+    add, calls = StoreWriter.add, iter(range(30))
+
+    def failing(self, record, prefix=""):
+        if next(calls, None) is None:
+            raise error
+        add(self, record, prefix)
+
+    monkeypatch.setattr(StoreWriter, "add", failing)
+    message = "disk is full; .* nothing was changed" if isinstance(error, OSError) else None
+    with pytest.raises(type(error), match=message):
+        prepare([folder], out, overwrite=True)
+    assert out.exists() == earlier
+    if earlier:
+        Store(out).verify()
+    assert not leftovers(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_said_to_be_full(folder, tmp_path, monkeypatch):
+    init = StoreWriter.__init__
+
+    def on_a_full_disk(self, path):
+        (path / "pictures.bin").symlink_to("/dev/full")
+        init(self, path)
+
+    monkeypatch.setattr(StoreWriter, "__init__", on_a_full_disk)
+    with pytest.raises(OSError, match="disk is full") as caught:
+        prepare([folder], tmp_path / "store")
+    assert caught.value.errno == errno.ENOSPC
+    assert not (tmp_path / "store").exists()
+    assert not leftovers(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL on Windows")
+def test_a_killed_run_leaves_the_earlier_store(folder, gnt_file, tmp_path):
+    out = tmp_path / "store"
+    prepare([gnt_file], out)
+    program = f"""
+import os, signal
+from hccr_tf.data import store, store_writer
+finish = store_writer.StoreWriter.finish
+def killed(self, *args):
+    finish(self, *args)
+    os.kill(os.getpid(), signal.SIGKILL)
+store_writer.StoreWriter.finish = killed
+store.prepare([{str(folder)!r}], {str(out)!r}, overwrite=True)
+"""
+    repo = Path(store_module.__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=repo, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    Store(out).verify()
+    assert len(Store(out)) == 6
+    assert len(leftovers(tmp_path)) == 1  # May be deleted; never taken for a store.
+    assert len(prepare([folder], out, overwrite=True)) == 78
+
+
+def test_no_progress_bar_without_a_terminal(folder, tmp_path, capfd):
+    prepare([folder], tmp_path / "store")
+    captured = capfd.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_progress_bar_on_a_terminal(folder, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(store_module.sys.stderr, "isatty", lambda: True, raising=False)
+    prepare([folder], tmp_path / "store")
+    assert "repack" in capfd.readouterr().err
+
+
+# === Real data ===
+
+
+def test_real_archives(hwdb100, tmp_path):
+    paths = [hwdb100 / "CASIA-HWDB_Test.zip", hwdb100 / "hwdb100-gnt.zip"]
+    store = prepare(paths, tmp_path / "store")
+    assert (len(store), len(store.charset)) == (6878, 100)
+    assert store.manifest["split"]["mode"] == "shuffle"
+    assert store.manifest["writers"]["num_writers"] == 12
+    store.verify()
+    ids = store.sample_ids(range(len(store)))
+    assert ids[0] == "CASIA-HWDB_Test.zip/Test/ň«¬/2.png"
+    assert ids[-1] == "hwdb100-gnt.zip/912-s.gnt#99"
+    for name in ("train", "validation", "test"):
+        assert len(np.unique(store.labels[store.indices(name)])) > 80
+    assert all(np.bincount(store.labels) >= 33)
