@@ -98,6 +98,8 @@ class BinaryFocalLoss(keras.losses.Loss):
         super().__init__(name=name, **kwargs)
         if gamma < 0:
             raise ValueError(f"gamma is at least 0, not {gamma}.")
+        if np.ndim(alpha) or isinstance(alpha, str):
+            raise ValueError("The binary focal loss takes one number as alpha, for all classes.")
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha lies in [0, 1], not {alpha}.")
         self.gamma = float(gamma)

@@ -5,9 +5,11 @@ paths, and a few plain attributes. Shapes are compared before anything is read, 
 damaged or hostile file can't ask for memory the model doesn't have.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 from hccr_tf.files import atomic_write
 
 _FORMAT = 1
+_SEED = re.compile(r"seed_generator(?:_(\d+))?/")
 
 
 class WeightsError(ValueError):
@@ -103,35 +106,56 @@ def load_weights(
 
 
 def _by_path(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
+    variables = list(variables)
+    # Keras numbers the seeds of dropout on within a process; counted from 0, a model made
+    # second has the names of one made first.
+    seeds = sorted({_seed_number(v.path) for v in variables} - {None})
     named: dict[str, keras.Variable] = {}
     for variable in variables:
-        if variable.path in named:
-            raise WeightsError(
-                f"Two variables are called {variable.path!r}; give their layers names."
-            )
-        named[variable.path] = variable
+        name, number = variable.path, _seed_number(variable.path)
+        if number is not None:
+            place = seeds.index(number)
+            name = _SEED.sub(f"seed_generator_{place}/" if place else "seed_generator/", name)
+        if name in named:
+            raise WeightsError(f"Two variables are called {name!r}; give their layers names.")
+        named[name] = variable
     return named
 
 
-def _open(path: Path) -> h5py.File:
+def _seed_number(path: str) -> int | None:
+    match = _SEED.match(path)
+    return int(match[1] or 0) if match else None
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
     try:
-        file = h5py.File(path, "r")
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != _FORMAT:
+                raise WeightsError(
+                    f"{path} wasn't written by this package, or by a newer version of it."
+                )
+            yield file
     except FileNotFoundError:
         raise WeightsError(f"There is no weights file {path}.") from None
-    except OSError as error:
-        raise WeightsError(f"{path} is no readable HDF5 file: {error}") from error
-    if file.attrs.get("format") != _FORMAT:
-        file.close()
-        raise WeightsError(f"{path} wasn't written by this package, or by a newer version of it.")
-    return file
+    except WeightsError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        # HDF5 reports damage of its own structures as any of these.
+        raise WeightsError(f"{path} is damaged or no HDF5 file: {error}") from error
 
 
 def _checksum(file: h5py.File) -> str:
     """SHA-256 over the attributes and all arrays by name."""
     digest = hashlib.sha256(str(file.attrs["attributes"]).encode())
+    num_bytes = file.id.get_filesize()
 
     def add(name, item):
         if isinstance(item, h5py.Dataset):
+            # An array that isn't there byte for byte, as `save_weights` writes it, could
+            # claim any size.
+            if item.nbytes > num_bytes or item.id.get_storage_size() != item.nbytes:
+                raise WeightsError(f"{file.filename} is damaged: {name} isn't stored in full.")
             array = np.ascontiguousarray(item[()])
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(array.tobytes() if array.ndim == 0 else memoryview(array).cast("B"))

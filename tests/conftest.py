@@ -6,6 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hccr_tf.charset import Charset
+from hccr_tf.data.store import Store, prepare
+from hccr_tf.data.synthetic import generate_gnt
+from hccr_tf.inference.logits_file import write_logits
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
@@ -35,5 +40,41 @@ def make_picture():
         # The seed in the first pixels keeps pictures apart whatever the generator draws.
         picture.flat[:3] = seed % 251, seed // 251 % 251, height
         return picture
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sample_store(tmp_path_factory) -> Store:
+    """A store of the 15 numerals at 48 pixels: 12 training and 4 test writers, 2 samples each."""
+    folder = tmp_path_factory.mktemp("sample")
+    generate_gnt(
+        folder / "data", num_writers=12, num_test_writers=4, samples_per_writer=2, seed=3, size=48
+    )
+    return prepare([folder / "data"], folder / "store", progress=False)
+
+
+@pytest.fixture
+def make_logits_file(tmp_path):
+    """A function that writes a logits file of arrays and returns its path."""
+
+    def make(
+        name: str,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        *,
+        center: np.ndarray | None = None,
+        characters: str = "零一二三四五六七八九十百",
+        ids: list[str] | None = None,
+        **attributes,
+    ) -> Path:
+        charset = Charset.from_text(characters[: logits.shape[1]])
+        ids = [f"test/{i}" for i in range(len(labels))] if ids is None else ids
+        path = tmp_path / name
+        with write_logits(
+            path, len(labels), charset, attributes, center=center is not None
+        ) as writer:
+            writer.add(labels, ids, logits, *([] if center is None else [center]))
+        return path
 
     return make

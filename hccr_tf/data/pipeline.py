@@ -45,4 +45,8 @@ def tf_dataset(
     # One Python reader can't be cut by file; each batch is split over the replicas.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    if epochs is not None:
+        # Keras warns of a dataset that ends without having said where.
+        num_batches = epochs * reader.steps_per_epoch - step
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
     return dataset.with_options(options).prefetch(2)

@@ -47,9 +47,13 @@ def search_weights(paths: Sequence[str | Path], step: float = 0.05) -> tuple[lis
 
     Returns:
         Weights and their top-1 accuracy in [0, 1].
+
+    Raises:
+        ValueError: files that don't belong together.
     """
     files = _open(paths)
     try:
+        check_same_samples(files)
         parts = round(1 / step)
         grid = np.array(
             [
@@ -98,7 +102,9 @@ def fuse(
     """
     files = _open(paths)
     try:
-        values = check_weights(weights or default_weights(len(files)), len(files))
+        values = check_weights(
+            default_weights(len(files)) if weights is None else weights, len(files)
+        )
         check_same_samples(files)
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)

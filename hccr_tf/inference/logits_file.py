@@ -27,7 +27,7 @@ class LogitsWriter:
 
     def __init__(self, file: h5py.File, num_samples: int, num_classes: int, center: bool):
         self._file = file
-        self._next = 0
+        self.num_written = 0
         self._names = ["logits", "logits_center"] if center else ["logits"]
         for name in self._names:
             file.create_dataset(name, (num_samples, num_classes), np.float32)
@@ -36,12 +36,12 @@ class LogitsWriter:
 
     def add(self, labels, sample_ids, *logits: np.ndarray) -> None:
         """Appends B rows: int (B,), B strings, and float (B, C) for each logits dataset."""
-        rows = slice(self._next, self._next + len(labels))
+        rows = slice(self.num_written, self.num_written + len(labels))
         for name, values in zip(self._names, logits, strict=True):
             self._file[name][rows] = values
         self._file["labels"][rows] = labels
         self._file["sample_ids"][rows] = sample_ids
-        self._next = rows.stop
+        self.num_written = rows.stop
 
 
 @contextlib.contextmanager
@@ -61,6 +61,9 @@ def write_logits(
         charset: class order.
         attributes: further attributes; mappings are written as JSON.
         center: whether the file also holds the centre crop's logits.
+
+    Raises:
+        ValueError: the block wrote another number of rows; no file is left then.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +73,10 @@ def write_logits(
         for name, value in attributes.items():
             is_plain = not isinstance(value, Mapping)
             file.attrs[name] = value if is_plain else json.dumps(value, ensure_ascii=False)
-        yield LogitsWriter(file, num_samples, len(charset), center)
+        writer = LogitsWriter(file, num_samples, len(charset), center)
+        yield writer
+        if writer.num_written != num_samples:
+            raise ValueError(f"{path} got {writer.num_written} samples, not {num_samples}.")
 
 
 class LogitsFile:
@@ -118,8 +124,16 @@ class LogitsFile:
         return dict(self._file.attrs)
 
     def labels(self, rows: slice) -> np.ndarray:
-        """int32 (B,)."""
-        return self._file["labels"][rows]
+        """int32 (B,); ValueError naming the sample where one is no class of the charset."""
+        values = self._file["labels"][rows]
+        bad = (values < 0) | (values >= len(self.charset))
+        if bad.any():
+            first = int(bad.argmax())
+            raise ValueError(
+                f"{self.path}: the label {values[first]} of sample {self.sample_ids(rows)[first]} "
+                f"is no class of its {len(self.charset)} characters."
+            )
+        return values
 
     def sample_ids(self, rows: slice) -> list[str]:
         """B strings."""

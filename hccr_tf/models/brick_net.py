@@ -8,6 +8,7 @@ an auxiliary head, all heads share one label.
 import keras
 from keras import layers
 
+from hccr_tf.layers import InputScaling
 from hccr_tf.models.registry import (
     FEATURE_MAP,
     INPUT_SCALING,
@@ -74,7 +75,7 @@ def brick_net(
 
     # === Functional Model ===
     inputs = keras.Input(image_shape, dtype="uint8", name="image")
-    x = layers.Rescaling(1 / 255, name=INPUT_SCALING)(inputs)
+    x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
     outputs = {}
     for i, (kernel, inception) in enumerate(_FULL_BRICKS[: num_bricks - 1], start=1):
         filters = width * 2 ** (i - 1)

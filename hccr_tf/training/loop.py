@@ -1,6 +1,7 @@
 """The one training loop: a recipe, a store and a folder in; a trained run out."""
 
 import contextlib
+import re
 from pathlib import Path
 
 import keras
@@ -20,6 +21,7 @@ from hccr_tf.training.callbacks import (
     is_finished,
     write_history,
 )
+from hccr_tf.training.feeding import fit_arguments
 from hccr_tf.weights import load_weights, read_attributes
 from hccr_tf.workdir import Workdir
 
@@ -70,19 +72,19 @@ def train(
         _initialise(model, Workdir(Path(init_from)), store)
 
     epoch = len(history)
-    steps = readers["train"].steps_per_epoch
-    progress = ShowProgress(recipe.epochs, steps, recipe.batch_size)
+    data, followers = fit_arguments(
+        readers["train"], readers["validation"], list(model.output), epoch
+    )
+    progress = ShowProgress(recipe.epochs, readers["train"].steps_per_epoch, recipe.batch_size)
     try:
         model.fit(
-            _dataset(readers["train"], model, epoch),
-            validation_data=_dataset(readers["validation"], model, 0),
-            validation_steps=readers["validation"].steps_per_epoch,
-            steps_per_epoch=steps,
+            **data,
             initial_epoch=epoch,
             epochs=recipe.epochs,
             verbose=0,
             shuffle=False,  # the reader has shuffled
             callbacks=[
+                *followers,
                 progress,
                 SaveRun(workdir, recipe, prediction_names, history),
                 WriteEvents(workdir),
@@ -181,9 +183,12 @@ def _metrics(name: str, num_classes: int) -> list[keras.metrics.Metric]:
 
 
 def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    optimizer = type(keras.optimizers.get(recipe.optimizer))
-    return optimizer(
-        learning_rate=_learning_rate(recipe, steps_per_epoch), **recipe.optimizer_args
+    default = keras.optimizers.get(recipe.optimizer)
+    return type(default)(
+        learning_rate=_learning_rate(recipe, steps_per_epoch),
+        # Keras numbers optimisers on within a process, and their variables are saved by name.
+        name=re.sub(r"_\d+$", "", default.name),
+        **recipe.optimizer_args,
     )
 
 
@@ -218,19 +223,6 @@ def _strategy():
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy()
-
-
-def _dataset(reader: BatchReader, model: keras.Model, epoch: int):
-    """Batches without end, as the backend takes them."""
-    names = list(model.output)
-    if keras.backend.backend() == "tensorflow":
-        from hccr_tf.data.pipeline import tf_dataset
-
-        return tf_dataset(reader, names, epoch=epoch, epochs=None)
-    return (
-        (batch.images, dict.fromkeys(names, batch.labels))
-        for batch in reader.batches(epoch, epochs=None)
-    )
 
 
 def _prediction_names(recipe: Recipe, num_classes: int) -> set[str]:

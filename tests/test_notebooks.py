@@ -1,0 +1,111 @@
+"""The notebooks run on a small result of the same steps as `make demo`."""
+
+import ast
+import base64
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import hccr_tf
+from hccr_tf import Store, fuse, get_recipe, predict_split, prepare, train
+from hccr_tf.data.synthetic import generate_gnt
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+PICTURES = {"01_data": 6, "02_training_curves": 2, "03_ensemble": 6}
+MODELS = (1, 2, 3)
+
+notebooks = pytest.mark.parametrize("name", PICTURES)
+
+# TensorFlow's tensors don't know NumPy 2's `copy` yet; training can't avoid it.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(scope="session")
+def demo_results(tmp_path_factory) -> Path:
+    """A folder like runs/demo: a store, three trained models, their logits, the fusion."""
+    runs = tmp_path_factory.mktemp("demo")
+    generate_gnt(runs / "sample", num_writers=8, num_test_writers=4, samples_per_writer=2)
+    store: Store = prepare([runs / "sample"], runs / "store", progress=False)
+    logits = [runs / f"logits{i}.h5" for i in MODELS]
+    for i, path in zip(MODELS, logits, strict=True):
+        recipe = get_recipe(f"brick_model{i}").override(
+            image_size=32, bricks=2, width=8, epochs=2, batch_size=32
+        )
+        train(recipe, store, runs / f"model{i}")
+        predict_split(runs / f"model{i}", store, path)
+    fuse(logits, runs / "results", weights=[0.3, 0.2, 0.5])
+    return runs
+
+
+def read(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def code(name: str) -> list[str]:
+    return [cell.source for cell in read(name).cells if cell.cell_type == "code"]
+
+
+def test_every_notebook_is_listed_here():
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(PICTURES)
+
+
+@pytest.mark.slow
+@notebooks
+def test_runs_and_draws(name, demo_results, monkeypatch):
+    monkeypatch.setenv("HCCR_RUNS", str(demo_results))
+    notebook = read(name)
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    )
+    client.execute()  # raises CellExecutionError where a cell fails
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    # Whatever warns, such as Matplotlib of a glyph that its font lacks, is a fault.
+    assert [o.text for o in outputs if o.get("name") == "stderr"] == []
+    pictures = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) == PICTURES[name]
+    for picture in pictures:
+        assert base64.b64decode(picture).startswith(b"\x89PNG")
+
+
+@notebooks
+def test_says_which_command_makes_missing_results(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HCCR_RUNS", str(tmp_path / "nothing"))
+    with pytest.raises(FileNotFoundError, match="nothing.*make demo.*HCCR_RUNS"):
+        exec(code(name)[0], {})
+
+
+@notebooks
+def test_takes_the_demo_by_default(name):
+    assert 'RUNS = Path(os.environ.get("HCCR_RUNS", "../runs/demo"))' in code(name)[0]
+
+
+@notebooks
+def test_is_stripped(name):
+    notebook = json.loads((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert notebook["metadata"]["language_info"] == {"name": "python"}
+    for cell in notebook["cells"]:
+        assert cell["metadata"] == {}
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+
+
+@notebooks
+def test_imports_only_what_is_public(name):
+    source = "\n".join(code(name)).replace("%matplotlib inline", "")
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    ours = [imported.split(".") for imported in names if imported.startswith("hccr_tf")]
+    assert ours
+    for parts in ours:
+        assert not any(part.startswith("_") for part in parts)
+        if len(parts) == 2:
+            assert parts[1] in hccr_tf.__all__

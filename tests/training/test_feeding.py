@@ -1,0 +1,65 @@
+"""fit sees exactly the reader's batches, in the reader's order."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Run on each backend in a process of its own: a backend is chosen once a process.
+PROGRAM = """
+import sys
+import keras
+import numpy as np
+from hccr_tf import BatchReader, Preprocessing, Store
+from hccr_tf.training.feeding import fit_arguments
+
+def model():
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((16, 16, 1), dtype="uint8")
+    x = keras.ops.cast(inputs, "float32") / 255
+    x = keras.layers.Flatten()(x)
+    outputs = {n: keras.layers.Dense(15, name=n)(x) for n in ("main_output", "aux_output1")}
+    network = keras.Model(inputs, outputs)
+    loss = lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile("sgd", {n: loss() for n in outputs}, metrics={
+        n: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for n in outputs})
+    return network
+
+store = Store(sys.argv[1])
+reader = BatchReader(store, "train", Preprocessing(16), 10, shuffle=True, seed=4)
+validation = BatchReader(store, "validation", Preprocessing(16), 10)
+names = ["main_output", "aux_output1"]
+start, stop = 2, 5
+fitted = model()
+data, callbacks = fit_arguments(reader, validation, names, start)
+history = fitted.fit(**data, initial_epoch=start, epochs=stop, verbose=0, shuffle=False,
+                     callbacks=callbacks).history
+stepped = model()
+for epoch in range(start, stop):
+    for step in range(reader.steps_per_epoch):
+        batch = reader.batch(epoch, step)
+        stepped.train_on_batch(batch.images, dict.fromkeys(names, batch.labels))
+    right = sum(
+        int((np.asarray(stepped(b.images)["main_output"]).argmax(1) == b.labels).sum())
+        for b in validation.batches()
+    )
+    seen = history["val_main_output_accuracy"][epoch - start]
+    assert abs(seen - right / len(validation)) < 1e-6, (epoch, seen, right / len(validation))
+for mine, theirs in zip(fitted.weights, stepped.weights):
+    np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), rtol=0, atol=1e-6)
+print("same weights after", int(fitted.optimizer.iterations), "steps")
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_fit_trains_on_the_readers_batches(backend, sample_store):
+    pytest.importorskip(backend)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(sample_store.path)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "same weights after" in done.stdout
