@@ -2,16 +2,16 @@
 
 import argparse
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hccr_tf import __version__
 from hccr_tf.recipes import OVERRIDES, get_recipe, list_recipes
 
-# Notes of TensorFlow's start (no GPU found, CPU features) hide what a command says;
-# set to 0 to see them.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+_BACKEND_NOTE = re.compile(r"WARNING: All log messages before|[IW]\d{4} |To enable the following")
 
 _HELP = """\
 Recognise isolated handwritten Chinese characters: prepare data, train, evaluate.
@@ -88,6 +88,34 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
         print("\nInterrupted. The same command goes on from the last epoch.", file=sys.stderr)
         return 130
     return 0
+
+
+def _start_backend() -> None:
+    """Imports Keras and finds its devices without TensorFlow's notes on every start.
+
+    They are written past Python's own stderr, so its file is put aside for a moment.
+    Errors are passed on; TF_CPP_MIN_LOG_LEVEL=0 shows everything.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import keras
+
+            devices = keras.distribution.list_devices()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            notes.seek(0)
+            for line in notes.read().decode(errors="replace").splitlines():
+                # Without a GPU, CUDA's failure to start is no fault either.
+                if not _BACKEND_NOTE.match(line) and "cuInit" not in line:
+                    print(line, file=sys.stderr)
+    print(f"{keras.backend.backend()} on {', '.join(devices)}", file=sys.stderr)
 
 
 def _script_parser(description: str) -> argparse.ArgumentParser:
@@ -248,7 +276,7 @@ def _run_arguments(parser) -> None:
         "--init-from", metavar="RUN",
         help="start from this run's best weights; output layers are new where its charset differs",
     )
-    parser.add_argument("--steps", type=int, help="length in steps of a batch, in place of --epochs")
+    parser.add_argument("--steps", type=int, help="length in steps, in place of --epochs")
     overrides = parser.add_argument_group("settings of the recipe (default: the recipe's)")
     for name, (kind, text) in OVERRIDES.items():
         flag = "--" + name.replace("_", "-")
@@ -280,6 +308,7 @@ def _train(options) -> None:
         steps_per_epoch = -(-len(store.indices("train")) // recipe.batch_size)
         recipe = recipe.override(epochs=-(-options.steps // steps_per_epoch))
 
+    _start_backend()
     from hccr_tf.training import train
 
     workdir = train(recipe, store, options.workdir, init_from=options.init_from)
@@ -325,11 +354,14 @@ def _evaluate(options) -> None:
       hccr evaluate runs/model1 --data store --split test --out runs/logits1.h5
     """
     from hccr_tf.data.store import Store
+
+    store = Store(options.data)
+    _start_backend()
     from hccr_tf.inference.predictor import predict_split
 
     metrics = predict_split(
         options.workdir,
-        Store(options.data),
+        store,
         options.out,
         split=options.split,
         crops=options.crops,
@@ -390,6 +422,7 @@ def _fuse(options) -> None:
 
 def _list(options) -> None:
     """Lists the registered models with their own arguments, and the recipes."""
+    _start_backend()
     from hccr_tf.models import list_models, model_arguments, model_description
 
     print("models:")

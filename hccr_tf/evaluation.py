@@ -89,6 +89,7 @@ class Evaluation:
 
     def metrics(self) -> dict[str, float | list[float]]:
         """Top-k accuracies in [0, 1] for k below the number of classes, with an interval."""
-        result = {f"top{k}": n / self.total for k, n in self.correct.items() if k < self.num_classes}
+        known = {k: n for k, n in self.correct.items() if k < self.num_classes}
+        result = {f"top{k}": n / self.total for k, n in known.items()}
         result["top1_interval95"] = list(wilson_interval(self.correct[1], self.total))
         return result

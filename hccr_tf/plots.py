@@ -226,6 +226,8 @@ def simplex_figure(
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     tiles = PolyCollection((weights @ places)[:, None] + hexagon, array=values, edgecolor="face")
+    # Where all are equal, Matplotlib would spread the scale about them, beyond 100 %.
+    tiles.set_clim(values.min() - (values.min() == values.max()), values.max())
     axes.add_collection(tiles)
     for corner, (x, y) in zip(corners, places, strict=True):
         side = -1 if y == 0 else 1

@@ -172,6 +172,8 @@ def _crop_text(dataset: str, entry: dict, names: dict[str, str]) -> str:
 def _open(paths: Sequence[str | Path]) -> list[LogitsFile]:
     if not paths:
         raise ValueError("Name at least one logits file.")
+    if len({Path(path).resolve() for path in paths}) != len(paths):
+        raise ValueError("A logits file is named twice; raise its weight instead.")
     files: list[LogitsFile] = []
     try:
         for path in paths:

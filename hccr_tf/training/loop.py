@@ -100,10 +100,11 @@ def _begin_or_check(workdir: Workdir, recipe: Recipe, store: Store) -> None:
     if not workdir.exists():
         workdir.begin(recipe, store.charset, store.data_hash, store.path)
         return
-    differences = recipe.differences(workdir.recipe)
-    if recipe.schedule == "constant":
-        # More epochs are a continuation; under a schedule they would change its rates.
-        differences = [d for d in differences if not d.startswith("epochs:")]
+    # A longer run or more patience is a continuation; under a schedule, another length
+    # would change the rates of the epochs that are done.
+    free = ("patience:", "epochs:") if recipe.schedule == "constant" else ("patience:",)
+    changed = recipe.differences(workdir.recipe)
+    differences = [line for line in changed if not line.startswith(free)]
     if differences:
         raise ValueError(
             f"{workdir.path} holds a run of another recipe, so it can't be continued "
@@ -117,6 +118,8 @@ def _begin_or_check(workdir: Workdir, recipe: Recipe, store: Store) -> None:
             f"{store.data_hash[:12]}), so it can't be continued. Take another --workdir, or "
             "the store it was begun with; --init-from starts from its weights."
         )
+    if changed:
+        workdir.replace_recipe(recipe)
 
 
 def _read_history(workdir: Workdir) -> list[dict]:

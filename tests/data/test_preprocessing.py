@@ -1,0 +1,329 @@
+import dataclasses
+import json
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from hccr_tf.data.image_folder import decode_picture
+from hccr_tf.data.preprocessing import Preprocessing, crop_source_size, five_crops
+
+PAPER_BLURS = [(3, 20.0), (5, 50.0), (7, 50.0)]
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+
+
+def strokes(height, width):
+    """Black strokes on white, up to the borders."""
+    image = np.full((height, width), 255, np.uint8)
+    cv2.line(image, (0, height // 3), (width - 1, height // 4), 0, 3)
+    cv2.line(image, (width // 2, 0), (width // 3, height - 1), 40, 2)
+    return image
+
+
+def numpy_blur(image, kernel, sigma):
+    """A Gaussian blur in whole grey levels; borders mirror, the outermost pixel once."""
+    reach = kernel // 2
+    weights = np.exp(-np.square(np.arange(-reach, reach + 1)) / (2 * sigma**2))
+    weights /= weights.sum()
+    padded = np.pad(image.astype(np.float64), reach, mode="reflect")
+    height, width = image.shape
+    rows = sum(w * padded[i : i + height] for i, w in enumerate(weights))
+    return np.rint(sum(w * rows[:, i : i + width] for i, w in enumerate(weights)))
+
+
+@pytest.fixture(scope="session")
+def real_pictures(hwdb100):
+    with zipfile.ZipFile(hwdb100 / "CASIA-HWDB_Test.zip") as archive:
+        names = [name for name in archive.namelist() if name.endswith(".png")]
+        pictures = []
+        for name in names[:: len(names) // 8]:
+            try:
+                pictures.append(decode_picture(archive.read(name)))
+            except ValueError:
+                continue
+    assert len(pictures) >= 5
+    return pictures
+
+
+# === Blur ===
+
+
+@pytest.mark.parametrize(("kernel", "sigma"), PAPER_BLURS)
+def test_blur_is_a_gaussian_with_reflected_borders(kernel, sigma):
+    preprocessing = Preprocessing(64, blur_kernel=kernel, blur_sigma=sigma)
+    for image in (noise(64, 64), strokes(64, 64)):
+        got = preprocessing.apply(image)[..., 0].astype(np.float64)
+        assert abs(got - numpy_blur(image, kernel, sigma)).max() <= 1
+
+
+@pytest.mark.parametrize(("kernel", "sigma"), PAPER_BLURS)
+def test_blur_of_real_pictures(real_pictures, kernel, sigma):
+    plain = Preprocessing(256)
+    blurred = Preprocessing(256, blur_kernel=kernel, blur_sigma=sigma)
+    for picture in real_pictures:
+        want = numpy_blur(plain.apply(picture)[..., 0], kernel, sigma)
+        got = blurred.apply(picture)[..., 0]
+        assert abs(got - want).max() <= 1
+        assert got.std() > 5
+
+
+@pytest.mark.parametrize(("kernel", "sigma"), PAPER_BLURS)
+def test_blur_is_that_of_opencv(kernel, sigma):
+    image = noise(48, 48)
+    got = Preprocessing(48, blur_kernel=kernel, blur_sigma=sigma).apply(image)[..., 0]
+    np.testing.assert_array_equal(got, cv2.GaussianBlur(image, (kernel, kernel), sigma))
+
+
+def test_the_papers_kernels_are_nearly_box_filters():
+    got = Preprocessing(48, blur_kernel=7, blur_sigma=50).apply(noise(48, 48))[..., 0]
+    box = cv2.blur(noise(48, 48), (7, 7)).astype(int)
+    assert abs(got - box).max() <= 2
+
+
+def test_resize_then_blur_then_inversion():
+    image = strokes(90, 50)
+    preprocessing = Preprocessing(32, blur_kernel=5, blur_sigma=50.0, invert=True)
+    resized = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA)
+    want = 255 - cv2.GaussianBlur(resized, (5, 5), 50.0)
+    np.testing.assert_array_equal(preprocessing.apply(image)[..., 0], want)
+    other_order = cv2.resize(cv2.GaussianBlur(image, (5, 5), 50.0), (32, 32))
+    assert abs(255 - other_order.astype(int) - want).max() > 20
+
+
+def test_blur_size_blurs_before_the_picture_is_made_small():
+    image = strokes(120, 100)
+    got = Preprocessing(64, blur_kernel=7, blur_sigma=50.0, blur_size=256).apply(image)
+    large = Preprocessing(256, blur_kernel=7, blur_sigma=50.0).apply(image)[..., 0]
+    want = cv2.resize(large, (64, 64), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(got[..., 0], want)
+    without = Preprocessing(64, blur_kernel=7, blur_sigma=50.0).apply(image)[..., 0]
+    assert abs(without.astype(int) - want).max() > 20
+
+
+def test_blur_size_grows_with_the_side_that_is_asked_for():
+    image = strokes(120, 100)
+    got = Preprocessing(64, blur_kernel=7, blur_sigma=50.0, blur_size=256).apply(image, size=70)
+    large = Preprocessing(280, blur_kernel=7, blur_sigma=50.0).apply(image)[..., 0]
+    want = cv2.resize(large, (70, 70), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(got[..., 0], want)
+
+
+def test_blur_size_alone_blurs_nothing():
+    image = noise(40, 30)
+    np.testing.assert_array_equal(
+        Preprocessing(32, blur_size=256).apply(image), Preprocessing(32).apply(image)
+    )
+
+
+def test_without_blur_changes_nothing_else():
+    preprocessing = Preprocessing(
+        64, "pad", True, 0.05, blur_kernel=7, blur_sigma=50.0, blur_size=256, invert=True
+    )
+    assert preprocessing.without_blur() == Preprocessing(64, "pad", True, 0.05, invert=True)
+
+
+# === Size ===
+
+
+def test_result_is_a_new_uint8_square():
+    image = strokes(90, 50)
+    image.flags.writeable = False
+    got = Preprocessing(32).apply(image)
+    assert (got.shape, got.dtype) == ((32, 32, 1), np.uint8)
+    assert Preprocessing(32).image_shape == (32, 32, 1)
+    same_size = noise(32, 32)
+    np.testing.assert_array_equal(Preprocessing(32).apply(same_size)[..., 0], same_size)
+
+
+def test_stretch_fills_the_square():
+    image = np.zeros((30, 10), np.uint8)
+    image[:, 5:] = 255
+    got = Preprocessing(64).apply(image)[..., 0]
+    assert (got[:, :28] == 0).all() and (got[:, 36:] == 255).all()
+
+
+def test_shrinking_averages():
+    image = noise(64, 64)
+    want = image.reshape(16, 4, 16, 4).mean(axis=(1, 3))
+    assert abs(Preprocessing(16).apply(image)[..., 0] - want).max() <= 0.51
+
+
+@pytest.mark.parametrize("shape", [(40, 20), (20, 40)])
+def test_pad_keeps_the_aspect_and_centres_on_white(shape):
+    got = Preprocessing(64, fit="pad").apply(np.zeros(shape, np.uint8))[..., 0]
+    want = np.full((64, 64), 255, np.uint8)
+    want[16:48] = 0
+    np.testing.assert_array_equal(got, want.T if shape == (40, 20) else want)
+
+
+def test_the_padded_border_of_melnyk():
+    """96 pixels with a border of 4 leave 88 (Melnyk et al. 2018)."""
+    got = Preprocessing(96, fit="pad", border=4 / 96).apply(np.zeros((40, 20), np.uint8))[..., 0]
+    want = np.full((96, 96), 255, np.uint8)
+    want[4:92, 26:70] = 0
+    np.testing.assert_array_equal(got, want)
+
+
+def test_border_around_a_stretched_picture():
+    got = Preprocessing(100, border=0.1).apply(np.zeros((40, 20), np.uint8))[..., 0]
+    want = np.full((100, 100), 255, np.uint8)
+    want[10:90, 10:90] = 0
+    np.testing.assert_array_equal(got, want)
+
+
+def test_a_line_does_not_vanish_when_padded():
+    got = Preprocessing(32, fit="pad").apply(np.zeros((1, 200), np.uint8))[..., 0]
+    assert (got == 0).sum() == 32
+
+
+def test_crop_ink_cuts_the_margin_only():
+    ink = noise(20, 30) // 2
+    image = np.full((60, 80), 255, np.uint8)
+    image[7:27, 40:70] = ink
+    image[50, 3] = 241  # The paper's own noise.
+    cropped = Preprocessing(48, crop_ink=True)
+    np.testing.assert_array_equal(cropped.apply(image), Preprocessing(48).apply(ink))
+    assert (cropped.apply(image) != Preprocessing(48).apply(image)).any()
+    image[50, 3] = 240
+    assert (cropped.apply(image) != Preprocessing(48).apply(ink)).any()
+
+
+def test_crop_ink_leaves_a_blank_picture():
+    assert (Preprocessing(48, crop_ink=True).apply(np.full((9, 9), 255, np.uint8)) == 255).all()
+
+
+# === Affine maps ===
+
+
+def test_the_identity_map_changes_nothing():
+    image = noise(32, 32)
+    got = Preprocessing(32).apply(image, affine=np.eye(2))
+    np.testing.assert_array_equal(got[..., 0], image)
+
+
+def test_a_shift_is_a_fraction_of_the_side_over_white():
+    image = noise(32, 32)
+    affine = np.array([[1, 0, 0.25], [0, 1, -0.125]])
+    got = Preprocessing(32).apply(image, affine=affine)[..., 0]
+    np.testing.assert_array_equal(got[:28, 8:], image[4:, :24])
+    assert (got[28:] == 255).all() and (got[:, :8] == 255).all()
+
+
+def test_a_map_goes_from_source_to_result_about_the_centre():
+    image = np.full((32, 32), 255, np.uint8)
+    image[12:20, 12:20] = 0
+    got = Preprocessing(32).apply(image, affine=2 * np.eye(2))[..., 0]
+    assert (got[9:23, 9:23] == 0).all()
+    assert (got[:7] == 255).all() and (got[25:] == 255).all()
+    np.testing.assert_array_equal(got, got[::-1, ::-1])
+
+
+def test_the_map_comes_before_the_blur():
+    affine = np.array([[1, 0, 0.25], [0, 1, 0]])
+    got = Preprocessing(32, blur_kernel=5, blur_sigma=50).apply(strokes(32, 32), affine=affine)
+    warped = Preprocessing(32).apply(strokes(32, 32), affine=affine)[..., 0]
+    np.testing.assert_array_equal(got[..., 0], cv2.GaussianBlur(warped, (5, 5), 50))
+
+
+# === Crops ===
+
+
+@pytest.mark.parametrize(
+    ("size", "source"), [(256, 280), (64, 70), (96, 106), (128, 140), (48, 52), (86, 94)]
+)
+def test_side_that_crops_are_cut_from(size, source):
+    assert crop_source_size(size) == source
+
+
+def test_centre_crops_lie_on_whole_pixels():
+    for size in range(2, 400, 2):
+        source = crop_source_size(size)
+        assert source % 2 == 0 and source >= size
+        assert abs(source - size * 280 / 256) <= 1
+
+
+def test_five_crops_are_the_centre_and_the_corners():
+    image = noise(280, 280)[..., None]
+    crops = five_crops(image, 256)
+    assert (crops.shape, crops.dtype) == ((5, 256, 256, 1), np.uint8)
+    for crop, (top, left) in zip(
+        crops, [(12, 12), (0, 0), (0, 24), (24, 0), (24, 24)], strict=True
+    ):
+        np.testing.assert_array_equal(crop, image[top : top + 256, left : left + 256])
+
+
+def test_five_crops_of_a_picture_that_is_too_small():
+    with pytest.raises(ValueError, match="Can't cut 256 pixels from a picture of 255"):
+        five_crops(noise(255, 255)[..., None], 256)
+
+
+def test_prediction_resizes_and_blurs_before_it_crops():
+    image = strokes(120, 100)
+    crops = Preprocessing(64, blur_kernel=7, blur_sigma=50.0).apply_five_crops(image)
+    resized = cv2.resize(image, (70, 70), interpolation=cv2.INTER_AREA)
+    blurred = cv2.GaussianBlur(resized, (7, 7), 50.0)
+    for crop, (top, left) in zip(crops, [(3, 3), (0, 0), (0, 6), (6, 0), (6, 6)], strict=True):
+        np.testing.assert_array_equal(crop[..., 0], blurred[top : top + 64, left : left + 64])
+    cropped_first = cv2.GaussianBlur(resized[3:67, 3:67], (7, 7), 50.0)
+    assert (crops[0, ..., 0] != cropped_first).any()
+
+
+def test_apply_at_another_side():
+    image = strokes(120, 100)
+    got = Preprocessing(64, fit="pad", border=0.1, invert=True).apply(image, size=80)
+    want = Preprocessing(80, fit="pad", border=0.1, invert=True).apply(image)
+    np.testing.assert_array_equal(got, want)
+
+
+# === Settings ===
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fit": "squash"}, 'fit is "stretch" or "pad", not \'squash\''),
+        ({"image_size": 0}, "image_size is at least 1"),
+        ({"border": 0.5}, "border is a fraction"),
+        ({"border": -0.1}, "border is a fraction"),
+        ({"blur_kernel": 4, "blur_sigma": 1.0}, "blur_kernel is odd"),
+        ({"blur_kernel": -3, "blur_sigma": 1.0}, "blur_kernel is odd"),
+        ({"blur_kernel": 3}, "blur_sigma above 0"),
+        ({"blur_size": 255}, "blur_size 255 is below image_size 256"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Preprocessing(**settings)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4, 1), np.uint8),
+        np.zeros((4, 4), np.float32),
+        np.zeros((0, 4), np.uint8),
+        np.zeros((4, 4), bool),
+    ],
+)
+def test_what_is_no_picture_is_refused(image):
+    with pytest.raises(ValueError, match=r"non-empty uint8 array \(H, W\); this one is"):
+        Preprocessing(32).apply(image)
+
+
+def test_round_trip_through_json():
+    preprocessing = Preprocessing(96, "pad", True, 4 / 96, 7, 50.0, 256, True)
+    fields = dataclasses.fields(preprocessing)
+    defaults = [f.name for f in fields if getattr(preprocessing, f.name) == f.default]
+    assert not defaults  # So that every setting is tried.
+    config = json.loads(json.dumps(preprocessing.to_dict()))
+    assert Preprocessing.from_dict(config) == preprocessing
+
+
+def test_settings_of_a_newer_version_are_named():
+    config = {**Preprocessing().to_dict(), "sharpen": 1, "denoise": 2}
+    with pytest.raises(ValueError, match=r"unknown here: \['denoise', 'sharpen'\]"):
+        Preprocessing.from_dict(config)

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+
+from hccr_tf.evaluation import Evaluation, softmax, true_rank, wilson_interval
+
+
+def draw(count=500, num_classes=23, seed=0):
+    """Logits with many ties, and labels that they often point to."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, num_classes, count)
+    logits = rng.integers(-4, 5, (count, num_classes)).astype(np.float32)
+    logits[np.arange(count), labels] += rng.integers(0, 5, count)
+    return logits, labels
+
+
+def evaluate(logits, labels, pieces=1):
+    result = Evaluation(logits.shape[1])
+    for part in np.array_split(np.arange(len(labels)), pieces):
+        result.add(logits[part], labels[part])
+    return result
+
+
+# === Softmax ===
+
+
+def test_softmax_by_hand():
+    got = softmax(np.log(np.array([[1.0, 2.0, 5.0]])))
+    np.testing.assert_allclose(got, [[0.125, 0.25, 0.625]])
+    assert softmax(np.zeros((2, 3, 4), np.float32)).dtype == np.float64
+
+
+def test_softmax_of_large_logits():
+    got = softmax(np.array([[1e4, 1e4, -1e4], [-1e4, -1e4 - 1, -2e4]], np.float32))
+    np.testing.assert_allclose(got[0], [0.5, 0.5, 0])
+    np.testing.assert_allclose(got[1], [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 0])
+
+
+# === Ranks ===
+
+
+def test_rank_by_hand():
+    logits = np.array([[3.0, 1.0, 2.0]] * 3)
+    assert true_rank(logits, np.array([0, 1, 2])).tolist() == [0, 2, 1]
+
+
+def test_of_equal_logits_the_lower_class_comes_first():
+    logits = np.array([[1.0, 1.0, 0.0, 1.0]] * 4)
+    assert true_rank(logits, np.array([0, 1, 2, 3])).tolist() == [0, 1, 3, 2]
+    assert true_rank(np.zeros((3, 3)), np.array([0, 1, 2])).tolist() == [0, 1, 2]
+
+
+def test_rank_equals_a_stable_sort():
+    logits, labels = draw()
+    order = np.argsort(-logits, axis=1, kind="stable")
+    want = (order == labels[:, None]).argmax(axis=1)
+    np.testing.assert_array_equal(true_rank(logits, labels), want)
+    np.testing.assert_array_equal(true_rank(logits, labels) == 0, logits.argmax(axis=1) == labels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_labels_of_any_integer_type(dtype):
+    logits, labels = draw()
+    want = true_rank(logits, labels)
+    np.testing.assert_array_equal(true_rank(logits, labels.astype(dtype)), want)
+
+
+# === Intervals ===
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "interval"),
+    [
+        # Newcombe 1998, table I, method 3.
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+        (20, 20, (0.8389, 1.0)),
+    ],
+)
+def test_wilsons_interval(correct, total, interval):
+    got = wilson_interval(correct, total)
+    np.testing.assert_allclose(got, interval, atol=5e-5)
+    assert 0 <= got[0] <= correct / total <= got[1] <= 1
+
+
+def test_no_interval_without_samples():
+    with pytest.raises(ValueError, match="at least one sample"):
+        wilson_interval(0, 0)
+
+
+# === Counts ===
+
+
+def test_counts_equal_brute_force():
+    logits, labels = draw()
+    result = evaluate(logits, labels)
+    top = {k: 0 for k in (1, 5, 10)}
+    class_total, class_correct, confusions = [0] * 23, [0] * 23, {}
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        best = sorted(range(23), key=lambda c: (-row[c], c))
+        for k in top:
+            top[k] += label in best[:k]
+        class_total[label] += 1
+        class_correct[label] += best[0] == label
+        if best[0] != label:
+            confusions[label, best[0]] = confusions.get((label, best[0]), 0) + 1
+    assert result.total == 500
+    assert result.correct == top
+    assert 0 < top[1] < top[5] < top[10] < 500
+    assert result.class_total.tolist() == class_total
+    assert result.class_correct.tolist() == class_correct
+    assert dict(result.confusions) == confusions
+    assert sum(confusions.values()) == 500 - top[1]
+
+
+@pytest.mark.parametrize("pieces", [2, 7, 500])
+def test_how_samples_are_batched_changes_nothing(pieces):
+    logits, labels = draw()
+    one, many = evaluate(logits, labels), evaluate(logits, labels, pieces)
+    assert many.metrics() == one.metrics()
+    assert many.confusions == one.confusions
+    np.testing.assert_array_equal(many.class_total, one.class_total)
+    np.testing.assert_array_equal(many.class_correct, one.class_correct)
+
+
+def test_metrics():
+    logits, labels = draw()
+    metrics = evaluate(logits, labels).metrics()
+    correct = int((logits.argmax(axis=1) == labels).sum())
+    assert list(metrics) == ["top1", "top5", "top10", "top1_interval95"]
+    assert metrics["top1"] == correct / 500
+    assert metrics["top1_interval95"] == list(wilson_interval(correct, 500))
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "names"),
+    [(5, ["top1"]), (6, ["top1", "top5"]), (11, ["top1", "top5", "top10"])],
+)
+def test_no_top_k_of_which_every_class_is_part(num_classes, names):
+    metrics = evaluate(*draw(num_classes=num_classes)).metrics()
+    assert list(metrics) == [*names, "top1_interval95"]
+
+
+def test_a_constant_model_is_right_by_chance_only():
+    labels = np.arange(20)
+    assert evaluate(np.zeros((20, 20)), labels).metrics()["top1"] == 1 / 20

@@ -1,0 +1,236 @@
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from hccr_tf.weights import WeightsError, load_weights, read_attributes, save_weights
+
+
+def make_model(units=5, seed=0):
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(4, name="hidden"),
+            keras.layers.BatchNormalization(name="bn"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(units, name="main_output"),
+        ]
+    )
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(v).copy() for v in variables]
+
+
+def assert_values(variables, want):
+    for got, expected in zip(values(variables), want, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def leftovers(folder):
+    return [p.name for p in folder.iterdir() if p.name.startswith(".")]
+
+
+@pytest.fixture
+def model():
+    return make_model()
+
+
+@pytest.fixture
+def other():
+    """The same network made again, with other values."""
+    return make_model(seed=1)
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    path = tmp_path / "w.weights.h5"
+    save_weights(path, {"model": model.variables}, {"epoch": 3, "note": "最好"})
+    return path
+
+
+def test_round_trip(path, model, other):
+    assert (values(model.weights)[0] != values(other.weights)[0]).any()
+    load_weights(path, "model", other.variables)
+    assert_values(other.variables, values(model.variables))
+    assert read_attributes(path) == {"epoch": 3, "note": "最好"}
+
+
+def test_groups_are_kept_apart(model, tmp_path):
+    optimizer = keras.optimizers.Adam(0.01)
+    optimizer.build(model.trainable_variables)
+    optimizer.iterations.assign(7)
+    path = tmp_path / "w.h5"
+    save_weights(path, {"model": model.variables, "optimizer": optimizer.variables}, {})
+    fresh = keras.optimizers.Adam(0.5)
+    fresh.build(model.trainable_variables)
+    load_weights(path, "optimizer", fresh.variables)
+    assert_values(fresh.variables, values(optimizer.variables))
+    with pytest.raises(WeightsError, match="missing"):
+        load_weights(path, "model", fresh.variables)
+    with pytest.raises(WeightsError, match="missing"):
+        load_weights(path, "ema", model.variables)
+
+
+def test_the_seeds_of_a_second_model_have_the_firsts_names(path, model, other):
+    # Keras numbers them on, and a run may be continued in the process that began it.
+    assert {v.path for v in model.variables} != {v.path for v in other.variables}
+    seeds = [v for v in model.variables if "seed_generator" in v.path]
+    other_seeds = [v for v in other.variables if "seed_generator" in v.path]
+    assert len(seeds) == len(other_seeds) == 2
+    assert not np.array_equal(*values(seeds))
+    load_weights(path, "model", other.variables)
+    assert_values(other_seeds, values(seeds))
+
+
+def test_a_smaller_model_reads_its_part(path, model, other):
+    load_weights(path, "model", other.layers[0].weights)
+    assert_values(other.layers[0].weights, values(model.layers[0].weights))
+    assert (values(other.weights)[-2] != values(model.weights)[-2]).any()
+
+
+def test_another_shape_is_refused_by_name_and_nothing_is_assigned(path):
+    wider = make_model(units=6, seed=1)
+    before = values(wider.variables)
+    with pytest.raises(WeightsError) as caught:
+        load_weights(path, "model", wider.variables)
+    message = str(caught.value)
+    assert "main_output/kernel is (4, 5), not (4, 6)" in message
+    assert "main_output/bias is (5,), not (6,)" in message
+    assert str(path) in message and "hidden" not in message
+    assert_values(wider.variables, before)
+
+
+def test_missing_variables_are_refused_by_name_and_nothing_is_assigned(path):
+    keras.utils.set_random_seed(1)
+    deeper = keras.Sequential(
+        [keras.Input((3,)), *(keras.layers.Dense(4, name=n) for n in ("hidden", "b", "c"))]
+    )
+    before = values(deeper.variables)
+    with pytest.raises(WeightsError, match="b/kernel is missing; .*c/kernel is missing and 1 more"):
+        load_weights(path, "model", deeper.variables)
+    assert_values(deeper.variables, before)
+
+
+def test_skipped_layers_keep_their_values(path, model):
+    wider = make_model(units=6, seed=1)
+    head = values(wider.get_layer("main_output").weights)
+    load_weights(path, "model", wider.weights, skip_layers=["main_output"])
+    assert_values(wider.get_layer("main_output").weights, head)
+    assert_values(wider.get_layer("hidden").weights, values(model.get_layer("hidden").weights))
+
+
+def test_two_variables_of_one_name_are_refused(tmp_path, model):
+    with pytest.raises(WeightsError, match="Two variables are called 'hidden/kernel'"):
+        save_weights(tmp_path / "w.h5", {"model": [*model.weights, model.weights[0]]}, {})
+    assert not list(tmp_path.iterdir())
+
+
+# === Damage ===
+
+
+def flip(path, position):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_changed_value_is_noticed_and_nothing_is_assigned(path, other):
+    with h5py.File(path) as file:
+        position = file["model/hidden/kernel"].id.get_offset()
+    flip(path, position)
+    before = values(other.variables)
+    with pytest.raises(WeightsError, match=r"w\.weights\.h5 is damaged: its checksum differs"):
+        load_weights(path, "model", other.variables)
+    assert_values(other.variables, before)
+
+
+def test_changed_attributes_are_noticed(path, other):
+    with h5py.File(path, "r+") as file:
+        file.attrs["attributes"] = file.attrs["attributes"].replace("3", "4")
+    with pytest.raises(WeightsError, match="damaged"):
+        load_weights(path, "model", other.variables)
+
+
+def test_exchanged_arrays_are_noticed(path, other):
+    with h5py.File(path, "r+") as file:
+        group = file["model/bn"]
+        group.move("gamma", "x")
+        group.move("beta", "gamma")
+        group.move("x", "beta")
+    with pytest.raises(WeightsError, match="checksum"):
+        load_weights(path, "model", other.variables)
+
+
+def test_damaged_structures_of_the_file_are_a_weights_error(path, other):
+    # The names of groups lie in local heaps, which begin with these letters.
+    flip(path, path.read_bytes().index(b"HEAP"))
+    with pytest.raises(WeightsError, match=r"w\.weights\.h5 is damaged"):
+        load_weights(path, "model", other.variables)
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.99])
+def test_a_truncated_file_is_a_weights_error(path, other, share):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    for read in (read_attributes, lambda p: load_weights(p, "model", other.variables)):
+        with pytest.raises(WeightsError, match=r"w\.weights\.h5 is damaged or no HDF5"):
+            read(path)
+
+
+def test_an_array_that_claims_more_than_the_file_holds_is_not_read(path, other):
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("model/huge", (1 << 24, 1 << 24), np.float32)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(WeightsError, match="huge isn't stored in full"):
+        load_weights(path, "model", other.variables)
+
+
+def test_a_compressed_array_is_not_unpacked(path, other):
+    with h5py.File(path, "r+") as file:
+        del file["model/hidden/kernel"]
+        file.create_dataset("model/hidden/kernel", data=np.zeros((64, 64)), compression="gzip")
+    with pytest.raises(WeightsError, match="hidden/kernel isn't stored in full"):
+        load_weights(path, "model", other.variables)
+
+
+def test_other_files_are_refused(tmp_path, model):
+    with pytest.raises(WeightsError, match=r"no weights file .*none\.h5"):
+        read_attributes(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("weights")
+    with pytest.raises(WeightsError, match=r"text\.h5 is damaged or no HDF5 file"):
+        read_attributes(tmp_path / "text.h5")
+    model.save_weights(tmp_path / "keras.weights.h5")
+    with pytest.raises(WeightsError, match="wasn't written by this package"):
+        load_weights(tmp_path / "keras.weights.h5", "model", model.variables)
+
+
+# === Interrupted writes ===
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_failure_in_the_middle_leaves_the_earlier_file(path, model, other, monkeypatch, error):
+    data = path.read_bytes()
+    convert, calls = keras.ops.convert_to_numpy, iter(range(3))
+
+    def failing(variable):
+        if next(calls, None) is None:
+            raise error
+        return convert(variable)
+
+    monkeypatch.setattr(keras.ops, "convert_to_numpy", failing)
+    with pytest.raises(type(error)):
+        save_weights(path, {"model": other.variables}, {"epoch": 4})
+    monkeypatch.undo()
+    assert path.read_bytes() == data
+    assert not leftovers(path.parent)
+    load_weights(path, "model", other.variables)
+    assert_values(other.variables, values(model.variables))
+
+
+def test_a_new_file_takes_the_place_of_the_earlier_one(path, other):
+    save_weights(path, {"model": other.variables}, {"epoch": 4})
+    assert read_attributes(path) == {"epoch": 4}
+    assert not leftovers(path.parent)
