@@ -5,9 +5,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
-DEMO_TRAIN := --data $(DEMO)/store --image-size 48 --bricks 3 --epochs 6 --batch-size 32
+DEMO_TRAIN := --data $(DEMO)/store --image-size 32 --bricks 3 --width 16 --epochs 14 --batch-size 32
 
-.PHONY: install demo test quality notebooks clean
+.PHONY: install demo test quality clean
 
 install: $(VENV)/.installed
 

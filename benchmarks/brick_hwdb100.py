@@ -49,8 +49,7 @@ PREDICTIONS = {
 def hccr(*arguments) -> None:
     command = ["hccr", *(str(a) for a in arguments)]
     print("$", shlex.join(command), flush=True)
-    program = "import sys; from hccr_tf.cli import main; sys.exit(main())"
-    subprocess.run([sys.executable, "-c", program, *command[1:]], check=True)
+    subprocess.run([sys.executable, "-m", "hccr_tf", *command[1:]], check=True)
 
 
 def predict(runs: Path, store: Path, name: str) -> None:

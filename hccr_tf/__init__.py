@@ -4,16 +4,13 @@ The public surface is what `__all__` lists; it's loaded on first use, so that co
 which need no network don't wait for one to be imported.
 """
 
-import os
 from importlib import import_module
-from importlib.util import find_spec
+
+from hccr_tf import backend as _backend
 
 __version__ = "0.1.0"
 
-# Keras takes TensorFlow unless told otherwise, and fails where there's none. Machines
-# with only JAX exist, and everything but tf.data and tf.distribute works there.
-if "KERAS_BACKEND" not in os.environ and find_spec("tensorflow") is None and find_spec("jax"):
-    os.environ["KERAS_BACKEND"] = "jax"
+_backend.choose()
 
 _PUBLIC = {
     "Charset": "hccr_tf.charset",

@@ -2,16 +2,12 @@
 
 import argparse
 import os
-import re
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hccr_tf import __version__
+from hccr_tf import __version__, backend
 from hccr_tf.recipes import OVERRIDES, get_recipe, list_recipes
-
-_BACKEND_NOTE = re.compile(r"WARNING: All log messages before|[IW]\d{4} |To enable the following")
 
 _HELP = """\
 Recognise isolated handwritten Chinese characters: prepare data, train, evaluate.
@@ -88,34 +84,6 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
         print("\nInterrupted. The same command goes on from the last epoch.", file=sys.stderr)
         return 130
     return 0
-
-
-def _start_backend() -> None:
-    """Imports Keras and finds its devices without TensorFlow's notes on every start.
-
-    They are written past Python's own stderr, so its file is put aside for a moment.
-    Errors are passed on; TF_CPP_MIN_LOG_LEVEL=0 shows everything.
-    """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            import keras
-
-            devices = keras.distribution.list_devices()
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            notes.seek(0)
-            for line in notes.read().decode(errors="replace").splitlines():
-                # Without a GPU, CUDA's failure to start is no fault either.
-                if not _BACKEND_NOTE.match(line) and "cuInit" not in line:
-                    print(line, file=sys.stderr)
-    print(f"{keras.backend.backend()} on {', '.join(devices)}", file=sys.stderr)
 
 
 def _script_parser(description: str) -> argparse.ArgumentParser:
@@ -308,7 +276,7 @@ def _train(options) -> None:
         steps_per_epoch = -(-len(store.indices("train")) // recipe.batch_size)
         recipe = recipe.override(epochs=-(-options.steps // steps_per_epoch))
 
-    _start_backend()
+    backend.start()
     from hccr_tf.training import train
 
     workdir = train(recipe, store, options.workdir, init_from=options.init_from)
@@ -356,7 +324,7 @@ def _evaluate(options) -> None:
     from hccr_tf.data.store import Store
 
     store = Store(options.data)
-    _start_backend()
+    backend.start()
     from hccr_tf.inference.predictor import predict_split
 
     metrics = predict_split(
@@ -422,7 +390,7 @@ def _fuse(options) -> None:
 
 def _list(options) -> None:
     """Lists the registered models with their own arguments, and the recipes."""
-    _start_backend()
+    backend.start()
     from hccr_tf.models import list_models, model_arguments, model_description
 
     print("models:")

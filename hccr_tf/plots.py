@@ -26,11 +26,15 @@ def glyphs_at(axes, texts: Sequence[str], axis: str = "y", zoom: float = 0.5) ->
         axis: "x" or "y".
         zoom: size; 0.5 is a character of about 22 pixels at 100 dpi.
     """
+    from matplotlib.colors import Normalize
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     getattr(axes, f"set_{axis}ticks")(range(len(texts)), [""] * len(texts))
     for i, text in enumerate(texts):
-        picture = OffsetImage(text_image(text, _GLYPH_PIXELS), zoom=zoom, cmap="gray")
+        # With its own range, a text without ink would come out black.
+        picture = OffsetImage(
+            text_image(text, _GLYPH_PIXELS), zoom=zoom, cmap="gray", norm=Normalize(0, 255)
+        )
         place = (0, i) if axis == "y" else (i, 0)
         transform = axes.get_yaxis_transform() if axis == "y" else axes.get_xaxis_transform()
         box = AnnotationBbox(
@@ -84,6 +88,7 @@ def curves_figure(histories: dict[str, pd.DataFrame]):
                     label=head,
                 )
             axes.set_xlabel("epoch")
+            axes.locator_params(axis="x", integer=True)
             axes.set_ylabel("loss" if scale == 1 else "accuracy, %")
             axes.set_title(f"{name}: {quantity} (full: validation, dashed: training)", fontsize=9)
             axes.grid(alpha=0.3)
@@ -118,7 +123,8 @@ def draw_confused_pairs(pairs: Sequence[tuple[str, str, int, int]], path: Path) 
         axes.set_ylim(len(pairs) - 0.4, -0.6)
         axes.set_xlim(0, 1.2 * counts.max())
         glyphs_at(axes, [f"{true} → {predicted}" for true, predicted, _, _ in pairs])
-        axes.set_xlabel("test samples")
+        axes.set_xlabel("samples")
+        axes.locator_params(axis="x", integer=True)
     else:
         axes.text(0.5, 0.5, "No sample was misread.", ha="center", va="center")
         axes.set_axis_off()

@@ -40,7 +40,9 @@ def save_weights(
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         for group, variables in groups.items():
             for name, variable in _by_path(variables).items():
-                file[f"{group}/{name}"] = keras.ops.convert_to_numpy(variable)
+                # By way of a tensor: NumPy 2 warns of TensorFlow variables.
+                tensor = keras.ops.convert_to_tensor(variable)
+                file[f"{group}/{name}"] = keras.ops.convert_to_numpy(tensor)
         file.attrs["format"] = _FORMAT
         file.attrs["attributes"] = json.dumps(dict(attributes), ensure_ascii=False)
         file.attrs["sha256"] = _checksum(file)

@@ -15,6 +15,7 @@ tensorboard/           events
 
 import os
 import platform
+import shlex
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,8 +134,9 @@ class Workdir:
 
 
 def command_line() -> str:
-    """This process's command, without the interpreter's own path."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """This process's command, without the interpreter and its paths."""
+    name = Path(sys.argv[0]).name
+    return shlex.join(["hccr" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def environment() -> dict[str, Any]:

@@ -29,8 +29,7 @@ def run(*command, cwd, ok=True, **environment):
 
 
 def hccr(*arguments, **options):
-    program = "import sys; from hccr_tf.cli import main; sys.exit(main())"
-    return run(sys.executable, "-c", program, *arguments, **options)
+    return run(sys.executable, "-m", "hccr_tf", *arguments, **options)
 
 
 @pytest.mark.slow

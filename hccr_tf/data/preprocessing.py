@@ -104,7 +104,7 @@ class Preprocessing:
     def apply(
         self, image: np.ndarray, size: int | None = None, affine: np.ndarray | None = None
     ) -> np.ndarray:
-        """Prepares one picture: crop to ink, resize, affine map, blur, inversion; each if asked for.
+        """Prepares one picture: crop to ink, resize, affine map, blur, inversion, as asked for.
 
         Args:
             image: uint8 (H, W), background 255, any size.

@@ -41,6 +41,11 @@ def is_finished(history: list[dict], recipe: Recipe) -> bool:
     return len(history) >= recipe.epochs or flat >= recipe.patience
 
 
+def _number(variable) -> float:
+    # By way of a tensor: under a distribution strategy a variable has one value a device.
+    return float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)))
+
+
 class SaveRun(keras.callbacks.Callback):
     """Writes weights and history after each epoch, and stops when the recipe says so.
 
@@ -79,9 +84,9 @@ class SaveRun(keras.callbacks.Callback):
             self.model.jax_state_sync()
         row = {
             "epoch": epoch + 1,
-            "step": int(self.model.optimizer.iterations),
+            "step": int(_number(self.model.optimizer.iterations)),
             "seconds": round(time.monotonic() - self._start, 2),
-            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "learning_rate": _number(self.model.optimizer.learning_rate),
             **{name: float(value) for name, value in sorted((logs or {}).items())},
         }
         self.history.append(row)
@@ -190,8 +195,8 @@ class WriteEvents(keras.callbacks.Callback):
         self._writer = Writer(str(workdir.tensorboard))
 
     def on_epoch_end(self, epoch, logs=None):
-        step = int(self.model.optimizer.iterations)
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        step = int(_number(self.model.optimizer.iterations))
+        rate = _number(self.model.optimizer.learning_rate)
         for name, value in {**(logs or {}), "learning_rate": rate}.items():
             group, _, rest = name.partition("val_")
             tag = f"validation/{rest}" if not group and rest else f"train/{name}"

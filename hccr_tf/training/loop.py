@@ -168,6 +168,9 @@ def _compiled_model(recipe: Recipe, store: Store, reader: BatchReader) -> keras.
             metrics={name: _metrics(name, len(store.charset)) for name in model.output},
             jit_compile=_jit_compile(recipe),
         )
+        # Here and not at the first step: a continuation fills these variables, and under a
+        # strategy they must be made in its scope.
+        model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -241,11 +244,9 @@ def _prediction_names(recipe: Recipe, num_classes: int) -> set[str]:
 
 
 def _restore(workdir: Workdir, model: keras.Model) -> None:
-    model.optimizer.build(model.trainable_variables)
     load_weights(workdir.last_weights, "model", model.variables)
-    load_weights(
-        workdir.last_weights, "optimizer", model.optimizer.variables, verify=False
-    )
+    # The first call has checked the whole file.
+    load_weights(workdir.last_weights, "optimizer", model.optimizer.variables, verify=False)
 
 
 def _initialise(model: keras.Model, source: Workdir, store: Store) -> None:

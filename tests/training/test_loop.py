@@ -27,7 +27,7 @@ def trained(sample_store, tmp_path_factory):
 
 
 def test_it_learns(sample_store, tmp_path):
-    recipe = tiny("brick_model1", width=8, epochs=12, learning_rate=3e-3, batch_size=16)
+    recipe = tiny("brick_model1", width=16, epochs=12, learning_rate=3e-3, batch_size=16)
     run = train(recipe, sample_store, tmp_path)
     history = pd.read_csv(run.history_path)
     assert history["main_output_loss"].iloc[-1] < 0.6 * history["main_output_loss"].iloc[0]

@@ -1,0 +1,8 @@
+"""`python -m hccr_tf` is the command `hccr`."""
+
+import sys
+
+from hccr_tf.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

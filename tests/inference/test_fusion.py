@@ -1,0 +1,356 @@
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from hccr_tf.evaluation import softmax, wilson_interval
+from hccr_tf.inference.fusion import (
+    check_weights,
+    default_weights,
+    fuse,
+    metrics_table,
+    search_weights,
+)
+from hccr_tf.inference.logits_file import LogitsFile
+
+CHARACTERS = "零一二三四五六七八九十百"
+NUM_CLASSES = len(CHARACTERS)
+
+
+@pytest.fixture
+def samples():
+    """Labels, and logits of three models that are right now and then."""
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, NUM_CLASSES, 200).astype(np.int32)
+    scale = np.array([1, 3, 2]).reshape(3, 1, 1)
+    logits = (scale * rng.standard_normal((3, 200, NUM_CLASSES))).astype(np.float32)
+    logits[:, np.arange(200), labels] += scale[:, 0]
+    return labels, logits
+
+
+@pytest.fixture
+def paths(samples, make_logits_file):
+    labels, logits = samples
+    return [
+        make_logits_file(
+            f"{i}.h5",
+            values,
+            labels,
+            center=values[:, ::-1],
+            recipe={"name": f"kriuk_model{i + 1}"},
+            split="test",
+            data_hash="abc",
+        )
+        for i, values in enumerate(logits)
+    ]
+
+
+def rows(path):
+    with open(path, encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def numpy_metrics(logits, labels):
+    order = np.argsort(-logits, axis=1, kind="stable")
+    rank = (order == labels[:, None]).argmax(axis=1)
+    return {
+        **{f"top{k}": float((rank < k).mean()) for k in (1, 5, 10)},
+        "top1_interval95": list(wilson_interval(int((rank == 0).sum()), len(labels))),
+    }
+
+
+# === Metrics ===
+
+
+def test_three_models_are_fused_with_the_papers_weights(paths, samples, tmp_path):
+    labels, logits = samples
+    metrics = fuse(paths, tmp_path / "out")
+    assert metrics["weights"] == [0.3, 0.2, 0.5]
+    fused = np.tensordot([0.3, 0.2, 0.5], logits.astype(np.float64), 1)
+    want = numpy_metrics(fused, labels)
+    assert metrics["fused"]["logits"] == want
+    own = [numpy_metrics(values, labels) for values in logits]
+    assert want["top1"] > max(m["top1"] for m in own)
+    assert want["top1"] < want["top5"] < want["top10"]
+    # Softmaxed scores, other weights or another order would give another figure.
+    for other in (np.tensordot([0.3, 0.2, 0.5], softmax(logits), 1), logits.mean(0), logits[2]):
+        assert numpy_metrics(other, labels)["top1"] != want["top1"]
+
+
+def test_the_centre_crops_are_fused_where_every_file_has_them(
+    paths, samples, make_logits_file, tmp_path
+):
+    labels, logits = samples
+    metrics = fuse(paths, tmp_path / "out")
+    fused = np.tensordot([0.3, 0.2, 0.5], logits[:, :, ::-1].astype(np.float64), 1)
+    assert metrics["fused"]["logits_center"] == numpy_metrics(fused, labels)
+    without = make_logits_file("without.h5", logits[1], labels)
+    metrics = fuse([paths[0], without, paths[2]], tmp_path / "out2")
+    assert list(metrics["fused"]) == ["logits"]
+    assert "logits_center" in metrics["models"][str(paths[0])]
+    assert "logits_center" not in metrics["models"][str(without)]
+
+
+def test_every_models_own_metrics_are_kept(paths, samples, tmp_path):
+    labels, logits = samples
+    metrics = fuse(paths, tmp_path / "out")
+    for i, path in enumerate(paths):
+        assert metrics["models"][str(path)] == {
+            "recipe": f"kriuk_model{i + 1}",
+            "logits": numpy_metrics(logits[i], labels),
+            "logits_center": numpy_metrics(logits[i][:, ::-1], labels),
+        }
+
+
+def test_metrics_json_is_what_is_returned(paths, tmp_path):
+    metrics = fuse(paths, tmp_path / "out")
+    read = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert read == metrics
+    assert (read["num_samples"], read["num_classes"]) == (200, NUM_CLASSES)
+    assert (read["split"], read["data_hash"]) == ("test", "abc")
+    assert len(read["charset_sha256"]) == 64 and read["command"]
+
+
+@pytest.mark.parametrize(
+    "weights", [(1, 0, 0), [0.1, 0.6, 0.3], np.array([2.0, 1.0, 1.0])], ids=str
+)
+def test_other_weights(paths, samples, tmp_path, weights):
+    labels, logits = samples
+    metrics = fuse(paths, tmp_path / "out", weights=weights)
+    assert metrics["weights"] == list(weights)
+    fused = np.tensordot(np.asarray(weights, float), logits.astype(np.float64), 1)
+    assert metrics["fused"]["logits"] == numpy_metrics(fused, labels)
+
+
+def test_one_file(paths, samples, tmp_path):
+    labels, logits = samples
+    metrics = fuse(paths[:1], tmp_path / "out")
+    assert metrics["weights"] == [1]
+    assert metrics["fused"]["logits"] == numpy_metrics(logits[0], labels)
+
+
+def test_two_files_weigh_the_same(paths, samples, tmp_path):
+    labels, logits = samples
+    metrics = fuse(paths[:2], tmp_path / "out")
+    assert metrics["weights"] == [0.5, 0.5]
+    assert metrics["fused"]["logits"] == numpy_metrics(logits[:2].astype(float).mean(0), labels)
+
+
+def test_reading_in_pieces_changes_nothing(paths, tmp_path, monkeypatch):
+    want = fuse(paths, tmp_path / "whole")
+    found = search_weights(paths)
+    pieces = [slice(i, i + 7) for i in range(0, 200, 7)]
+    monkeypatch.setattr(LogitsFile, "chunks", lambda self: iter(pieces))
+    got = fuse(paths, tmp_path / "pieces")
+    assert got == want
+    assert search_weights(paths) == found
+    for name in ("predictions.csv", "per_class.csv", "confused_pairs.csv"):
+        assert (tmp_path / "pieces" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_default_weights():
+    assert [default_weights(n) for n in (1, 2, 3)] == [[1], [0.5, 0.5], [0.3, 0.2, 0.5]]
+    assert default_weights(4) == [0.25] * 4
+
+
+# === Files ===
+
+
+def test_predictions(paths, samples, tmp_path):
+    labels, logits = samples
+    fuse(paths, tmp_path / "out")
+    fused = np.tensordot([0.3, 0.2, 0.5], logits.astype(np.float64), 1)
+    best = np.argsort(-fused, axis=1, kind="stable")[:, :5]
+    probabilities = softmax(fused).max(axis=1)
+    table = rows(tmp_path / "out" / "predictions.csv")
+    assert len(table) == 200
+    for i, row in enumerate(table):
+        assert row == {
+            "sample_id": f"test/{i}",
+            "character": CHARACTERS[labels[i]],
+            "predicted": CHARACTERS[best[i, 0]],
+            "probability": f"{probabilities[i]:.6f}",
+            "correct": str(int(best[i, 0] == labels[i])),
+            "top5": "".join(CHARACTERS[c] for c in best[i]),
+        }
+
+
+def test_accuracy_of_every_class(paths, samples, tmp_path):
+    labels, logits = samples
+    fuse(paths, tmp_path / "out")
+    right = np.tensordot([0.3, 0.2, 0.5], logits.astype(np.float64), 1).argmax(axis=1) == labels
+    table = rows(tmp_path / "out" / "per_class.csv")
+    assert [row["character"] for row in table] == list(CHARACTERS)
+    for i, row in enumerate(table):
+        of_class = right[labels == i]
+        assert (int(row["samples"]), int(row["correct"])) == (len(of_class), of_class.sum())
+        assert float(row["accuracy"]) == pytest.approx(of_class.mean(), abs=1e-6)
+
+
+def test_a_class_without_samples_has_no_accuracy(make_logits_file, tmp_path):
+    path = make_logits_file("a.h5", np.eye(3, dtype=np.float32)[:2], np.array([0, 1]))
+    fuse([path], tmp_path / "out")
+    assert rows(tmp_path / "out" / "per_class.csv")[2] == {
+        "character": "二",
+        "samples": "0",
+        "correct": "0",
+        "accuracy": "",
+    }
+
+
+def test_confused_pairs_most_frequent_first(make_logits_file, tmp_path):
+    labels = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2])
+    predicted = np.array([1, 0, 1, 2, 1, 0, 0, 0, 2])
+    path = make_logits_file("a.h5", np.eye(3, dtype=np.float32)[predicted], labels)
+    fuse([path], tmp_path / "out")
+    assert [tuple(row.values()) for row in rows(tmp_path / "out" / "confused_pairs.csv")] == [
+        ("零", "一", "2", "4"),
+        ("二", "零", "2", "3"),
+        ("零", "二", "1", "4"),
+        ("一", "零", "1", "2"),
+    ]
+
+
+def test_confused_pairs_are_drawn(paths, tmp_path):
+    fuse(paths, tmp_path / "out")
+    picture = cv2.imread(str(tmp_path / "out" / "confused_pairs.png"), cv2.IMREAD_COLOR)
+    assert min(picture.shape[:2]) > 300
+    red = (picture[..., 2].astype(int) - picture[..., 0] > 100).mean()
+    assert red > 0.05  # The bars.
+
+
+def test_nothing_confused(make_logits_file, tmp_path):
+    path = make_logits_file("a.h5", np.eye(3, dtype=np.float32), np.arange(3))
+    metrics = fuse([path], tmp_path / "out")
+    assert metrics["fused"]["logits"]["top1"] == 1
+    assert rows(tmp_path / "out" / "confused_pairs.csv") == []
+    assert cv2.imread(str(tmp_path / "out" / "confused_pairs.png")) is not None
+
+
+def test_nothing_partial_is_left(paths, tmp_path):
+    fuse(paths, tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "confused_pairs.csv",
+        "confused_pairs.png",
+        "metrics.json",
+        "per_class.csv",
+        "predictions.csv",
+    ]
+
+
+def test_the_table_shows_every_model_and_the_fusion_last(paths, tmp_path):
+    metrics = fuse(paths, tmp_path / "out")
+    lines = metrics_table(metrics).splitlines()
+    assert len(lines) == 1 + 2 * 4
+    assert lines[0].split()[:3] == ["top1", "top5", "top10"]
+    assert lines[1].startswith(f"{paths[0]} five crops ")
+    assert lines[-2].startswith("fused (0.3 0.2 0.5) five crops ")
+    assert lines[-1].startswith("fused (0.3 0.2 0.5) center crop ")
+    assert f"{100 * metrics['fused']['logits']['top1']:.2f}%" in lines[-2]
+
+
+# === Refusals ===
+
+
+def test_files_that_do_not_belong_together_leave_no_results(
+    paths, samples, make_logits_file, tmp_path
+):
+    labels, logits = samples
+    other = make_logits_file("other.h5", logits[0], (labels + 1) % NUM_CLASSES)
+    with pytest.raises(ValueError, match=r"0\.h5 and .*other\.h5 give sample test/0 different"):
+        fuse([paths[0], other], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_logits_that_are_not_finite_leave_no_results(samples, make_logits_file, tmp_path):
+    labels, logits = samples
+    logits[1, 150, 3] = np.nan
+    paths = [make_logits_file(f"{i}.h5", logits[i], labels) for i in range(2)]
+    with pytest.raises(ValueError, match=r"1\.h5: the logits of sample test/150 aren't finite"):
+        fuse(paths, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_no_files(tmp_path):
+    for function in (search_weights, lambda paths: fuse(paths, tmp_path / "out")):
+        with pytest.raises(ValueError, match="at least one logits file"):
+            function([])
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([0.5, 0.5], "3 logits files need 3 weights, not 2"),
+        ([], "3 logits files need 3 weights, not 0"),
+        ([0.5, -0.1, 0.6], "at least 0 and not all 0"),
+        ([0, 0, 0], "at least 0 and not all 0"),
+        ([1, np.nan, 1], "at least 0 and not all 0"),
+        ([1, np.inf, 1], "at least 0 and not all 0"),
+    ],
+)
+def test_weights_that_do_not_fit(paths, tmp_path, weights, message):
+    with pytest.raises(ValueError, match=message):
+        check_weights(weights, 3)
+    with pytest.raises(ValueError, match=message):
+        fuse(paths, tmp_path / "out", weights=weights)
+    assert not (tmp_path / "out").exists()
+
+
+# === Search ===
+
+
+def planted(weights, make_logits_file):
+    """Files on which no other weights read every sample.
+
+    Of every two models, one is right by 1 where the other is wrong by so much that the
+    pair's ratio must lie within a tenth of the planted one.
+    """
+    rows, labels = [], []
+    for i, a in enumerate(weights):
+        for j, b in enumerate(weights):
+            if i == j:
+                continue
+            logits = np.zeros((len(weights), 4), np.float32)
+            true, wrong = len(labels) % 4, (len(labels) + 1) % 4
+            logits[i, true] = 1  # Right if weight i > margin * weight j.
+            logits[j, wrong] = 0.95 * a / b
+            rows.append(logits)
+            labels.append(true)
+    stacked = np.stack(rows, axis=1)
+    return [make_logits_file(f"{i}.h5", z, np.array(labels)) for i, z in enumerate(stacked)]
+
+
+@pytest.mark.parametrize("weights", [(0.3, 0.7), (0.3, 0.2, 0.5), (0.15, 0.25, 0.6)])
+def test_planted_weights_are_found(make_logits_file, weights):
+    found, accuracy = search_weights(planted(weights, make_logits_file))
+    np.testing.assert_allclose(found, weights)
+    assert accuracy == 1
+
+
+def test_the_weights_found_give_the_accuracy_that_is_told(paths, tmp_path):
+    weights, accuracy = search_weights(paths)
+    assert sum(weights) == pytest.approx(1)
+    metrics = fuse(paths, tmp_path / "out", weights=weights)
+    assert metrics["fused"]["logits"]["top1"] == pytest.approx(accuracy)
+    assert accuracy >= fuse(paths, tmp_path / "out2")["fused"]["logits"]["top1"]
+
+
+def test_of_equal_weights_the_most_even_win(samples, make_logits_file):
+    labels, logits = samples
+    paths = [make_logits_file(f"{i}.h5", logits[0], labels) for i in range(2)]
+    assert search_weights(paths)[0] == [0.5, 0.5]
+
+
+def test_search_with_a_coarser_step(make_logits_file):
+    found, accuracy = search_weights(planted((0.3, 0.7), make_logits_file), step=0.5)
+    assert found in ([0, 1], [0.5, 0.5], [1, 0])
+    assert accuracy == 0.5
+
+
+def test_search_on_files_that_do_not_belong_together(paths, samples, make_logits_file):
+    labels, logits = samples
+    other = make_logits_file("other.h5", logits[0], labels, ids=[f"x{i}" for i in range(200)])
+    with pytest.raises(ValueError, match="hold different samples"):
+        search_weights([paths[0], other])
