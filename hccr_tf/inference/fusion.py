@@ -1,5 +1,6 @@
 """Weighted fusion of models by their logits (Kriuk & Kriuk 2024, section 3.2, figure 7)."""
 
+import contextlib
 import csv
 import itertools
 import json
@@ -200,10 +201,11 @@ def _fuse_dataset(files, weights, dataset, predictions: Path | None) -> Evaluati
     charset = files[0].charset
     result = Evaluation(len(charset))
     top = min(_TOP, len(charset))
-    with _csv_or_nothing(predictions) as table:
-        table.writerow(
-            ["sample_id", "character", "predicted", "probability", "correct", f"top{top}"]
-        )
+    with _csv_table(predictions) if predictions else contextlib.nullcontext() as table:
+        if table:
+            table.writerow(
+                ["sample_id", "character", "predicted", "probability", "correct", f"top{top}"]
+            )
         for rows in files[0].chunks():
             labels = files[0].labels(rows)
             fused = sum(
@@ -211,7 +213,7 @@ def _fuse_dataset(files, weights, dataset, predictions: Path | None) -> Evaluati
                 for w, f in zip(weights, files, strict=True)
             )
             result.add(fused, labels)
-            if predictions is None:
+            if table is None:
                 continue
             # Stable, so that of equal logits the lower class comes first, as in argmax.
             best = np.argsort(-fused, axis=1, kind="stable")[:, :top]
@@ -231,40 +233,18 @@ def _fuse_dataset(files, weights, dataset, predictions: Path | None) -> Evaluati
     return result
 
 
-class _Nothing:
-    """A csv writer that writes nothing."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def writerow(self, row):
-        pass
-
-
-class _csv_file:
-    """An atomically written csv file as a context."""
-
-    def __init__(self, path: Path):
-        self._atomic = atomic_write(path)
-
-    def __enter__(self):
-        self._handle = self._atomic.__enter__().open("w", newline="", encoding="utf-8")
-        return csv.writer(self._handle)
-
-    def __exit__(self, *error):
-        self._handle.close()
-        return self._atomic.__exit__(*error)
-
-
-def _csv_or_nothing(path: Path | None):
-    return _Nothing() if path is None else _csv_file(path)
+@contextlib.contextmanager
+def _csv_table(path: Path):
+    """A csv writer of a file that is written atomically."""
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
+        yield csv.writer(handle)
 
 
 def _write_per_class(path: Path, charset: Charset, result: Evaluation) -> None:
-    with _csv_file(path) as table:
+    with _csv_table(path) as table:
         table.writerow(["character", "samples", "correct", "accuracy"])
         for i, (total, right) in enumerate(
             zip(result.class_total, result.class_correct, strict=True)
@@ -280,7 +260,7 @@ def _write_pairs(out: Path, charset: Charset, result: Evaluation) -> None:
             result.confusions.items(), key=lambda item: (-item[1], item[0])
         )
     ]
-    with _csv_file(out / "confused_pairs.csv") as table:
+    with _csv_table(out / "confused_pairs.csv") as table:
         table.writerow(["character", "predicted", "count", "samples"])
         table.writerows(pairs)
     draw_confused_pairs(pairs[:NUM_PAIRS], out / "confused_pairs.png")

@@ -5,6 +5,8 @@ to a quarter of its side; the last brick is a convolution only. Every full brick
 an auxiliary head, all heads share one label.
 """
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -38,6 +40,7 @@ def brick_net(
     aux_outputs: bool = True,
     num_bricks: int = 5,
     width: int = 32,
+    aux_heads: Sequence[int] | None = None,
 ) -> keras.Model:
     """Kriuk & Kriuk 2024: bricks of residual and inception blocks, auxiliary heads.
 
@@ -47,17 +50,21 @@ def brick_net(
     Args:
         num_classes: width of every output.
         image_shape: (H, W, 1), H and W at least `smallest_image_size(num_bricks)`.
-        aux_outputs: whether to build `aux_output1` … `aux_output{n-1}`.
+        aux_outputs: whether to build auxiliary heads at all.
         num_bricks: 2 to 5.
         width: filters of the first brick; everything else is in proportion, except the
             dense layers.
+        aux_heads: the full bricks that carry a head, named `aux_output1` …
+            `aux_output{n-1}`; None for all, as in the paper. The first head holds most of
+            the network's parameters.
 
     Returns:
         Model from uint8 (B, H, W, 1) to logits by name. 406,894,284 parameters at 7330
         classes, 256×256, five bricks; 15,446,084 of them without auxiliary heads.
 
     Raises:
-        ValueError: another number of bricks, a width under 2, a picture too small.
+        ValueError: another number of bricks, a width under 2, a head where no full brick
+            is, a picture too small.
     """
     if not 2 <= num_bricks <= len(_FULL_BRICKS) + 1:
         raise ValueError(
@@ -65,6 +72,11 @@ def brick_net(
         )
     if width < 2:
         raise ValueError(f"width is at least 2, not {width}.")
+    heads = range(1, num_bricks) if aux_heads is None else aux_heads
+    if not set(heads) <= set(range(1, num_bricks)):
+        raise ValueError(
+            f"aux_heads are numbers of full bricks, 1 to {num_bricks - 1}, not {list(heads)}."
+        )
     smallest = smallest_image_size(num_bricks)
     if min(image_shape[:2]) < smallest:
         raise ValueError(
@@ -81,7 +93,7 @@ def brick_net(
         filters = width * 2 ** (i - 1)
         widths = [max(1, round(w * width / _TABLE_WIDTH)) for w in inception]
         x = _full_brick(x, filters, kernel, widths, name=f"brick{i}")
-        if aux_outputs:
+        if aux_outputs and i in heads:
             outputs[f"aux_output{i}"] = _aux_head(x, num_classes, name=f"aux_output{i}")
     last = f"brick{num_bricks}"
     filters = width * 2 ** (num_bricks - 1)

@@ -155,9 +155,14 @@ SHORT_NAMES = {
     "blur_size": ("preprocessing", "blur_size"),
     "bricks": ("model_args", "num_bricks"),
     "width": ("model_args", "width"),
+    "aux_heads": ("model_args", "aux_heads"),
     "augment_amount": ("augmentation", "amount"),
     "augment_shift": ("augmentation", "shift"),
 }
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if part]
 
 
 def _number_or_name(text: str) -> float | str:
@@ -182,6 +187,7 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
     "width": (int, "filters of the first brick"),
     "border": (float, "white on each side, fraction of the side"),
     "crop_ink": (bool, "cut away the picture's own margin first"),
+    "aux_heads": (_numbers, "bricks with an auxiliary head, as 2,3 (default: all full bricks)"),
     "blur_kernel": (int, "side of the Gaussian kernel, pixels; 0 for none"),
     "blur_sigma": (float, "its standard deviation, pixels"),
     "blur_size": (int, "size at which to blur, before resizing to --image-size"),

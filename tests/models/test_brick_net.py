@@ -70,7 +70,7 @@ def blueprint(**arguments):
 
 def small(image_size, **arguments):
     shape = (image_size, image_size, 1)
-    return create_model("brick_net", num_classes=3, image_shape=shape, width=2, **arguments)
+    return create_model("brick_net", num_classes=3, image_shape=shape, width=16, **arguments)
 
 
 # === The released architecture ===
@@ -150,6 +150,17 @@ def test_a_head_for_every_full_brick_and_a_last_brick_that_goes_on_doubling(num_
     assert model.get_layer("feature_map").output.shape[1:3] == before.output.shape[1:3]
 
 
+@pytest.mark.parametrize("heads", [(2, 3), [4], ()])
+def test_heads_at_chosen_bricks(heads):
+    arguments = {"num_classes": 3, "image_shape": (96, 96, 1)}
+    model = blueprint(aux_heads=heads, **arguments)
+    assert list(model.output) == [*(f"aux_output{i}" for i in heads), MAIN_OUTPUT]
+    whole = {v.path: v.shape for v in blueprint(**arguments).weights}
+    assert {v.path: v.shape for v in model.weights}.items() <= whole.items()
+    prediction = blueprint(aux_heads=heads, aux_outputs=False, **arguments)
+    assert list(prediction.output) == [MAIN_OUTPUT]
+
+
 @pytest.mark.parametrize("num_bricks", [2, 3, 4, 5])
 def test_the_smallest_size_works_and_one_below_is_refused_with_it(num_bricks):
     smallest = smallest_image_size(num_bricks)
@@ -167,7 +178,7 @@ def test_both_sides_must_be_large_enough():
 
 
 def test_pictures_need_not_be_square():
-    model = create_model("brick_net", num_classes=3, image_shape=(22, 40, 1), num_bricks=4, width=2)
+    model = create_model("brick_net", num_classes=3, image_shape=(22, 40, 1), num_bricks=4)
     logits = model.predict_on_batch(np.zeros((2, 22, 40, 1), np.uint8))
     assert {v.shape for v in logits.values()} == {(2, 3)}
 
@@ -193,6 +204,8 @@ def test_width_scales_every_convolution_but_no_dense_layer(width, scale):
         ({"num_bricks": 1}, "num_bricks is 2 to 5, not 1"),
         ({"num_bricks": 6}, "num_bricks is 2 to 5, not 6"),
         ({"width": 1}, "width is at least 2, not 1"),
+        ({"aux_heads": [1, 5]}, r"numbers of full bricks, 1 to 4, not \[1, 5\]"),
+        ({"aux_heads": [0]}, "numbers of full bricks, 1 to 4"),
     ],
 )
 def test_sizes_out_of_range_are_refused(arguments, message):

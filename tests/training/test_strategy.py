@@ -1,0 +1,43 @@
+"""Several devices through MirroredStrategy, shown on two virtual CPUs."""
+
+import subprocess
+import sys
+
+import pytest
+
+# In a process of its own: devices can be split only before TensorFlow has started.
+PROGRAM = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import pandas as pd
+import hccr_tf.training.loop as loop
+from hccr_tf import Store, get_recipe, predict_split
+
+loop._strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+store, workdir = Store(sys.argv[1]), sys.argv[2]
+for epochs in (1, 2):  # begun, then gone on with
+    recipe = get_recipe("kriuk_model1").override(
+        image_size=16, bricks=2, width=4, batch_size=60, epochs=epochs)
+    run = loop.train(recipe, store, workdir)
+state = run.read_run()
+assert state["epochs_done"] == 2, state
+metrics = predict_split(workdir, store, workdir + "/l.h5", split="validation", crops="none")
+# What was reloaded reads as the live model did.
+assert abs(metrics["logits"]["top1"] - state["best_val_accuracy"]) < 1e-6, (metrics, state)
+print("steps", pd.read_csv(run.history_path)["step"].iloc[-1])
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_train_save_and_go_on(sample_store, tmp_path):
+    pytest.importorskip("tensorflow")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(sample_store.path), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    steps = 2 * -(-len(sample_store.indices("train")) // 60)
+    assert f"steps {steps}" in done.stdout
