@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["--image-size", "16", "--bricks", "2", "--width", "4", "--epochs", "2"]
+SMALL = ["--image-size", "16", "--bricks", "2", "--width", "16", "--epochs", "2"]
 
 
 def run(*command, cwd, ok=True, **environment):

@@ -41,6 +41,27 @@ def is_finished(history: list[dict], recipe: Recipe) -> bool:
     return len(history) >= recipe.epochs or flat >= recipe.patience
 
 
+def logs_by_output(logs: dict | None, output_names) -> dict[str, float]:
+    """Keras's logs with every metric under its output's name.
+
+    Of a network with one output Keras logs `accuracy` and no loss of its own where one
+    with several has `main_output_accuracy` and `main_output_loss`.
+    """
+    logs = {name: float(value) for name, value in (logs or {}).items()}
+    if len(output_names) > 1:
+        return logs
+    (output,) = output_names
+    named = {}
+    for key, value in logs.items():
+        prefix, name = ("val_", key[4:]) if key.startswith("val_") else ("", key)
+        if name == "loss":
+            named[key] = value
+        if not name.startswith(f"{output}_"):
+            name = f"{output}_{name}"
+        named[prefix + name] = value
+    return named
+
+
 def _number(variable) -> float:
     # By way of a tensor: under a distribution strategy a variable has one value a device.
     return float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)))
@@ -87,7 +108,7 @@ class SaveRun(keras.callbacks.Callback):
             "step": int(_number(self.model.optimizer.iterations)),
             "seconds": round(time.monotonic() - self._start, 2),
             "learning_rate": _number(self.model.optimizer.learning_rate),
-            **{name: float(value) for name, value in sorted((logs or {}).items())},
+            **dict(sorted(logs_by_output(logs, list(self.model.output)).items())),
         }
         self.history.append(row)
         attributes = {"epoch": epoch + 1, "history": self.history}
@@ -156,7 +177,7 @@ class ShowProgress(keras.callbacks.Callback):
         self._task = self._progress.add_task("", total=self.steps, state="")
 
     def on_train_batch_end(self, batch, logs=None):
-        logs = logs or {}
+        logs = logs_by_output(logs, list(self.model.output))
         rate = (batch + 1) * self.batch_size / (time.monotonic() - self._start)
         accuracy = logs.get("main_output_accuracy", 0.0)
         self._progress.update(
@@ -168,7 +189,7 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._stack.close()
-        logs = logs or {}
+        logs = logs_by_output(logs, list(self.model.output))
         print(
             f"epoch {epoch + 1}/{self.epochs}: loss {logs.get('loss', float('nan')):.4f}, "
             f"accuracy {100 * logs.get('main_output_accuracy', 0):.2f} %, "
@@ -197,10 +218,11 @@ class WriteEvents(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         step = int(_number(self.model.optimizer.iterations))
         rate = _number(self.model.optimizer.learning_rate)
-        for name, value in {**(logs or {}), "learning_rate": rate}.items():
+        logs = logs_by_output(logs, list(self.model.output))
+        for name, value in {**logs, "learning_rate": rate}.items():
             group, _, rest = name.partition("val_")
             tag = f"validation/{rest}" if not group and rest else f"train/{name}"
-            self._writer.add_scalar(tag, float(value), step)
+            self._writer.add_scalar(tag, value, step)
         self._writer.flush()
 
     def on_train_end(self, logs=None):

@@ -13,7 +13,7 @@ from hccr_tf.workdir import Workdir
 
 pytestmark = pytest.mark.slow
 
-TINY = {"image_size": 16, "bricks": 2, "width": 4, "batch_size": 32}
+TINY = {"image_size": 16, "bricks": 2, "width": 16, "batch_size": 32}
 
 
 def tiny(name="kriuk_model1", **settings):
@@ -134,6 +134,14 @@ def test_init_from_keeps_weights_and_replaces_output_layers(sample_store, traine
         np.testing.assert_allclose(ours[path][()], theirs[path][()], atol=1e-5)
 
 
+def test_a_network_with_one_output_trains_alike(sample_store, tmp_path):
+    run = train(tiny(aux_heads=[], epochs=1), sample_store, tmp_path)
+    history = pd.read_csv(run.history_path)
+    assert {"main_output_loss", "val_main_output_accuracy"} <= set(history)
+    assert "accuracy" not in history
+    assert run.read_run()["best_val_accuracy"] == history["val_main_output_accuracy"].max()
+
+
 @pytest.mark.parametrize("loss", ["binary_focal", "cross_entropy"])
 def test_every_loss_trains(loss, sample_store, tmp_path):
     run = train(tiny(loss=loss, epochs=1), sample_store, tmp_path)
@@ -168,7 +176,7 @@ def test_patience_counts_flat_epochs():
 def test_predictor_equals_the_model_it_was_trained_as(trained):
     predictor = Predictor(trained.path)
     full = create_model(
-        "brick_net", num_classes=15, image_shape=(16, 16, 1), num_bricks=2, width=4
+        "brick_net", num_classes=15, image_shape=(16, 16, 1), num_bricks=2, width=16
     )
     load_weights(trained.best_weights, "model", full.weights)
     images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 1), dtype=np.uint8)

@@ -19,7 +19,7 @@ loop._strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 store, workdir = Store(sys.argv[1]), sys.argv[2]
 for epochs in (1, 2):  # begun, then gone on with
     recipe = get_recipe("kriuk_model1").override(
-        image_size=16, bricks=2, width=4, batch_size=60, epochs=epochs)
+        image_size=16, bricks=2, width=16, batch_size=60, epochs=epochs)
     run = loop.train(recipe, store, workdir)
 state = run.read_run()
 assert state["epochs_done"] == 2, state
