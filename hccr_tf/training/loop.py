@@ -1,7 +1,6 @@
 """The one training loop: a recipe, a store and a folder in; a trained run out."""
 
 import contextlib
-import re
 from pathlib import Path
 
 import keras
@@ -189,11 +188,11 @@ def _metrics(name: str, num_classes: int) -> list[keras.metrics.Metric]:
 
 
 def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    default = keras.optimizers.get(recipe.optimizer)
-    return type(default)(
+    optimizer = type(keras.optimizers.get(recipe.optimizer))
+    return optimizer(
         learning_rate=_learning_rate(recipe, steps_per_epoch),
         # Keras numbers optimisers on within a process, and their variables are saved by name.
-        name=re.sub(r"_\d+$", "", default.name),
+        name="optimizer",
         **recipe.optimizer_args,
     )
 
