@@ -97,8 +97,10 @@ def collect(runs: Path) -> None:
             "seed": run["seed"],
             "data_hash": run["data_hash"][:16],
             "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, "
-            f"{machine['backend']}, one thread a run, two runs at a time",
-            "train_command": shlex.join(["hccr", "train", *RUNS[name]]),
+            f"{machine['backend']}, one thread a run, beside other work",
+            "train_command": shlex.join(
+                ["hccr", "train", *(a.format(runs="RUNS") for a in RUNS[name])]
+            ),
         }
         for mode in PREDICTIONS:
             metrics = _metrics([f"{name}.{mode}.h5"], runs / f"results.{name}.{mode}", runs)

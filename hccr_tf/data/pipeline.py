@@ -7,6 +7,8 @@ the dataset's batches over its GPUs.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hccr_tf.data.batches import BatchReader
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ def tf_dataset(
     epoch: int = 0,
     step: int = 0,
     epochs: int | None = 1,
+    multiple_of: int = 1,
 ) -> "tf.data.Dataset":
     """A dataset of `(images, {output name: labels})`, one element a batch.
 
@@ -27,6 +30,9 @@ def tf_dataset(
         reader: what to read.
         output_names: names of the model's outputs; all share one label.
         epoch, step, epochs: where to begin and how far to go, as `BatchReader.batches`.
+        multiple_of: number of replicas that share a batch. TensorFlow fails where one of
+            them gets nothing, so the last batch of an epoch is filled up with its own
+            first samples, by fewer than there are replicas.
 
     Returns:
         Dataset of uint8 (B, H, W, 1) and a dict of int32 (B,).
@@ -35,7 +41,11 @@ def tf_dataset(
 
     def generate():
         for batch in reader.batches(epoch, step, epochs=epochs):
-            yield batch.images, dict.fromkeys(output_names, batch.labels)
+            images, labels = batch.images, batch.labels
+            if len(labels) % multiple_of:
+                rows = np.arange(-(-len(labels) // multiple_of) * multiple_of) % len(labels)
+                images, labels = images[rows], labels[rows]
+            yield images, dict.fromkeys(output_names, labels)
 
     signature = (
         tf.TensorSpec((None, *reader.preprocessing.image_shape), tf.uint8),

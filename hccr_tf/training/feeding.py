@@ -53,7 +53,11 @@ class FollowEpoch(keras.callbacks.Callback):
 
 
 def fit_arguments(
-    train_reader: BatchReader, validation_reader: BatchReader, output_names, epoch: int
+    train_reader: BatchReader,
+    validation_reader: BatchReader,
+    output_names,
+    epoch: int,
+    num_replicas: int = 1,
 ) -> tuple[dict, list[keras.callbacks.Callback]]:
     """Arguments of `keras.Model.fit` that give it the readers' batches in their order.
 
@@ -62,6 +66,7 @@ def fit_arguments(
         validation_reader: all its batches after each epoch.
         output_names: the model's outputs; all share one label.
         epoch: where to begin.
+        num_replicas: devices that share each batch.
 
     Returns:
         Keyword arguments, and callbacks that go with them.
@@ -70,9 +75,13 @@ def fit_arguments(
         from hccr_tf.data.pipeline import tf_dataset
 
         return {
-            "x": tf_dataset(train_reader, output_names, epoch=epoch, epochs=None),
+            "x": tf_dataset(
+                train_reader, output_names, epoch=epoch, epochs=None, multiple_of=num_replicas
+            ),
             "steps_per_epoch": train_reader.steps_per_epoch,
-            "validation_data": tf_dataset(validation_reader, output_names),
+            "validation_data": tf_dataset(
+                validation_reader, output_names, multiple_of=num_replicas
+            ),
         }, []
     feed = Feed(train_reader, output_names, epoch)
     return {

@@ -72,7 +72,7 @@ def train(
 
     epoch = len(history)
     data, followers = fit_arguments(
-        readers["train"], readers["validation"], list(model.output), epoch
+        readers["train"], readers["validation"], list(model.output), epoch, _num_replicas(model)
     )
     progress = ShowProgress(recipe.epochs, readers["train"].steps_per_epoch, recipe.batch_size)
     try:
@@ -258,6 +258,12 @@ def _initialise(model: keras.Model, source: Workdir, store: Store) -> None:
             flush=True,
         )
     load_weights(source.best_weights, "model", model.weights, skip_layers=fresh)
+
+
+def _num_replicas(model: keras.Model) -> int:
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    return model.distribute_strategy.num_replicas_in_sync
 
 
 @contextlib.contextmanager

@@ -27,7 +27,10 @@ def trained(sample_store, tmp_path_factory):
 
 
 def test_it_learns(sample_store, tmp_path):
-    recipe = tiny("brick_model1", width=16, epochs=12, learning_rate=3e-3, batch_size=16)
+    recipe = tiny(
+        "brick_model1", image_size=24, epochs=16, learning_rate=2e-3, batch_size=16,
+        augment_amount=0.0, augment_shift=0.0,
+    )
     run = train(recipe, sample_store, tmp_path)
     history = pd.read_csv(run.history_path)
     assert history["main_output_loss"].iloc[-1] < 0.6 * history["main_output_loss"].iloc[0]
