@@ -37,16 +37,19 @@ RUNS = {
     ],
     # The blur the paper's network sees at 256, made smaller with the picture.
     "brick_model3_blur_at_256": [
-        "brick_model3", *SIZE, "--blur-size", "256", "--init-from", "{runs}/brick_model1",
-        "--learning-rate", "5e-4", "--epochs", "4", "--aux-heads", "2,3",
+        "brick_model3", *SIZE, "--blur-size", "256", "--init-from", "{runs}/brick_model1_long",
+        "--learning-rate", "3e-4", "--epochs", "4", "--aux-heads", "2,3",
     ],
     # The paper's settings; more patience, as an epoch here has 181 steps and there 23,000.
-    "kriuk_model1": ["kriuk_model1", *SIZE, "--patience", "10", "--epochs", "12"],
+    "kriuk_model1": ["kriuk_model1", *SIZE, "--patience", "10", "--epochs", "10"],
+    "kriuk_model2": ["kriuk_model2", *SIZE, "--patience", "10", "--epochs", "10"],
+    "kriuk_model3": ["kriuk_model3", *SIZE, "--patience", "10", "--epochs", "10"],
     "kriuk_model1_binary": [
-        "kriuk_model1", *SIZE, "--loss", "binary_focal", "--patience", "10", "--epochs", "7",
+        "kriuk_model1", *SIZE, "--loss", "binary_focal", "--patience", "10", "--epochs", "6",
     ],
 }
 ENSEMBLES = {
+    "kriuk_fused": ["kriuk_model1", "kriuk_model2", "kriuk_model3"],
     "brick_fused": ["brick_model1_long", "brick_model2_long", "brick_model3_long"],
     "brick_fused_blur_at_256": [
         "brick_model1_long", "brick_model2_long", "brick_model3_blur_at_256",
@@ -82,6 +85,7 @@ def collect(runs: Path) -> None:
     for name in RUNS:
         workdir = runs / name
         if not (workdir / "prediction.weights.h5").exists():
+            rows.append({"run": name, "state": "not run"})
             continue
         run = json.loads((workdir / "run.json").read_text())
         machine = json.loads((workdir / "environment.json").read_text())
@@ -112,8 +116,18 @@ def collect(runs: Path) -> None:
         for mode in ("five", "whole"):
             files = [f"{member}.{mode}.h5" for member in members]
             metrics = _metrics(files, runs / f"results.{name}.{mode}", runs)
+            if metrics is None:
+                rows.append({"run": name, "crops": mode, "state": "not run"})
+            shared = {
+                "state": "fused",
+                "seed": 1,
+                "data_hash": rows[0]["data_hash"],
+                "hardware": rows[0]["hardware"],
+                "weights": "0.3 0.2 0.5",
+                "train_command": " + ".join(members),
+            }
             rows += [
-                {"run": name, "crops": crops, **_accuracy(entry), "weights": "0.3 0.2 0.5"}
+                {"run": name, "crops": crops, **_accuracy(entry), **shared}
                 for crops, entry in _by_crops(metrics, mode)
             ]
     RESULTS.mkdir(exist_ok=True)
