@@ -53,7 +53,8 @@ def brick_net(
         aux_outputs: whether to build auxiliary heads at all.
         num_bricks: 2 to 5.
         width: filters of the first brick; everything else is in proportion, except the
-            dense layers.
+            dense layers. Under 16, TensorFlow 2.21 can crash on CPUs with AMX, in its own
+            kernel of the strided 1×1 shortcut.
         aux_heads: the full bricks that carry a head, named `aux_output1` …
             `aux_output{n-1}`; None for all, as in the paper. The first head holds most of
             the network's parameters.
