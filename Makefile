@@ -35,9 +35,7 @@ demo: install
 	@echo "Curves: $(DEMO)/model*/curves.png. Pictures: $(DEMO)/store-sheet.png, $(DEMO)/results/confused_pairs.png."
 	@echo "Notebooks on these results: $(BIN)/python -m pip install notebook && $(BIN)/jupyter notebook notebooks/"
 
-test: install
-	$(BIN)/ruff check .
-	$(BIN)/lint-imports
+test: quality
 	$(BIN)/python -m pytest
 
 quality: install
