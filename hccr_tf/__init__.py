@@ -17,7 +17,7 @@ _PUBLIC = {
     "Preprocessing": "hccr_tf.data.preprocessing",
     "BatchReader": "hccr_tf.data.batches",
     "Store": "hccr_tf.data.store",
-    "prepare": "hccr_tf.data.store",
+    "prepare": "hccr_tf.data.preparing",
     "Recipe": "hccr_tf.recipes",
     "get_recipe": "hccr_tf.recipes",
     "list_recipes": "hccr_tf.recipes",

@@ -13,11 +13,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 
 from hccr_tf.files import read_json, write_json
 
 _FORMAT = "hccr_tf charset 1"
+_STORE_FORMAT = "hccr_tf store "
 
 CODE_PAGES = ("cp437", "cp852", "cp866")
 """Code pages that unpacking programs take a name's UTF-8 bytes for, most frequent first."""
@@ -55,6 +57,33 @@ ENGLISH_NAMES = {
 """Symbols that cannot be, or are awkward as, file names, and the names written instead."""
 
 _SYMBOL_OF = {name: symbol for symbol, names in ENGLISH_NAMES.items() for name in names}
+
+NUMERALS = "零一二三四五六七八九十百千万亿"
+"""The classes of Chinese MNIST in the order of its codes 1 to 15."""
+
+_LEVEL1_ROWS, _LEVEL2_ROWS = range(16, 56), range(56, 88)
+
+
+@cache
+def _gb2312(rows: range) -> str:
+    """The characters of rows of the GB2312 table in code order; unassigned places are left out."""
+    codes = (bytes([0xA0 + row, 0xA0 + place]) for row in rows for place in range(1, 95))
+    return "".join(code.decode("gb2312", "ignore") for code in codes)
+
+
+_NAMED = {
+    "gb2312-1": ("GB2312 level 1 in code order: 啊 to 座", lambda: _gb2312(_LEVEL1_ROWS)),
+    "gb2312": (
+        "GB2312 levels 1 and 2 in code order: 啊 to 齄",
+        lambda: _gb2312(_LEVEL1_ROWS) + _gb2312(_LEVEL2_ROWS),
+    ),
+    "chinese-mnist": ("Chinese MNIST in the order of its codes: 零 to 亿", lambda: NUMERALS),
+}
+
+
+def list_charsets() -> dict[str, str]:
+    """Returns the names that `Charset.named` knows, each with a description."""
+    return {name: description for name, (description, _) in _NAMED.items()}
 
 
 def _check_character(character: str) -> str:
@@ -100,6 +129,51 @@ class Charset:
     def from_text(cls, text: str) -> Charset:
         """Makes a charset of a string's characters, in their order; nothing is skipped."""
         return cls(tuple(text))
+
+    @classmethod
+    def named(cls, name: str) -> Charset:
+        """Makes one of the charsets of `list_charsets`.
+
+        Example:
+            >>> Charset.named("gb2312-1").text[:3], len(Charset.named("gb2312"))
+            ('啊阿埃', 6763)
+
+        Raises:
+            ValueError: There is no charset of that name; the message lists those there are.
+        """
+        if name not in _NAMED:
+            raise ValueError(f"no charset is named {name!r}; there are {', '.join(_NAMED)}")
+        return cls.from_text(_NAMED[name][1]())
+
+    @classmethod
+    def open(cls, source: str | os.PathLike[str]) -> Charset:
+        """Makes or reads a charset, whatever it is given as.
+
+        Args:
+            source: A name of `list_charsets`; or a charset file; or the folder of a training run
+                or a store, whose charset is meant. A name goes before a file that is called so;
+                write `./gb2312` for the file.
+
+        Raises:
+            FileNotFoundError: It is neither a name nor a path that exists.
+            ValueError: What lies at the path holds no charset, or an altered one.
+        """
+        if source in _NAMED:
+            return cls.named(str(source))
+        path = Path(source)
+        if path.is_dir():
+            for name in ("charset.json", "manifest.json"):
+                if (path / name).is_file():
+                    return cls.load(path / name)
+            raise ValueError(
+                f"{path} is the folder of neither a training run nor a store: it has no "
+                "charset.json and no manifest.json"
+            )
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} is neither a charset's name ({', '.join(_NAMED)}) nor a file or folder"
+            )
+        return cls.load(path)
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -152,14 +226,17 @@ class Charset:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Charset:
-        """Reads what `save` wrote.
+        """Reads what `save` wrote, or the charset in a store's manifest.
 
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: The file is no charset, or its content does not have the hash it states.
         """
         data = read_json(path)
-        if not isinstance(data, dict) or data.get("format") != _FORMAT:
+        found = data.get("format") if isinstance(data, dict) else None
+        if str(found).startswith(_STORE_FORMAT):
+            data = data.get("charset")
+        elif found != _FORMAT:
             raise ValueError(f"{path} is not a charset file ({_FORMAT!r} expected)")
         try:
             charset = cls(tuple(data["characters"]))
@@ -315,3 +392,79 @@ def guess_code_page(names: Iterable[str], code_pages: Sequence[str] = CODE_PAGES
     # On a tie the order in which they would be tried decides, never the order of the names.
     order = [*code_pages, *(f"{a}+{b}" for a in code_pages for b in code_pages), "cp437+gbk"]
     return min(votes, key=lambda page: (-votes[page], order.index(page)))
+
+
+def break_name(character: str, code_page: str | None) -> str | None:
+    """Returns the folder name under which a character was unpacked: what `repair_name` undoes.
+
+    Args:
+        character: One code point.
+        code_page: As `repair_name` returns it: None for the right name; of "cp437+cp852" the
+            second is the one that was unpacked under first, and its result is returned.
+
+    Returns:
+        The name, or None where the code page has no letter for one of the character's bytes, or
+        where a symbol's name is English.
+    """
+    if code_page is None:
+        return character
+    if code_page == "english":
+        return None
+    *outer, page = code_page.split("+")
+    try:
+        if outer and page == "gbk":
+            return character.encode("gbk").decode(outer[0])
+        return character.encode("utf-8").decode(page)
+    except UnicodeError:
+        return None
+
+
+def fold_case(name: str) -> str:
+    """Returns a name as disks that ignore case compare it (NTFS, APFS): letter by letter.
+
+    `str.casefold` makes two letters of one ("ß"), which those disks do not.
+    """
+    return "".join(upper if len(upper := letter.upper()) == 1 else letter for letter in name)
+
+
+@cache
+def _known_by_folded_name(code_page: str | None) -> dict[str, tuple[str, ...]]:
+    """All characters with a tag code, by their folded name under a code page."""
+    found: dict[str, list[str]] = {}
+    known = [chr(code) for code in range(0x21, 0x7F)]
+    for high in range(0x81, 0xFF):
+        known += (bytes([high, low]).decode("gbk", "ignore") for low in range(0x40, 0xFF))
+    for character in dict.fromkeys(known):
+        if len(character) == 1:
+            name = break_name(character, code_page)
+            if name is not None:
+                found.setdefault(fold_case(name), []).append(character)
+    return {name: tuple(characters) for name, characters in found.items() if len(characters) > 1}
+
+
+def same_folder(character: str, code_page: str | None) -> tuple[str, ...]:
+    """Finds the characters that share a folder with one on a disk that ignores case.
+
+    Unpacked on such a disk, two classes whose (broken) names differ only by case fall into one
+    folder: 宇 (`ň«ç` under cp852) and 宀 (`ň«Ç`), "a" and "A".
+
+    Args:
+        character: One code point.
+        code_page: The code page that its name was broken under, from `repair_name`; None for a
+            name that is right.
+
+    Returns:
+        The others among ASCII and GBK (which has all of CASIA-HWDB), those of GB2312 first as
+        they are likelier in a data set.
+    """
+    name = break_name(character, code_page)
+    others = _known_by_folded_name(code_page).get(fold_case(name), ()) if name else ()
+    return tuple(sorted((c for c in others if c != character), key=lambda c: not _in_gb2312(c)))
+
+
+def _in_gb2312(character: str) -> bool:
+    try:
+        character.encode("gb2312")
+    except UnicodeEncodeError:
+        return False
+    return True

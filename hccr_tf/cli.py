@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _evaluate_arguments,
     )
     _add(commands, "fuse", "fuse logits files into the test accuracy", _fuse, _fuse_arguments)
+    _add(commands, "runs", "list runs, or compare two", _runs, _runs_arguments)
     _add(commands, "list", "list models and recipes", _list, lambda parser: None)
     return _run(parser, arguments)
 
@@ -80,9 +81,11 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
         print(f"error: {error}", file=sys.stderr)
         print("(HCCR_DEBUG=1 shows where it was raised.)", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from the last epoch.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupted:
+        # Training says where it was saved.
+        where = str(interrupted) or "Interrupted. The same command goes on where it can."
+        print(f"\n{where}", file=sys.stderr)
+        return getattr(interrupted, "exit_code", 130)
     return 0
 
 
@@ -111,6 +114,7 @@ def _add_data(commands) -> None:
     kinds = parser.add_subparsers(metavar="COMMAND", required=True)
     _add(kinds, "prepare", "read sources into a checked store", _prepare, _prepare_arguments)
     _add(kinds, "show", "print a store and draw a sample sheet", _show, _show_arguments)
+    _add(kinds, "audit", "look for faults in a store", _audit, _audit_arguments)
     _add(kinds, "sample", "write the embedded sample as .gnt files", _sample, _sample_arguments)
 
 
@@ -133,23 +137,43 @@ def _prepare_arguments(parser) -> None:
         "--validation-fraction", type=float, default=0.05,
         help="of the training samples (default 0.05)",
     )
+    parser.add_argument(
+        "--charset", metavar="NAME|FILE",
+        help="keep only its characters, in its order: gb2312-1 (3,755), gb2312 (6,763), "
+        "chinese-mnist, a charset file, a run or a store (default: all there are)",
+    )
+    parser.add_argument(
+        "--workers", type=int, help="reading processes (default: one a processor)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the store at --out")
 
 
 def _prepare(options) -> None:
     """Reads handwriting into a checked store that every other command takes as --data.
 
-    A source is one of:
-      - CASIA .gnt files: a file, a folder or a zip of them (Gnt1.0TrainPart1.zip, …)
-      - folders of pictures by class: Train/<character>/<n>.png, folder or zip (the
-        Kaggle repack CASIA-HWDB_Train.zip, CASIA-HWDB_Test.zip); broken names are repaired
-    What can't be read is listed in the store's quarantine.csv, and reading goes on.
+    A source is a folder, a zip archive or a file; a folder of downloads is read as it is.
+    Known are, at any depth and in archives within archives:
+      - CASIA .gnt files (Gnt1.0TrainPart1.zip …, HWDB1.0trn_gnt.zip …, competition-gnt.zip;
+        the .alz archive in HWDB1.1trn_gnt.zip takes the program unalz)
+      - pictures by class: Train/<character>/<n>.png (the Kaggle repack
+        CASIA-HWDB_Train.zip, CASIA-HWDB_Test.zip); broken names are repaired
+      - Chinese MNIST (chinese_mnist.csv, input_1_1_1.jpg …)
+      - other stores: several together are joined
+    What can't be read is listed in the store's quarantine.csv, and reading goes on. An
+    interrupted or killed command goes on where it stopped when it's given again.
 
-    Example:
+    Examples:
+      hccr data prepare downloads/ --out store
       hccr data prepare CASIA-HWDB_Train.zip CASIA-HWDB_Test.zip --out store
+      hccr data prepare chinese_mnist/ --split writer --out chinese_mnist_store
+      hccr data prepare store1 store2 --charset gb2312-1 --out joined
     """
-    from hccr_tf.data.store import prepare, summary
+    from hccr_tf.charset import Charset
+    from hccr_tf.data.preparing import prepare
+    from hccr_tf.data.store import summary
 
+    if options.workers is not None and options.workers < 1:
+        raise ValueError("--workers is at least 1.")
     store = prepare(
         options.source,
         options.out,
@@ -158,6 +182,8 @@ def _prepare(options) -> None:
         test_fraction=options.test_fraction,
         validation_fraction=options.validation_fraction,
         overwrite=options.overwrite,
+        workers=options.workers,
+        charset=None if options.charset is None else Charset.open(options.charset),
     )
     print(summary(store))
 
@@ -187,6 +213,52 @@ def _show(options) -> None:
     path = Path(options.sheet or f"{Path(options.store)}-sheet.png")
     store_sheet(store, path, split=options.split, rows=options.rows)
     print(f"sheet       {path}")
+
+
+def _audit_arguments(parser) -> None:
+    parser.add_argument("store", help="folder written by `hccr data prepare`")
+    parser.add_argument(
+        "--run", help="a trained run: ranks the labels that it doubts (its charset must cover the "
+        "store's characters)",
+    )
+    parser.add_argument("--out", help="folder for the findings (default: STORE-audit beside it)")
+    parser.add_argument("--split", help="train, validation, test or all (default: held-out too)")
+    parser.add_argument("--batch-size", type=int, default=64, help="of --run (default 64)")
+
+
+def _audit(options) -> None:
+    """Looks for faults in a store and ranks them; changes nothing.
+
+    Duplicates, writers on both sides, broken and merged class names, odd sizes, blank
+    and inverted pictures, imbalance; with --run also the labels that the model doubts.
+    Writes audit.csv (every finding), classes.csv, summary.json and sheets of pictures.
+
+    Examples:
+      hccr data audit store
+      hccr data audit store --run runs/model1 --out audit
+    """
+    from hccr_tf.data.audit import audit
+    from hccr_tf.data.store import Store
+
+    store = Store(options.store)
+    disagreement = None
+    if options.run is not None:
+        backend.start()
+        from hccr_tf.inference.disagreement import predict_disagreement
+        from hccr_tf.workdir import Workdir
+
+        disagreement = predict_disagreement(
+            options.run, store, split=options.split or "all", batch_size=options.batch_size
+        )
+        trained_on = Workdir(Path(options.run)).read_run()["data_hash"]
+        if trained_on != store.data_hash:
+            print(
+                f"{options.run} was trained on other data (hash {trained_on[:16]}): which "
+                "of these samples it has seen is not known."
+            )
+    result = audit(store, options.split, disagreement, options.run)
+    folder = result.write(options.out or f"{Path(options.store)}-audit")
+    print(result.text(folder))
 
 
 def _sample_arguments(parser) -> None:
@@ -245,6 +317,18 @@ def _run_arguments(parser) -> None:
         help="start from this run's best weights; output layers are new where its charset differs",
     )
     parser.add_argument("--steps", type=int, help="length in steps, in place of --epochs")
+    parser.add_argument(
+        "--checkpoint-minutes", type=float, default=10.0,
+        help="save within an epoch so often (default 10)",
+    )
+    parser.add_argument(
+        "--checkpoint-steps", type=int, help="save within an epoch after so many steps, too"
+    )
+    parser.add_argument(
+        "--charset", metavar="NAME|FILE",
+        help="classes in place of the store's own, whose characters it must cover: gb2312-1, "
+        "gb2312, chinese-mnist, a charset file, a run or a store",
+    )
     overrides = parser.add_argument_group("settings of the recipe (default: the recipe's)")
     for name, (kind, text) in OVERRIDES.items():
         flag = "--" + name.replace("_", "-")
@@ -258,8 +342,9 @@ def _train(options) -> None:
     """Trains a recipe's network on a store. A GPU is used without a flag.
 
     Best weights are those of the epoch with the best validation accuracy of the main
-    output. Started again with the same command, a run goes on from its last epoch.
-    The workdir then holds history.csv, curves.png, TensorBoard events and the weights.
+    output. Started again with the same command, a run that was stopped or killed goes on
+    from its last checkpoint. The workdir then holds history.csv, curves.png, TensorBoard
+    events and the weights.
 
     Example:
       hccr train kriuk_model1 --data store --workdir runs/model1 --image-size 64 --bricks 4
@@ -267,6 +352,7 @@ def _train(options) -> None:
     settings = {name: getattr(options, name) for name in OVERRIDES}
     recipe = get_recipe(options.recipe).override(**settings)
 
+    from hccr_tf.charset import Charset
     from hccr_tf.data.store import Store
 
     store = Store(options.data)
@@ -278,8 +364,16 @@ def _train(options) -> None:
 
     backend.start()
     from hccr_tf.training import train
+    from hccr_tf.training.checkpoints import Interval
 
-    workdir = train(recipe, store, options.workdir, init_from=options.init_from)
+    workdir = train(
+        recipe,
+        store,
+        options.workdir,
+        init_from=options.init_from,
+        charset=None if options.charset is None else Charset.open(options.charset),
+        checkpoints=Interval(options.checkpoint_minutes, options.checkpoint_steps),
+    )
     run = workdir.read_run()
     print(
         f"best epoch {run['best_epoch']}: validation accuracy "
@@ -383,6 +477,39 @@ def _fuse(options) -> None:
         print(f"weights found: {text} (top1 there {100 * accuracy:.2f} %)")
     print(metrics_table(fuse(options.logits, options.out, weights=weights)))
     print(f"results in {options.out}")
+
+
+# === runs ===
+
+
+def _runs_arguments(parser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="folder with runs at any depth")
+    parser.add_argument(
+        "--compare", nargs=2, metavar="RUN", help="two runs, by their names in the list"
+    )
+    parser.add_argument(
+        "--out", help="picture of the compared curves (default: DIR/compared.png)"
+    )
+
+
+def _runs(options) -> None:
+    """Lists the runs below a folder with their state and best result, or compares two.
+
+    A comparison says which settings, data and versions differ and draws the curves of the
+    two over each other.
+
+    Examples:
+      hccr runs runs
+      hccr runs runs --compare model1 model2
+    """
+    from hccr_tf.runs import compare, runs_table
+
+    folder = Path(options.folder)
+    if options.compare is None:
+        print(runs_table(folder).to_string(index=False))
+        return
+    first, second = (folder / name for name in options.compare)
+    print("\n".join(compare(first, second, Path(options.out or folder / "compared.png"))))
 
 
 # === list ===

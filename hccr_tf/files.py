@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
-import logging
+import mmap
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-logger = logging.getLogger(__name__)
+from typing import Any, ClassVar
 
 _CHUNK = 1 << 20
 
@@ -24,7 +25,7 @@ def _temporary_sibling(path: Path, kind: str) -> Path:
     return path.with_name(f".{path.name[:60]}.{kind}-{uuid.uuid4().hex[:8]}")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Flushes a file, or a folder's list of names, to the disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows cannot open a folder; its renames are journalled.
@@ -58,63 +59,202 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = _temporary_sibling(path, "partial")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
+
+
+def replace_directory(made: Path, path: Path) -> None:
+    """Flushes a folder to the disk and gives it a name, in place of an earlier one if need be.
+
+    Args:
+        made: The finished folder, on the same file system.
+        path: Its name to be. An earlier folder is moved aside and deleted only once the new one
+            stands in its place; whatever fails, one of the two is there.
+    """
+    for file in sorted(made.rglob("*")):
+        sync(file)
+    sync(made)
+    old = _temporary_sibling(path, "old")
+    if path.exists():
+        os.rename(path, old)
+    try:
+        os.rename(made, path)
+    except BaseException:
+        if old.exists():
+            os.rename(old, path)
+        raise
+    sync(path.parent)
+    if old.exists():
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def atomic_directory(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
-    """Yields a temporary folder that becomes `path` if the block succeeds.
-
-    The folder is built as a hidden sibling `.NAME.partial-…`. With `overwrite`, an earlier `path`
-    is moved aside, and deleted only once the new one stands in its place. If the block raises, the
-    temporary folder is removed and the earlier state is intact. A killed process leaves its
-    partial folder behind, which may be deleted by hand; it is never taken for a finished one.
+def exclusive_lock(path: Path, busy: str, patience: float = 10.0) -> Iterator[int | None]:
+    """Holds a lock that ends with the processes that hold it, however they end.
 
     Args:
-        path: The folder to make. Missing parents are made.
-        overwrite: Whether an earlier, non-empty `path` may be replaced.
+        path: The lock file; made if need be, and left there.
+        busy: The message where another process holds it.
+        patience: Seconds to wait: what a killed process began may take a moment to end.
 
     Yields:
-        The folder to write into.
+        A file descriptor; the lock lasts until all its copies in child processes are closed too.
+        None on systems without such locks.
 
     Raises:
-        FileExistsError: `path` is there and not empty, and `overwrite` is off, or is a file.
+        BlockingIOError: Another process holds the lock.
     """
-    path = Path(path)
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise FileExistsError(f"{path} is no plain folder and is not replaced")
-    if path.exists() and not overwrite and any(path.iterdir()):
-        raise FileExistsError(f"{path} exists and is not empty")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{path.name[:60]}.partial-*"):
-        logger.warning("%s is left from an interrupted run and can be deleted", leftover)
-    temporary = _temporary_sibling(path, "partial")
-    old = _temporary_sibling(path, "old")
-    temporary.mkdir()
     try:
-        yield temporary
-        for file in sorted(temporary.rglob("*")):
-            _sync(file)
-        _sync(temporary)
-        if path.exists():
-            os.rename(path, old)
+        import fcntl
+    except ImportError:
+        yield None
+        return
+    end = time.monotonic() + patience
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT)
         try:
-            os.rename(temporary, path)
-        except BaseException:
-            if old.exists():
-                os.rename(old, path)
-            raise
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _sync(path.parent)
-    if old.exists():
-        shutil.rmtree(old, ignore_errors=True)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The holder before may have deleted the file on leaving, and with it the lock.
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                break
+        except BlockingIOError:
+            if time.monotonic() > end:
+                os.close(handle)
+                raise BlockingIOError(errno.EAGAIN, busy) from None
+            time.sleep(0.1)
+        os.close(handle)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether a process holds the lock of a file; None on systems without such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+class StreamWriter:
+    """Writes a large file from one end to the other, past the system's cache where it can.
+
+    Nobody reads the file soon, and keeping it would push out of memory what is being read; taking
+    fresh pages for it also costs more than copying into them. Writing goes on in a thread of its
+    own while the next block is filled.
+
+    Args:
+        path: The file; an earlier one is emptied.
+
+    Attributes:
+        num_bytes: Bytes taken so far.
+    """
+
+    _BLOCK = 2 << 20  # Small enough for the processor's cache.
+    _ALIGNMENT = 4096  # A multiple of what any file system asks for.
+    # Used again for the next file: fresh memory costs more than copying into it.
+    _unused: ClassVar[list[memoryview]] = []
+
+    def __init__(self, path: Path):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+        direct = getattr(os, "O_DIRECT", 0)
+        try:
+            self._handle = os.open(path, flags | direct, 0o666)
+            self._padded = bool(direct)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._handle = os.open(path, flags, 0o666)  # Some file systems do not know it.
+            self._padded = False
+        # Anonymous maps begin at a page, as direct writing takes it.
+        self._blocks = [self._block() for _ in range(2)]
+        self._filled = 0
+        self.num_bytes = 0
+        self._thread: ThreadPoolExecutor | None = None
+        self._writing: Future | None = None
+
+    def _block(self) -> memoryview:
+        try:
+            return self._unused.pop()
+        except IndexError:
+            return memoryview(mmap.mmap(-1, self._BLOCK))
+
+    def write_all(self, pieces: Iterable[memoryview]) -> None:
+        """Takes pieces of bytes one after another.
+
+        Raises:
+            OSError: What an earlier block met when it was written.
+        """
+        block, filled, size = self._blocks[0], self._filled, self._BLOCK
+        for piece in pieces:
+            end = filled + len(piece)
+            if end <= size:
+                block[filled:end] = piece
+                filled = end
+                continue
+            while len(piece):
+                part = piece[: size - filled]
+                block[filled : filled + len(part)] = part
+                filled += len(part)
+                piece = piece[len(part) :]
+                if filled == size:
+                    self._send()
+                    block, filled = self._blocks[0], 0
+        self.num_bytes += filled - self._filled
+        self._filled = filled
+
+    def _send(self) -> None:
+        self._wait()
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="hccr-writer")
+        self._writing = self._thread.submit(self._write, self._blocks[0])
+        self._blocks.reverse()
+        self.num_bytes += self._BLOCK
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, data: memoryview) -> None:
+        while len(data):
+            data = data[os.write(self._handle, data) :]
+
+    def finish(self) -> None:
+        """Writes what is left; the file then has its size."""
+        self._wait()
+        end = self._filled
+        if self._padded:
+            end = -(-end // self._ALIGNMENT) * self._ALIGNMENT
+        self._write(self._blocks[0][:end])
+        os.ftruncate(self._handle, self.num_bytes)
+
+    def close(self) -> None:
+        """Closes the file, finished or not."""
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+            self._unused.extend(self._blocks)
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -98,6 +98,38 @@ def curves_figure(histories: dict[str, pd.DataFrame]):
     return figure
 
 
+def overlay_figure(histories: dict[str, pd.DataFrame]):
+    """The main output's loss and accuracy of several runs over each other.
+
+    Args:
+        histories: `history.csv` as a frame, by the run's name.
+
+    Returns:
+        A Matplotlib figure: training as dashed, validation as full lines, over steps, so
+        that runs of other batch sizes stand beside each other fairly.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    for i, (name, history) in enumerate(histories.items()):
+        for axes, quantity, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
+            column, steps = f"main_output_{quantity}", history["step"]
+            axes.plot(steps, scale * history[column], "--", color=f"C{i}", lw=1)
+            axes.plot(
+                steps, scale * history[f"val_{column}"], "-o", ms=3, color=f"C{i}", label=name
+            )
+    for axes, title in ((loss_axes, "loss"), (accuracy_axes, "accuracy, %")):
+        axes.set_xlabel("steps")
+        axes.set_ylabel(title)
+        axes.set_title(f"main output: {title} (full: validation, dashed: training)", fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    loss_axes.set_yscale("log")
+    accuracy_axes.set_ylim(0, 100)
+    return figure
+
+
 def draw_curves(history: pd.DataFrame, path: Path, name: str) -> None:
     """Writes a run's curves as PNG."""
     save_figure(curves_figure({name: history}), path)

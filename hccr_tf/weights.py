@@ -6,9 +6,12 @@ damaged or hostile file can't ask for memory the model doesn't have.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
+import math
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,10 @@ class WeightsError(ValueError):
 
 
 def save_weights(
-    path: Path, groups: Mapping[str, Iterable[keras.Variable]], attributes: Mapping[str, Any]
+    path: Path,
+    groups: Mapping[str, Iterable[keras.Variable]],
+    attributes: Mapping[str, Any],
+    arrays: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> None:
     """Writes variables atomically.
 
@@ -36,13 +42,43 @@ def save_weights(
         path: HDF5 file to write.
         groups: variables by group name; their paths must differ within a group.
         attributes: JSON values kept beside them.
+        arrays: further groups, of arrays by name.
+
+    Raises:
+        OSError: the file can't be written; an earlier one is intact.
     """
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
-        for group, variables in groups.items():
-            for name, variable in _by_path(variables).items():
+    with atomic_write(path) as temporary:
+        try:
+            _write(temporary, groups, attributes, arrays or {})
+        except (OSError, RuntimeError) as error:
+            # HDF5 tells of a full disk in words only, and as either of these.
+            full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+            if not full:
+                raise
+            raise OSError(
+                errno.ENOSPC,
+                f"the disk is full; {path} was not written, and an earlier one is as it was. Free "
+                "some space, and the same command goes on",
+            ) from error
+
+
+def _write(path: Path, groups, attributes, arrays) -> None:
+    named = {group: _by_path(variables) for group, variables in groups.items()}
+    # At least so many: nearly all variables have four bytes a value.
+    sizes = [math.prod(v.shape) for variables in named.values() for v in variables.values()]
+    num_bytes = 4 * sum(sizes)
+    if shutil.disk_usage(path.parent).free < num_bytes:
+        # Before HDF5 meets it, which then can't close its file in good order.
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with h5py.File(path, "w") as file:
+        for group, variables in named.items():
+            for name, variable in variables.items():
                 # By way of a tensor: NumPy 2 warns of TensorFlow variables.
                 tensor = keras.ops.convert_to_tensor(variable)
                 file[f"{group}/{name}"] = keras.ops.convert_to_numpy(tensor)
+        for group, values in arrays.items():
+            for name, array in values.items():
+                file[f"{group}/{name}"] = array
         file.attrs["format"] = _FORMAT
         file.attrs["attributes"] = json.dumps(dict(attributes), ensure_ascii=False)
         file.attrs["sha256"] = _checksum(file)
@@ -54,10 +90,16 @@ def read_attributes(path: Path) -> dict[str, Any]:
         return json.loads(file.attrs["attributes"])
 
 
+def read_names(path: Path, group: str) -> list[str]:
+    """Names of the arrays directly in a group of a weights file, sorted."""
+    with _open(path) as file:
+        return sorted(file[group]) if group in file else []
+
+
 def load_weights(
     path: Path,
     group: str,
-    variables: Iterable[keras.Variable],
+    variables: Iterable[keras.Variable] | Mapping[str, keras.Variable],
     *,
     skip_layers: Iterable[str] = (),
     verify: bool = True,
@@ -70,7 +112,7 @@ def load_weights(
     Args:
         path: file written by `save_weights`.
         group: which group to read.
-        variables: variables to fill.
+        variables: variables to fill, by their paths; or by other names, as a mapping.
         skip_layers: layers whose variables keep their values (a replaced classifier).
         verify: whether to check the file's checksum first.
 
@@ -87,7 +129,9 @@ def load_weights(
         stored = file.get(group)
         wanted = {
             name: variable
-            for name, variable in _by_path(variables).items()
+            for name, variable in (
+                variables if isinstance(variables, Mapping) else _by_path(variables)
+            ).items()
             if name.split("/")[0] not in skipped
         }
         problems = []

@@ -5,10 +5,12 @@ charset.json           characters in class order
 preprocessing.json     how pictures become input
 run.json               data hash, state, best result, command
 environment.json       versions, hardware, backend
-history.csv            a row an epoch
+history.csv            a row an epoch; holds no times, so that runs of one seed have equal ones
+diverged.json          where the loss became infinite or no number, and on which samples
+lock                   held by the process that trains
 curves.png             loss and accuracy of every head
 best.weights.h5        training weights of the best epoch
-last.weights.h5        training weights, optimiser and history of the last epoch
+checkpoints/           the newest two: weights, optimiser, metrics, place in the data
 prediction.weights.h5  the best epoch's weights on the path to the main output only
 tensorboard/           events
 """
@@ -51,8 +53,12 @@ class Workdir:
         return self.path / "best.weights.h5"
 
     @property
-    def last_weights(self) -> Path:
-        return self.path / "last.weights.h5"
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / "lock"
 
     @property
     def prediction_weights(self) -> Path:
@@ -93,6 +99,14 @@ class Workdir:
     def read_run(self) -> dict[str, Any]:
         """Content of `run.json`."""
         return self._read("run.json")
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """Rows of `history.csv`; none before the first epoch is done."""
+        if not self.history_path.exists():
+            return []
+        import pandas as pd
+
+        return pd.read_csv(self.history_path).to_dict("records")
 
     def update_run(self, **values) -> None:
         """Changes some of `run.json`, atomically."""

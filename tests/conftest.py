@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.store import Store, prepare
+from hccr_tf.data.preparing import prepare
+from hccr_tf.data.samples import SampleBlock
+from hccr_tf.data.sources import read_source
+from hccr_tf.data.store import Store
 from hccr_tf.data.synthetic import generate_gnt
 from hccr_tf.inference.logits_file import write_logits
 
@@ -29,6 +32,19 @@ def hwdb100(real_data) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no hwdb100 in {real_data}")
     return folder
+
+
+@pytest.fixture
+def read_records(tmp_path_factory):
+    """A function that reads a source and returns all its records, blocks as single samples."""
+
+    def read(path) -> list:
+        records = []
+        for record in read_source(path, tmp_path_factory.mktemp("scratch")):
+            records += record.samples() if isinstance(record, SampleBlock) else [record]
+        return records
+
+    return read
 
 
 @pytest.fixture

@@ -6,11 +6,16 @@ from hccr_tf.charset import (
     CODE_PAGES,
     ENGLISH_NAMES,
     Charset,
+    break_name,
     decode_tag,
     encode_tag,
+    fold_case,
     guess_code_page,
+    list_charsets,
     repair_name,
+    same_folder,
 )
+from hccr_tf.files import write_json
 
 
 def gb2312_hanzi():
@@ -112,6 +117,50 @@ def test_difference_names_what_differs():
     assert "index 0 ('二' instead of '一')" in charset.difference(Charset.from_text("二一三"))
 
 
+# === Charsets by name ===
+
+
+def test_gb2312_by_name_is_in_code_order():
+    level1, both = Charset.named("gb2312-1"), Charset.named("gb2312")
+    assert (len(level1), len(both)) == (3755, 6763)
+    assert both.text == "".join(gb2312_hanzi())
+    assert both.characters[:3755] == level1.characters
+    assert (level1.text[0], level1.text[-1], both.text[3755], both.text[-1]) == tuple("啊座亍齄")
+    codes = [c.encode("gb2312") for c in both]
+    assert codes == sorted(codes)
+    # Models carry these hashes: they must never change.
+    assert level1.sha256.startswith("b2f00100") and both.sha256.startswith("e25cb237")
+
+
+def test_chinese_mnist_by_name_is_in_the_order_of_its_codes():
+    assert Charset.named("chinese-mnist").text == "零一二三四五六七八九十百千万亿"
+
+
+def test_names_of_charsets():
+    assert list(list_charsets()) == ["gb2312-1", "gb2312", "chinese-mnist"]
+    with pytest.raises(ValueError, match="'gbk'; there are gb2312-1, gb2312, chinese-mnist"):
+        Charset.named("gbk")
+
+
+def test_a_charset_is_opened_by_name_file_run_or_store(tmp_path, sample_store):
+    charset = Charset.from_text("二一")
+    run = tmp_path / "run"
+    run.mkdir()
+    charset.save(run / "charset.json")
+    assert Charset.open("gb2312-1") == Charset.named("gb2312-1")
+    for source in (run, str(run), run / "charset.json"):
+        assert Charset.open(source) == charset
+    for source in (sample_store.path, sample_store.path / "manifest.json"):
+        assert Charset.open(source) == sample_store.charset
+    with pytest.raises(FileNotFoundError, match="gb2313 is neither a charset's name"):
+        Charset.open("gb2313")
+    with pytest.raises(ValueError, match="neither a training run nor a store"):
+        Charset.open(tmp_path)
+    write_json(tmp_path / "manifest.json", {"format": "hccr_tf store 9", "charset": 3})
+    with pytest.raises(ValueError, match=r"manifest\.json does not hold a valid charset"):
+        Charset.open(tmp_path)
+
+
 # === Tag codes ===
 
 
@@ -211,3 +260,41 @@ def test_the_code_page_of_a_source_is_the_one_most_names_fit():
         assert guess_code_page(reversed(names)) == page
     assert guess_code_page(["宪", "A", "colon"]) is None
     assert guess_code_page([]) is None
+
+
+# === Names on disks that ignore case ===
+
+
+@pytest.mark.parametrize("page", CODE_PAGES)
+def test_breaking_is_what_repairing_undoes(page):
+    for character in gb2312_hanzi()[::50]:
+        assert repair_name(break_name(character, page), preferred=page) == (character, page)
+    assert break_name("宪", "cp437+gbk") == "宪".encode("gbk").decode("cp437")
+    assert break_name("宪", f"cp437+{page}") == "宪".encode().decode(page)
+    assert break_name("宪", None) == "宪"
+    assert break_name("<", "english") is None
+
+
+def test_case_is_folded_letter_by_letter():
+    assert fold_case("ňç") == fold_case("ŇÇ")
+    assert fold_case("ß") == "ß" != fold_case("ss")
+    assert fold_case("п") == "П"
+
+
+def test_characters_that_fell_into_one_folder():
+    # The five of the Kaggle repack that are known.
+    for character, other in ("宇宀", "寥寤", "垫垍", "庵庠", "庀庇"):
+        assert same_folder(character, "cp852") == (other,)
+        assert same_folder(other, "cp852") == (character,)
+    assert same_folder("宪", "cp852") == ()
+    assert same_folder("a", None) == ("A",)
+    assert same_folder("宇", None) == ()
+    assert same_folder("<", "english") == ()
+
+
+def test_whoever_shares_a_folder_has_a_name_that_differs_by_case_only():
+    for page in CODE_PAGES:
+        for character in gb2312_hanzi()[::40]:
+            for other in same_folder(character, page):
+                names = break_name(character, page), break_name(other, page)
+                assert names[0] != names[1] and fold_case(names[0]) == fold_case(names[1])

@@ -1,9 +1,19 @@
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
-from hccr_tf.files import atomic_directory, atomic_write, read_json, sha256_file, write_json
+from hccr_tf.files import (
+    StreamWriter,
+    atomic_write,
+    exclusive_lock,
+    read_json,
+    replace_directory,
+    sha256_file,
+    write_json,
+)
 
 
 def names(folder):
@@ -41,64 +51,106 @@ def test_atomic_write_needs_a_folder_and_a_file(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_atomic_directory_makes_parents_and_appears_at_the_end(tmp_path):
-    target = tmp_path / "deep" / "store"
-    with atomic_directory(target) as folder:
-        (folder / "a").write_text("1")
-        (folder / "sub").mkdir()
-        (folder / "sub" / "b").write_text("2")
-        assert not target.exists()
-        assert folder.name.startswith(".store.partial-")
-    assert (target / "sub" / "b").read_text() == "2"
-    assert names(target.parent) == ["store"]
+@pytest.fixture
+def made(tmp_path):
+    folder = tmp_path / ".store.partial" / "store"
+    folder.mkdir(parents=True)
+    (folder / "new").write_text("2")
+    return folder
 
 
-def test_atomic_directory_refuses_what_is_there(tmp_path):
+@pytest.mark.parametrize("earlier", [False, True])
+def test_replace_directory(tmp_path, made, earlier):
     target = tmp_path / "store"
-    target.mkdir()
-    with atomic_directory(target) as folder:  # An empty folder is no loss.
-        (folder / "a").write_text("1")
-    with pytest.raises(FileExistsError, match="store exists"), atomic_directory(target):
-        pass
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(FileExistsError), atomic_directory(tmp_path / "file", overwrite=True):
-        pass
-    assert names(tmp_path) == ["file", "store"]
+    if earlier:
+        target.mkdir()
+        (target / "old").write_text("1")
+    replace_directory(made, target)
+    assert names(target) == ["new"]
+    assert names(tmp_path) == [".store.partial", "store"]
+    assert not made.exists()
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_atomic_directory_overwrites_whole_or_not_at_all(tmp_path, fails):
-    target = tmp_path / "store"
-    target.mkdir()
-    (target / "old").write_text("1")
-    try:
-        with atomic_directory(target, overwrite=True) as folder:
-            (folder / "new").write_text("2")
-            assert names(target) == ["old"]
-            if fails:
-                raise OSError("disk")
-    except OSError:
-        assert fails
-    assert names(target) == (["old"] if fails else ["new"])
-    assert names(tmp_path) == ["store"]
-
-
-def test_atomic_directory_puts_the_old_one_back_if_the_swap_fails(tmp_path, monkeypatch):
+def test_replace_directory_puts_the_old_one_back_if_the_swap_fails(tmp_path, made, monkeypatch):
     target = tmp_path / "store"
     target.mkdir()
     (target / "old").write_text("1")
     rename = os.rename
 
     def failing(a, b):
-        if ".partial-" in str(a):
+        if a == made:
             raise OSError("no")
         rename(a, b)
 
     monkeypatch.setattr(os, "rename", failing)
-    with pytest.raises(OSError, match="no"), atomic_directory(target, overwrite=True) as folder:
-        (folder / "new").write_text("2")
+    with pytest.raises(OSError, match="no"):
+        replace_directory(made, target)
     assert names(target) == ["old"]
-    assert names(tmp_path) == ["store"]
+    assert names(tmp_path) == [".store.partial", "store"]
+
+
+def test_a_lock_is_held_by_one_and_ends_with_its_process(tmp_path):
+    path = tmp_path / "lock"
+    with (
+        exclusive_lock(path, "busy"),
+        pytest.raises(BlockingIOError, match="busy"),
+        exclusive_lock(path, "busy", patience=0.05),
+    ):
+        pass
+    program = (
+        "import os, sys, time; from pathlib import Path; from hccr_tf.files import exclusive_lock\n"
+        "with exclusive_lock(Path(sys.argv[1]), 'busy'):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError), exclusive_lock(path, "busy", patience=0):
+            pass
+        other.kill()
+    with exclusive_lock(path, "busy", patience=5):
+        pass
+
+
+def test_a_lock_file_deleted_by_its_holder_is_no_lock(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with exclusive_lock(folder / "lock", "busy"):
+        (folder / "lock").unlink()
+        folder.rmdir()
+    folder.mkdir()
+    with exclusive_lock(folder / "lock", "busy", patience=0):
+        assert (folder / "lock").exists()
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [4096], [4 << 20], [5, (4 << 20) - 5], [9 << 20, 7]])
+def test_stream_writer_writes_what_it_is_given(tmp_path, sizes):
+    data = [bytes([i + 1]) * size for i, size in enumerate(sizes)]
+    writer = StreamWriter(tmp_path / "a")
+    for piece in data:
+        writer.write_all([memoryview(piece)])
+    writer.finish()
+    writer.close()
+    assert (tmp_path / "a").read_bytes() == b"".join(data)
+    assert writer.num_bytes == sum(sizes)
+
+
+def test_stream_writer_takes_many_small_pieces(tmp_path):
+    pieces = [bytes([i % 251]) * (i % 7000) for i in range(3000)]
+    writer = StreamWriter(tmp_path / "a")
+    writer.write_all(memoryview(piece) for piece in pieces)
+    writer.finish()
+    writer.close()
+    assert (tmp_path / "a").read_bytes() == b"".join(pieces)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_stream_writer_reports_a_full_disk():
+    writer = StreamWriter("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        writer.write_all([memoryview(bytes(20 << 20))])
+    writer.close()
 
 
 def test_json_round_trip_and_errors_name_the_file(tmp_path):

@@ -27,7 +27,7 @@ def no_chinese_font():
 def history():
     rows = []
     for epoch in (1, 2, 3):
-        row = {"epoch": epoch, "step": 10 * epoch, "seconds": 1.5, "loss": 3 / epoch}
+        row = {"epoch": epoch, "step": 10 * epoch, "loss": 3 / epoch}
         for i, head in enumerate(HEADS):
             for prefix in ("", "val_"):
                 row[f"{prefix}{head}_loss"] = (1 + i) / epoch

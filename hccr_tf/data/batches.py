@@ -6,6 +6,10 @@ reading ahead in threads all follow from that. NumPy only; `pipeline` wraps it f
 tf.data.
 """
 
+import contextlib
+import os
+import threading
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +20,11 @@ import numpy as np
 from hccr_tf.charset import Charset
 from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.reading_processes import ReadingProcesses
 from hccr_tf.data.store import Store
 
 NUM_CROPS = {"none": 1, "five": 5}
+_ALIGNMENT = 64  # bytes; TensorFlow and JAX take arrays that lie so as they are
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
@@ -40,6 +46,121 @@ class Batch(NamedTuple):
     labels: np.ndarray
     indices: np.ndarray
 
+    @property
+    def inputs(self) -> np.ndarray:
+        """What a network takes."""
+        return self.images
+
+
+class UnpreparedBatch(NamedTuple):
+    """One batch of pictures as they are, for `layers.DevicePreprocessing`.
+
+    Attributes:
+        pictures: uint8 (B, S, S, 1), each at the top left of white.
+        sizes: int32 (B, 2), the pictures' heights and widths in pixels.
+        labels, indices: as those of `Batch`.
+    """
+
+    pictures: np.ndarray
+    sizes: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+
+    @property
+    def inputs(self) -> tuple[np.ndarray, np.ndarray]:
+        """What a network takes."""
+        return self.pictures, self.sizes
+
+
+class BufferPool:
+    """Memory for batches that is used again once nobody holds the batch any more.
+
+    New memory for each batch would cost the page faults of all its bytes, which take
+    about as long as a resize of its pictures. A batch's memory comes back when the last
+    array, view or tensor over it is gone, so whoever keeps a batch keeps it unchanged.
+
+    Args:
+        num_kept: how many unused pieces of memory are kept.
+    """
+
+    def __init__(self, num_kept: int):
+        self._free: deque = deque(maxlen=num_kept)  # a deque, as threads share it
+
+    def empty(self, shape: tuple[int, ...], capacity: int) -> np.ndarray:
+        """An array of any content whose first byte lies at a multiple of 64.
+
+        Args:
+            shape: of the result.
+            capacity: bytes of memory to take, at least those of `shape`; equal for all
+                batches that shall share memory.
+
+        Returns:
+            uint8, C-contiguous.
+        """
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = _aligned(capacity)
+        if len(memory) != capacity:
+            memory = _aligned(capacity)
+        # Views of `lent` have it as their base, since its own base is no array; so it lives as
+        # long as any of them.
+        lent = np.frombuffer(memory, np.uint8, int(np.prod(shape)))
+        weakref.finalize(lent, self._free.append, memory).atexit = False
+        return lent.reshape(shape)
+
+
+def _aligned(num_bytes: int) -> memoryview:
+    memory = np.empty(num_bytes + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memoryview(memory[start : start + num_bytes])
+
+
+class _OneOpenCVThread(contextlib.AbstractContextManager):
+    """Has OpenCV work in the calling thread while any batch is prepared, then as before.
+
+    Its own threads share out single pictures; where batches are prepared side by side
+    they only wait for one another: a 3×3 blur of 256 pixels takes a third longer.
+    OpenCV knows no setting but the process's, so one call at a time would not do.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = 1
+
+    def __enter__(self):
+        import cv2
+
+        with self._lock:
+            if not self._inside:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            self._inside += 1
+
+    def __exit__(self, *_):
+        import cv2
+
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                cv2.setNumThreads(self._before)
+
+
+_one_opencv_thread = _OneOpenCVThread()
+
+
+def num_reading_threads() -> int:
+    """Threads that prepare batches: one for each core that this process may use, 2 to 8.
+
+    More than eight wait for the interpreter's lock more than they work.
+    """
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        cores = os.cpu_count() or 1
+    return min(max(cores, 2), 8)
+
 
 class BatchReader:
     """Reads one split of a store as prepared batches.
@@ -58,6 +179,9 @@ class BatchReader:
         augmentation: random maps for training.
         crops: "none", or "five" for the five crops of prediction.
         shard: (index, count): this process's part of every batch.
+        padded_to: None for prepared pictures. Otherwise batches are `UnpreparedBatch`es in
+            squares of that side, in pixels: of `preprocessing` only the crop to the ink is
+            done, and larger pictures are made smaller, with their aspect kept.
 
     Raises:
         ValueError: unknown or empty split, a charset that doesn't cover the store, a
@@ -77,6 +201,7 @@ class BatchReader:
         augmentation: RandomAffine | None = None,
         crops: str = "none",
         shard: tuple[int, int] = (0, 1),
+        padded_to: int | None = None,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size is at least 1, not {batch_size}.")
@@ -84,6 +209,11 @@ class BatchReader:
             raise ValueError(f"crops is one of {sorted(NUM_CROPS)}, not {crops!r}.")
         if not 0 <= shard[0] < shard[1] <= batch_size:
             raise ValueError(f"shard {shard} is no (index, count) within a batch of {batch_size}.")
+        if padded_to is not None:
+            if padded_to < 1:
+                raise ValueError(f"padded_to is at least 1, not {padded_to}.")
+            if augmentation or crops != "none":
+                raise ValueError("Pictures that aren't prepared have no augmentation and no crops.")
         self.store = store
         self.split = split
         self.preprocessing = preprocessing
@@ -94,9 +224,13 @@ class BatchReader:
         self.augmentation = augmentation
         self.crops = crops
         self.shard = shard
+        self.padded_to = padded_to
         self.indices = store.indices(split)
         self.labels = store.labels_for(self.charset, self.indices)
         self._order = (None, None)
+        self._buffers = BufferPool(num_kept=3 * num_reading_threads())
+        self._processes: ReadingProcesses | None = None
+        self._num_processes = 0
 
     def __len__(self) -> int:
         """Number of samples in an epoch."""
@@ -106,6 +240,39 @@ class BatchReader:
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch."""
         return -(-len(self) // self.batch_size)
+
+    @property
+    def workers(self) -> int:
+        """Calls of `batch` side by side that keep this machine busy."""
+        # While one batch is handed over, its process must have the next one waiting.
+        return 2 * self._num_processes or num_reading_threads()
+
+    @contextlib.contextmanager
+    def processes(self, number: int | None = None) -> Iterator[None]:
+        """Has `batch` work in processes of its own while the context lasts.
+
+        The batches are the same. It pays where pictures come faster than one interpreter
+        takes turns, some ten thousand a second, and after about a second, in which the
+        processes start. Linux only.
+
+        Args:
+            number: of processes; None for `num_reading_threads`.
+        """
+        number = number or num_reading_threads()
+        processes = ReadingProcesses(
+            self.store,
+            self.preprocessing,
+            min(self.batch_size, len(self)),
+            number,
+            five_crops=self.crops == "five",
+            padded_to=self.padded_to,
+        )
+        self._processes, self._num_processes = processes, number
+        try:
+            yield
+        finally:
+            self._processes, self._num_processes = None, 0
+            processes.close()
 
     def order(self, epoch: int) -> np.ndarray:
         """int64 (N,): positions into `indices` in the order in which `epoch` reads them."""
@@ -119,7 +286,7 @@ class BatchReader:
             self._order = (epoch, order)
         return order
 
-    def batch(self, epoch: int, step: int) -> Batch:
+    def batch(self, epoch: int, step: int) -> Batch | UnpreparedBatch:
         """The batch of that step: the same arrays at every call."""
         if not 0 <= step < self.steps_per_epoch:
             raise IndexError(f"An epoch has {self.steps_per_epoch} steps; there is no {step}.")
@@ -132,24 +299,34 @@ class BatchReader:
             affine = self.augmentation.draw(self.seed, epoch, step, len(positions))[index::count]
         positions = positions[index::count]
         indices = self.indices[positions]
-        return Batch(self._images(indices, affine), self.labels[positions], indices)
+        images, sizes = self._read(indices, affine)
+        if sizes is not None:
+            return UnpreparedBatch(images, sizes, self.labels[positions], indices)
+        return Batch(images, self.labels[positions], indices)
 
     def batches(
-        self, epoch: int = 0, step: int = 0, *, epochs: int | None = 1, workers: int = 2
-    ) -> Iterator[Batch]:
+        self,
+        epoch: int = 0,
+        step: int = 0,
+        *,
+        epochs: int | None = 1,
+        workers: int | None = None,
+    ) -> Iterator[Batch | UnpreparedBatch]:
         """Batches from a step on, prepared ahead in threads.
 
         Args:
             epoch: epoch to begin in.
             step: step of that epoch to begin at.
             epochs: number of epochs, the begun one counted; None never ends.
-            workers: threads; OpenCV works outside the interpreter's lock.
+            workers: threads; OpenCV works outside the interpreter's lock. None for as many
+                as `workers` says.
 
         Yields:
             `Batch`es in the order of their steps, whatever the number of threads.
         """
         positions = self._positions(epoch, step, epochs)
-        with ThreadPoolExecutor(max(1, workers), thread_name_prefix="hccr-reader") as pool:
+        workers = workers or self.workers
+        with ThreadPoolExecutor(workers, thread_name_prefix="hccr-reader") as pool:
             ahead: deque = deque()
             try:
                 for position in positions:
@@ -169,15 +346,29 @@ class BatchReader:
                 yield epoch, s
             epoch, step = epoch + 1, 0
 
-    def _images(self, indices: np.ndarray, affine: np.ndarray | None) -> np.ndarray:
-        crops = NUM_CROPS[self.crops]
-        images = np.empty((len(indices), crops, *self.preprocessing.image_shape), np.uint8)
-        for i, index in enumerate(indices):
-            picture = self.store.image(index)
+    def _read(
+        self, indices: np.ndarray, affine: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        processes = self._processes
+        if processes is not None and len(indices):
+            done = processes.prepare(indices, affine)
+            if done is not None:
+                return done
+        return self._prepare(indices, affine)
+
+    def _prepare(
+        self, indices: np.ndarray, affine: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        side = self.padded_to or self.preprocessing.image_size
+        num_images = len(indices) * NUM_CROPS[self.crops]
+        capacity = min(self.batch_size, len(self)) * NUM_CROPS[self.crops] * side * side
+        images = self._buffers.empty((num_images, side, side, 1), capacity)
+        pictures = self.store.images(indices)
+        with _one_opencv_thread:
+            if self.padded_to is not None:
+                return images, self.preprocessing.pad_many(pictures, images)
             if self.crops == "five":
-                images[i] = self.preprocessing.apply_five_crops(picture)
+                self.preprocessing.apply_five_crops_many(pictures, out=images)
             else:
-                images[i, 0] = self.preprocessing.apply(
-                    picture, affine=None if affine is None else affine[i]
-                )
-        return images.reshape(-1, *self.preprocessing.image_shape)
+                self.preprocessing.apply_many(pictures, affine=affine, out=images)
+        return images, None

@@ -14,31 +14,25 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from hccr_tf.charset import decode_tag, encode_tag
-from hccr_tf.data.readers import register_reader
-from hccr_tf.data.samples import (
-    ARCHIVE_ERRORS,
-    Quarantined,
-    Record,
-    Sample,
-    SourceFile,
-    is_zip,
-    iterate_files,
-    list_names,
-    split_of_path,
-)
+from hccr_tf.data.readers import SourceFile, register_reader
+from hccr_tf.data.samples import Quarantined, SampleBlock, split_of_path
+from hccr_tf.data.zip_directory import ARCHIVE_ERRORS
 from hccr_tf.files import atomic_write
 
 HEADER = struct.Struct("<I2sHH")
+_FAST_HEADER = struct.Struct("<IHHH")  # The tag as a number, for `_characters_of_tags`.
 MAX_SIDE = 2000
 """Largest plausible width and height in pixels; CASIA's largest pictures have a few hundred."""
 
+_LARGEST = HEADER.size + MAX_SIDE * MAX_SIDE
 _CHUNK = 1 << 20
 _PIECE = 1 << 15  # Bytes per read: what a damaged archive fails to unpack is lost by the piece.
+_LARGE_PIECE = 1 << 20  # A plain file fails by the disk's own blocks.
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,50 +51,65 @@ class GntRecord:
 
 
 class _Window:
-    """A stretch of a stream in memory, moving forward."""
+    """A stretch of a stream in memory, moving forward through one buffer."""
 
-    def __init__(self, stream: BinaryIO):
+    _SIZE = 8 << 20  # Above the largest record and above what `_next_record` looks at.
+    # Used again for the next file: fresh memory costs more than reading a file of usual size.
+    _unused: ClassVar[list[memoryview]] = []
+
+    def __init__(self, stream: BinaryIO, piece: int):
         self._stream = stream
-        self._data = b""
-        self._start = 0  # Offset of _data[0] in the stream.
+        self._piece = piece
+        try:
+            self.view = self._unused.pop()
+        except IndexError:
+            self.view = memoryview(np.empty(self._SIZE, np.uint8)).cast("B")
+        self.start = 0  # Offset of the buffer's first byte in the stream.
+        self._length = 0
         self._ended = False
         self.error: Exception | None = None
 
-    def _fill(self, end: int) -> None:
-        blocks = [self._data]
-        have = self._start + len(self._data)
-        # More than is asked for: many small pieces joined one by one would be slow.
-        end = max(end, have + 8 * _PIECE)
-        while have < end and not self._ended:
+    def fill(self, offset: int, length: int = _CHUNK) -> int:
+        """Moves what lies from `offset` on to the front, reads on, and returns its length.
+
+        No further than is asked for: what is read is used while the processor's cache has it.
+        """
+        begin = offset - self.start
+        rest = self._length - begin
+        self.view[:rest] = self.view[begin : self._length]
+        self.start, self._length = offset, rest
+        while self._length < length and not self._ended:
+            piece = min(self._piece, length - self._length)
             try:
-                block = self._stream.read(_PIECE)
+                count = self._stream.readinto(self.view[self._length : self._length + piece])
             except (*ARCHIVE_ERRORS, OSError) as error:
                 # What came before is kept; the caller reports the rest.
                 self.error = error
-                block = b""
-            self._ended = not block
-            blocks.append(block)
-            have += len(block)
-        if len(blocks) > 1:
-            self._data = b"".join(blocks)
+                count = 0
+            self._ended = not count
+            self._length += count or 0
+        return self._length
+
+    def ensure(self, offset: int, length: int) -> None:
+        """Reads on so that looking at up to `length` bytes from `offset` moves nothing."""
+        if offset + length > self.end and not self._ended:
+            self.fill(offset, max(length, _CHUNK))
 
     def get(self, offset: int, length: int) -> bytes:
         """Returns up to `length` bytes at `offset`; fewer only where the stream ends."""
-        if offset + length > self._start + len(self._data):
-            self._fill(offset + length)
-        begin = offset - self._start
-        return self._data[begin : begin + length]
+        self.ensure(offset, length)
+        begin = offset - self.start
+        return bytes(self.view[begin : min(begin + length, self._length)])
 
-    def drop_before(self, offset: int) -> None:
-        # Cut rarely: every cut copies the rest.
-        if offset - self._start > _CHUNK:
-            self._data = self._data[offset - self._start :]
-            self._start = offset
+    def release(self) -> None:
+        """Gives the buffer back; the window is not used any more."""
+        self._unused.append(self.view)
+        self.view = memoryview(b"")
 
     @property
     def end(self) -> int:
         """The offset up to which the stream was read."""
-        return self._start + len(self._data)
+        return self.start + self._length
 
     def at_end(self, offset: int) -> bool:
         return not self.get(offset, 1)
@@ -135,6 +144,7 @@ def _next_record(window: _Window, offset: int) -> int:
     by the end of the file; pixels hardly ever look like that by chance.
     """
     while True:
+        window.ensure(offset, _CHUNK + _LARGEST + HEADER.size)
         block = window.get(offset, _CHUNK)
         if len(block) < HEADER.size:
             return offset + len(block)
@@ -154,7 +164,6 @@ def _next_record(window: _Window, offset: int) -> int:
             if whole and _plausible(window, start) and _plausible(window, end):
                 return start
         offset += num
-        window.drop_before(offset)
 
 
 def read_gnt(
@@ -169,7 +178,7 @@ def read_gnt(
     bytes of the records and of the quarantined stretches together are the file's bytes.
 
     Args:
-        file: A path, or a stream of bytes open for reading.
+        file: A path, or a stream of bytes open for reading (with `readinto`).
         source: The name to report quarantined stretches under; the path's name by default.
         num_bytes: The size that a stream should have; if it ends or fails before, the rest is
             quarantined too.
@@ -178,27 +187,78 @@ def read_gnt(
         `GntRecord` for a sound record, `Quarantined` otherwise, in the order of the file.
     """
     if isinstance(file, (str, os.PathLike)):
-        with open(file, "rb") as stream:
+        with open(file, "rb", buffering=0) as stream:
             size = os.fstat(stream.fileno()).st_size
             yield from read_gnt(stream, source or Path(file).name, size)
         return
     source = source or getattr(file, "name", "stream")
-    window = _Window(file)
+    for found in read_gnt_runs(file, source, num_bytes):
+        if isinstance(found, Quarantined):
+            yield found
+            continue
+        columns = (found.starts, found.heights, found.widths, found.characters)
+        for start, height, width, code in zip(*(c.tolist() for c in columns), strict=True):
+            pixels = np.frombuffer(found.buffer, np.uint8, height * width, start)
+            image = pixels.reshape(height, width).copy()
+            image.flags.writeable = False
+            offset = found.offset + start - HEADER.size
+            yield GntRecord(offset, chr(code), image)
+
+
+@dataclass(frozen=True, slots=True)
+class GntRun:
+    """Sound records one after another.
+
+    Attributes:
+        buffer: uint8 bytes they lie in; valid until the next run is asked for.
+        offset: Offset of the buffer's first byte within the file.
+        starts, heights, widths, characters: As in `SampleBlock`.
+    """
+
+    buffer: memoryview
+    offset: int
+    starts: np.ndarray
+    heights: np.ndarray
+    widths: np.ndarray
+    characters: np.ndarray
+
+
+def read_gnt_runs(
+    stream: BinaryIO, source: str, num_bytes: int | None = None, piece: int = _PIECE
+) -> Iterator[GntRun | Quarantined]:
+    """Reads a `.gnt` stream by runs of sound records: `read_gnt` for millions of them.
+
+    Args:
+        stream, source, num_bytes: As in `read_gnt`.
+        piece: Bytes to ask the stream for at a time; of a stream that fails, what it had of the
+            last piece is lost.
+    """
+    window = _Window(stream, piece)
+    try:
+        yield from _runs(window, source, num_bytes)
+    finally:
+        window.release()
+
+
+def _runs(
+    window: _Window, source: str, num_bytes: int | None
+) -> Iterator[GntRun | Quarantined]:
     offset = 0
     while not window.at_end(offset):
-        window.drop_before(offset)
+        run, offset = _sound_run(window, offset)
+        if run is not None:
+            yield run
+            continue
+        window.ensure(offset, _LARGEST + HEADER.size)
         header = window.get(offset, HEADER.size)
         reason = _fault(header)
         if reason is None:
-            size, tag, width, height = HEADER.unpack(header)
-            body = window.get(offset + HEADER.size, width * height)
-            if len(body) == width * height:
-                image = np.frombuffer(body, np.uint8).reshape(height, width)
-                yield GntRecord(offset, decode_tag(tag), image)
-                offset += size
-                continue
+            size, _, width, height = HEADER.unpack(header)
+            body = len(window.get(offset + HEADER.size, width * height))
+            if body == width * height:
+                continue  # Whole after all: the buffer had ended before it.
             reason = "truncated record"
-            end = offset + HEADER.size + len(body)
+            end = offset + HEADER.size + body
         else:
             end = _end_of_fault(window, offset, header, reason)
         if window.error is not None and window.at_end(end):
@@ -208,6 +268,62 @@ def read_gnt(
     end = max(num_bytes or 0, window.end)
     if window.error is not None or offset < end:
         yield Quarantined(source, offset, end - offset, "file cannot be read further")
+
+
+def _sound_run(window: _Window, offset: int) -> tuple[GntRun | None, int]:
+    """Follows the records in the buffer from `offset` on, up to the first that is none or is cut.
+
+    Returns:
+        The run, None where the first record is no sound one, and the offset after it.
+    """
+    unpack, head = _FAST_HEADER.unpack_from, HEADER.size
+    view, position = window.view, offset - window.start
+    length = window.end - window.start
+    if length - position < head or position + unpack(view, position)[0] > length:
+        position, length = 0, window.fill(offset)
+    positions: list[int] = []
+    add = positions.append
+    while position + head <= length:
+        size, _, width, height = unpack(view, position)
+        area = width * height
+        end = position + size
+        if size != head + area or end > length or not area or width > MAX_SIDE or height > MAX_SIDE:
+            break
+        add(position)
+        position = end
+    if not positions:
+        return None, offset
+    begins = np.array(positions, np.int64)
+    # Tag, width and height of all headers at once.
+    fields = np.frombuffer(view, np.uint8)[begins[:, None] + np.arange(4, head)].view("<u2")
+    characters = _characters_of_tags(fields[:, 0])
+    wrong = np.flatnonzero(characters == 0)
+    if len(wrong):
+        count = int(wrong[0])
+        if not count:
+            return None, offset
+        position = positions[count]
+        begins, fields, characters = begins[:count], fields[:count], characters[:count]
+    widths, heights = fields[:, 1].astype(np.int64), fields[:, 2].astype(np.int64)
+    run = GntRun(view, window.start, begins + head, heights, widths, characters)
+    return run, window.start + position
+
+
+_UNKNOWN = 0xFFFFFFFF
+_tag_table = np.full(1 << 16, _UNKNOWN, np.uint32)  # Filled as tags are met.
+
+
+def _characters_of_tags(numbers: np.ndarray) -> np.ndarray:
+    """Shape (n,), uint32: the code points of tags read as little-endian numbers; 0 for no tag."""
+    characters = _tag_table[numbers]
+    if (characters == _UNKNOWN).any():
+        for tag in np.unique(numbers[characters == _UNKNOWN]).tolist():
+            try:
+                _tag_table[tag] = ord(decode_tag(tag.to_bytes(2, "little")))
+            except ValueError:
+                _tag_table[tag] = 0
+        characters = _tag_table[numbers]
+    return characters
 
 
 def _end_of_fault(window: _Window, offset: int, header: bytes, reason: str) -> int:
@@ -257,58 +373,48 @@ def write_gnt(
 
 @register_reader
 class GntReader:
-    """Reads a `.gnt` file, a folder with such files at any depth, or a zip archive of them."""
+    """Reads `.gnt` files; the writer is the file's name without its ending."""
 
-    name = "CASIA .gnt (a file, a folder, or a zip archive)"
+    name = "CASIA .gnt files"
     priority = 10
 
-    def __init__(self) -> None:
-        self.done = 0
-        self.total = 0
+    def __init__(self, hints: dict[str, Any] | None = None) -> None:
+        pass
 
     @classmethod
-    def recognise(cls, path: Path) -> bool:
-        if path.is_dir() or is_zip(path):
-            return any(name.lower().endswith(".gnt") for name in list_names(path))
-        return path.suffix.lower() == ".gnt"
+    def claims(cls, name: str) -> bool:
+        return name[-4:].lower() == ".gnt"
 
-    def read(self, path: Path) -> Iterator[Record]:
-        """Yields the samples of all files, with the writer from a file's name.
+    @classmethod
+    def hints(cls, folders: set[str]) -> dict[str, Any]:
+        return {}
 
-        `done` and `total` count bytes, unpacked.
-        """
-        self.total = sum(file.num_bytes for file in iterate_files(path))
-        for file in iterate_files(path):
-            before = self.done
-            if file.suffix != ".gnt":
-                yield Quarantined(file.source, None, file.num_bytes, "not a .gnt file")
-            elif file.num_bytes == 0:
-                yield Quarantined(file.source, None, 0, "empty file")
-            else:
-                yield from self._read_file(file)
-            self.done = before + file.num_bytes
-
-    def _read_file(self, file: SourceFile) -> Iterator[Record]:
+    def read(self, file: SourceFile) -> Iterator[SampleBlock | Quarantined]:
+        """Yields the samples of a file by blocks, and what is quarantined."""
+        if file.num_bytes == 0:
+            yield Quarantined(file.source, None, 0, "empty file")
+            return
         parts = file.source.split("/")
         writer = parts[-1] = os.path.splitext(parts[-1])[0]
         split = split_of_path(parts)
         try:
-            stream = _Summed(file.open_unchecked())
+            stream = _Summed(file.open_unchecked(), file.crc is not None)
         except (*ARCHIVE_ERRORS, OSError):
             yield Quarantined(file.source, None, file.num_bytes, "file cannot be opened")
             return
         number, failed = 0, False
         with stream:
-            for record in read_gnt(stream, file.source, file.num_bytes):
-                if isinstance(record, Quarantined):
-                    failed |= record.reason == "file cannot be read further"
-                    self.done += record.num_bytes
-                    yield record
+            piece = _PIECE if file.path is None else _LARGE_PIECE
+            for found in read_gnt_runs(stream, file.source, file.num_bytes, piece):
+                if isinstance(found, Quarantined):
+                    failed |= found.reason == "file cannot be read further"
+                    yield found
                     continue
-                self.done += HEADER.size + record.image.size
-                source = f"{file.source}#{number}"
-                yield Sample(record.image, record.character, writer, source, split)
-                number += 1
+                yield SampleBlock(
+                    found.buffer, found.starts, found.heights, found.widths, found.characters,
+                    number, writer, file.source, split,
+                )  # fmt: skip
+                number += len(found.starts)
         if file.crc is not None and not failed and stream.crc != file.crc:
             # Nobody can say which record is concerned, and each made sense: they are kept, and
             # the entry, which has no bytes of its own, says that pixels may be wrong.
@@ -316,16 +422,18 @@ class GntReader:
 
 
 class _Summed:
-    """A stream that sums up what is read from it."""
+    """A stream that sums up what is read from it, if asked to."""
 
-    def __init__(self, stream: BinaryIO):
+    def __init__(self, stream: BinaryIO, wanted: bool):
         self._stream = stream
+        self._wanted = wanted
         self.crc = 0
 
-    def read(self, size: int) -> bytes:
-        block = self._stream.read(size)
-        self.crc = zlib.crc32(block, self.crc)
-        return block
+    def readinto(self, buffer: memoryview) -> int:
+        count = self._stream.readinto(buffer)
+        if self._wanted:
+            self.crc = zlib.crc32(buffer[:count], self.crc)
+        return count
 
     def __enter__(self) -> _Summed:
         return self

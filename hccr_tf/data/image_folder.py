@@ -1,38 +1,32 @@
 """Pictures in one folder per class, as in the repack of CASIA-HWDB on Kaggle.
 
-`<...>/Train/<class>/<n>.png`, in a folder or a zip archive. The class is the name of the folder
+`<...>/Train/<class>/<n>.png`, in a folder or an archive. The class is the name of the folder
 that holds the picture, repaired where an unpacking program broke it.
 """
 
 from __future__ import annotations
 
+import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hccr_tf.charset import guess_code_page, repair_name
-from hccr_tf.data.readers import register_reader
-from hccr_tf.data.samples import (
-    ARCHIVE_ERRORS,
-    Quarantined,
-    Record,
-    RepairedName,
-    Sample,
-    SourceFile,
-    is_zip,
-    iterate_files,
-    list_names,
-    split_of_path,
-)
+from hccr_tf.data.readers import SourceFile, register_reader
+from hccr_tf.data.samples import Quarantined, Record, RepairedName, Sample, split_of_path
+from hccr_tf.data.zip_directory import ARCHIVE_ERRORS
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_BYTES = 64 << 20
 """Largest picture file read: a damaged or hostile archive may claim any size."""
 MAX_SIDE = 65535
 """Largest width and height: what the store's 16-bit sizes hold."""
+MAX_PIXELS = 1 << 24
+"""Most pixels of a picture: a file of some kilobytes can claim thousands of millions."""
 
 
 def check_complete(data: bytes) -> None:
@@ -70,6 +64,26 @@ def _check_png(data: bytes) -> None:
     raise ValueError("truncated picture")
 
 
+def _check_size(data: bytes) -> None:
+    """Checks the size that a picture claims, before any memory is taken for it."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR":
+        width, height = struct.unpack_from(">II", data, 16)
+    else:
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with warnings.catch_warnings():
+                # Pillow warns of large pictures, which are refused here anyway.
+                warnings.simplefilter("ignore")
+                width, height = Image.open(io.BytesIO(data)).size
+        except Image.DecompressionBombError:
+            raise ValueError("picture is too large") from None
+        except (UnidentifiedImageError, OSError, ValueError):
+            raise ValueError("picture cannot be decoded") from None
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ValueError("picture is too large")
+
+
 def decode_picture(data: bytes) -> np.ndarray:
     """Decodes a PNG, JPEG, BMP or TIFF file to grey.
 
@@ -88,6 +102,7 @@ def decode_picture(data: bytes) -> np.ndarray:
     import cv2
 
     check_complete(data)
+    _check_size(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -98,8 +113,6 @@ def decode_picture(data: bytes) -> np.ndarray:
         image = ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     if image.dtype != np.uint8:
         raise ValueError("picture has an unsupported pixel type")
-    if max(image.shape[:2]) > MAX_SIDE:
-        raise ValueError("picture is too large")
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels in (2, 4):
         alpha = image[..., -1:].astype(np.float32) / 255
@@ -114,71 +127,63 @@ def decode_picture(data: bytes) -> np.ndarray:
 
 @register_reader
 class ImageFolderReader:
-    """Reads a folder or zip archive with one folder of pictures per class."""
+    """Reads pictures whose folder's name is their class."""
 
-    name = "pictures in one folder per class (a folder, or a zip archive)"
+    name = "pictures in one folder per class"
     priority = -10
 
-    def __init__(self) -> None:
-        self.done = 0
-        self.total = 0
+    def __init__(self, hints: dict[str, Any] | None = None) -> None:
+        self._code_page = (hints or {}).get("code_page")
+        self._characters: dict[str | None, str | None] = {None: None}
 
     @classmethod
-    def recognise(cls, path: Path) -> bool:
-        if not (path.is_dir() or is_zip(path)):
-            return False
-        return any(name.lower().endswith(SUFFIXES) for name in list_names(path))
+    def claims(cls, name: str) -> bool:
+        return name.lower().endswith(SUFFIXES)
 
-    def read(self, path: Path) -> Iterator[Record]:
-        """Yields every file: a sample, or quarantined with its reason; `done` counts files."""
-        names = set()
-        for name in list_names(path):
-            self.total += 1
-            names.add(_class_name(path, name))
-        preferred = guess_code_page(name for name in names if name is not None)
-        characters: dict[str | None, str | None] = {None: None}
-        for file in iterate_files(path):
-            name = _class_name(path, file.name)
-            if name not in characters:
-                try:
-                    characters[name], page = repair_name(name, preferred=preferred)
-                except ValueError:
-                    characters[name] = None
-                else:
-                    if page is not None:
-                        yield RepairedName(name, characters[name], page)
-            yield _read_file(file, characters[name])
-            self.done += 1
+    @classmethod
+    def hints(cls, folders: set[str]) -> dict[str, Any]:
+        """One program unpacked them all: names that fit several code pages are decided by all."""
+        return {"code_page": guess_code_page(folders)}
 
-
-def _read_file(file: SourceFile, character: str | None) -> Record:
-    try:
-        if file.suffix not in SUFFIXES:
-            raise ValueError("not a picture")
-        if character is None:
-            raise ValueError("folder name stands for no character")
-        if file.num_bytes > MAX_BYTES:
-            raise ValueError("picture is too large")
+    def read(self, file: SourceFile) -> Iterator[Record]:
+        """Yields the sample, or why there is none; the first of a class its repaired name too."""
+        name = file.folder
+        if name not in self._characters:
+            try:
+                self._characters[name], page = repair_name(name, preferred=self._code_page)
+            except ValueError:
+                self._characters[name] = None
+            else:
+                if page is not None:
+                    yield RepairedName(name, self._characters[name], page)
         try:
-            with file.open() as stream:
-                data = stream.read()
-        except (*ARCHIVE_ERRORS, OSError) as error:
-            raise ValueError(
-                "archive member fails its checksum"
-                if "CRC" in str(error)
-                else "file cannot be read"
-            ) from error
-        image = decode_picture(data)
-    except ValueError as error:
-        return Quarantined(file.source, None, file.num_bytes, str(error))
-    # The class folder's own name says nothing about the split.
-    split = split_of_path(file.source.split("/")[:-2])
-    return Sample(image, character, None, file.source, split)
+            if self._characters[name] is None:
+                raise ValueError("folder name stands for no character")
+            image = read_picture(file)
+        except ValueError as error:
+            yield Quarantined(file.source, None, file.num_bytes, str(error))
+            return
+        # The class folder's own name says nothing about the split.
+        split = split_of_path(file.source.split("/")[:-2])
+        yield Sample(image, self._characters[name], None, file.source, split)
 
 
-def _class_name(path: Path, name: str) -> str | None:
-    """Returns the name of the folder that a file lies in, or None in the root of an archive."""
-    parts = name.split("/")
-    if len(parts) > 1:
-        return parts[-2]
-    return path.name if path.is_dir() else None
+def read_picture(file: SourceFile) -> np.ndarray:
+    """Reads and decodes a picture file, from wherever it lies.
+
+    Returns:
+        Shape (height, width), uint8 grey.
+
+    Raises:
+        ValueError: It cannot be read; the message is a fixed phrase, fit to be counted.
+    """
+    if file.num_bytes > MAX_BYTES:
+        raise ValueError("picture is too large")
+    try:
+        with file.open() as stream:
+            data = stream.read()
+    except (*ARCHIVE_ERRORS, OSError) as error:
+        raise ValueError(
+            "archive member fails its checksum" if "CRC" in str(error) else "file cannot be read"
+        ) from error
+    return decode_picture(data)

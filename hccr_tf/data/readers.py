@@ -1,24 +1,101 @@
-"""Which reader reads which source.
+"""Which reader reads which file.
 
-A new kind of source is one file in this folder: a class that fulfils `samples.Reader`, decorated
-with `@register_reader`, and its module's name in `_MODULES`.
+A new kind of file is one file in this folder: a class that fulfils `Reader`, decorated with
+`@register_reader`, and its module's name in `_MODULES`.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Protocol
 
-from hccr_tf.data.samples import Reader
+from hccr_tf.data.samples import Record
 
-_MODULES = ("hccr_tf.data.gnt", "hccr_tf.data.image_folder")
+_MODULES = (
+    "hccr_tf.data.gnt",
+    "hccr_tf.data.chinese_mnist",
+    "hccr_tf.data.image_folder",
+    "hccr_tf.data.joining",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a source, be it on the disk or in an archive.
+
+    Attributes:
+        name: The path inside its folder or archive with "/" between parts, as written there.
+        source: The same with the names of what it lies in before it, as in `Sample.source`.
+        folder: The name of the folder that it lies in; None in the root of an archive.
+        num_bytes: Its (unpacked) size.
+        open: Opens it as a binary stream; one from an archive raises at its end if its checksum
+            is wrong, and withholds what it read last.
+        open_unchecked: The same, but an archive's checksum is left to the caller.
+        crc: The archive's CRC-32 of the content, None outside of archives.
+        path: Where it is on the disk, None in archives.
+        refusal: Why it must not be read at all, None for nearly all.
+    """
+
+    name: str
+    source: str
+    folder: str | None
+    num_bytes: int
+    open: Callable[[], BinaryIO]
+    open_unchecked: Callable[[], BinaryIO]
+    crc: int | None = None
+    path: Path | None = None
+    refusal: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the name in lower case, with its dot."""
+        return os.path.splitext(self.name)[1].lower()
+
+
+class Reader(Protocol):
+    """How one kind of file becomes samples.
+
+    A reader is a class decorated with `register_reader`. `claims` looks at a name only; `read`
+    yields everything there is in a file, the unreadable as `Quarantined`.
+
+    Args:
+        hints: What `hints` returned for the folder or archive.
+
+    Attributes:
+        name: The kind of file in a few words, for messages.
+        priority: Readers with a higher priority are asked first; a general one lowers its own.
+    """
+
+    name: ClassVar[str]
+    priority: ClassVar[int] = 0
+
+    def __init__(self, hints: dict[str, Any]): ...
+
+    @classmethod
+    def claims(cls, name: str) -> bool: ...
+
+    @classmethod
+    def hints(cls, folders: set[str]) -> dict[str, Any]:
+        """Returns what reading one file takes to know of all, as plain data.
+
+        Args:
+            folders: The names of the folders that the claimed files lie in.
+        """
+        return {}
+
+    def read(self, file: SourceFile) -> Iterator[Record]: ...
+
 
 _READERS: dict[str, type[Reader]] = {}
 
 
 def register_reader(cls: type[Reader]) -> type[Reader]:
-    """Class decorator that makes `open_source` ask a reader.
+    """Class decorator that makes `reader_of` ask a reader.
 
     Raises:
         ValueError: Another reader has the same name.
@@ -27,44 +104,22 @@ def register_reader(cls: type[Reader]) -> type[Reader]:
     if known is not None and known.__qualname__ != cls.__qualname__:
         raise ValueError(f"two readers are named {cls.name!r}")
     _READERS[cls.name] = cls
+    list_readers.cache_clear()
     return cls
 
 
-def list_readers() -> list[type[Reader]]:
+@cache
+def list_readers() -> tuple[type[Reader], ...]:
     """Returns all readers in the order in which they are asked."""
     # Imported late, as the modules import this one for the decorator.
     for module in _MODULES:
         importlib.import_module(module)
-    return sorted(_READERS.values(), key=lambda cls: (-cls.priority, cls.name))
+    return tuple(sorted(_READERS.values(), key=lambda cls: (-cls.priority, cls.name)))
 
 
-def open_source(path: str | os.PathLike[str]) -> Reader:
-    """Finds the reader of a source.
-
-    Args:
-        path: A file, folder or archive.
-
-    Returns:
-        A new reader; its `read(path)` yields samples.
-
-    Raises:
-        FileNotFoundError: There is nothing at `path`.
-        ValueError: No reader recognises it, or it is a broken archive.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    readers = list_readers()
-    for reader in readers:
-        if reader.recognise(path):
-            return reader()
-    kinds = "; ".join(reader.name for reader in readers)
-    message = f"{path} holds no data of a known kind. Known: {kinds}."
-    if path.is_dir() and any(path.glob("*.zip")):
-        message += f" It holds zip archives: give those themselves ({path / '*.zip'})."
-    else:
-        message += (
-            " Give the folder or zip archive as it was downloaded; other archives (.alz, .rar, "
-            ".7z) must be unpacked first."
-        )
-    raise ValueError(message)
+def reader_of(name: str) -> type[Reader] | None:
+    """Returns the reader that claims a file's name, or None."""
+    for reader in list_readers():
+        if reader.claims(name):
+            return reader
+    return None

@@ -79,21 +79,19 @@ def _fit(image: np.ndarray, height: int, width: int, enlarge: bool) -> np.ndarra
     return box
 
 
-def draw_sheet(
+def sheet_image(
     images: Sequence[np.ndarray | None],
     labels_text: Sequence[str],
-    path: str | os.PathLike[str],
     columns: int = 10,
     tile: int = 72,
     text_size: int = 22,
     title: str | None = None,
 ) -> np.ndarray:
-    """Writes a PNG with pictures in rows, each in a frame with its text under it.
+    """Draws pictures in rows, each in a frame with its text under it.
 
     Args:
         images: Pictures of any size, shape (height, width), uint8; None leaves a place empty.
         labels_text: One text per picture, made smaller where it is wider than the tile.
-        path: The PNG file to write; written atomically.
         columns: Tiles per row.
         tile: Side of a tile in pixels; pictures are scaled to it with their proportions kept.
         text_size: Font size of the texts in pixels.
@@ -106,8 +104,6 @@ def draw_sheet(
         ValueError: There is no picture, not one text per picture, or a picture of another type.
         RuntimeError: OpenCV is older than 5.
     """
-    import cv2
-
     if not images or len(images) != len(labels_text):
         raise ValueError(f"{len(images)} pictures and {len(labels_text)} texts make no sheet")
     gap, frame = 8, 205
@@ -132,13 +128,44 @@ def draw_sheet(
         sheet[y + 1 : y + 1 + tile, x + 1 : x + 1 + tile] = _fit(image, tile, tile, enlarge=True)
         words = _fit(text_image(text, text_size), line, tile + 2, enlarge=False)
         sheet[y + tile + 2 : y + tile + 2 + line, x : x + tile + 2] = words
-    path = Path(path)
-    done, png = cv2.imencode(".png", sheet)
-    if not done:
-        raise ValueError(f"a sheet of {sheet.shape[1]}×{sheet.shape[0]} pixels cannot be written")
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(png.tobytes())
     return sheet
+
+
+def draw_sheet(
+    images: Sequence[np.ndarray | None],
+    labels_text: Sequence[str],
+    path: str | os.PathLike[str],
+    columns: int = 10,
+    tile: int = 72,
+    text_size: int = 22,
+    title: str | None = None,
+) -> np.ndarray:
+    """Writes `sheet_image` as a PNG file, atomically.
+
+    Args:
+        path: The PNG file to write.
+        images, labels_text, columns, tile, text_size, title: As for `sheet_image`.
+
+    Returns:
+        The sheet, shape (height, width), uint8.
+
+    Raises:
+        ValueError, RuntimeError: As `sheet_image`.
+    """
+    sheet = sheet_image(images, labels_text, columns, tile, text_size, title)
+    with atomic_write(Path(path)) as temporary:
+        temporary.write_bytes(encode_png(sheet))
+    return sheet
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Returns a picture, shape (height, width), uint8, as the content of a PNG file."""
+    import cv2
+
+    done, png = cv2.imencode(".png", image)
+    if not done:
+        raise ValueError(f"a sheet of {image.shape[1]}×{image.shape[0]} pixels cannot be written")
+    return png.tobytes()
 
 
 def store_sheet(

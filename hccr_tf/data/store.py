@@ -2,18 +2,17 @@
 
 A store is a folder. `manifest.json` says what is in it, in numbers; `quarantine.csv`,
 `duplicates.csv` and `repaired_names.csv` list the rest in full. Pictures lie one after another in
-`pictures.bin`, and one `.npy` array per property tells where and what they are. The same input
-gives the same bytes, and so the same `data_hash`, which results are reported with.
+the files `pictures-*.bin`, and one `.npy` array per property tells where and what they are. The
+same input gives the same bytes, whatever the number of workers, and so the same `data_hash`, which
+results are reported with.
+
+Why memory-mapped bytes and not HDF5 or records: `benchmarks/store_formats.py` measures them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,16 @@ import numpy as np
 
 from hccr_tf.charset import Charset
 from hccr_tf.data import splits
-from hccr_tf.data.readers import open_source
-from hccr_tf.data.samples import Reader, iterate_files
-from hccr_tf.data.store_writer import ARRAYS, FORMAT, StoreWriter, data_hash
-from hccr_tf.files import atomic_directory, read_json, sha256_file, write_json
-
-MANIFEST = "manifest.json"
+from hccr_tf.data.progress import progress_bar
+from hccr_tf.data.store_format import (
+    ARRAYS,
+    FORMAT,
+    MANIFEST,
+    data_hash,
+    digests_of_file,
+    picture_file,
+)
+from hccr_tf.files import read_json, sha256_file
 
 
 class Store:
@@ -35,13 +38,17 @@ class Store:
     Attributes:
         path: The store's folder.
         manifest: What `manifest.json` says.
-        charset: The characters of the class indices in `labels`, ordered by code point.
+        charset: The characters of the class indices in `labels`, ordered by code point unless the
+            store was prepared under a charset.
         data_hash: Identifies pictures, labels and splits: 64 hexadecimal digits.
         labels: Shape (samples,), int32: class indices.
         split: Shape (samples,), uint8: codes of `splits.SPLIT_NAMES`.
         writers: Shape (samples,), int32: places in the manifest's writer names, -1 for unknown.
         heights, widths: Shape (samples,), uint16: pixels.
         groups: Shape (samples,), int32: equal for identical pictures.
+        parts, offsets: Shape (samples,), int32 and int64: number of the picture file, first byte.
+        digests: Shape (samples, 2), uint64: the first half of the SHA-256 of a picture's pixels,
+            its height folded in.
 
     Raises:
         FileNotFoundError: There is no store at the path, or one of its files is missing.
@@ -73,18 +80,21 @@ class Store:
         if self.charset.sha256 != self.manifest["charset"]["sha256"]:
             raise ValueError(f"{self.path / MANIFEST} was altered: its charset has another hash")
         self.data_hash: str = self.manifest["data_hash"]
-        self._pictures = np.memmap(self.path / "pictures.bin", np.uint8, "r").view(np.ndarray)
+        self._maps: dict[int, np.ndarray] = {}
         self._ids = np.memmap(self.path / "ids.bin", np.uint8, "r").view(np.ndarray)
         for name, dtype in ARRAYS.items():
             values = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            if values.dtype != dtype or values.ndim != 1:
-                raise ValueError(f"{self.path / name}.npy is not a vector of {np.dtype(dtype)}")
+            if values.dtype != dtype or values.ndim != 1 + (name == "digests"):
+                raise ValueError(f"{self.path / name}.npy is no array of {np.dtype(dtype)}")
             setattr(self, name, values.view(np.ndarray))
-        if len({len(self.offsets) - 1, len(self.ids_offsets) - 1, len(self.labels)}) != 1:
+        lengths = {len(getattr(self, name)) - (name == "ids_offsets") for name in ARRAYS}
+        if len(lengths) != 1:
             raise ValueError(f"{self.path} has index files of different lengths; prepare it again")
 
     # Declared here as `setattr` in a loop hides them from readers and type checkers.
+    parts: np.ndarray
     offsets: np.ndarray
+    digests: np.ndarray
     heights: np.ndarray
     widths: np.ndarray
     labels: np.ndarray
@@ -101,18 +111,44 @@ class Store:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def verify(self) -> None:
-        """Reads every file and compares its checksum.
+    def verify(self, progress: bool = False) -> None:
+        """Reads every file and compares its checksum, and every picture's.
+
+        Args:
+            progress: Whether to show a progress bar, if standard error is a terminal.
 
         Raises:
-            ValueError: A file's content changed; the message names all that did.
+            ValueError: Something changed; the message names the files, and pictures by their ids.
         """
         files = self.manifest["files"]
-        bad = [name for name, e in files.items() if sha256_file(self.path / name) != e["sha256"]]
+        bad = [
+            name
+            for name, entry in files.items()
+            if "sha256" in entry and sha256_file(self.path / name) != entry["sha256"]
+        ]
         if bad:
             raise ValueError(f"{self.path} is damaged: {', '.join(bad)} changed; prepare it again")
         if data_hash(self.charset, files) != self.data_hash:
             raise ValueError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
+        numbers = np.unique(self.parts).tolist()
+        with progress_bar("verifying", len(numbers), progress) as advance:
+            for number in numbers:
+                self._verify_part(number)
+                advance(1)
+
+    def _verify_part(self, number: int) -> None:
+        chosen = self.samples_of_part(number)
+        digests = digests_of_file(
+            self.path / picture_file(number), self.offsets[chosen], self.heights[chosen],
+            self.widths[chosen],
+        )  # fmt: skip
+        wrong = chosen[(digests != self.digests[chosen]).any(axis=1)]
+        if len(wrong):
+            more = " …" if len(wrong) > 5 else ""
+            raise ValueError(
+                f"{self.path} is damaged: {picture_file(number)} changed in {len(wrong)} pictures "
+                f"({', '.join(self.sample_ids(wrong[:5]))}{more}); prepare it again"
+            )
 
     def indices(self, split: str) -> np.ndarray:
         """Returns the samples of a split.
@@ -140,8 +176,31 @@ class Store:
 
     def image(self, index: int) -> np.ndarray:
         """Returns a picture: shape (height, width), uint8, a read-only view of the file."""
-        start, end = self.offsets[index], self.offsets[index + 1]
-        return self._pictures[start:end].reshape(self.heights[index], self.widths[index])
+        return self.images(np.array([index]))[0]
+
+    def images(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Returns pictures, each shape (height, width), uint8, a read-only view of its file.
+
+        Args:
+            indices: Shape (n,), integers.
+        """
+        columns = (self.parts, self.offsets, self.heights, self.widths)
+        rows = zip(*(column[indices].tolist() for column in columns), strict=True)
+        array, uint8, map_of = np.ndarray, np.uint8, self._map_of
+        return [array((h, w), uint8, map_of(part), start) for part, start, h, w in rows]
+
+    def samples_of_part(self, number: int) -> np.ndarray:
+        """Returns the samples whose pictures lie in one picture file, ascending."""
+        # Parts are in order.
+        return np.arange(*np.searchsorted(self.parts, [number, number + 1]))
+
+    def _map_of(self, part: int) -> np.ndarray:
+        found = self._maps.get(part)
+        if found is None:
+            # Views of a plain array are cheaper than those of a memmap.
+            found = np.memmap(self.path / picture_file(part), np.uint8, "r").view(np.ndarray)
+            self._maps[part] = found
+        return found
 
     def sample_id(self, index: int) -> str:
         """Returns where a sample comes from, as `Sample.source`."""
@@ -176,146 +235,6 @@ class Store:
         return table[self.labels[indices]]
 
 
-def prepare(
-    sources: Sequence[str | os.PathLike[str]],
-    out: str | os.PathLike[str],
-    split: str = "auto",
-    seed: int = 1,
-    test_fraction: float = 0.2,
-    validation_fraction: float = 0.05,
-    overwrite: bool = False,
-    progress: bool = True,
-) -> Store:
-    """Reads sources into a new store.
-
-    Everything unreadable is listed and counted in the store, and reading goes on. The store
-    appears under its name only when it is complete. Memory grows with the number of samples (about
-    150 bytes each), not with their size.
-
-    Args:
-        sources: Files, folders and archives of kinds that `readers.open_source` knows.
-        out: The store's folder, which must not exist yet, or be empty.
-        split: "auto", "source", "writer" or "shuffle"; see `splits.assign_splits`.
-        seed: Seeds the draw of test and validation samples.
-        test_fraction: Share of the test set where the source gives none.
-        validation_fraction: Share of the training samples that becomes validation.
-        overwrite: Whether an earlier store at `out` may be replaced.
-        progress: Whether to show a progress bar, if standard error is a terminal.
-
-    Returns:
-        The store, opened.
-
-    Raises:
-        FileNotFoundError: A source does not exist.
-        FileExistsError: `out` exists and is not empty, or is no store that could be replaced.
-        ValueError: A source is of no known kind, no sample is readable, or the split is not
-            possible with these sources.
-        OSError: The disk is full. In every case the state from before is intact.
-    """
-    out = Path(out)
-    paths = [Path(os.path.abspath(source)) for source in sources]
-    if not paths:
-        raise ValueError("no source given")
-    if len(set(paths)) != len(paths):
-        raise ValueError("a source is given twice")
-    readers = [open_source(path) for path in paths]
-    _check_replaceable(out, overwrite, paths)
-    if split not in splits.MODES:
-        raise ValueError(f"unknown split mode {split!r}; there are {', '.join(splits.MODES)}")
-    try:
-        with atomic_directory(out, overwrite) as folder, StoreWriter(folder) as writer:
-            for path, prefix, reader in zip(paths, _prefixes(paths), readers, strict=True):
-                with _progress_bar(path.name, reader, progress) as advance:
-                    for record in reader.read(path):
-                        writer.add(record, prefix)
-                        advance()
-            manifest = writer.finish(split, seed, test_fraction, validation_fraction)
-            manifest["sources"] = [_describe_source(path) for path in paths]
-            write_json(folder / MANIFEST, manifest)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(
-                errno.ENOSPC,
-                f"the disk is full; {out} was not written and nothing was changed. Free some space "
-                "or choose another folder",
-            ) from error
-        raise
-    return Store(out)
-
-
-def _check_replaceable(out: Path, overwrite: bool, sources: list[Path]) -> None:
-    for source in sources:
-        if Path(os.path.abspath(out)).is_relative_to(source):
-            raise ValueError(f"{out} lies inside the source {source}; choose another folder")
-        if source.is_relative_to(os.path.abspath(out)):
-            raise ValueError(f"the source {source} lies inside {out}; choose another folder")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    # A mistyped path must not cost a folder that was never a store.
-    if not (out / MANIFEST).is_file():
-        raise FileExistsError(f"{out} exists and is no store; choose another folder")
-    if not overwrite:
-        raise FileExistsError(f"{out} exists; use --overwrite to replace it")
-
-
-def _prefixes(paths: list[Path]) -> list[str]:
-    """Returns what goes before sample ids, so that sources of one name stay apart."""
-    names = [path.name for path in paths]
-    return [
-        f"{path.parent.as_posix().lstrip('/')}/" if names.count(path.name) > 1 else ""
-        for path in paths
-    ]
-
-
-def _describe_source(path: Path) -> dict[str, Any]:
-    if path.is_file():
-        return {
-            "name": path.name,
-            "num_bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
-            "sha256_of": "content",
-        }
-    # Reading a folder's files a second time would double the time. The pixels that were read are
-    # under the hash of pictures.bin anyway.
-    digest, num_bytes, num_files = hashlib.sha256(), 0, 0
-    for file in iterate_files(path):
-        name = file.name.encode("utf-8", "surrogateescape")
-        digest.update(b"%s\0%d\n" % (name, file.num_bytes))
-        num_bytes += file.num_bytes
-        num_files += 1
-    return {
-        "name": path.name,
-        "num_bytes": num_bytes,
-        "num_files": num_files,
-        "sha256": digest.hexdigest(),
-        "sha256_of": "names and sizes",
-    }
-
-
-@contextlib.contextmanager
-def _progress_bar(name: str, reader: Reader, wanted: bool) -> Iterator[Callable[[], None]]:
-    """Yields a function to call after every record; it does nothing without a terminal."""
-    if not (wanted and sys.stderr.isatty()):
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    columns = ("{task.description}", BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    calls = 0
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=None)
-
-        def advance() -> None:
-            nonlocal calls
-            calls += 1
-            if calls % 256 == 0:
-                bar.update(task, completed=reader.done, total=reader.total or None)
-
-        yield advance
-        bar.update(task, completed=reader.total, total=reader.total)
-
-
 def summary(store: Store) -> str:
     """Describes a store in a few lines of text, for `hccr data show`."""
     m = store.manifest
@@ -338,6 +257,7 @@ def summary(store: Store) -> str:
         "5 % to 95 %)",
         f"charset     {_shortened(charset['characters'])} (SHA-256 {charset['sha256'][:12]}…)",
     ]
+    lines += [f"checked     {check['text']}" for check in m["known_sets"]["checks"]]
     totals = np.bincount(store.labels, minlength=len(store.charset))
     order = np.argsort(-totals, kind="stable")
     for title, chosen in (("most", order[:8]), ("fewest", order[::-1][:8])):
@@ -366,6 +286,12 @@ def summary(store: Store) -> str:
         lines.append(
             f"repaired    {repaired['count']:,} class names ({pages}), such as "
             f"{first['name']} → {first['character']} (repaired_names.csv)"
+        )
+    if m["left_out"]["count"]:
+        characters = list(m["left_out"]["by_character"])
+        lines.append(
+            f"left out    {m['left_out']['count']:,} samples of {len(characters):,} characters "
+            f"outside of the charset ({_shortened(''.join(characters))})"
         )
     lines.append(f"quarantined {bad['count']:,}")
     lines += [f"            {reason}: {n:,}" for reason, n in bad["by_reason"].items()]

@@ -7,6 +7,8 @@ from typing import Any
 from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 
+SCHEDULES = ("constant", "cosine", "stall")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -25,8 +27,12 @@ class Recipe:
         optimizer: name of a Keras optimiser.
         optimizer_args: its arguments besides the learning rate.
         learning_rate: peak rate.
-        schedule: "constant", or "cosine" down to zero over all steps.
+        schedule: "constant"; "cosine" down to zero over all steps; or "stall": the peak for
+            `first_steps`, then a tenth, and another tenth after each epoch whose training
+            accuracy isn't better than all before it, down to 1e-6 (Melnyk et al. 2018,
+            section 4.2).
         warmup_steps: steps of linear rise before the schedule begins.
+        first_steps: steps at the peak under "stall"; 0 for one epoch.
         augmentation: random maps of training pictures.
         batch_size: samples a step, over all devices together.
         epochs: passes over the training split.
@@ -36,6 +42,11 @@ class Recipe:
         mixed_precision: "float16", "bfloat16" or None.
         jit_compile: XLA; None compiles on a GPU and on JAX only: on a CPU TensorFlow's
             own kernels are several times faster.
+        device_preprocessing: whether training and validation pictures are resized and
+            blurred by the device inside the step, not by the host's processors. Grey levels
+            can differ by 1; augmentation isn't possible. Prediction is the host's work.
+        deterministic: whether runs of one seed repeat bit for bit on one kind of hardware;
+            slower. JAX repeats on a CPU without it.
     """
 
     name: str
@@ -51,6 +62,7 @@ class Recipe:
     learning_rate: float = 1e-3
     schedule: str = "constant"
     warmup_steps: int = 0
+    first_steps: int = 0
     augmentation: RandomAffine = field(default_factory=RandomAffine)
     batch_size: int = 128
     epochs: int = 20
@@ -58,19 +70,31 @@ class Recipe:
     seed: int = 1
     mixed_precision: str | None = None
     jit_compile: bool | None = None
+    device_preprocessing: bool = False
+    deterministic: bool = False
 
     def __post_init__(self):
         for name in ("batch_size", "epochs", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}.")
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f'schedule is "constant" or "cosine", not {self.schedule!r}.')
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}.")
+        if self.schedule == "stall" and self.warmup_steps:
+            raise ValueError('The schedule "stall" begins at its peak; set warmup_steps to 0.')
+        if self.first_steps < 0:
+            raise ValueError(f"first_steps is at least 0, not {self.first_steps}.")
         if self.mixed_precision not in (None, "float16", "bfloat16"):
             raise ValueError(
                 f'mixed_precision is "float16" or "bfloat16", not {self.mixed_precision!r}.'
             )
         if self.learning_rate <= 0 or self.warmup_steps < 0 or self.seed < 0:
             raise ValueError("learning_rate is above 0, warmup_steps and seed at least 0.")
+        if self.device_preprocessing and self.augmentation:
+            raise ValueError(
+                "With device_preprocessing there's no augmentation: its maps turn pictures, and "
+                "the device only resizes and blurs. Set augment_amount and augment_shift to 0, or "
+                "leave preprocessing to the host."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -181,7 +205,9 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
     "patience": (int, "epochs without a better validation accuracy before stopping"),
     "batch_size": (int, "samples a step"),
     "learning_rate": (float, "peak rate"),
-    "schedule": (str, "constant or cosine"),
+    "schedule": (str, "constant, cosine or stall"),
+    "warmup_steps": (int, "steps of linear rise before the schedule begins"),
+    "first_steps": (int, "steps at the peak rate under the schedule stall; 0 for one epoch"),
     "image_size": (int, "side of the network's input, pixels"),
     "bricks": (int, "number of bricks, 2 to 5"),
     "width": (int, "filters of the first brick"),
@@ -196,6 +222,8 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
     "seed": (int, "of weights, order, dropout and augmentation"),
     "mixed_precision": (str, "bfloat16 or float16"),
     "jit_compile": (bool, "compile with XLA (default: on a GPU and on JAX)"),
+    "deterministic": (bool, "repeat bit for bit on a CPU (slower)"),
+    "device_preprocessing": (bool, "resize and blur on the device (without augmentation)"),
 }
 
 

@@ -7,22 +7,26 @@ import keras
 import numpy as np
 import pandas as pd
 
+from hccr_tf.charset import Charset
+from hccr_tf.data import reading_processes
 from hccr_tf.data.batches import BatchReader
 from hccr_tf.data.store import Store
+from hccr_tf.files import exclusive_lock
+from hccr_tf.layers import DevicePreprocessing
 from hccr_tf.losses import create_loss
 from hccr_tf.models import MAIN_OUTPUT, create_model
 from hccr_tf.plots import draw_curves
 from hccr_tf.recipes import Recipe
-from hccr_tf.training.callbacks import (
-    SaveRun,
-    ShowProgress,
-    WriteEvents,
-    is_finished,
-    write_history,
-)
-from hccr_tf.training.feeding import fit_arguments
-from hccr_tf.weights import load_weights, read_attributes
+from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents, is_finished
+from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
+from hccr_tf.training.feeding import InputWait, fit_arguments
+from hccr_tf.training.interruption import StopRequest
+from hccr_tf.training.schedules import StallSchedule, learning_rate
+from hccr_tf.weights import load_weights
 from hccr_tf.workdir import Workdir
+
+# From so many on processes read an epoch: they take a second to start.
+MANY_PICTURES = 20_000
 
 
 def train(
@@ -31,77 +35,139 @@ def train(
     workdir: str | Path,
     *,
     init_from: str | Path | None = None,
+    charset: Charset | None = None,
+    checkpoints: Interval | None = None,
 ) -> Workdir:
     """Trains a recipe on a store's training split, or goes on where a run stopped.
 
-    Best weights are those with the highest validation accuracy of the main output.
+    Best weights are those with the highest validation accuracy of the main output. Killed
+    at any moment, a run goes on from its last checkpoint; in deterministic mode on a CPU it
+    ends with the same weights and history, bit for bit, as one that was never killed.
 
     Args:
         recipe: what to train.
         store: prepared data with a training and a validation split.
         workdir: folder for everything the run makes; one that holds an unfinished run
-            of the same recipe and data is continued from its last epoch.
+            of the same recipe and data is continued from its last checkpoint.
         init_from: workdir of another run whose best weights this one starts from. Where
             the charsets differ, output layers start fresh.
+        charset: class order of the network; must cover the store. The store's own if None.
+        checkpoints: how often to save within an epoch; every ten minutes if None. After
+            each epoch a run saves anyway.
 
     Returns:
         The run's folder.
 
     Raises:
-        ValueError: the workdir holds a run of another recipe or data, a split is empty,
-            or weights don't fit.
+        ValueError: the workdir holds a run of another recipe, charset or data, a split is
+            empty, the charset doesn't cover the store, or weights don't fit.
+        DivergenceError: the loss or the weights are no longer finite.
+        Interrupted: SIGTERM or Ctrl-C came; the run was saved first.
+        BlockingIOError: another process trains in this workdir.
+        OSError: the disk is full; the run goes on from its last checkpoint.
     """
     workdir = Workdir(Path(workdir))
-    _begin_or_check(workdir, recipe, store)
-    history = _read_history(workdir)
-    if is_finished(history, recipe):
-        print(f"{workdir.path} is finished after {len(history)} epochs; nothing to do.")
-        return workdir
-
-    keras.utils.set_random_seed(recipe.seed)
-    readers = _readers(recipe, store)
-    with _dtype_policy(recipe.mixed_precision):
-        model = _compiled_model(recipe, store, readers["train"])
-        prediction_names = _prediction_names(recipe, len(store.charset))
-    if history:
-        _restore(workdir, model)
-        write_history(workdir, history)
-        print(f"Going on in {workdir.path} from epoch {len(history) + 1}.", flush=True)
-    elif init_from is not None:
-        _initialise(model, Workdir(Path(init_from)), store)
-
-    epoch = len(history)
-    data, followers = fit_arguments(
-        readers["train"], readers["validation"], list(model.output), epoch, _num_replicas(model)
-    )
-    progress = ShowProgress(recipe.epochs, readers["train"].steps_per_epoch, recipe.batch_size)
-    try:
-        model.fit(
-            **data,
-            initial_epoch=epoch,
-            epochs=recipe.epochs,
-            verbose=0,
-            shuffle=False,  # the reader has shuffled
-            callbacks=[
-                *followers,
-                progress,
-                SaveRun(workdir, recipe, prediction_names, history),
-                WriteEvents(workdir),
-            ],
-        )
-    finally:
-        progress.close()
-    draw_curves(pd.DataFrame(history), workdir.curves_path, workdir.path.name)
+    workdir.path.mkdir(parents=True, exist_ok=True)
+    busy = f"another process trains in {workdir.path}; wait for it, or take another --workdir"
+    stop = StopRequest()
+    with exclusive_lock(workdir.lock_path, busy, patience=3), stop.listening():
+        _train(recipe, store, workdir, init_from, charset or store.charset, checkpoints, stop)
     return workdir
 
 
-def _begin_or_check(workdir: Workdir, recipe: Recipe, store: Store) -> None:
-    if not workdir.exists():
-        workdir.begin(recipe, store.charset, store.data_hash, store.path)
+def _train(
+    recipe: Recipe,
+    store: Store,
+    workdir: Workdir,
+    init_from: str | Path | None,
+    charset: Charset,
+    interval: Interval | None,
+    stop: StopRequest,
+) -> None:
+    _begin_or_check(workdir, recipe, store, charset)
+    if workdir.read_run()["state"] == "finished" and is_finished(
+        workdir.read_history(), recipe
+    ):
+        print(f"{workdir.path} is finished; nothing to do.")
         return
-    # A longer run or more patience is a continuation; under a schedule, another length
-    # would change the rates of the epochs that are done.
-    free = ("patience:", "epochs:") if recipe.schedule == "constant" else ("patience:",)
+
+    _set_determinism(recipe)
+    keras.utils.set_random_seed(recipe.seed)
+    readers = _readers(recipe, store, charset)
+    with _dtype_policy(recipe.mixed_precision):
+        model = _compiled_model(recipe, readers["train"])
+        prediction_names = _prediction_names(recipe, len(charset))
+    checkpoints = Checkpoints(workdir.checkpoints, interval)
+    restored = checkpoints.restore(model)
+    if restored is not None:
+        print(f"Going on in {workdir.path} from {restored.place}.", flush=True)
+        if restored.place.step:
+            _make_metrics(model, readers["validation"])
+    elif workdir.history_path.exists():
+        # Epochs are written after their checkpoint: it was deleted, or is of an older version.
+        raise ValueError(
+            f"{workdir.path} holds {len(workdir.read_history())} epochs and no checkpoint to go "
+            "on from. Take another --workdir; --init-from starts from this run's best weights."
+        )
+    elif init_from is not None:
+        _initialise(model, Workdir(Path(init_from)), charset)
+
+    place = restored.place if restored else Place()
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    wait = InputWait(measured=not (recipe.deterministic and on_tensorflow))
+    saving = SaveRun(
+        workdir, recipe, readers["train"], prediction_names, checkpoints, stop, restored
+    )
+    saving.finish_epoch_files(model)
+    progress = ShowProgress(recipe.epochs, readers["train"], place, wait)
+    events = WriteEvents(workdir, readers["validation"], wait)
+    callbacks = [progress, events, saving]
+    if recipe.schedule == "stall":
+        callbacks.insert(0, StallSchedule(recipe, readers["train"].steps_per_epoch, saving.history))
+    try:
+        with _reading(readers["train"]):
+            for epoch in range(place.epoch, recipe.epochs):
+                if is_finished(saving.history, recipe):
+                    break
+                # An epoch a call: its data begin where they are asked to, in the middle too.
+                model.fit(
+                    **fit_arguments(
+                        readers["train"],
+                        readers["validation"],
+                        list(model.output),
+                        epoch,
+                        place.step if epoch == place.epoch else 0,
+                        wait=wait,
+                        num_replicas=_num_replicas(model),
+                    ),
+                    initial_epoch=epoch,
+                    epochs=epoch + 1,
+                    verbose=0,
+                    shuffle=False,  # the reader has shuffled
+                    callbacks=callbacks,
+                )
+    finally:
+        progress.close()
+        events.close()
+    draw_curves(pd.DataFrame(saving.history), workdir.curves_path, workdir.path.name)
+
+
+@contextlib.contextmanager
+def _reading(reader: BatchReader):
+    """Prepares a long epoch's pictures in processes, a short one's in this process's threads."""
+    with contextlib.ExitStack() as stack:
+        if len(reader) >= MANY_PICTURES and reading_processes.are_possible():
+            stack.enter_context(reader.processes())
+        yield
+
+
+def _begin_or_check(workdir: Workdir, recipe: Recipe, store: Store, charset: Charset) -> None:
+    if not workdir.exists():
+        workdir.begin(recipe, charset, store.data_hash, store.path)
+        return
+    # A longer run or more patience is a continuation; under a cosine, another length would
+    # change the rates of the epochs that are done.
+    free = ("patience:",) if recipe.schedule == "cosine" else ("patience:", "epochs:")
     changed = recipe.differences(workdir.recipe)
     differences = [line for line in changed if not line.startswith(free)]
     if differences:
@@ -117,36 +183,73 @@ def _begin_or_check(workdir: Workdir, recipe: Recipe, store: Store) -> None:
             f"{store.data_hash[:12]}), so it can't be continued. Take another --workdir, or "
             "the store it was begun with; --init-from starts from its weights."
         )
+    if difference := workdir.charset.difference(charset):
+        raise ValueError(
+            f"{workdir.path} was begun with another charset ({difference}), so it can't be "
+            "continued. Take another --workdir, or the --charset it was begun with."
+        )
     if changed:
         workdir.replace_recipe(recipe)
 
 
-def _read_history(workdir: Workdir) -> list[dict]:
-    if not workdir.last_weights.exists():
-        return []
-    return read_attributes(workdir.last_weights)["history"]
+def _set_determinism(recipe: Recipe) -> None:
+    if recipe.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
 
 
-def _readers(recipe: Recipe, store: Store) -> dict[str, BatchReader]:
+def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, BatchReader]:
+    padded_to = _source_size(recipe, store) if recipe.device_preprocessing else None
     train_reader = BatchReader(
         store,
         "train",
         recipe.preprocessing,
         recipe.batch_size,
+        charset=charset,
         shuffle=True,
         seed=recipe.seed,
         augmentation=recipe.augmentation,
+        padded_to=padded_to,
     )
-    validation = BatchReader(store, "validation", recipe.preprocessing, recipe.batch_size)
+    validation = BatchReader(
+        store,
+        "validation",
+        recipe.preprocessing,
+        recipe.batch_size,
+        charset=charset,
+        padded_to=padded_to,
+    )
     return {"train": train_reader, "validation": validation}
 
 
-def _compiled_model(recipe: Recipe, store: Store, reader: BatchReader) -> keras.Model:
+def _source_size(recipe: Recipe, store: Store) -> int:
+    """Side of the squares in which pictures travel to the device, in pixels.
+
+    All pictures fit, up to the size at which they're worked on; a few huge ones must not
+    make every batch huge.
+    """
+    preprocessing = recipe.preprocessing
+    worked_on = max(preprocessing.image_size, preprocessing.blur_size or 0, 128)
+    return min(int(max(store.heights.max(), store.widths.max())), worked_on)
+
+
+def _with_device_preprocessing(network: keras.Model, recipe: Recipe, side: int) -> keras.Model:
+    """The network behind a layer that prepares pictures; the variables are the network's own."""
+    settings = recipe.preprocessing.to_dict()
+    del settings["crop_ink"]  # the reader's work
+    pictures = keras.Input((side, side, 1), dtype="uint8", name="pictures")
+    sizes = keras.Input((2,), dtype="int32", name="sizes")
+    images = DevicePreprocessing(**settings, name="device_preprocessing")((pictures, sizes))
+    return keras.Model((pictures, sizes), network(images), name=network.name)
+
+
+def _compiled_model(recipe: Recipe, reader: BatchReader) -> keras.Model:
     strategy = _strategy()
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = create_model(
             recipe.model,
-            num_classes=len(store.charset),
+            num_classes=len(reader.charset),
             image_shape=recipe.preprocessing.image_shape,
             **recipe.model_args,
         )
@@ -156,7 +259,9 @@ def _compiled_model(recipe: Recipe, store: Store, reader: BatchReader) -> keras.
             for layer in model.layers:
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = True
-        counts = np.bincount(reader.labels, minlength=len(store.charset))
+        if reader.padded_to is not None:
+            model = _with_device_preprocessing(model, recipe, reader.padded_to)
+        counts = np.bincount(reader.labels, minlength=len(reader.charset))
         model.compile(
             optimizer=_optimizer(recipe, reader.steps_per_epoch),
             loss={
@@ -164,7 +269,7 @@ def _compiled_model(recipe: Recipe, store: Store, reader: BatchReader) -> keras.
                 for name in model.output
             },
             loss_weights=_loss_weights(recipe, model),
-            metrics={name: _metrics(name, len(store.charset)) for name in model.output},
+            metrics={name: _metrics(name, len(reader.charset)) for name in model.output},
             jit_compile=_jit_compile(recipe),
         )
         # Here and not at the first step: a continuation fills these variables, and under a
@@ -190,26 +295,10 @@ def _metrics(name: str, num_classes: int) -> list[keras.metrics.Metric]:
 def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     optimizer = type(keras.optimizers.get(recipe.optimizer))
     return optimizer(
-        learning_rate=_learning_rate(recipe, steps_per_epoch),
+        learning_rate=learning_rate(recipe, steps_per_epoch),
         # Keras numbers optimisers on within a process, and their variables are saved by name.
         name="optimizer",
         **recipe.optimizer_args,
-    )
-
-
-def _learning_rate(recipe: Recipe, steps_per_epoch: int):
-    if recipe.schedule == "constant" and not recipe.warmup_steps:
-        return recipe.learning_rate
-    total = recipe.epochs * steps_per_epoch
-    # A run too short for its warm-up spends half of its steps on it.
-    warmup = min(recipe.warmup_steps, total // 2)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else recipe.learning_rate,
-        decay_steps=max(1, total - warmup),
-        # A cosine that ends where it begins is the constant rate after a warm-up.
-        alpha=0.0 if recipe.schedule == "cosine" else 1.0,
-        warmup_target=recipe.learning_rate if warmup else None,
-        warmup_steps=warmup,
     )
 
 
@@ -242,22 +331,22 @@ def _prediction_names(recipe: Recipe, num_classes: int) -> set[str]:
     return {variable.path for variable in model.weights}
 
 
-def _restore(workdir: Workdir, model: keras.Model) -> None:
-    load_weights(workdir.last_weights, "model", model.variables)
-    # The first call has checked the whole file.
-    load_weights(workdir.last_weights, "optimizer", model.optimizer.variables, verify=False)
-
-
-def _initialise(model: keras.Model, source: Workdir, store: Store) -> None:
+def _initialise(model: keras.Model, source: Workdir, charset: Charset) -> None:
     fresh = []
-    if source.charset.sha256 != store.charset.sha256:
+    if source.charset.sha256 != charset.sha256:
         fresh = list(model.output)
         print(
-            f"{source.path} has another charset ({source.charset.difference(store.charset)}); "
+            f"{source.path} has another charset ({source.charset.difference(charset)}); "
             f"the output layers {', '.join(fresh)} start fresh.",
             flush=True,
         )
     load_weights(source.best_weights, "model", model.weights, skip_layers=fresh)
+
+
+def _make_metrics(model: keras.Model, reader: BatchReader) -> None:
+    """Has Keras make the outputs' metrics, which it does with a first batch, to be filled."""
+    batch = reader.batch(0, 0)
+    model.test_on_batch(batch.inputs, dict.fromkeys(model.output, batch.labels))
 
 
 def _num_replicas(model: keras.Model) -> int:

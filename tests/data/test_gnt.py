@@ -5,8 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from hccr_tf.data.gnt import GntReader, GntRecord, read_gnt, write_gnt
-from hccr_tf.data.readers import list_readers, open_source
+from hccr_tf.data.gnt import GntRecord, read_gnt, write_gnt
 from hccr_tf.data.samples import Quarantined, Sample, split_of_path
 
 HEADER = 10
@@ -159,14 +158,11 @@ def pack(folder, path, compression=zipfile.ZIP_DEFLATED):
     return path
 
 
-def test_folder_and_archive_give_the_same_samples(gnt_folder, tmp_path):
+def test_folder_and_archive_give_the_same_samples(gnt_folder, tmp_path, read_records):
     archive = pack(gnt_folder, tmp_path / "all.zip")
     listed = []
     for path in (gnt_folder, archive):
-        reader = open_source(path)
-        assert isinstance(reader, GntReader)
-        samples = list(reader.read(path))
-        assert reader.done == reader.total > 0
+        samples = read_records(path)
         listed.append([(s.character, s.writer, s.split, s.image.tobytes()) for s in samples])
     assert listed[0] == listed[1]
     assert [(c, w, s) for c, w, s, _ in listed[0]][2:4] == [
@@ -176,30 +172,32 @@ def test_folder_and_archive_give_the_same_samples(gnt_folder, tmp_path):
     assert samples[0].source == "all.zip/Gnt1.1Test/1241-f.gnt#0"
 
 
-def test_a_single_file(gnt_folder):
+def test_a_single_file(gnt_folder, read_records):
     path = gnt_folder / "Gnt1.1Train" / "1002-f.gnt"
-    samples = list(open_source(path).read(path))
+    samples = read_records(path)
     assert [s.source for s in samples] == [f"1002-f.gnt#{i}" for i in range(3)]
     assert {(s.writer, s.split) for s in samples} == {("1002-f", None)}
 
 
-def test_other_and_empty_files_are_listed(gnt_folder):
+def test_other_and_empty_files_are_listed(gnt_folder, read_records):
     (gnt_folder / "readme.txt").write_text("hello")
     (gnt_folder / "empty.gnt").write_bytes(b"")
-    bad = [r for r in GntReader().read(gnt_folder) if isinstance(r, Quarantined)]
+    bad = [r for r in read_records(gnt_folder) if isinstance(r, Quarantined)]
     assert [(q.source, q.num_bytes, q.reason) for q in bad] == [
         ("HWDB1.1/empty.gnt", 0, "empty file"),
-        ("HWDB1.1/readme.txt", 5, "not a .gnt file"),
+        ("HWDB1.1/readme.txt", 5, "not a picture or .gnt file"),
     ]
 
 
-def test_a_wrong_checksum_in_an_archive_is_reported_and_records_are_kept(gnt_folder, tmp_path):
+def test_a_wrong_checksum_in_an_archive_is_reported_and_records_are_kept(
+    gnt_folder, tmp_path, read_records
+):
     path = pack(gnt_folder, tmp_path / "a.zip", zipfile.ZIP_STORED)
     data = bytearray(path.read_bytes())
     picture = (gnt_folder / "Gnt1.1Test" / "1241-f.gnt").read_bytes()[HEADER:30]
     data[data.index(picture) + 5] ^= 0xFF
     path.write_bytes(data)
-    records = list(GntReader().read(path))
+    records = read_records(path)
     assert sum(isinstance(r, Sample) for r in records) == 9
     bad = [r for r in records if isinstance(r, Quarantined)]
     assert [(q.source, q.num_bytes, q.reason) for q in bad] == [
@@ -207,7 +205,9 @@ def test_a_wrong_checksum_in_an_archive_is_reported_and_records_are_kept(gnt_fol
     ]
 
 
-def test_a_damaged_archive_member_is_kept_as_far_as_it_can_be_read(tmp_path, make_picture):
+def test_a_damaged_archive_member_is_kept_as_far_as_it_can_be_read(
+    tmp_path, make_picture, read_records
+):
     folder = tmp_path / "gnt"
     folder.mkdir()
     write_gnt(folder / "1-f.gnt", [("啊", make_picture(i, 60, 50)) for i in range(100)])
@@ -219,7 +219,7 @@ def test_a_damaged_archive_member_is_kept_as_far_as_it_can_be_read(tmp_path, mak
     middle = len(data) * 2 // 3
     data[middle : middle + 200] = b"\xff" * 200
     path.write_bytes(data)
-    records = list(GntReader().read(path))
+    records = read_records(path)
     first = [r for r in records if isinstance(r, Sample) and "1-f" in r.source]
     bad = [r for r in records if isinstance(r, Quarantined)]
     assert len(first) > 20
@@ -249,28 +249,9 @@ def test_split_of_path(parts, split):
     assert split_of_path(parts) == split
 
 
-def test_unknown_sources_are_named_with_a_remedy(tmp_path):
-    (tmp_path / "a.alz").write_bytes(b"ALZ")
-    with pytest.raises(ValueError, match=r"a\.alz holds no data of a known kind.*unpacked first"):
-        open_source(tmp_path / "a.alz")
-    with pytest.raises(FileNotFoundError, match="missing"):
-        open_source(tmp_path / "missing")
-    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(ValueError, match=r"broken\.zip is no readable zip archive"):
-        open_source(tmp_path / "broken.zip")
-    with pytest.raises(ValueError, match=r"give those themselves"):
-        open_source(tmp_path)
-
-
-def test_readers_fulfil_their_contract():
-    for cls in list_readers():
-        reader = cls()
-        assert cls.name and (reader.done, reader.total) == (0, 0)
-
-
-def test_real_archive(hwdb100):
+def test_real_archive(hwdb100, read_records):
     path = hwdb100 / "hwdb100-gnt.zip"
-    samples = list(open_source(path).read(path))
+    samples = read_records(path)
     assert len(samples) == 1200
     assert all(isinstance(s, Sample) for s in samples)
     assert len({s.character for s in samples}) == 100

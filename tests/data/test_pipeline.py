@@ -81,3 +81,61 @@ def test_is_not_cut_by_file(reader):
     options = tf_dataset(reader, NAMES).options()
     policy = options.experimental_distribute.auto_shard_policy
     assert policy == tf.data.experimental.AutoShardPolicy.OFF
+
+
+def test_is_not_tuned(reader):
+    assert tf_dataset(reader, NAMES).options().autotune.enabled is False
+
+
+def test_says_how_long_it_is(reader):
+    steps = reader.steps_per_epoch
+    assert int(tf_dataset(reader, NAMES, epoch=2, step=1, epochs=2).cardinality()) == 2 * steps - 1
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_number_of_threads_changes_nothing(reader, workers):
+    want = [reader.batch(1, s) for s in range(reader.steps_per_epoch)]
+    assert_same(tf_dataset(reader, NAMES, epoch=1, workers=workers).as_numpy_iterator(), want)
+
+
+def test_kept_tensors_stay_as_they_were(reader):
+    kept = list(tf_dataset(reader, NAMES, epochs=2))
+    for i, (images, labels) in enumerate(kept):
+        batch = reader.batch(*divmod(i, reader.steps_per_epoch))
+        np.testing.assert_array_equal(images, batch.images)
+        np.testing.assert_array_equal(labels[NAMES[0]], batch.labels)
+
+
+def test_a_short_batch_is_filled_up_for_its_replicas(reader):
+    last = list(tf_dataset(reader, NAMES, multiple_of=8))[-1]
+    batch = reader.batch(0, reader.steps_per_epoch - 1)
+    count = len(batch.labels)
+    assert count % 8
+    rows = np.arange(-(-count // 8) * 8) % count
+    np.testing.assert_array_equal(last[0], batch.images[rows])
+    np.testing.assert_array_equal(last[1][NAMES[0]], batch.labels[rows])
+
+
+def test_pictures_that_are_left_to_the_device(sample_store):
+    reader = BatchReader(sample_store, "train", Preprocessing(24), 50, shuffle=True, padded_to=56)
+    dataset = tf_dataset(reader, NAMES, multiple_of=8)
+    (pictures, sizes), labels = dataset.element_spec
+    assert (pictures.dtype, pictures.shape.as_list()) == (tf.uint8, [None, 56, 56, 1])
+    assert (sizes.dtype, sizes.shape.as_list()) == (tf.int32, [None, 2])
+    assert sorted(labels) == NAMES
+    for step, ((pictures, sizes), labels) in enumerate(dataset.as_numpy_iterator()):
+        batch = reader.batch(0, step)
+        count = len(batch.labels)
+        np.testing.assert_array_equal(pictures[:count], batch.pictures)
+        np.testing.assert_array_equal(sizes[:count], batch.sizes)
+        np.testing.assert_array_equal(labels[NAMES[0]][:count], batch.labels)
+        assert len(sizes) % 8 == 0
+
+
+def test_an_error_names_its_cause(reader, monkeypatch):
+    def gone(*_):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(reader, "batch", gone)
+    with pytest.raises(tf.errors.OpError, match="the disk is gone"):
+        list(tf_dataset(reader, NAMES))

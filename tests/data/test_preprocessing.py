@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import zipfile
 
@@ -6,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.image_folder import decode_picture
 from hccr_tf.data.preprocessing import Preprocessing, crop_source_size, five_crops
 
@@ -227,6 +229,134 @@ def test_the_map_comes_before_the_blur():
     got = Preprocessing(32, blur_kernel=5, blur_sigma=50).apply(strokes(32, 32), affine=affine)
     warped = Preprocessing(32).apply(strokes(32, 32), affine=affine)[..., 0]
     np.testing.assert_array_equal(got[..., 0], cv2.GaussianBlur(warped, (5, 5), 50))
+
+
+# === Many at once ===
+
+
+def plainly(settings, image, size, affine):
+    """The definition, one OpenCV call after another."""
+    work = size
+    if settings.blur_kernel and settings.blur_size:
+        work = max(size, round(settings.blur_size * size / settings.image_size))
+    if settings.crop_ink:
+        rows, columns = (np.flatnonzero((image <= 240).any(axis)) for axis in (1, 0))
+        if len(rows):
+            image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inner = max(1, work - 2 * round(settings.border * work))
+    height = width = inner
+    if settings.fit == "pad":
+        height, width = (max(1, round(s * inner / max(image.shape))) for s in image.shape)
+    shrinks = height < image.shape[0] or width < image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    square = np.full((work, work), 255, np.uint8)
+    top, left = (work - height) // 2, (work - width) // 2
+    square[top : top + height, left : left + width] = cv2.resize(
+        image, (width, height), interpolation=method
+    )
+    if affine is not None:
+        centre = (work - 1) / 2
+        shift = centre + affine[:, 2] * work - affine[:, :2] @ (centre, centre)
+        matrix = np.column_stack([affine[:, :2], shift])
+        square = cv2.warpAffine(square, matrix, (work, work), borderValue=255)
+    if settings.blur_kernel:
+        kernel = (settings.blur_kernel,) * 2
+        square = cv2.GaussianBlur(square, kernel, settings.blur_sigma)
+    if work != size:
+        square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+    return 255 - square if settings.invert else square
+
+
+BLURS = [
+    {},
+    {"blur_kernel": 1, "blur_sigma": 2.0},
+    {"blur_kernel": 3, "blur_sigma": 20.0},
+    {"blur_kernel": 7, "blur_sigma": 50.0},
+    {"blur_kernel": 9, "blur_sigma": 1.5},
+    {"blur_kernel": 61, "blur_sigma": 9.0},  # wider than some pictures
+    {"blur_kernel": 7, "blur_sigma": 50.0, "blur_size": 256},
+    {"blur_kernel": 3, "blur_sigma": 20.0, "blur_size": 100},
+]
+
+
+@pytest.mark.parametrize("blur", BLURS)
+@pytest.mark.parametrize("size", [24, 96])
+def test_many_pictures_are_prepared_bit_for_bit_as_the_definition_says(size, blur):
+    shapes = [(1, 1), (1, 90), (300, 200), (96, 96), (30, 200), (40, 33), (61, 200)] * 3
+    images = [(noise if i % 2 else strokes)(*s, *[i] * (i % 2)) for i, s in enumerate(shapes)]
+    maps = RandomAffine(0.1, 0.05).draw(1, 2, 3, len(images))
+    choices = itertools.product(
+        ("stretch", "pad"), (False, True), (0.0, 0.05), (False, True), (None, maps)
+    )
+    for fit, crop_ink, border, invert, affine in choices:
+        settings = Preprocessing(size, fit, crop_ink, border, invert=invert, **blur)
+        for side in (size, crop_source_size(size)):
+            want = [
+                plainly(settings, image, side, None if affine is None else affine[i])
+                for i, image in enumerate(images)
+            ]
+            many = settings.apply_many(images, size=side, affine=affine)
+            np.testing.assert_array_equal(many[..., 0], want)
+            one = settings.apply(images[2], side, None if affine is None else affine[2])
+            np.testing.assert_array_equal(one[..., 0], want[2])
+
+
+@pytest.mark.parametrize(("kernel", "sigma"), PAPER_BLURS)
+def test_at_the_papers_size_too(kernel, sigma):
+    settings = Preprocessing(256, blur_kernel=kernel, blur_sigma=sigma)
+    images = [strokes(60 + 5 * i, 50 + 3 * i) for i in range(11)]
+    want = [plainly(settings, image, 256, None) for image in images]
+    np.testing.assert_array_equal(settings.apply_many(images)[..., 0], want)
+
+
+@pytest.mark.parametrize("blur", BLURS[:4])
+def test_what_was_in_the_result_before_does_not_matter(blur):
+    settings = Preprocessing(32, "pad", border=0.1, invert=True, **blur)
+    images = [strokes(20 + i, 40 - i) for i in range(9)]
+    out = np.full((9, 32, 32, 1), 77, np.uint8)
+    assert settings.apply_many(images, out=out) is out
+    np.testing.assert_array_equal(out, settings.apply_many(images))
+    assert settings.apply_many([]).shape == (0, 32, 32, 1)
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.empty((2, 32, 32, 1), np.uint8),
+        np.empty((1, 32, 32), np.uint8),
+        np.empty((1, 32, 32, 1), np.float32),
+        np.empty((1, 32, 64, 1), np.uint8)[:, :, ::2],
+    ],
+)
+def test_a_result_that_does_not_fit_is_refused(out):
+    with pytest.raises(ValueError, match=r"out is C-contiguous uint8 \(1, 32, 32, 1\)"):
+        Preprocessing(32).apply_many([noise(9, 9)], out=out)
+
+
+def test_maps_of_another_number_are_refused():
+    with pytest.raises(ValueError, match="3 maps don't fit 1 pictures"):
+        Preprocessing(32).apply_many([noise(9, 9)], affine=np.zeros((3, 2, 3)))
+
+
+@pytest.mark.parametrize("blur", BLURS)
+def test_five_crops_of_many_pictures(blur):
+    settings = Preprocessing(24, crop_ink=True, border=0.05, **blur)
+    images = [strokes(20 + i, 40 - i) for i in range(11)]
+    want = np.concatenate([settings.apply_five_crops(image) for image in images])
+    np.testing.assert_array_equal(settings.apply_five_crops_many(images), want)
+
+
+def test_pictures_that_are_only_laid_into_squares():
+    images = [noise(20, 30), strokes(100, 60), noise(1, 200), np.full((5, 5), 255, np.uint8)]
+    images[0] = np.pad(images[0] // 2, 3, constant_values=255)
+    out = np.zeros((4, 50, 50, 1), np.uint8)
+    sizes = Preprocessing(32, "pad", True, 0.1, invert=True).pad_many(images, out)
+    assert sizes.dtype == np.int32
+    assert sizes.tolist() == [[20, 30], [50, 30], [1, 50], [5, 5]]
+    np.testing.assert_array_equal(out[0, :20, :30, 0], images[0][3:23, 3:33])
+    shrunk = cv2.resize(images[1], (30, 50), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(out[1, :, :30, 0], shrunk)
+    assert (out[0, 20:] == 255).all() and (out[0, :, 30:] == 255).all() and (out[3] == 255).all()
 
 
 # === Crops ===

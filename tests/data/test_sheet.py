@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.gnt import write_gnt
+from hccr_tf.data.preparing import prepare
 from hccr_tf.data.sheet import draw_sheet, store_sheet, text_image
-from hccr_tf.data.store import prepare
 
 
 def ink(image):

@@ -6,8 +6,12 @@ import pandas as pd
 import pytest
 
 from hccr_tf import Predictor, Store, create_model, get_recipe, predict_split, prepare, train
+from hccr_tf.charset import Charset
+from hccr_tf.data.batches import BatchReader
 from hccr_tf.data.synthetic import generate_gnt
+from hccr_tf.files import read_json
 from hccr_tf.training.callbacks import MONITOR, DivergenceError, is_finished
+from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.weights import load_weights
 from hccr_tf.workdir import Workdir
 
@@ -18,6 +22,10 @@ TINY = {"image_size": 16, "bricks": 2, "width": 16, "batch_size": 32}
 
 def tiny(name="kriuk_model1", **settings):
     return get_recipe(name).override(**{**TINY, **settings})
+
+
+def newest(run):
+    return Checkpoints(run.checkpoints).paths()[0]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +58,7 @@ def test_a_workdir_holds_everything(trained, sample_store):
         "history.csv",
         "curves.png",
         "best.weights.h5",
-        "last.weights.h5",
+        "checkpoints",
         "prediction.weights.h5",
         "tensorboard",
     }
@@ -83,8 +91,13 @@ def test_tensorboard_reads_the_events(trained):
 
     events = EventAccumulator(str(trained.tensorboard))
     events.Reload()
-    tags = set(events.Tags()["scalars"]) | set(events.Tags()["tensors"])
-    assert {"train/loss", "validation/main_output_accuracy", "train/learning_rate"} <= tags
+    tags = events.Tags()
+    wanted = {"train/loss", "validation/main_output_accuracy", "train/aux_output1_accuracy",
+              "train/learning_rate", "train/input_wait"}  # fmt: skip
+    assert wanted <= set(tags["scalars"])
+    pictures = events.Images("validation/predictions")
+    assert len(pictures) == 2
+    assert pictures[0].width > 300 and pictures[0].encoded_image_string.startswith(b"\x89PNG")
 
 
 def test_a_continued_run_equals_an_uninterrupted_one(trained, sample_store, tmp_path):
@@ -92,18 +105,28 @@ def test_a_continued_run_equals_an_uninterrupted_one(trained, sample_store, tmp_
     parts = train(tiny(epochs=1), sample_store, tmp_path)
     assert len(pd.read_csv(parts.history_path)) == 1
     parts = train(tiny(epochs=2), sample_store, tmp_path)
-    ours, theirs = (
-        pd.read_csv(run.history_path).drop(columns="seconds") for run in (parts, whole)
-    )
+    ours, theirs = (pd.read_csv(run.history_path) for run in (parts, whole))
     # Threads add in any order, so equal to rounding here and not bit by bit.
     np.testing.assert_allclose(ours.to_numpy(), theirs.to_numpy(), rtol=2e-3, atol=1e-5)
 
 
 def test_a_finished_run_is_left_alone(trained, sample_store, capsys):
-    before = trained.last_weights.stat().st_mtime_ns
+    def times():
+        files = [p for p in trained.path.rglob("*") if p.is_file()]
+        return {p.name: p.stat().st_mtime_ns for p in files}
+
+    before = times()
     train(tiny(epochs=2), sample_store, trained.path)
     assert "finished" in capsys.readouterr().out
-    assert trained.last_weights.stat().st_mtime_ns == before
+    assert times() == before
+
+
+def test_a_run_without_its_checkpoints_is_not_begun_anew(sample_store, tmp_path):
+    run = train(tiny(epochs=1), sample_store, tmp_path)
+    for path in Checkpoints(run.checkpoints).paths():
+        path.unlink()
+    with pytest.raises(ValueError, match="holds 1 epochs and no checkpoint"):
+        train(tiny(epochs=2), sample_store, tmp_path)
 
 
 def test_another_recipe_is_refused_by_setting(trained, sample_store):
@@ -126,13 +149,13 @@ def test_init_from_keeps_weights_and_replaces_output_layers(sample_store, traine
     five = prepare([tmp_path / "s"], tmp_path / "store")
     recipe = tiny(epochs=1, learning_rate=1e-9)  # so that the weights stay where they began
     run = train(recipe, five, tmp_path / "run", init_from=trained.path)
-    with h5py.File(run.last_weights) as ours, h5py.File(trained.best_weights) as theirs:
+    with h5py.File(newest(run)) as ours, h5py.File(trained.best_weights) as theirs:
         path = "model/brick1_conv/kernel"
         np.testing.assert_allclose(ours[path][()], theirs[path][()], atol=1e-5)
         assert ours["model/main_output/kernel"].shape[1] == 5
         assert theirs["model/main_output/kernel"].shape[1] == 15
     same = train(recipe, sample_store, tmp_path / "same", init_from=trained.path)
-    with h5py.File(same.last_weights) as ours, h5py.File(trained.best_weights) as theirs:
+    with h5py.File(newest(same)) as ours, h5py.File(trained.best_weights) as theirs:
         path = "model/main_output/kernel"
         np.testing.assert_allclose(ours[path][()], theirs[path][()], atol=1e-5)
 
@@ -162,11 +185,39 @@ def test_mixed_precision_trains(sample_store, tmp_path):
     assert Predictor(run.path).model.dtype_policy.name == "float32"
 
 
-def test_divergence_names_the_step(sample_store, tmp_path):
-    with pytest.raises(DivergenceError, match=r"step \d+ of epoch 1"):
-        train(
-            tiny(learning_rate=1e30, loss="cross_entropy", epochs=1), sample_store, tmp_path
-        )
+def test_divergence_names_the_step_and_its_samples(sample_store, tmp_path):
+    recipe = tiny(learning_rate=1e30, loss="cross_entropy", epochs=1)
+    with pytest.raises(DivergenceError, match=r"step (\d+) of epoch 1, with the batch ") as caught:
+        train(recipe, sample_store, tmp_path)
+    report = read_json(tmp_path / "diverged.json")
+    reader = BatchReader(
+        sample_store, "train", recipe.preprocessing, recipe.batch_size, shuffle=True,
+        seed=recipe.seed,
+    )
+    ids = sample_store.sample_ids(reader.batch(0, report["step"] - 1).indices)
+    assert report["sample_ids"] == ids
+    assert ids[0] in str(caught.value)
+    assert "last good checkpoint is none yet" in str(caught.value)
+    assert Workdir(tmp_path).read_run()["state"] == "diverged"
+
+
+def test_a_charset_that_covers_the_store(sample_store, tmp_path):
+    charset = Charset.sorted(set(sample_store.charset) | set("宪室"))
+    recipe = tiny(epochs=1, alpha="class_frequency")
+    run = train(recipe, sample_store, tmp_path / "run", charset=charset)
+    assert run.charset == charset
+    assert np.isfinite(pd.read_csv(run.history_path)["loss"]).all()
+    metrics = predict_split(run.path, sample_store, tmp_path / "l.h5", crops="none")
+    assert metrics["logits"]["top1"] >= 0
+    with h5py.File(tmp_path / "l.h5") as file:
+        assert file["logits"].shape[1] == 17
+        first = sample_store.indices("test")[0]
+        name = sample_store.charset.char(int(sample_store.labels[first]))
+        assert charset.char(int(file["labels"][0])) == name
+    with pytest.raises(ValueError, match="begun with another charset"):
+        train(recipe, sample_store, tmp_path / "run")
+    with pytest.raises(ValueError, match="lacks 14 of the store"):
+        train(recipe, sample_store, tmp_path / "other", charset=Charset.from_text("一"))
 
 
 def test_patience_counts_flat_epochs():

@@ -1,0 +1,553 @@
+"""How many pictures a second reach the network: our input pipeline and the released loader.
+
+  .venv/bin/python benchmarks/input_pipeline.py --store STORE
+
+STORE is any store with some thousand pictures, made by `hccr data prepare`.
+
+Each row is one way to get batches: the loader of the paper's released code
+(`ImageDataGenerator.flow_from_directory` over PNG files, OpenCV's blur as its
+preprocessing function), our NumPy iterator and our tf.data pipeline (three epochs an
+iterator, without the clock that `train` adds for its report of waiting); raw, with a 3×3 blur
+(σ 20) and with a 7×7 blur (σ 50), at 256×256, and raw at 96×96. Both sides read the same
+pictures, in whole epochs, one way after another and all of them in each round. The
+released loader's files are written from the store, at the size at which it holds them, to
+a folder that's removed again.
+
+Our iterators work in processes, as in training on 20,000 pictures and more; rows with
+`threads` in their names do without, as shorter epochs do. `fit` takes batches from tf.data
+on TensorFlow and from the NumPy reader on other backends.
+
+A row's `images_per_second` is the median over the rounds; `ratio` divides it by that of
+the released loader with the same blur at 256×256, `share_of_copy` by the machine's limit:
+copying as many bytes from one array to another, by two threads. `elsewhere` says how many
+processors other programs took meanwhile.
+
+Beside the CSV a JSON file of the same name says where the time of a picture goes.
+"""
+
+import argparse
+import contextlib
+import csv
+import json
+import os
+import platform
+import shlex
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import cv2
+import numpy as np
+
+from hccr_tf import BatchReader, Preprocessing, Store
+from hccr_tf.data.batches import BufferPool, num_reading_threads
+
+BLURS = {"raw": (0, 0.0), "3x3": (3, 20.0), "7x7": (7, 50.0)}
+# Goals, in multiples of the released loader.
+GOALS = {("256", "raw"): 12, ("256", "3x3"): 8, ("256", "7x7"): 6, ("96", "raw"): 16}
+# That one iterator of ours reads; the released loader takes seconds for one as it is. `train`
+# begins an iterator an epoch, which costs tf.data about 35 ms each: nothing in epochs of
+# real length, but a fifth of a raw one of 10,000 pictures.
+EPOCHS = 3
+DISTURBED = 0.1  # processors that other programs take
+COLUMNS = (
+    "loader", "size", "blur", "dtype", "images_per_second", "lowest", "highest", "rounds",
+    "ratio", "goal", "ratio_to_released_two_threads", "share_of_copy", "processors_used",
+    "elsewhere", "state", "pictures", "batch_size", "data_hash", "command", "hardware", "versions",
+)  # fmt: skip
+
+
+# === Released loader ===
+
+
+def write_png_folder(store: Store, indices: np.ndarray, folder: Path) -> None:
+    """One folder a class, as `flow_from_directory` reads it."""
+    for index, picture in zip(indices.tolist(), store.images(indices), strict=True):
+        path = folder / f"{store.labels[index]:05d}" / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), picture)
+
+
+def released_loader(folder: Path, blur: str, batch_size: int):
+    """The released code's iterator. Without its scaling, as ours leave that to the network."""
+    import tensorflow as tf
+
+    kernel, sigma = BLURS[blur]
+
+    def blurred(image):
+        return cv2.GaussianBlur(image, (kernel, kernel), sigma).reshape(image.shape)
+
+    generator = tf.keras.preprocessing.image.ImageDataGenerator(
+        preprocessing_function=blurred if kernel else None
+    )
+    with contextlib.redirect_stdout(sys.stderr):  # it prints how many files it found
+        return generator.flow_from_directory(
+            folder,
+            target_size=(256, 256),
+            color_mode="grayscale",
+            class_mode="sparse",
+            batch_size=batch_size,
+            seed=1,
+        )
+
+
+def read_released(iterator) -> None:
+    """As `fit` does by its default, which is one thread."""
+    for _ in range(len(iterator)):
+        next(iterator)
+
+
+def read_released_in_two_threads(iterator) -> None:
+    """As `fit` would with `workers=2`; without its queue, which costs some more."""
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(iterator.__getitem__, range(len(iterator))):
+            pass
+
+
+# === Ours ===
+
+
+def reader(store: Store, indices: np.ndarray, size: int, blur: str, batch_size: int, **arguments):
+    kernel, sigma = BLURS[blur]
+    preprocessing = Preprocessing(size, blur_kernel=kernel, blur_sigma=sigma)
+    made = BatchReader(store, "all", preprocessing, batch_size, shuffle=True, seed=1, **arguments)
+    made.indices, made.labels = indices, store.labels[indices]
+    return made
+
+
+def read_numpy(batches: BatchReader, epochs: int = EPOCHS) -> None:
+    for _ in batches.batches(epochs=epochs):
+        pass
+
+
+def read_tf(batches: BatchReader) -> None:
+    from hccr_tf.data.pipeline import tf_dataset
+
+    for _ in tf_dataset(batches, ["main_output"], epochs=EPOCHS):
+        pass
+
+
+def read_float32(batches: BatchReader, pool: BufferPool) -> None:
+    """The NumPy iterator's batches cast and scaled by the threads that make them."""
+    side = batches.preprocessing.image_size
+
+    def step(number: int) -> None:
+        images = batches.batch(*divmod(number, batches.steps_per_epoch)).images
+        memory = pool.empty((images.nbytes * 4,), batches.batch_size * side * side * 4)
+        out = memory.view(np.float32).reshape(images.shape)
+        np.multiply(images, np.float32(1 / 255), out=out, dtype=np.float32)
+
+    with ThreadPoolExecutor(num_reading_threads()) as threads:
+        for _ in threads.map(step, range(EPOCHS * batches.steps_per_epoch)):
+            pass
+
+
+def read_cold(path: Path, indices: np.ndarray, batch_size: int) -> None:
+    """Of a copy that nobody else has mapped: mapped pages can't be dropped."""
+    forget(list(path.iterdir()))
+    read_numpy(reader(Store(path), indices, 256, "raw", batch_size), epochs=1)
+
+
+def read_released_cold(iterator, folder: Path) -> None:
+    forget(list(folder.rglob("*.png")))
+    read_released(iterator)
+
+
+def forget(paths) -> None:
+    """Has the system drop the files from its cache."""
+    os.sync()
+    for path in paths:
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_device(batches: BatchReader, prepare) -> None:
+    from hccr_tf.data.pipeline import tf_dataset
+
+    for inputs, _ in tf_dataset(batches, ["main_output"], epochs=EPOCHS):
+        last = prepare(inputs)
+    last.numpy()
+
+
+def device_preparation(size: int, blur: str):
+    """The compiled layer, or None without a GPU."""
+    import tensorflow as tf
+
+    from hccr_tf.layers import DevicePreprocessing
+
+    if not tf.config.list_physical_devices("GPU"):
+        return None
+    kernel, sigma = BLURS[blur]
+    layer = DevicePreprocessing(size, blur_kernel=kernel, blur_sigma=sigma)
+    return tf.function(layer, jit_compile=True, reduce_retracing=True)
+
+
+# === The machine's limit ===
+
+
+def copy_bytes(num_images: int, size: int, batch_size: int) -> None:
+    """Copies as many bytes as the batches have, by two threads, between warm arrays."""
+    num_bytes = batch_size * size * size
+    arrays = [np.ones((4, num_bytes), np.uint8) for _ in range(2)]
+
+    def copy(step: int) -> None:
+        half = step % 2 * 2
+        arrays[step % 2][half + 1] = arrays[step % 2][half]
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(copy, range(8)))
+        start = time.perf_counter()
+        for _ in pool.map(copy, range(num_images // batch_size)):
+            pass
+        copy_bytes.seconds = time.perf_counter() - start
+
+
+# === Measuring ===
+
+
+def busy_seconds() -> float:
+    """Processor seconds of all programs since the machine was started."""
+    try:
+        user = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    except OSError:  # not Linux
+        return float("nan")
+    values = [int(value) for value in user]
+    return (sum(values) - values[3] - values[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds() -> float:
+    """Processor seconds of this process and of those that it has begun."""
+    total = time.process_time()
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread or a child that ended meanwhile
+            for child in path.read_text().split():
+                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def measure(function, num_images: int) -> dict[str, float]:
+    busy, own, start = busy_seconds(), own_seconds(), time.perf_counter()
+    function()
+    seconds = time.perf_counter() - start
+    own = own_seconds() - own
+    elsewhere = max(0.0, busy_seconds() - busy - own)
+    return {
+        "images_per_second": num_images / seconds,
+        "processors_used": own / seconds,
+        "elsewhere": elsewhere / seconds,
+    }
+
+
+def cases(
+    store: Store,
+    indices: np.ndarray,
+    folder: Path,
+    batch_size: int,
+    stack: contextlib.ExitStack,
+) -> dict:
+    """Functions that read whole epochs, and how many, by (loader, size, blur, dtype)."""
+    found = {}
+    for blur in BLURS:
+        released = released_loader(folder, blur, batch_size)
+        found["released", 256, blur, "float32"] = lambda r=released: read_released(r)
+        found["released, two threads", 256, blur, "float32"] = (
+            lambda r=released: read_released_in_two_threads(r)
+        )
+    pool = BufferPool(num_kept=6)
+    for size, blur in ((256, "raw"), (256, "3x3"), (256, "7x7"), (96, "raw")):
+        # As `train` reads epochs of 20,000 pictures and more, and as it reads shorter ones.
+        ours = reader(store, indices, size, blur, batch_size)
+        stack.enter_context(ours.processes())
+        found["NumPy iterator", size, blur, "uint8"] = lambda r=ours: read_numpy(r)
+        found["tf.data", size, blur, "uint8"] = lambda r=ours: read_tf(r)
+        ours = reader(store, indices, size, blur, batch_size)
+        found["NumPy iterator, threads", size, blur, "uint8"] = lambda r=ours: read_numpy(r)
+        found["tf.data, threads", size, blur, "uint8"] = lambda r=ours: read_tf(r)
+        if size == 256:
+            found["NumPy iterator", size, blur, "float32"] = (
+                lambda r=ours: read_float32(r, pool)
+            )
+    cold = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hccr-store-"))) / "copy"
+    shutil.copytree(store.path, cold)
+    found["NumPy iterator, threads, files not in memory", 256, "raw", "uint8"] = (
+        lambda: read_cold(cold, indices, batch_size)
+    )
+    released = released_loader(folder, "raw", batch_size)
+    found["released, files not in memory", 256, "raw", "float32"] = (
+        lambda: read_released_cold(released, folder)
+    )
+    for size, blur in ((256, "raw"), (256, "3x3"), (256, "7x7")):
+        prepare = device_preparation(size, blur)
+        function = None
+        if prepare is not None:
+            ours = reader(store, indices, size, blur, batch_size, padded_to=160)
+            function = lambda r=ours, p=prepare: read_device(r, p)  # noqa: E731
+        found["tf.data, resize and blur on the GPU", size, blur, "uint8"] = function
+    one_epoch = ("released", "files not in memory")
+    return {
+        key: (function, 1 if any(part in key[0] for part in one_epoch) else EPOCHS)
+        for key, function in found.items()
+    }
+
+
+# === Where the time goes ===
+
+
+def microseconds(function, num_images: int, repeats: int = 5) -> float:
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        best = min(best, time.perf_counter() - start)
+    return round(best / num_images * 1e6, 2)
+
+
+def profile(store: Store, indices: np.ndarray, batch_size: int) -> dict:
+    """Microseconds of one picture, in one thread where nothing else is said."""
+    result = {}
+    steps = 20
+    count = steps * batch_size
+    for size, blur in ((256, "raw"), (256, "3x3"), (256, "7x7"), (96, "raw")):
+        ours = reader(store, indices, size, blur, batch_size)
+        kernel, sigma = BLURS[blur]
+        order = indices[ours.order(0)[:count]]
+        pictures = store.images(order)
+        squares = np.zeros((batch_size, size, size), np.uint8)
+
+        def resize(pictures=pictures, squares=squares, size=size):
+            for i, picture in enumerate(pictures):
+                shrinks = max(picture.shape) > size
+                method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+                cv2.resize(picture, (size, size), squares[i % len(squares)], 0, 0, method)
+
+        def blur_each(kernel=(kernel, kernel), sigma=sigma, squares=squares, size=size):
+            out = np.empty((size, size), np.uint8)
+            for i in range(count):
+                cv2.GaussianBlur(squares[i % len(squares)], kernel, sigma, out)
+
+        def batches(ours=ours):
+            for step in range(steps):
+                ours.batch(0, step)
+
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            part = {
+                "store": microseconds(lambda o=order: store.images(o), count),
+                "resize": microseconds(resize, count),
+                "blur, each picture by itself": microseconds(blur_each, count) if kernel else 0.0,
+                "batch": microseconds(batches, count),
+            }
+        finally:
+            cv2.setNumThreads(before)
+        part["blur, as done, with Python and all else"] = round(
+            part["batch"] - part["resize"] - part["store"], 2
+        )
+        part["most that two processors could do, images per second"] = round(2e6 / part["batch"])
+        part["two processes, nothing handed over, images per second"] = two_processes(ours)
+        result[f"{size} {blur}"] = part
+    return result
+
+
+def two_processes(ours: BatchReader) -> int:
+    """What the interpreter's lock costs: each half of the batches in a process of its own."""
+    ours.batch(0, 0)
+    best = 0.0
+    for _ in range(3):
+        start = time.perf_counter()
+        children = []
+        for half in range(2):
+            child = os.fork()  # before TensorFlow is loaded, whose threads a fork would lose
+            if not child:
+                for step in range(half, ours.steps_per_epoch, 2):
+                    ours.batch(1, step)
+                os._exit(0)
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
+        best = max(best, len(ours) / (time.perf_counter() - start))
+    return round(best)
+
+
+def hand_over(store: Store, indices: np.ndarray, batch_size: int) -> dict:
+    """Microseconds a batch from the reader to the loop, with batches that are there already."""
+    ours = reader(store, indices, 256, "raw", batch_size)
+    ready = ours.batch(0, 0)
+    ours.batch = lambda epoch, step: ready
+    steps = EPOCHS * ours.steps_per_epoch
+
+    def through_tf():
+        read_tf(ours)
+
+    def through_numpy():
+        read_numpy(ours)
+
+    return {
+        "NumPy iterator": microseconds(through_numpy, steps),
+        "tf.data": microseconds(through_tf, steps),
+    }
+
+
+def hardware() -> str:
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.split(":", 1)[1].strip()
+                break
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count()
+    return f"{cpu}, {cores} cores"
+
+
+def versions() -> str:
+    names = ("hccr_tf", "tensorflow", "keras", "numpy", "opencv-python-headless", "pillow")
+    found = [f"Python {platform.python_version()}"]
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return ", ".join(found)
+
+
+def rows(results: dict, copies: dict, shared: dict) -> list[dict]:
+    """The CSV's rows from measurements by case."""
+
+    def median(key):
+        return statistics.median(m["images_per_second"] for m in results[key])
+
+    table = []
+    for key, measured in results.items():
+        loader, size, blur, dtype = key
+        row = {"loader": loader, "size": size, "blur": blur, "dtype": dtype, **shared}
+        table.append(row)
+        if not measured:
+            row["state"] = "not run"  # no GPU
+            continue
+        speeds = [m["images_per_second"] for m in measured]
+        released = median(("released", 256, blur, "float32"))
+        threaded = median(("released, two threads", 256, blur, "float32"))
+        row |= {
+            "images_per_second": round(median(key)),
+            "lowest": round(min(speeds)),
+            "highest": round(max(speeds)),
+            "rounds": len(measured),
+            "ratio": round(median(key) / released, 2),
+            "ratio_to_released_two_threads": round(median(key) / threaded, 2),
+            "processors_used": round(statistics.median(m["processors_used"] for m in measured), 2),
+            "elsewhere": round(statistics.median(m["elsewhere"] for m in measured), 2),
+            "state": "measured",
+        }
+        if dtype == "uint8":
+            row["share_of_copy"] = round(median(key) / statistics.median(copies[size]), 3)
+            if loader in ("NumPy iterator", "tf.data"):
+                row["goal"] = GOALS.get((str(size), blur), "")
+    for size, speeds in copies.items():
+        table.append(
+            {
+                "loader": "copy of the same bytes, two threads", "size": size, "dtype": "uint8",
+                "images_per_second": round(statistics.median(speeds)),
+                "lowest": round(min(speeds)), "highest": round(max(speeds)),
+                "rounds": len(speeds), "share_of_copy": 1.0, "state": "measured", **shared,
+            }
+        )  # fmt: skip
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--store", type=Path, required=True, help="a store of `hccr data prepare`")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parent / "results" / "input_pipeline.csv",
+        help="the CSV to write; the JSON goes beside it",
+    )
+    parser.add_argument("--pictures", type=int, default=10_000, help="of the store (default 10000)")
+    parser.add_argument("--rounds", type=int, default=5, help="epochs of each way (default 5)")
+    parser.add_argument(
+        "--retries", type=int, default=2,
+        help="how often to measure again where other programs took over 0.1 processors (default 2)",
+    )
+    parser.add_argument("--batch-size", type=int, default=128, help="default 128")
+    options = parser.parse_args()
+    store = Store(options.store)
+    everything = store.indices("all")
+    count = min(options.pictures, len(everything))
+    indices = np.sort(np.random.default_rng(1).permutation(everything)[:count])
+    shared = {
+        "pictures": count,
+        "batch_size": options.batch_size,
+        "data_hash": store.data_hash[:16],
+        "command": shlex.join(
+            ["python", "benchmarks/input_pipeline.py", "--store", "STORE",
+             "--pictures", str(count), "--rounds", str(options.rounds),
+             "--batch-size", str(options.batch_size)]
+        ),
+        "hardware": hardware(),
+        "versions": versions(),
+    }  # fmt: skip
+    print("profile …", file=sys.stderr, flush=True)
+    where = profile(store, indices, options.batch_size)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hccr-png-")))
+        write_png_folder(store, indices, folder)
+        functions = cases(store, indices, folder, options.batch_size, stack)
+        results: dict = {key: [] for key in functions}
+        copies: dict = {256: [], 96: []}
+        for round_number in range(-1, options.rounds):  # the first warms up
+            for key, (function, epochs) in functions.items():
+                if function is None:
+                    continue
+                for _ in range(1 + options.retries * (round_number >= 0)):
+                    found = measure(function, epochs * count)
+                    if not found["elsewhere"] > DISTURBED:
+                        break
+                if round_number >= 0:
+                    results[key].append(found)
+                    print(
+                        f"round {round_number + 1}: {', '.join(map(str, key)):60}"
+                        f"{found['images_per_second']:10,.0f}/s  "
+                        f"{found['elsewhere']:.2f} processors elsewhere",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+            for size, speeds in copies.items():
+                num_images = 50_000 // options.batch_size * options.batch_size
+                copy_bytes(num_images, size, options.batch_size)
+                if round_number >= 0:
+                    speeds.append(num_images / copy_bytes.seconds)
+    where["hand-over of a batch"] = hand_over(store, indices, options.batch_size)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with open(options.out, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        table = rows(results, copies, shared)
+        writer.writerows(table)
+    description = {
+        "unit": "microseconds a picture, one thread; of the hand-over microseconds a batch",
+        **shared,
+        **where,
+    }
+    options.out.with_suffix(".json").write_text(json.dumps(description, indent=1) + "\n")
+    for row in table:
+        print(
+            f"{row['loader']:40}{row['size']:5} {row.get('blur', ''):5}{row['dtype']:9}"
+            f"{row.get('images_per_second', row['state']):>10} {row.get('ratio', ''):>6} "
+            f"(goal {row.get('goal', '') or '-'})"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Chinese MNIST: 15,000 pictures of fifteen numerals by 100 writers.
+
+`input_{suite}_{sample}_{code}.jpg`, 64×64, white ink on black; suites are writers. The file's name
+says all there is to know; `chinese_mnist.csv` beside them is checked against it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from hccr_tf.data.image_folder import read_picture
+from hccr_tf.data.readers import SourceFile, register_reader
+from hccr_tf.data.samples import Quarantined, Sample
+from hccr_tf.data.zip_directory import ARCHIVE_ERRORS
+
+CHARACTERS = "零一二三四五六七八九十百千万亿"
+"""The characters of the codes 1 to 15."""
+
+_PICTURE = re.compile(r"(?:.*/)?input_(\d+)_(\d+)_(\d+)\.jpe?g", re.IGNORECASE)
+_TABLE = "chinese_mnist.csv"
+
+
+@register_reader
+class ChineseMnistReader:
+    """Reads the pictures by their names, inverted: ink dark on white, as in all other sources."""
+
+    name = "Chinese MNIST (input_{suite}_{sample}_{code}.jpg, chinese_mnist.csv)"
+    priority = 20
+
+    def __init__(self, hints: dict[str, Any] | None = None) -> None:
+        pass
+
+    @classmethod
+    def claims(cls, name: str) -> bool:
+        return _PICTURE.fullmatch(name) is not None or name.rsplit("/", 1)[-1] == _TABLE
+
+    @classmethod
+    def hints(cls, folders: set[str]) -> dict[str, Any]:
+        return {}
+
+    def read(self, file: SourceFile) -> Iterator[Sample | Quarantined]:
+        """Yields a picture's sample, with "suite N" as its writer; checks the table.
+
+        Raises:
+            ValueError: The table says something else of a code than this reader knows.
+        """
+        match = _PICTURE.fullmatch(file.name)
+        if match is None:
+            yield from _check_table(file)
+            return
+        suite, _, code = (int(group) for group in match.groups())
+        try:
+            if not 1 <= code <= len(CHARACTERS):
+                raise ValueError("code outside 1 to 15")
+            image = read_picture(file)
+        except ValueError as error:
+            yield Quarantined(file.source, None, file.num_bytes, str(error))
+            return
+        yield Sample(255 - image, CHARACTERS[code - 1], f"suite {suite}", file.source, None)
+
+
+def _check_table(file: SourceFile) -> Iterator[Quarantined]:
+    try:
+        with file.open() as stream:
+            rows = list(csv.DictReader(io.StringIO(stream.read().decode("utf-8-sig"))))
+    except (*ARCHIVE_ERRORS, OSError, UnicodeDecodeError, csv.Error):
+        yield Quarantined(file.source, None, file.num_bytes, "table cannot be read")
+        return
+    for line, row in enumerate(rows, 2):
+        code, character = row.get("code") or "", row.get("character")
+        if not code.isdigit() or not 1 <= int(code) <= len(CHARACTERS):
+            yield Quarantined(file.source, None, 0, "table row without a code of 1 to 15")
+        elif character != CHARACTERS[int(code) - 1]:
+            raise ValueError(
+                f"{file.source}, line {line}: code {code} is {character!r}, and this reader knows "
+                f"it as {CHARACTERS[int(code) - 1]!r}; the table is another edition or damaged. "
+                "Download it again, or leave it out to read the pictures by their names"
+            )

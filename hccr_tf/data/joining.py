@@ -1,0 +1,95 @@
+"""Stores as sources of other stores: how stores are joined, and cut to a charset.
+
+Only what was read comes along: the new store finds duplicates anew, over all of its sources.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hccr_tf.data import splits
+from hccr_tf.data.readers import SourceFile, register_reader
+from hccr_tf.data.samples import Quarantined, Record, RepairedName, Sample
+from hccr_tf.data.store import Store
+from hccr_tf.files import read_json
+
+_PICTURES = re.compile(r"pictures-(\d{5,})\.bin")
+_LISTS = ("quarantine.csv", "repaired_names.csv")
+
+
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is a store."""
+    manifest = Path(path) / "manifest.json"
+    if not manifest.is_file():
+        return False
+    try:
+        data = read_json(manifest)
+    except ValueError:
+        return False
+    return isinstance(data, dict) and str(data.get("format", "")).startswith("hccr_tf store")
+
+
+@register_reader
+class StoreReader:
+    """Reads a store's pictures with their writers and the splits they have there."""
+
+    name = "stores of `hccr data prepare`"
+    priority = 30
+
+    def __init__(self, hints: dict[str, Any] | None = None) -> None:
+        self._store = None
+
+    @classmethod
+    def claims(cls, name: str) -> bool:
+        return _PICTURES.fullmatch(name) is not None or name in _LISTS
+
+    @classmethod
+    def hints(cls, folders: set[str]) -> dict[str, Any]:
+        return {}
+
+    def read(self, file: SourceFile) -> Iterator[Record]:
+        """Yields the samples of one of a store's picture files, or the records of its lists.
+
+        A sample keeps its id, after the store's own name. Copies that were held out of training
+        come without a split's word against them: the new store looks for copies itself.
+        """
+        match = _PICTURES.fullmatch(file.name)
+        if file.path is None or not is_store(file.path.parent):
+            yield Quarantined(file.source, None, file.num_bytes, "store's file outside of a store")
+            return
+        label = file.source.rsplit("/", 1)[0]
+        if match is None:
+            yield from _read_list(file, label)
+            return
+        if self._store is None or self._store.path != file.path.parent:
+            self._store = Store(file.path.parent)
+        store = self._store
+        names = store.manifest["writers"]["names"]
+        for i in store.samples_of_part(int(match[1])).tolist():
+            writer = int(store.writers[i])
+            split = int(store.split[i])
+            yield Sample(
+                store.image(i),
+                store.charset.char(int(store.labels[i])),
+                names[writer] if writer >= 0 else None,
+                f"{label}/{store.sample_id(i)}",
+                # A held-out copy is a training picture: it is held out again where need be.
+                splits.SPLIT_NAMES[splits.TRAIN if split == splits.DUPLICATE else split],
+            )
+
+
+def _read_list(file: SourceFile, label: str) -> Iterator[Quarantined | RepairedName]:
+    text = file.path.read_text(encoding="utf-8")
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        if "reason" in row:
+            offset = int(row["offset"]) if row["offset"] else None
+            source = f"{label}/{row['source']}"
+            yield Quarantined(source, offset, int(row["num_bytes"]), row["reason"])
+        else:
+            yield RepairedName(row["name"], row["character"], row["code_page"])

@@ -1,0 +1,87 @@
+"""What a store's files are: names, types, and the hashes of what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hccr_tf.charset import Charset
+
+MANIFEST = "manifest.json"
+FORMAT = "hccr_tf store 2"
+ARRAYS = {
+    "parts": np.int32,
+    "offsets": np.int64,
+    "heights": np.uint16,
+    "widths": np.uint16,
+    "labels": np.int32,
+    "split": np.uint8,
+    "writers": np.int32,
+    "groups": np.int32,
+    "digests": np.uint64,
+    "ids_offsets": np.int64,
+}
+"""The `.npy` arrays of a store and their types; `digests` has two columns."""
+
+_HASHED = ("digests", "labels", "split")
+
+
+def picture_file(number: int) -> str:
+    """Name of the file that holds a part's pictures."""
+    return f"pictures-{number:05d}.bin"
+
+
+def digest_of(pixels: Any) -> bytes:
+    """Returns the first 16 bytes of the SHA-256 of a picture's pixels."""
+    return hashlib.sha256(pixels).digest()[:16]
+
+
+def fold_heights(digests: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Returns digests that tell apart pictures of equal bytes and different shape.
+
+    Args:
+        digests: Shape (n, 2), uint64: `digest_of`, little-endian.
+        heights: Shape (n,), pixels.
+    """
+    folded = digests.copy()
+    folded[:, 0] ^= heights.astype(np.uint64)
+    return folded
+
+
+def digests_of_file(
+    path: Path, starts: np.ndarray, heights: np.ndarray, widths: np.ndarray
+) -> np.ndarray:
+    """Reads a picture file in order and returns the pictures' digests.
+
+    Returns:
+        Shape (samples,  2), uint64; zeros where the file ends before.
+    """
+    areas = heights.astype(np.int64) * widths
+    digests = bytearray()
+    if len(areas):
+        with open(path, "rb") as stream:
+            for start, area in zip(starts.tolist(), areas.tolist(), strict=True):
+                if stream.tell() != start:
+                    stream.seek(start)
+                pixels = stream.read(area)
+                digests += digest_of(pixels) if len(pixels) == area else bytes(16)
+    return fold_heights(np.frombuffer(digests, "<u8").reshape(-1, 2), heights)
+
+
+def data_hash(charset: Charset, files: dict[str, dict[str, Any]]) -> str:
+    """Returns what identifies a store: the hash over its pictures, characters and splits.
+
+    Args:
+        charset: The characters of the class indices.
+        files: The manifest's `files`; `digests.npy` holds a SHA-256 of every picture.
+    """
+    content = {
+        "format": FORMAT,
+        "charset": charset.sha256,
+        "files": {name: files[f"{name}.npy"]["sha256"] for name in _HASHED},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

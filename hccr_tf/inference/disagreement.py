@@ -1,0 +1,47 @@
+"""What a trained run says against a store's labels, for the audit."""
+
+from pathlib import Path
+
+from rich.progress import track
+
+from hccr_tf.data.audit import Disagreement
+from hccr_tf.data.batches import BatchReader
+from hccr_tf.data.store import Store
+from hccr_tf.inference.predictor import Predictor, _stderr_console, iterate_logits
+
+
+def predict_disagreement(
+    workdir: str | Path, store: Store, *, split: str = "all", batch_size: int = 64
+) -> Disagreement:
+    """Predicts a split from whole pictures, without crops, and compares with the labels.
+
+    Memory grows by eight bytes a sample.
+
+    Args:
+        workdir: folder of a training run.
+        store: data to read; its characters must lie in the run's charset.
+        split: "train", "validation", "test", "duplicate" or "all".
+        batch_size: pictures at a time.
+
+    Returns:
+        The disagreement, filled for the split.
+
+    Raises:
+        ValueError: no run, a charset that doesn't cover the store (the message names what
+            it lacks), an empty split.
+    """
+    predictor = Predictor(workdir)
+    disagreement = Disagreement(store, predictor.charset)
+    reader = BatchReader(
+        store, split, predictor.preprocessing, batch_size, charset=predictor.charset
+    )
+    batches = track(
+        iterate_logits(predictor, reader),
+        description=f"predicting {split}",
+        total=reader.steps_per_epoch,
+        console=_stderr_console(),
+        transient=True,
+    )
+    for logits, _, indices in batches:
+        disagreement.add(logits[:, 0], indices)
+    return disagreement

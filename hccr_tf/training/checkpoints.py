@@ -1,0 +1,220 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped.
+
+A checkpoint holds the weights, the optimiser, the random state of dropout, the metrics of the
+running epoch, the history of those before, and the place in the data. The order of the data and
+its augmentation need none: they are functions of (seed, epoch, step). Stopping early and the
+choice of the best epoch need none either: they are functions of the history.
+"""
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from hccr_tf.weights import (
+    WeightsError,
+    load_weights,
+    read_attributes,
+    read_names,
+    save_weights,
+)
+
+KEPT = 2
+_NAME = re.compile(r"step-(\d+)\.h5")
+_COST = 0.02  # Largest share of the time that saving may take, whatever the interval.
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands.
+
+    Attributes:
+        epoch: epochs done.
+        step: steps done in the epoch that runs.
+    """
+
+    epoch: int = 0
+    step: int = 0
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch + 1}, step {self.step}" if self.step else f"epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How often to save within an epoch.
+
+    Attributes:
+        minutes: time between checkpoints, or None for steps only.
+        steps: steps between checkpoints, or None for time only.
+    """
+
+    minutes: float | None = 10.0
+    steps: int | None = None
+
+    def __post_init__(self):
+        if self.minutes is not None and self.minutes <= 0:
+            raise ValueError(f"checkpoint minutes are above 0, not {self.minutes}.")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"checkpoint steps are at least 1, not {self.steps}.")
+
+
+class Checkpoints:
+    """The checkpoints of a run.
+
+    Args:
+        folder: where they lie; made when the first is saved.
+        interval: how often to save.
+    """
+
+    def __init__(self, folder: Path, interval: Interval | None = None):
+        self.folder = folder
+        self.interval = interval or Interval()
+        self._saved = time.monotonic()
+        self._seconds = 0.0
+
+    def paths(self) -> list[Path]:
+        """The files there are, newest first."""
+        found = []
+        for path in self.folder.glob("step-*.h5"):
+            if match := _NAME.fullmatch(path.name):
+                found.append((int(match[1]), path))
+        return [path for _, path in sorted(found, reverse=True)]
+
+    def due(self, steps: int) -> bool:
+        """Whether to save, `steps` after the last one.
+
+        Saving that takes long happens less often than asked for, at an interval of time.
+        """
+        if self.interval.steps is not None and steps >= self.interval.steps:
+            return True
+        if self.interval.minutes is None:
+            return False
+        return self._passed() >= max(60 * self.interval.minutes, self._seconds / _COST)
+
+    def _passed(self) -> float:
+        return time.monotonic() - self._saved
+
+    def save(self, model: keras.Model, place: Place, history: list[dict], **attributes) -> Path:
+        """Writes a checkpoint and deletes all but the newest two.
+
+        Args:
+            model: compiled; on JAX with its state written back to its variables.
+            place: where the run stands.
+            history: rows of the epochs done.
+            **attributes: other plain values to be kept.
+
+        Returns:
+            The file written.
+
+        Raises:
+            FloatingPointError: the weights aren't finite; nothing is written.
+            OSError: the disk is full; earlier checkpoints are intact.
+        """
+        begin = time.monotonic()
+        for variable in model.trainable_variables:
+            values = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
+            # By their sum: of many finite numbers it's finite too, and quicker to look at.
+            if not np.isfinite(values.sum(dtype=np.float64)):
+                raise FloatingPointError(variable.path)
+        step = int(keras.ops.convert_to_numpy(
+            keras.ops.convert_to_tensor(model.optimizer.iterations)
+        ))  # fmt: skip
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step-{step:09d}.h5"
+        save_weights(
+            path,
+            {"model": model.variables, "optimizer": model.optimizer.variables},
+            {"epoch": place.epoch, "step": place.step, "history": history, **attributes},
+            arrays={"metrics": _arrays(model.metrics_variables)},
+        )
+        # Left by a run that went on from an older one of them, newer ones are damaged.
+        for old in [p for p in self.paths() if p.name > path.name] + self.paths()[KEPT:]:
+            old.unlink(missing_ok=True)
+        for partial in self.folder.glob(".step-*.partial-*"):
+            partial.unlink(missing_ok=True)
+        self._saved = time.monotonic()
+        self._seconds = self._saved - begin
+        return path
+
+    def restore(self, model: keras.Model) -> "Restored | None":
+        """Fills a compiled model from the newest intact checkpoint.
+
+        Args:
+            model: of the recipe that the checkpoint was made with.
+
+        Returns:
+            What else the checkpoint holds; None where there's none.
+
+        Raises:
+            WeightsError: there are checkpoints, and none is intact.
+        """
+        problems = []
+        for path in self.paths():
+            try:
+                attributes = read_attributes(path)
+                load_weights(path, "model", model.variables)
+                # The first call has checked the whole file.
+                load_weights(path, "optimizer", model.optimizer.variables, verify=False)
+            except WeightsError as error:
+                problems.append(str(error))
+                print(f"Passed over a checkpoint: {error}", flush=True)
+                continue
+            self._saved = time.monotonic()
+            return Restored(path, attributes)
+        if problems:
+            raise WeightsError(
+                f"No checkpoint in {self.folder} can be used: {'; '.join(problems)}. Take "
+                "another --workdir; --init-from starts from this run's best weights."
+            )
+        return None
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A checkpoint that a model was filled from.
+
+    Attributes:
+        path: the file.
+        attributes: plain values kept with it.
+    """
+
+    path: Path
+    attributes: dict
+
+    @property
+    def place(self) -> Place:
+        return Place(self.attributes["epoch"], self.attributes["step"])
+
+    @property
+    def history(self) -> list[dict]:
+        return self.attributes["history"]
+
+    def restore_metrics(self, model: keras.Model) -> None:
+        """Fills the metrics of the running epoch; at its begin, when Keras has reset them.
+
+        Raises:
+            WeightsError: the model has other metrics, or hasn't made them yet.
+        """
+        stored = read_names(self.path, "metrics")
+        metrics = _named(model.metrics_variables)
+        if stored != sorted(metrics):
+            raise WeightsError(
+                f"{self.path} holds {len(stored)} metric values and the model {len(metrics)}."
+            )
+        load_weights(self.path, "metrics", metrics, verify=False)
+
+
+def _named(variables):
+    # Metrics of several outputs have variables of one path: they're told apart by their place.
+    return {f"{i:04d}": variable for i, variable in enumerate(variables)}
+
+
+def _arrays(variables):
+    return {
+        name: keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
+        for name, variable in _named(variables).items()
+    }

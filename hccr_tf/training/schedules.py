@@ -1,0 +1,99 @@
+"""Learning rates: by step alone, or by how training has gone so far."""
+
+import keras
+
+from hccr_tf.models import MAIN_OUTPUT
+from hccr_tf.recipes import Recipe
+
+# Melnyk et al. 2018, section 4.2; the last two from the released code.
+_DIVISOR = 10.0
+_LEAST_GAIN = 1e-4
+_FLOOR = 1e-6
+
+
+def learning_rate(recipe: Recipe, steps_per_epoch: int):
+    """What an optimiser takes as its learning rate: a number, or a Keras schedule.
+
+    Under the schedule "stall" it's the number to begin with, which `StallSchedule` changes.
+    """
+    if recipe.schedule == "stall" or (recipe.schedule == "constant" and not recipe.warmup_steps):
+        return recipe.learning_rate
+    total = recipe.epochs * steps_per_epoch
+    # A run too short for its warm-up spends half of its steps on it.
+    warmup = min(recipe.warmup_steps, total // 2)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else recipe.learning_rate,
+        decay_steps=max(1, total - warmup),
+        # A cosine that ends where it begins is the constant rate after a warm-up.
+        alpha=0.0 if recipe.schedule == "cosine" else 1.0,
+        warmup_target=recipe.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def stall_rate(peak: float, first_steps: int, history: list[dict], step: int) -> float:
+    """The rate of one step under the schedule "stall".
+
+    The peak for `first_steps`, then a tenth; after each later epoch whose training accuracy
+    isn't above the best before it by 0.0001, another tenth; never under 1e-6. A pure function
+    of the history, so a run that was interrupted goes on with the rates of one that wasn't.
+
+    Args:
+        peak: rate of the first steps.
+        first_steps: how many they are.
+        history: rows of the epochs that are done, with `step` (steps done at their end) and
+            the training accuracy.
+        step: number of the step, from 0.
+
+    Example:
+        >>> history = [{"step": 10, "main_output_accuracy": 0.5},
+        ...            {"step": 20, "main_output_accuracy": 0.4}]
+        >>> stall_rate(0.1, 10, [], 0), stall_rate(0.1, 10, history[:1], 10)
+        (0.1, 0.01)
+        >>> stall_rate(0.1, 10, history, 20)
+        0.001
+    """
+    if step < first_steps:
+        return peak
+    divisions, best, begin = 1, float("-inf"), 0
+    for row in history:
+        accuracy = row[f"{MAIN_OUTPUT}_accuracy"]
+        if begin >= first_steps and accuracy <= best + _LEAST_GAIN:
+            divisions += 1
+        best = max(best, accuracy)
+        begin = row["step"]
+    return max(peak / _DIVISOR**divisions, min(peak, _FLOOR))
+
+
+class StallSchedule(keras.callbacks.Callback):
+    """Sets the optimiser's rate by `stall_rate`, at each epoch and where the first steps end.
+
+    Args:
+        recipe: gives peak and first steps; 0 of them are one epoch.
+        steps_per_epoch: of the training split.
+        history: rows of the epochs that are done, to which others append.
+    """
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int, history: list[dict]):
+        super().__init__()
+        self._peak = recipe.learning_rate
+        self._first_steps = recipe.first_steps or steps_per_epoch
+        self._history = history
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations.value))
+        self._set()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        if self._step == self._first_steps:
+            # JAX keeps the optimiser's state in the step's own; it's written back, changed, and
+            # read again at the next step.
+            if hasattr(self.model, "jax_state_sync"):
+                self.model.jax_state_sync()
+            self._set()
+
+    def _set(self) -> None:
+        self.model.optimizer.learning_rate = stall_rate(
+            self._peak, self._first_steps, self._history, self._step
+        )

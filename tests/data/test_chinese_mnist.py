@@ -1,0 +1,72 @@
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from hccr_tf.data.chinese_mnist import CHARACTERS
+from hccr_tf.data.preparing import prepare
+from hccr_tf.data.samples import Quarantined, Sample
+
+TABLE = "suite_id,sample_id,code,value,character\n1,1,1,0,零\n1,1,10,9,九\n2,1,15,100000000,亿\n"
+
+
+@pytest.fixture
+def folder(tmp_path, make_picture):
+    root = tmp_path / "chinese_mnist"
+    (root / "data").mkdir(parents=True)
+    for i, name in enumerate(("input_1_1_1", "input_1_1_10", "input_2_1_15", "input_2_1_16")):
+        picture = np.zeros((64, 64), np.uint8)
+        cv2.line(picture, (5, 5 + i), (60, 40 + i), 255, 3)
+        cv2.imwrite(str(root / "data" / f"{name}.jpg"), picture)
+    (root / "chinese_mnist.csv").write_text(TABLE, encoding="utf-8")
+    return root
+
+
+def check(records):
+    samples = {r.source.rsplit("/", 1)[1]: r for r in records if isinstance(r, Sample)}
+    assert {name: (s.character, s.writer, s.split) for name, s in samples.items()} == {
+        "input_1_1_1.jpg": ("零", "suite 1", None),
+        "input_1_1_10.jpg": ("九", "suite 1", None),
+        "input_2_1_15.jpg": ("亿", "suite 2", None),
+    }
+    for sample in samples.values():  # White paper, as everywhere else.
+        assert sample.image[0, 0] > 240 and sample.image.min() < 30
+    assert [r.reason for r in records if isinstance(r, Quarantined)] == ["code outside 1 to 15"]
+
+
+def test_folder_and_archives(folder, tmp_path, read_records):
+    check(read_records(folder))
+    path = tmp_path / "archive.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.rglob("*.*"):
+            archive.write(file, file.relative_to(folder))
+    check(read_records(path))
+
+
+def test_a_table_that_says_something_else_is_refused(folder, read_records):
+    (folder / "chinese_mnist.csv").write_text(TABLE.replace("九", "十"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"chinese_mnist\.csv, line 3: code 10 is '十'"):
+        read_records(folder)
+
+
+def test_table_rows_without_a_code_are_listed(folder, read_records):
+    (folder / "chinese_mnist.csv").write_text(TABLE + "1,2,,0,零\n", encoding="utf-8")
+    reasons = [r.reason for r in read_records(folder) if isinstance(r, Quarantined)]
+    assert "table row without a code of 1 to 15" in reasons
+
+
+def test_the_complete_set(real_data, tmp_path):
+    source = real_data / "chinese_mnist"
+    by_writer = prepare([source], tmp_path / "writer", split="writer")
+    assert (len(by_writer), len(by_writer.charset)) == (15000, 15)
+    assert set(by_writer.charset) == set(CHARACTERS)
+    assert by_writer.manifest["writers"]["num_writers"] == 100
+    assert (np.bincount(by_writer.labels) == 1000).all()
+    sides = [set(by_writer.writers[by_writer.indices(s)].tolist()) for s in ("train", "test")]
+    assert not sides[0] & sides[1]
+    assert len(sides[1]) == 20
+    # The paper's split: random and stratified.
+    shuffled = prepare([source], tmp_path / "shuffle", split="shuffle", test_fraction=0.2)
+    counts = np.bincount(shuffled.labels[shuffled.indices("test")])
+    assert counts.min() >= 195 and counts.max() <= 205

@@ -1,0 +1,130 @@
+import struct
+import zipfile
+
+import pytest
+
+from hccr_tf.data.zip_directory import ARCHIVE_ERRORS, ZipDirectory
+
+CONTENTS = {"a.txt": b"hello" * 100, "folder/宪.bin": bytes(range(256)) * 50, "empty": b""}
+
+
+def pack(path, contents=CONTENTS, method=zipfile.ZIP_DEFLATED, **arguments):
+    with zipfile.ZipFile(path, "w", method, **arguments) as archive:
+        archive.mkdir("folder")
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return path
+
+
+def contents(path):
+    directory = ZipDirectory(path)
+    found = {}
+    for member in directory.members():
+        with directory.open(member) as stream:
+            found[member.name] = stream.read()
+        assert member.num_bytes == len(found[member.name])
+    return found
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_members_are_those_of_zipfile(tmp_path, method):
+    path = pack(tmp_path / "a.zip", method=method)
+    assert contents(path) == CONTENTS
+    with zipfile.ZipFile(path) as archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+    for info, member in zip(infos, ZipDirectory(path).members(), strict=True):
+        assert (member.name, member.num_bytes, member.packed, member.crc, member.method) == (
+            info.filename, info.file_size, info.compress_size, info.CRC, info.compress_type
+        )  # fmt: skip
+
+
+def test_a_comment_and_data_before_the_archive(tmp_path):
+    path = pack(tmp_path / "a.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"a comment " * 50
+    path.write_bytes(b"#!/bin/sh\nexit\n" * 20 + path.read_bytes())
+    assert contents(path) == CONTENTS
+
+
+def test_sizes_beyond_32_bits(tmp_path):
+    """zip64 entries, as an archive of 4 GiB has them, written by hand around small content."""
+    name, content = b"big.bin", b"some content"
+    crc = __import__("zlib").crc32(content)
+    extra = struct.pack("<2H2Q", 1, 16, len(content), len(content))
+    local = struct.pack("<4s2B4HL2L2H", b"PK\3\4", 45, 0, 0, 0, 0, 0, crc, 0xFFFFFFFF, 0xFFFFFFFF,
+                        len(name), len(extra)) + name + extra + content  # fmt: skip
+    extra = struct.pack("<2H3Q", 1, 24, len(content), len(content), 0)
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 45, 0, 45, 0, 0, 0, 0, 0, crc, 0xFFFFFFFF,
+                        0xFFFFFFFF, len(name), len(extra), 0, 0, 0, 0, 0xFFFFFFFF)  # fmt: skip
+    entry += name + extra
+    end64 = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, len(entry), len(local))
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(local) + len(entry), 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    path = tmp_path / "a.zip"
+    path.write_bytes(local + entry + end64 + locator + end)
+    with zipfile.ZipFile(path) as archive:  # The format was understood.
+        assert archive.read("big.bin") == content
+    assert contents(path) == {"big.bin": content}
+
+
+def test_reading_begins_at_any_entry(tmp_path):
+    many = {f"{i:04}.txt": b"%d" % i for i in range(3000)}
+    path = pack(tmp_path / "a.zip", many, zipfile.ZIP_STORED)
+    directory = ZipDirectory(path)
+    everything = list(directory.members())
+    assert [m.name for m in everything] == list(many)
+    for start, count in ((0, 10), (1700, 500), (2990, 10)):
+        found = list(directory.members(everything[start].position, count))
+        assert found == everything[start : start + count]
+
+
+def test_names_without_the_utf8_mark_are_read_as_zipfile_reads_them(tmp_path):
+    path = pack(tmp_path / "a.zip", {"@@@/1.png": b"x"})
+    path.write_bytes(path.read_bytes().replace(b"@@@/1.png", "宪".encode() + b"/1.png"))
+    with zipfile.ZipFile(path) as archive:
+        assert [m.name for m in ZipDirectory(path).members()] == [archive.namelist()[-1]]
+
+
+@pytest.mark.parametrize("cut", [1, 30, 100])
+def test_a_cut_archive_is_refused_with_a_remedy(tmp_path, cut):
+    path = pack(tmp_path / "a.zip")
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(ValueError, match=r"a\.zip is no readable zip archive.*download it again"):
+        list(ZipDirectory(path).members())
+
+
+def test_a_damaged_directory_is_refused(tmp_path):
+    path = pack(tmp_path / "a.zip")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged directory"):
+        list(ZipDirectory(path).members())
+
+
+def test_members_over_each_other_are_refused(tmp_path):
+    path = pack(tmp_path / "a.zip", {"a": bytes(1000)}, zipfile.ZIP_STORED)
+    data = path.read_bytes()
+    start, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    entry = data[data.rindex(b"PK\1\2") : end]
+    directory = data[start:end] + entry * 50
+    tail = bytearray(data[end:])
+    tail[8:20] = struct.pack("<2H2L", 52, 52, len(directory), start)
+    path.write_bytes(data[:start] + directory + tail)
+    with pytest.raises(ValueError, match="lie over each other"):
+        list(ZipDirectory(path).members())
+
+
+def test_a_wrong_checksum_shows_unless_it_is_left_to_the_caller(tmp_path):
+    path = pack(tmp_path / "a.zip", {"a": bytes(range(200))}, zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    data[data.index(bytes(range(50)))] ^= 1
+    path.write_bytes(data)
+    directory = ZipDirectory(path)
+    (member,) = directory.members()
+    with directory.open(member) as stream, pytest.raises(ARCHIVE_ERRORS, match="CRC"):
+        stream.read()
+    with directory.open(member, checked=False) as stream:
+        assert stream.read() == bytes([1, *range(1, 200)])

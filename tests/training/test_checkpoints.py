@@ -1,0 +1,157 @@
+"""Checkpoints by themselves: what they hold, which is taken, how often they are written."""
+
+import shutil
+import subprocess
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
+from hccr_tf.weights import WeightsError
+
+
+def make_model(seed=0):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((6,))
+    x = keras.layers.Dropout(0.5, name="drop")(keras.layers.Dense(8, name="first")(inputs))
+    outputs = {name: keras.layers.Dense(3, name=name)(x) for name in ("a", "b")}
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        keras.optimizers.Adam(0.01, name="optimizer"),
+        dict.fromkeys(outputs, "mse"),
+        metrics={name: [keras.metrics.MeanAbsoluteError(name="error")] for name in outputs},
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def step(model, seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(4, 6)), rng.normal(size=(4, 3))
+    return model.train_on_batch(x, {"a": y, "b": y}, return_dict=True)
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(v)).tolist() for v in variables]
+
+
+def test_training_goes_on_as_if_it_had_not_stopped(tmp_path):
+    model = make_model()
+    for i in range(3):
+        step(model, i)
+    Checkpoints(tmp_path).save(model, Place(1, 3), [{"epoch": 1, "loss": 0.1 + 0.2}], note="x")
+    logs = [step(model, i) for i in range(3, 6)]
+
+    other = make_model(seed=99)
+    restored = Checkpoints(tmp_path).restore(other)
+    assert (restored.place, restored.history) == (Place(1, 3), [{"epoch": 1, "loss": 0.1 + 0.2}])
+    assert restored.attributes["note"] == "x"
+    other.test_on_batch(np.zeros((1, 6)), dict.fromkeys("ab", np.zeros((1, 3))))
+    other.reset_metrics()
+    restored.restore_metrics(other)
+    # Metrics are means over the epoch: they go on from the steps before.
+    assert [step(other, i) for i in range(3, 6)] == logs
+    for group in ("variables", "metrics_variables"):
+        assert values(getattr(other, group)) == values(getattr(model, group))
+    assert values(other.optimizer.variables) == values(model.optimizer.variables)
+
+
+def test_metrics_that_are_not_made_yet_are_not_passed_over(tmp_path):
+    model = make_model()
+    step(model, 0)
+    Checkpoints(tmp_path).save(model, Place(0, 1), [])
+    other = make_model()
+    restored = Checkpoints(tmp_path).restore(other)
+    with pytest.raises(WeightsError, match="metric values"):
+        restored.restore_metrics(other)
+
+
+def test_two_are_kept_and_the_newest_intact_one_is_taken(tmp_path, capsys):
+    model, checkpoints = make_model(), Checkpoints(tmp_path)
+    for i in range(4):
+        step(model, i)
+        checkpoints.save(model, Place(0, i + 1), [])
+    assert [p.name for p in checkpoints.paths()] == ["step-000000004.h5", "step-000000003.h5"]
+    newest = checkpoints.paths()[0]
+    data = bytearray(newest.read_bytes())
+    with h5py.File(newest) as file:
+        place = file["model/first/kernel"].id.get_offset()
+    data[place + 5] ^= 1
+    newest.write_bytes(data)
+    assert checkpoints.restore(make_model()).place == Place(0, 3)
+    assert "Passed over a checkpoint" in capsys.readouterr().out
+    newest.write_bytes(data[:1000])
+    assert checkpoints.restore(make_model()).place == Place(0, 3)
+    # The damaged one goes when the next is written.
+    step(model, 9)
+    older = make_model()
+    checkpoints.restore(older)
+    step(older, 3)
+    checkpoints.save(older, Place(0, 4), [])
+    assert checkpoints.restore(make_model()).place == Place(0, 4)
+
+
+def test_no_checkpoint_and_none_intact_are_two_things(tmp_path):
+    model, checkpoints = make_model(), Checkpoints(tmp_path / "c")
+    assert checkpoints.restore(model) is None
+    step(model, 0)
+    checkpoints.save(model, Place(0, 1), [])
+    checkpoints.paths()[0].write_bytes(b"no HDF5")
+    with pytest.raises(WeightsError, match="No checkpoint in .* can be used.*--init-from"):
+        checkpoints.restore(make_model())
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    model, checkpoints = make_model(), Checkpoints(tmp_path)
+    step(model, 0)
+    checkpoints.save(model, Place(0, 1), [])
+    kernel = model.get_layer("first").kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    with pytest.raises(FloatingPointError, match="first/kernel"):
+        checkpoints.save(model, Place(0, 2), [])
+    assert checkpoints.restore(make_model()).place == Place(0, 1)
+
+
+def test_intervals(tmp_path, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("hccr_tf.training.checkpoints.time.monotonic", lambda: clock[0])
+    by_step = Checkpoints(tmp_path, Interval(minutes=None, steps=5))
+    clock[0] += 1e6
+    assert [by_step.due(n) for n in (1, 4, 5, 6)] == [False, False, True, True]
+    by_time = Checkpoints(tmp_path, Interval(minutes=10))
+    clock[0] += 599
+    assert not by_time.due(10**6)
+    clock[0] += 2
+    assert by_time.due(1)
+    # A save that takes a minute is not made every ten minutes.
+    by_time._saved, by_time._seconds = clock[0], 60.0
+    clock[0] += 2999
+    assert not by_time.due(1)
+    clock[0] += 2
+    assert by_time.due(1)
+    for wrong in ({"minutes": 0}, {"steps": 0}):
+        with pytest.raises(ValueError, match="checkpoint"):
+            Interval(**wrong)
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(
+        command, capture_output=True, check=False
+    ).returncode:
+        pytest.skip("a small file system takes the right to mount one")
+    try:
+        model, checkpoints = make_model(), Checkpoints(folder)
+        step(model, 0)
+        checkpoints.save(model, Place(0, 1), [])
+        (folder / "other").write_bytes(bytes(200_000))
+        step(model, 1)
+        with pytest.raises(OSError, match="No space left|disk is full"):
+            checkpoints.save(model, Place(0, 2), [{"x": "y" * 100_000}])
+        assert checkpoints.restore(make_model()).place == Place(0, 1)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
