@@ -1,10 +1,13 @@
-"""Which framework Keras runs on, and its start without noise."""
+"""Which framework Keras runs on, its start without noise, and what Keras itself doesn't offer."""
 
 import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
+
+import numpy as np
 
 _NOTE = re.compile(r"WARNING: All log messages before|[IW]\d{4} |To enable the following")
 
@@ -45,3 +48,38 @@ def start() -> None:
                 if not _NOTE.match(line) and "cuInit" not in line:
                     print(line, file=sys.stderr)
     print(f"{keras.backend.backend()} on {', '.join(devices)}", file=sys.stderr)
+
+
+def input_gradient(function: Callable, inputs: np.ndarray) -> np.ndarray:
+    """Gradient of a function's sum with regard to its input.
+
+    Args:
+        function: from one tensor to another, made of Keras layers and operations.
+        inputs: float array.
+
+    Returns:
+        An array of the inputs' shape.
+    """
+    import keras
+
+    name = keras.backend.backend()
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        tensor = tf.convert_to_tensor(inputs)
+        with tf.GradientTape() as tape:
+            tape.watch(tensor)
+            total = keras.ops.sum(function(tensor))
+        gradient = tape.gradient(total, tensor)
+    elif name == "jax":
+        import jax
+
+        gradient = jax.grad(lambda x: keras.ops.sum(function(x)))(inputs)
+    elif name == "torch":
+        import torch
+
+        tensor = torch.tensor(inputs, requires_grad=True)
+        (gradient,) = torch.autograd.grad(keras.ops.sum(function(tensor)), tensor)
+    else:
+        raise ValueError(f"Gradients aren't to be had on Keras's backend {name!r}.")
+    return keras.ops.convert_to_numpy(gradient)

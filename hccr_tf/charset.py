@@ -61,6 +61,9 @@ _SYMBOL_OF = {name: symbol for symbol, names in ENGLISH_NAMES.items() for name i
 NUMERALS = "零一二三四五六七八九十百千万亿"
 """The classes of Chinese MNIST in the order of its codes 1 to 15."""
 
+DIGITS = "0123456789"
+"""The classes of MNIST in the order of its labels, and by their numbers those of Fashion-MNIST."""
+
 _LEVEL1_ROWS, _LEVEL2_ROWS = range(16, 56), range(56, 88)
 
 
@@ -78,6 +81,7 @@ _NAMED = {
         lambda: _gb2312(_LEVEL1_ROWS) + _gb2312(_LEVEL2_ROWS),
     ),
     "chinese-mnist": ("Chinese MNIST in the order of its codes: 零 to 亿", lambda: NUMERALS),
+    "digits": ("the digits 0 to 9, the classes of MNIST", lambda: DIGITS),
 }
 
 
@@ -131,6 +135,26 @@ class Charset:
         return cls(tuple(text))
 
     @classmethod
+    def from_tag_codes(cls, codes: Iterable[int]) -> Charset:
+        """Makes a charset of GBK codes as big-endian numbers, in their order.
+
+        Such is `label2tagcode.npy` beside the weights that Melnyk et al. 2018 published.
+
+        Example:
+            >>> Charset.from_tag_codes([0xB0A1, 0xD7F9]).text
+            '啊座'
+
+        Raises:
+            ValueError: A number is no code of two bytes, or a character occurs twice.
+        """
+        characters = []
+        for code in codes:
+            if code != int(code) or not 0 < code < 1 << 16:
+                raise ValueError(f"{code!r} is no code of two bytes")
+            characters.append(decode_tag(int(code).to_bytes(2, "big")))
+        return cls(tuple(characters))
+
+    @classmethod
     def named(cls, name: str) -> Charset:
         """Makes one of the charsets of `list_charsets`.
 
@@ -152,7 +176,9 @@ class Charset:
         Args:
             source: A name of `list_charsets`; or a charset file; or the folder of a training run
                 or a store, whose charset is meant. A name goes before a file that is called so;
-                write `./gb2312` for the file.
+                write `./gb2312` for the file. A `.txt` file holds the characters in their order,
+                white space between them or not; an `.npy` file holds GBK codes as numbers, as
+                `from_tag_codes` takes them.
 
         Raises:
             FileNotFoundError: It is neither a name nor a path that exists.
@@ -173,6 +199,18 @@ class Charset:
             raise FileNotFoundError(
                 f"{path} is neither a charset's name ({', '.join(_NAMED)}) nor a file or folder"
             )
+        if path.suffix.lower() == ".txt":
+            try:
+                return cls.from_text("".join(path.read_text("utf-8-sig").split()))
+            except ValueError as error:
+                raise ValueError(f"{path} does not hold a valid charset: {error}") from error
+        if path.suffix.lower() == ".npy":
+            import numpy as np
+
+            try:
+                return cls.from_tag_codes(np.load(path, allow_pickle=False).ravel().tolist())
+            except (ValueError, EOFError) as error:
+                raise ValueError(f"{path} does not hold a valid charset: {error}") from error
         return cls.load(path)
 
     @cached_property

@@ -38,7 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _evaluate_arguments,
     )
     _add(commands, "fuse", "fuse logits files into the test accuracy", _fuse, _fuse_arguments)
+    _add(commands, "import", "make a run of published weights", _import, _import_arguments)
+    _add(commands, "cam", "draw where runs see a character", _cam, _cam_arguments)
+    _add(
+        commands, "reproduce", "make a table or figure of a paper", _reproduce,
+        _reproduce_arguments,
+    )
     _add(commands, "runs", "list runs, or compare two", _runs, _runs_arguments)
+    _add(commands, "model", "print a network's layers and cost", _model, _model_arguments)
     _add(commands, "list", "list models and recipes", _list, lambda parser: None)
     return _run(parser, arguments)
 
@@ -140,7 +147,7 @@ def _prepare_arguments(parser) -> None:
     parser.add_argument(
         "--charset", metavar="NAME|FILE",
         help="keep only its characters, in its order: gb2312-1 (3,755), gb2312 (6,763), "
-        "chinese-mnist, a charset file, a run or a store (default: all there are)",
+        "chinese-mnist, digits, a charset file, a run or a store (default: all there are)",
     )
     parser.add_argument(
         "--workers", type=int, help="reading processes (default: one a processor)"
@@ -158,6 +165,8 @@ def _prepare(options) -> None:
       - pictures by class: Train/<character>/<n>.png (the Kaggle repack
         CASIA-HWDB_Train.zip, CASIA-HWDB_Test.zip); broken names are repaired
       - Chinese MNIST (chinese_mnist.csv, input_1_1_1.jpg …)
+      - MNIST and Fashion-MNIST: Keras's mnist.npz, or train-images-idx3-ubyte … with their
+        labels files beside them, also as .gz; the classes are the digits 0 to 9
       - other stores: several together are joined
     What can't be read is listed in the store's quarantine.csv, and reading goes on. An
     interrupted or killed command goes on where it stopped when it's given again.
@@ -327,7 +336,7 @@ def _run_arguments(parser) -> None:
     parser.add_argument(
         "--charset", metavar="NAME|FILE",
         help="classes in place of the store's own, whose characters it must cover: gb2312-1, "
-        "gb2312, chinese-mnist, a charset file, a run or a store",
+        "gb2312, chinese-mnist, digits, a charset file, a run or a store",
     )
     overrides = parser.add_argument_group("settings of the recipe (default: the recipe's)")
     for name, (kind, text) in OVERRIDES.items():
@@ -379,6 +388,42 @@ def _train(options) -> None:
         f"best epoch {run['best_epoch']}: validation accuracy "
         f"{100 * run['best_val_accuracy']:.2f} %; all of it in {workdir.path}"
     )
+
+
+# === import ===
+
+
+def _import_arguments(parser) -> None:
+    parser.add_argument("weights", help="HDF5 file of Keras 2, such as Melnyk-Net.hdf5")
+    parser.add_argument(
+        "--recipe", default="melnyk_c", choices=list_recipes(), metavar="RECIPE",
+        help="of the network and its input (default: melnyk_c)",
+    )
+    parser.add_argument(
+        "--charset", required=True, metavar="NAME|FILE",
+        help="the file's classes in its own order: label2tagcode.npy beside the published "
+        "weights, a .txt of the characters, gb2312-1, a charset file, a run or a store",
+    )
+    parser.add_argument("--workdir", required=True, help="folder of the new run")
+
+
+def _import(options) -> None:
+    """Makes a run of weights that were trained elsewhere with Keras 2.
+
+    Weights are matched to the recipe's network by order and shape. The run is taken by
+    `hccr evaluate`, `hccr cam` and `hccr train --init-from`; nothing in the file is executed.
+
+    Example:
+      hccr import Melnyk-Net.hdf5 --charset label2tagcode.npy --workdir runs/published
+    """
+    backend.start()
+    from hccr_tf.charset import Charset
+    from hccr_tf.inference.importing import import_keras2
+
+    workdir = import_keras2(
+        options.weights, get_recipe(options.recipe), Charset.open(options.charset), options.workdir
+    )
+    print(f"{options.weights} as a run of {options.recipe} in {workdir.path}")
 
 
 # === predict ===
@@ -477,6 +522,158 @@ def _fuse(options) -> None:
         print(f"weights found: {text} (top1 there {100 * accuracy:.2f} %)")
     print(metrics_table(fuse(options.logits, options.out, weights=weights)))
     print(f"results in {options.out}")
+
+
+# === look ===
+
+
+def _cam_arguments(parser) -> None:
+    parser.add_argument(
+        "images", nargs="*", metavar="IMAGE", help="picture files, or folders of them"
+    )
+    parser.add_argument(
+        "--workdir", required=True, nargs="+", metavar="RUN", help="trained runs, a column each"
+    )
+    parser.add_argument("--out", required=True, help="folder for the pictures and tables")
+    parser.add_argument(
+        "--top-k", type=int, default=1, help="maps of the k most probable classes (default 1)"
+    )
+    parser.add_argument(
+        "--layer", help="whose output is mapped (default: the last map of at least 3×3)"
+    )
+    parser.add_argument("--data", metavar="STORE", help="take samples of --characters from here")
+    parser.add_argument("--characters", help="such as 己已: of each a sample that all runs read")
+    parser.add_argument("--split", default="test", help="of --data (default test)")
+
+
+def _cam(options) -> None:
+    """Draws class activation maps: the places of a picture that made a run read what it reads.
+
+    Writes cam.png (a row for each picture and rank, a column for each run, the picture at the
+    right), cam.csv, maps.npz and overlays/. Networks that end in a pooling are mapped by their
+    weights (Melnyk et al. 2018, eqs. 1, 8, 9), all others through gradients. Pictures are one
+    character each, ink dark on a light ground.
+
+    Examples:
+      hccr cam 1.png 2.png --workdir runs/a runs/b runs/c --out cams
+      hccr cam --data store --characters 垂坛 --workdir runs/c --top-k 3 --out cams
+    """
+    if bool(options.data) != bool(options.characters) or bool(options.images) == bool(options.data):
+        raise ValueError("Name either picture files, or --data and --characters.")
+    backend.start()
+    from hccr_tf.inference.cam_files import pictures_of_characters, read_pictures, write_cams
+    from hccr_tf.inference.predictor import Predictor
+
+    predictors = [Predictor(path) for path in options.workdir]
+    if options.data:
+        from hccr_tf.data.store import Store
+
+        pictures = pictures_of_characters(
+            Store(options.data), options.split, options.characters, predictors
+        )
+    else:
+        pictures = read_pictures(options.images)
+    table = write_cams(
+        predictors, pictures, options.out, top_k=options.top_k, layer=options.layer
+    )
+    print(table.drop(columns=["overlay", "layer"]).to_string(index=False))
+    print(f"maps in {Path(options.out) / 'cam.png'}")
+
+
+def _reproduce_arguments(parser) -> None:
+    parser.add_argument("name", nargs="?", help="of --list")
+    parser.add_argument("--list", action="store_true", help="list what there is")
+    parser.add_argument("--data", metavar="STORE", help="store of `hccr data prepare`")
+    parser.add_argument("--split", default="test", help="of the store (default test)")
+    parser.add_argument(
+        "--workdir", nargs="+", metavar="RUN", default=[], help="trained runs, a row each"
+    )
+    parser.add_argument("--out", help="folder for the results (default: results/NAME)")
+
+
+def _reproduce(options) -> None:
+    """Makes a table or figure of a paper from trained runs, beside the paper's own numbers.
+
+    Writes each table as CSV, and pictures where the paper has them. Logits are kept in
+    OUT/logits, so that the same runs and data are predicted once.
+
+    Examples:
+      hccr reproduce --list
+      hccr reproduce melnyk_table2 --data store --workdir runs/a runs/b runs/c
+    """
+    if not options.list and (not options.name or not options.data):
+        raise ValueError("Name what to make (`hccr reproduce --list`), and --data.")
+    backend.start()
+    from hccr_tf.experiments import Inputs, get_experiment, list_experiments
+
+    if options.list:
+        for name in list_experiments():
+            print(f"  {name:<16} {get_experiment(name).description}")
+        return
+    from hccr_tf.data.store import Store
+    from hccr_tf.files import atomic_write
+
+    experiment = get_experiment(options.name)
+    out = Path(options.out or Path("results") / experiment.name)
+    out.mkdir(parents=True, exist_ok=True)
+    runs = [Path(path) for path in options.workdir]
+    tables = experiment.run(Inputs(Store(options.data), options.split, runs, out))
+    for name, table in tables.items():
+        path = out / f"{experiment.name}_{name}.csv"
+        with atomic_write(path) as temporary:
+            table.to_csv(temporary, index=False)
+        shown = table.drop(columns="train_command", errors="ignore")
+        print(f"{path}\n{shown.to_string(index=False)}\n")
+
+
+def _model_arguments(parser) -> None:
+    parser.add_argument("model", help="of `hccr list`")
+    parser.add_argument("--num-classes", type=int, default=3755, help="(default 3755)")
+    parser.add_argument(
+        "--image-size", type=int, help="side of the input, pixels (default: the paper's)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model"
+    )
+    parser.add_argument(
+        "--training", action="store_true", help="with the heads that only training uses"
+    )
+
+
+def _model(options) -> None:
+    """Prints a network's layers with output shape, parameters and multiply–accumulates.
+
+    Counted are convolutions, dense layers and the matrices of recurrent ones, once for one
+    picture; biases, normalisation, activation and pooling aren't.
+
+    Examples:
+      hccr model melnyk_net_c --image-size 96 --num-classes 3755
+      hccr model brick_net --set num_bricks=4 --training
+    """
+    import ast
+
+    backend.start()
+    from hccr_tf.complexity import cost_table
+    from hccr_tf.models import blueprint
+
+    arguments = {}
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, not {text!r}.")
+        try:
+            arguments[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            arguments[name] = value
+    size = options.image_size
+    model = blueprint(
+        options.model,
+        num_classes=options.num_classes,
+        image_shape=None if size is None else (size, size, 1),
+        aux_outputs=options.training,
+        **arguments,
+    )
+    print(cost_table(model))
 
 
 # === runs ===

@@ -51,6 +51,27 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     return (max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
 
 
+def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
+    """Whether two models that read the same samples differ (McNemar 1947, exact).
+
+    Args:
+        first, second: bool (N,), which samples each reads rightly.
+
+    Returns:
+        Samples that only the first reads rightly, those that only the second does, and the
+        two-sided probability of a difference at least as great if both were equally good.
+
+    Example:
+        >>> mcnemar(np.array([1, 1, 1, 1, 1, 0], bool), np.array([0, 0, 0, 0, 0, 0], bool))
+        (5, 0, 0.0625)
+    """
+    only_first = int((first & ~second).sum())
+    only_second = int((second & ~first).sum())
+    total, fewer = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(total, i) for i in range(fewer + 1))
+    return only_first, only_second, min(1.0, 2 * tail / 2**total)
+
+
 @dataclass
 class Evaluation:
     """Counts over a stream of batches.

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -291,3 +291,21 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         ) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text (byte {error.start})") from error
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Short names of folders: their own, with their parents' before it where two are alike.
+
+    Example:
+        >>> distinct_names([Path("/runs/1/best"), Path("/runs/2/best")])
+        ['1-best', '2-best']
+
+    Raises:
+        ValueError: two are the same folder.
+    """
+    paths = [Path(path).absolute() for path in paths]
+    for depth in range(1, max(len(path.parts) for path in paths)):
+        names = ["-".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"A folder was named twice: {', '.join(map(str, paths))}.")

@@ -233,6 +233,36 @@ def pictures_figure(
     return figure
 
 
+def draw_size_against_accuracy(table: pd.DataFrame, path: Path) -> None:
+    """Writes accuracy against size of methods as PNG, a colour for each test set.
+
+    Args:
+        table: columns `method`, `size_mb` and `accuracy` (percent) as texts or numbers, and
+            `test_set`; rows without a size are left out.
+        path: file to write.
+    """
+    from matplotlib.figure import Figure
+
+    numbers = pd.DataFrame(
+        {name: pd.to_numeric(table[name], errors="coerce") for name in ("size_mb", "accuracy")}
+    )
+    known = numbers.notna().all(axis=1)
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, group) in enumerate(table[known].groupby("test_set", sort=False)):
+        places = numbers.loc[group.index]
+        axes.plot(*places.to_numpy().T, _MARKERS[i % len(_MARKERS)], color=f"C{i}", label=name)
+        for index, method in group["method"].items():
+            axes.annotate(
+                method, numbers.loc[index].tolist(), (4, 3), textcoords="offset points", fontsize=7
+            )
+    axes.set_xscale("log")
+    axes.set(xlabel="size, MB", ylabel="accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(title="test set", fontsize=8)
+    save_figure(figure, path)
+
+
 def simplex_figure(
     weights: np.ndarray,
     values: np.ndarray,

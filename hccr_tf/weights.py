@@ -90,6 +90,12 @@ def read_attributes(path: Path) -> dict[str, Any]:
         return json.loads(file.attrs["attributes"])
 
 
+def read_checksum(path: Path) -> str:
+    """The SHA-256 that a weights file was written with: which weights these are."""
+    with _open(path) as file:
+        return str(file.attrs["sha256"])
+
+
 def read_names(path: Path, group: str) -> list[str]:
     """Names of the arrays directly in a group of a weights file, sorted."""
     with _open(path) as file:

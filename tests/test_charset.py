@@ -136,8 +136,12 @@ def test_chinese_mnist_by_name_is_in_the_order_of_its_codes():
     assert Charset.named("chinese-mnist").text == "零一二三四五六七八九十百千万亿"
 
 
+def test_digits_by_name_are_in_the_order_of_the_labels():
+    assert Charset.named("digits").text == "0123456789"
+
+
 def test_names_of_charsets():
-    assert list(list_charsets()) == ["gb2312-1", "gb2312", "chinese-mnist"]
+    assert list(list_charsets()) == ["gb2312-1", "gb2312", "chinese-mnist", "digits"]
     with pytest.raises(ValueError, match="'gbk'; there are gb2312-1, gb2312, chinese-mnist"):
         Charset.named("gbk")
 

@@ -43,6 +43,8 @@ KNOWN_COUNTS = {
     "icdar2013": KnownSet("ICDAR-2013 competition", 60, 224_419, 3_755, ("all",)),
     "repack": KnownSet("the Kaggle repack of CASIA-HWDB", None, None, 7_330),
     "chinese-mnist": KnownSet("Chinese MNIST", 100, 15_000, 15, ("all",)),
+    "mnist": KnownSet("MNIST", None, 70_000, 10, ("all",)),
+    "fashion-mnist": KnownSet("Fashion-MNIST", None, 70_000, 10, ("all",)),
 }
 """By the name that `known_set` gives."""
 
@@ -90,8 +92,12 @@ _PATTERNS = (
     re.compile(r"(?P<icdar2013>competition)[_-]gnt"),
     re.compile(r"(?P<repack>casia-hwdb)[_-](?P<split>train|test)"),
     re.compile(r"(?P<chinesemnist>chinese[_-]mnist)"),
+    re.compile(r"(?P<fashionmnist>fashion[_-]?mnist)"),
+    re.compile(r"(?P<mnist>mnist)"),
 )
-_ARCHIVE = re.compile(r"\.(zip|alz|rar|7z|tar|tgz|gz)$")
+_NAMES = {"chinesemnist": "chinese-mnist", "fashionmnist": "fashion-mnist"}
+"""By the groups of the patterns, whose names cannot have a hyphen."""
+_ARCHIVE = re.compile(r"\.(zip|alz|rar|7z|tar|tgz|gz|npz)$")
 _COPY = re.compile(r"( ?\(\d+\)| - copy)$")
 
 
@@ -118,7 +124,8 @@ def known_set(name: str) -> Part | None:
             part += f" {found['number']}"
         if "hwdb" in found:
             return Part(f"hwdb{found['hwdb']}", part)
-        return Part("chinese-mnist" if "chinesemnist" in found else next(iter(found)), part)
+        group = next(iter(found))
+        return Part(_NAMES.get(group, group), part)
     return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from hccr_tf.data.samples import Record
 _MODULES = (
     "hccr_tf.data.gnt",
     "hccr_tf.data.chinese_mnist",
+    "hccr_tf.data.mnist",
     "hccr_tf.data.image_folder",
     "hccr_tf.data.joining",
 )
@@ -39,6 +40,8 @@ class SourceFile:
         crc: The archive's CRC-32 of the content, None outside of archives.
         path: Where it is on the disk, None in archives.
         refusal: Why it must not be read at all, None for nearly all.
+        beside: Given names without folders, returns the first of them that is there in the same
+            folder, or None: for kinds that put pictures and labels into two files.
     """
 
     name: str
@@ -50,6 +53,7 @@ class SourceFile:
     crc: int | None = None
     path: Path | None = None
     refusal: str | None = None
+    beside: Callable[[Sequence[str]], SourceFile | None] = lambda names: None
 
     @property
     def suffix(self) -> str:

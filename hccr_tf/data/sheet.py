@@ -57,23 +57,23 @@ def text_image(text: str, size: int, margin: int = 2) -> np.ndarray:
 
 
 def _fit(image: np.ndarray, height: int, width: int, enlarge: bool) -> np.ndarray:
-    """Scales a grey picture into a box, keeping its proportions, and centres it on white."""
+    """Scales a grey or RGB picture into a box, its proportions kept, and centres it on white."""
     import cv2
 
     image = np.asarray(image)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
-    if image.dtype != np.uint8 or image.ndim != 2:
+    if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)):
         raise ValueError(
-            f"a picture has shape {image.shape} and type {image.dtype}; (height, width) and uint8 "
-            "are needed"
+            f"a picture has shape {image.shape} and type {image.dtype}; (height, width) or "
+            "(height, width, 3) and uint8 are needed"
         )
     scale = min(height / image.shape[0], width / image.shape[1])
     if scale < 1 or enlarge:
         shape = [max(1, round(side * scale)) for side in image.shape]
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         image = cv2.resize(image, (shape[1], shape[0]), interpolation=method)
-    box = np.full((height, width), 255, np.uint8)
+    box = np.full((height, width, *image.shape[2:]), 255, np.uint8)
     top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
     box[top : top + image.shape[0], left : left + image.shape[1]] = image
     return box
@@ -90,7 +90,8 @@ def sheet_image(
     """Draws pictures in rows, each in a frame with its text under it.
 
     Args:
-        images: Pictures of any size, shape (height, width), uint8; None leaves a place empty.
+        images: Pictures of any size, uint8, grey (height, width) or RGB (height, width, 3); None
+            leaves a place empty.
         labels_text: One text per picture, made smaller where it is wider than the tile.
         columns: Tiles per row.
         tile: Side of a tile in pixels; pictures are scaled to it with their proportions kept.
@@ -98,7 +99,7 @@ def sheet_image(
         title: A line above all.
 
     Returns:
-        The sheet, shape (height, width), uint8.
+        The sheet, uint8, shape (height, width); (height, width, 3) where a picture is RGB.
 
     Raises:
         ValueError: There is no picture, not one text per picture, or a picture of another type.
@@ -114,21 +115,24 @@ def sheet_image(
     rows = -(-len(images) // columns)
     cell_height, cell_width = tile + 2 + line + gap, tile + 2 + gap
     width = gap + columns * cell_width
-    sheet = np.full((top + rows * cell_height, width), 255, np.uint8)
+    in_colour = any(image is not None and np.shape(image)[2:] == (3,) for image in images)
+    sheet = np.full((top + rows * cell_height, width, 3 if in_colour else 1), 255, np.uint8)
     if head is not None:
         scaled = _fit(head, head.shape[0], width - 2 * gap, enlarge=False)
         shown = min(head.shape[1], width - 2 * gap)
         left = (scaled.shape[1] - shown) // 2
-        sheet[gap : gap + head.shape[0], gap : gap + shown] = scaled[:, left : left + shown]
+        words = scaled[:, left : left + shown, None]
+        sheet[gap : gap + head.shape[0], gap : gap + shown] = words
     for i, (image, text) in enumerate(zip(images, labels_text, strict=True)):
         if image is None:
             continue
         y, x = top + i // columns * cell_height, gap + i % columns * cell_width
         sheet[y : y + tile + 2, x : x + tile + 2] = frame
-        sheet[y + 1 : y + 1 + tile, x + 1 : x + 1 + tile] = _fit(image, tile, tile, enlarge=True)
+        picture = _fit(image, tile, tile, enlarge=True).reshape(tile, tile, -1)
+        sheet[y + 1 : y + 1 + tile, x + 1 : x + 1 + tile] = picture
         words = _fit(text_image(text, text_size), line, tile + 2, enlarge=False)
-        sheet[y + tile + 2 : y + tile + 2 + line, x : x + tile + 2] = words
-    return sheet
+        sheet[y + tile + 2 : y + tile + 2 + line, x : x + tile + 2] = words[..., None]
+    return sheet if in_colour else sheet[..., 0]
 
 
 def draw_sheet(
@@ -159,10 +163,11 @@ def draw_sheet(
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Returns a picture, shape (height, width), uint8, as the content of a PNG file."""
+    """Returns a picture, uint8, grey (height, width) or RGB (height, width, 3), as a PNG file."""
     import cv2
 
-    done, png = cv2.imencode(".png", image)
+    # OpenCV's order of colours is blue, green, red.
+    done, png = cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1])
     if not done:
         raise ValueError(f"a sheet of {image.shape[1]}×{image.shape[0]} pixels cannot be written")
     return png.tobytes()

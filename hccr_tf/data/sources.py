@@ -16,7 +16,7 @@ import struct
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -451,26 +451,62 @@ def task_files(container: Container, task: Task) -> Iterator[SourceFile]:
     """Yields the files of a task in order."""
     if container.kind != "zip":
         for name in task.files:
-            path = _path_of(container, name)
-            source = container.label if container.kind == "file" else f"{container.label}/{name}"
-            opener = partial(open, path, "rb")
-            yield SourceFile(
-                name, source, _folder_of(container, name), path.stat().st_size, opener, opener,
-                path=path,
-            )  # fmt: skip
+            yield _plain_file(container, name)
         return
     directory = ZipDirectory(container.path)
     for member in directory.members(task.start, task.count):
-        yield SourceFile(
-            member.name,
-            f"{container.label}/{member.name}",
-            _folder_of(container, member.name),
-            member.num_bytes,
-            partial(directory.open, member),
-            partial(directory.open, member, checked=False),
-            member.crc,
-            refusal=_refusal_of_member(member),
-        )
+        yield _member_file(container, directory, member)
+
+
+def _plain_file(container: Container, name: str) -> SourceFile:
+    path = _path_of(container, name)
+    source = container.label if container.kind == "file" else f"{container.label}/{name}"
+    opener = partial(open, path, "rb")
+    return SourceFile(
+        name, source, _folder_of(container, name), path.stat().st_size, opener, opener,
+        path=path, beside=partial(_plain_file_beside, container, name),
+    )  # fmt: skip
+
+
+def _plain_file_beside(
+    container: Container, name: str, others: Sequence[str]
+) -> SourceFile | None:
+    folder = name[: name.rfind("/") + 1]
+    for other in others:
+        path = _path_of(container, name).with_name(other)
+        if path.is_file():
+            if container.kind == "file":
+                label = container.label.removesuffix(container.name) + other
+                container = replace(container, path=str(path), label=label, name=other)
+            return _plain_file(container, folder + other)
+    return None
+
+
+def _member_file(container: Container, directory: ZipDirectory, member: Member) -> SourceFile:
+    return SourceFile(
+        member.name,
+        f"{container.label}/{member.name}",
+        _folder_of(container, member.name),
+        member.num_bytes,
+        partial(directory.open, member),
+        partial(directory.open, member, checked=False),
+        member.crc,
+        refusal=_refusal_of_member(member),
+        beside=partial(_member_beside, container, directory, member.name),
+    )
+
+
+def _member_beside(
+    container: Container, directory: ZipDirectory, name: str, others: Sequence[str]
+) -> SourceFile | None:
+    folder = name[: name.rfind("/") + 1]
+    wanted = {folder + other for other in others}
+    # One pass for all names, as a directory can have millions of entries.
+    found = {m.name: m for m in directory.members() if m.name in wanted} if wanted else {}
+    for other in others:
+        if folder + other in found:
+            return _member_file(container, directory, found[folder + other])
+    return None
 
 
 def _refusal_of_member(member: Member) -> str | None:

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from rich.progress import track
-
 from hccr_tf.data.audit import Disagreement
 from hccr_tf.data.batches import BatchReader
 from hccr_tf.data.store import Store
-from hccr_tf.inference.predictor import Predictor, _stderr_console, iterate_logits
+from hccr_tf.inference.predictor import Predictor, iterate_logits
 
 
 def predict_disagreement(
@@ -35,13 +33,6 @@ def predict_disagreement(
     reader = BatchReader(
         store, split, predictor.preprocessing, batch_size, charset=predictor.charset
     )
-    batches = track(
-        iterate_logits(predictor, reader),
-        description=f"predicting {split}",
-        total=reader.steps_per_epoch,
-        console=_stderr_console(),
-        transient=True,
-    )
-    for logits, _, indices in batches:
+    for logits, _, indices in iterate_logits(predictor, reader):
         disagreement.add(logits[:, 0], indices)
     return disagreement

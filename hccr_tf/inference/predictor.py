@@ -13,7 +13,7 @@ from hccr_tf.data.store import Store
 from hccr_tf.evaluation import Evaluation
 from hccr_tf.inference.logits_file import write_logits
 from hccr_tf.models import MAIN_OUTPUT, create_model
-from hccr_tf.weights import load_weights
+from hccr_tf.weights import load_weights, read_checksum
 from hccr_tf.workdir import Workdir, command_line
 
 CENTER_CROP = 0  # place of the centre among `five_crops`
@@ -62,13 +62,20 @@ class Predictor:
 def iterate_logits(
     predictor: Predictor, reader: BatchReader
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Logits of every crop, batch by batch.
+    """Logits of every crop, batch by batch, with a bar where somebody looks.
 
     Yields:
         (logits float32 (B, crops, C), labels int32 (B,), store indices int64 (B,)).
     """
     crops = NUM_CROPS[reader.crops]
-    for batch in reader.batches():
+    batches = track(
+        reader.batches(),
+        description=f"predicting {reader.split}",
+        total=reader.steps_per_epoch,
+        console=_stderr_console(),
+        transient=True,
+    )
+    for batch in batches:
         logits = predictor.logits(batch.images)
         yield logits.reshape(len(batch.labels), crops, -1), batch.labels, batch.indices
 
@@ -125,19 +132,13 @@ def predict_split(
         "trained_on": predictor.workdir.read_run()["data_hash"],
         "command": command_line(),
         "backend": keras.backend.backend(),
+        "weights_sha256": read_checksum(predictor.workdir.prediction_weights),
     }
     center = crops == "five"
     names = ["logits", "logits_center"] if center else ["logits"]
     results = {name: Evaluation(len(predictor.charset)) for name in names}
     with write_logits(out, len(reader), predictor.charset, attributes, center=center) as writer:
-        batches = track(
-            iterate_logits(predictor, reader),
-            description=f"predicting {split}",
-            total=reader.steps_per_epoch,
-            console=_stderr_console(),
-            transient=True,
-        )
-        for logits, labels, indices in batches:
+        for logits, labels, indices in iterate_logits(predictor, reader):
             rows = [logits.mean(axis=1)]
             if center:
                 rows.append(logits[:, CENTER_CROP])

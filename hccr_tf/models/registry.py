@@ -60,7 +60,7 @@ def create_model(
     name: str,
     *,
     num_classes: int,
-    image_shape: tuple[int, int, int] = (256, 256, 1),
+    image_shape: tuple[int, int, int] | None = None,
     aux_outputs: bool = True,
     **arguments,
 ) -> keras.Model:
@@ -69,7 +69,7 @@ def create_model(
     Args:
         name: one of `list_models()`.
         num_classes: width of every output.
-        image_shape: (H, W, 1) of the pictures, in pixels.
+        image_shape: (H, W, 1) of the pictures, in pixels; that of the network's paper if None.
         aux_outputs: whether to build heads that serve training only.
         **arguments: the model's own; see `model_arguments(name)`.
 
@@ -92,12 +92,20 @@ def create_model(
         raise ValueError(f"{name} has no argument {unknown}; it has {sorted(known)}.")
     if num_classes < 2:
         raise ValueError(f"num_classes is at least 2, not {num_classes}.")
+    if image_shape is None:
+        image_shape = inspect.signature(builder).parameters["image_shape"].default
     if len(image_shape) != 3 or image_shape[-1] != 1:
         raise ValueError(f"image_shape is (height, width, 1), not {image_shape}.")
     return builder(
         num_classes=num_classes, image_shape=tuple(image_shape), aux_outputs=aux_outputs,
         **arguments,
     )
+
+
+def blueprint(name: str, **arguments) -> keras.Model:
+    """What `create_model` builds, but without values, so that the largest network costs nothing."""
+    with keras.StatelessScope(initialize_variables=False):
+        return create_model(name, **arguments)
 
 
 def _builder(name: str) -> Callable[..., keras.Model]:

@@ -26,6 +26,10 @@ from hccr_tf.data.known_sets import (
         ("CASIA-HWDB_Train.zip", ("repack", "train")),
         ("CASIA-HWDB_Test", ("repack", "test")),
         ("chinese_mnist", ("chinese-mnist", "all")),
+        ("mnist.npz", ("mnist", "all")),
+        ("MNIST", ("mnist", "all")),
+        ("fashion_mnist.npz", ("fashion-mnist", "all")),
+        ("FashionMNIST.zip", ("fashion-mnist", "all")),
     ],
 )
 def test_names_of_known_files(name, expected):

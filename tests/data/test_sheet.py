@@ -52,7 +52,7 @@ def test_sheet_refuses_what_it_cannot_draw(tmp_path):
         ([], []),
         ([picture], []),
         ([np.zeros((3, 3), np.float32)], ["a"]),
-        ([np.zeros((3, 3, 3), np.uint8)], ["a"]),
+        ([np.zeros((3, 3, 2), np.uint8)], ["a"]),
     ):
         with pytest.raises(ValueError):
             draw_sheet(images, texts, path)

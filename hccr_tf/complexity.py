@@ -1,0 +1,173 @@
+"""What a network costs: parameters, megabytes, multiply–accumulates.
+
+One multiply–accumulate is one product that is added to a sum (Melnyk et al. 2018, eq. 2).
+Convolutions, dense layers and the matrices of recurrent ones are counted; what is done once for
+each value, such as normalisation, activation and pooling, is not, and neither are biases.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One call of one layer.
+
+    Attributes:
+        name: of the layer; with the names of the models around it, "/" between them.
+        kind: its class.
+        output_shape: without the batch; that of the first output where there are several.
+        parameters: values of its variables; 0 where an earlier call has counted them.
+        macs: multiply–accumulates for one picture.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int | None, ...]
+    parameters: int
+    macs: int
+
+
+def layer_costs(model: keras.Model) -> list[LayerCost]:
+    """The cost of every layer of a functional model for one picture, in order.
+
+    A layer of another package that isn't one of Keras's can count for itself: a method
+    `count_macs(*input_shapes)`, given the shapes of its inputs without the batch.
+
+    Args:
+        model: functional, with pictures of known size.
+
+    Returns:
+        One entry a call; layers inside of models inside are listed one by one.
+
+    Raises:
+        ValueError: a layer with a matrix that nothing here can count.
+    """
+    costs: list[LayerCost] = []
+    # A copy of the graph, without values, is called layer by layer: Keras has no other public
+    # way to see every call.
+    with keras.StatelessScope(initialize_variables=False):
+        _visit(model, "", costs, set())
+    return costs
+
+
+def count_macs(model: keras.Model) -> int:
+    """Multiply–accumulates of one picture through a functional model; see `layer_costs`."""
+    return sum(cost.macs for cost in layer_costs(model))
+
+
+def cost_table(model: keras.Model) -> str:
+    """A functional model's layers and their costs as text, the sums last."""
+    costs = layer_costs(model)
+    width = max(len(cost.name) for cost in costs) + 2
+    lines = [f"{'layer':<{width}}{'kind':<34}{'output':<18}{'parameters':>12}{'MAC':>16}"]
+    for cost in costs:
+        shape = "×".join(map(str, cost.output_shape))
+        lines.append(
+            f"{cost.name:<{width}}{cost.kind:<34}{shape:<18}{cost.parameters:>12,}{cost.macs:>16,}"
+        )
+    convolutions = sum(cost.macs for cost in costs if "Conv" in cost.kind)
+    total = sum(cost.macs for cost in costs)
+    lines += [
+        f"parameters              {model.count_params():,} ({size_mb(model):.1f} MB as float32)",
+        f"multiply–accumulates    {total / 1e9:.4f} G, {convolutions / 1e9:.4f} G of them in "
+        "convolutions",
+    ]
+    return "\n".join(lines)
+
+
+def size_mb(model: keras.Model) -> float:
+    """Size of a model's parameters as float32, in MB of 2^20 bytes, as the papers count them."""
+    return model.count_params() * 4 / 2**20
+
+
+def _visit(model: keras.Model, prefix: str, costs: list[LayerCost], counted: set[str]) -> None:
+    def call(layer, *args, **kwargs):
+        name = f"{prefix}{layer.name}"
+        if isinstance(layer, keras.Model):
+            _visit(layer, f"{name}/", costs, counted)
+            return layer(*args, **kwargs)
+        outputs = layer(*args, **kwargs)
+        input_shapes = [tuple(x.shape[1:]) for x in keras.tree.flatten((args, kwargs))
+                        if isinstance(x, keras.KerasTensor)]  # fmt: skip
+        output_shape = tuple(keras.tree.flatten(outputs)[0].shape[1:])
+        known = name in counted or not isinstance(layer, layers.Layer)  # a bare operation
+        parameters = 0 if known else layer.count_params()
+        counted.add(name)
+        macs = _macs(layer, input_shapes, output_shape)
+        costs.append(LayerCost(name, type(layer).__name__, output_shape, parameters, macs))
+        return outputs
+
+    keras.models.clone_model(model, call_function=call)
+
+
+def _macs(layer, input_shapes, output_shape) -> int:
+    if hasattr(layer, "count_macs"):
+        return layer.count_macs(*input_shapes)
+    if not input_shapes:
+        return 0
+    for kinds, count in _COUNTS:
+        if isinstance(layer, kinds):
+            return count(layer, input_shapes[0], output_shape)
+    # Bare operations have no variables; some multiply matrices all the same.
+    matrices = [v for v in getattr(layer, "trainable_variables", ()) if len(v.shape) >= 2]
+    elementwise = hasattr(layer, "weighted")  # a weighted pooling
+    if type(layer).__name__ in _PRODUCTS or (matrices and not elementwise):
+        raise ValueError(
+            f"The multiply–accumulates of layer {layer.name!r} ({type(layer).__name__}) aren't "
+            "known; give its class a method count_macs(*input_shapes)."
+        )
+    return 0
+
+
+def _convolution(layer, inputs, output) -> int:
+    *places, filters = output
+    return math.prod(places) * math.prod(layer.kernel_size) * inputs[-1] // layer.groups * filters
+
+
+def _transposed(layer, inputs, output) -> int:
+    *places, channels = inputs
+    return math.prod(places) * math.prod(layer.kernel_size) * channels * output[-1]
+
+
+def _depthwise(layer, inputs, output) -> int:
+    *places, channels = output
+    return math.prod(places) * math.prod(layer.kernel_size) * channels
+
+
+def _separable(layer, inputs, output) -> int:
+    *places, filters = output
+    widened = inputs[-1] * layer.depth_multiplier
+    return math.prod(places) * widened * (math.prod(layer.kernel_size) + filters)
+
+
+def _dense(layer, inputs, output) -> int:
+    return math.prod(inputs) * output[-1]
+
+
+def _recurrent(gates: int) -> Callable:
+    def count(layer, inputs, output) -> int:
+        steps, features = inputs
+        return steps * gates * layer.units * (features + layer.units)
+
+    return count
+
+
+_PRODUCTS = ("Conv", "ConvTranspose", "DepthwiseConv", "Dot", "Einsum", "Matmul", "SeparableConv",
+             "Tensordot", "Vdot")  # fmt: skip
+
+# Subclasses before the classes they're made from.
+_COUNTS: tuple[tuple[tuple[type, ...], Callable], ...] = (
+    ((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
+    ((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _depthwise),
+    ((layers.Conv1DTranspose, layers.Conv2DTranspose), _transposed),
+    ((layers.Conv1D, layers.Conv2D), _convolution),
+    ((layers.Dense,), _dense),
+    ((layers.SimpleRNN,), _recurrent(1)),
+    ((layers.GRU,), _recurrent(3)),
+    ((layers.LSTM,), _recurrent(4)),
+)

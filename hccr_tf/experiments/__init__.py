@@ -1,0 +1,23 @@
+"""The papers' tables and figures, one command each; a new file here is found by itself."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from hccr_tf.experiments.registry import (
+    Experiment,
+    Inputs,
+    get_experiment,
+    list_experiments,
+    register_experiment,
+)
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = [
+    "Experiment",
+    "Inputs",
+    "get_experiment",
+    "list_experiments",
+    "register_experiment",
+]

@@ -1,0 +1,75 @@
+"""Experiments by name: what `hccr reproduce` runs."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from hccr_tf.data.store import Store
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an experiment works on.
+
+    Attributes:
+        store: the data.
+        split: of the store.
+        runs: folders of trained runs, in the order in which they're shown.
+        out: folder for the results.
+    """
+
+    store: Store
+    split: str
+    runs: Sequence[Path]
+    out: Path
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure.
+
+    Attributes:
+        name: as `hccr reproduce` takes it.
+        run: makes it; returns tables by name, each written as CSV besides.
+    """
+
+    name: str
+    run: Callable[[Inputs], dict[str, pd.DataFrame]]
+
+    @property
+    def description(self) -> str:
+        """First line of its docstring."""
+        return inspect.getdoc(self.run).splitlines()[0]
+
+
+_EXPERIMENTS: dict[str, Experiment] = {}
+
+
+def register_experiment(function: Callable) -> Callable:
+    """Registers an experiment under its function's name."""
+    name = function.__name__
+    if name in _EXPERIMENTS:
+        raise ValueError(f"An experiment named {name!r} is registered already.")
+    _EXPERIMENTS[name] = Experiment(name, function)
+    return function
+
+
+def list_experiments() -> list[str]:
+    """Names that `get_experiment` takes, sorted."""
+    return sorted(_EXPERIMENTS)
+
+
+def get_experiment(name: str) -> Experiment:
+    """An experiment by name.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in _EXPERIMENTS:
+        raise ValueError(
+            f"There is no experiment {name!r}; there are: {', '.join(list_experiments())}."
+        )
+    return _EXPERIMENTS[name]

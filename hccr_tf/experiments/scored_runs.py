@@ -1,0 +1,124 @@
+"""Trained runs scored on one split, with their logits kept so that nothing is done twice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hccr_tf.complexity import count_macs, size_mb
+from hccr_tf.data.store import Store
+from hccr_tf.evaluation import Evaluation
+from hccr_tf.experiments.registry import Inputs
+from hccr_tf.files import distinct_names
+from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
+from hccr_tf.inference.predictor import Predictor, predict_split
+from hccr_tf.models import MAIN_OUTPUT
+from hccr_tf.weights import read_checksum
+from hccr_tf.workdir import Workdir
+
+
+@dataclass
+class ScoredRun:
+    """A run and its logits of whole pictures.
+
+    Attributes:
+        name: distinct among the runs of an experiment.
+        workdir: its folder.
+        logits: HDF5 file with the logits of the split.
+        parameters: of the network without auxiliary heads.
+        size_mb: of these as float32.
+        macs: multiply–accumulates for one picture.
+        bias: float (C,), the classifier's.
+    """
+
+    name: str
+    workdir: Workdir
+    logits: Path
+    parameters: int
+    size_mb: float
+    macs: int
+    bias: np.ndarray
+
+
+def score_runs(inputs: Inputs) -> list[ScoredRun]:
+    """Predicts the split with every run; logits of the same weights and data are kept.
+
+    Raises:
+        ValueError: no runs, or one that has no weights, or another charset.
+    """
+    if not inputs.runs:
+        raise ValueError("Name the trained runs: --workdir RUN…")
+    scored = []
+    for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
+        predictor = Predictor(path)
+        logits = inputs.out / "logits" / f"{name}.h5"
+        if not _is_current(logits, predictor.workdir, inputs.store, inputs.split):
+            predict_split(path, inputs.store, logits, split=inputs.split, crops="none")
+        model = predictor.model
+        bias = np.asarray(model.get_layer(MAIN_OUTPUT).bias)
+        scored.append(
+            ScoredRun(
+                name,
+                predictor.workdir,
+                logits,
+                model.count_params(),
+                size_mb(model),
+                count_macs(model),
+                bias,
+            )
+        )
+    return scored
+
+
+def _is_current(logits: Path, workdir: Workdir, store: Store, split: str) -> bool:
+    wanted = {
+        "weights_sha256": read_checksum(workdir.prediction_weights),
+        "data_hash": store.data_hash,
+        "split": split,
+        "crops": "none",
+    }
+    try:
+        with h5py.File(logits) as file:
+            return all(file.attrs.get(name) == value for name, value in wanted.items())
+    except OSError:
+        return False
+
+
+def evaluate(
+    runs: Sequence[ScoredRun], *, without_bias: bool = False
+) -> tuple[Evaluation, np.ndarray]:
+    """Accuracy of one run, or of several with their logits averaged.
+
+    Args:
+        runs: one or more, of the same samples.
+        without_bias: whether the classifiers' biases are reset to 0.
+
+    Returns:
+        The evaluation, and int64 (N,), what each sample is read as.
+
+    Raises:
+        ValueError: runs with different samples or charsets.
+    """
+    files = [LogitsFile(run.logits) for run in runs]
+    try:
+        check_same_samples(files)
+        result, read = Evaluation(len(files[0].charset)), []
+        for rows in files[0].chunks():
+            logits = sum(
+                file.logits(rows) - (run.bias if without_bias else 0)
+                for file, run in zip(files, runs, strict=True)
+            )
+            result.add(logits, files[0].labels(rows))
+            read.append(logits.argmax(axis=1))
+        return result, np.concatenate(read)
+    finally:
+        for file in files:
+            file.close()
+
+
+def labels_of(run: ScoredRun) -> np.ndarray:
+    """int32 (N,), the split's labels."""
+    with LogitsFile(run.logits) as file:
+        return file.labels(slice(None))

@@ -1,0 +1,216 @@
+"""Class activation maps: where in a picture a network sees the character it reads.
+
+Melnyk, You & Li 2018, sections 2.2 and 3.3. In a network that ends in a pooling and a
+classifier the map is Σ_c W[c, k] F*_c, with F* the feature map as the pooling weighs it
+(eqs. 1, 8, 9); the classifier's bias is left out. Elsewhere the same is done with what the
+rest of the network would do to first order: Σ_c (∂ logit_k / ∂F ⊙ F)_c, which for a weighted
+pooling is the very same map (HiResCAM, Draelos & Carin 2020).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from hccr_tf.backend import input_gradient
+from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING
+
+_LEAST_SIDE = 3  # smaller maps show nothing of where
+_PASSIVE = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.Identity)
+
+
+@dataclass(frozen=True)
+class ActivationMaps:
+    """Maps of a batch.
+
+    Attributes:
+        maps: float32 (B, K, h, w), for each picture and class asked for; positive where the
+            features speak for the class.
+        classes: int64 (B, K), whose maps they are.
+        logits: float32 (B, num_classes) of the pictures.
+    """
+
+    maps: np.ndarray
+    classes: np.ndarray
+    logits: np.ndarray
+
+
+class ActivationMapper:
+    """Makes class activation maps with one network.
+
+    Args:
+        model: a registered model, as `create_model` or `Predictor.model` gives it.
+        layer: name of the layer whose output is the feature map. By default `feature_map`
+            where its sides have at least 3 places, else the last layer before it whose
+            output has.
+
+    Attributes:
+        layer: name of that layer.
+        through_gradients: whether maps are made through gradients, because the network
+            doesn't go from that layer through one pooling straight to its classifier.
+
+    Raises:
+        ValueError: no layer of that name, or none with a map.
+
+    Example:
+        >>> from hccr_tf import create_model
+        >>> model = create_model("melnyk_net_c", num_classes=5, image_shape=(96, 96, 1))
+        >>> mapper = ActivationMapper(model)
+        >>> mapper(np.zeros((2, 96, 96, 1), np.uint8)).maps.shape
+        (2, 1, 6, 6)
+    """
+
+    def __init__(self, model: keras.Model, layer: str | None = None):
+        self.layer = layer or _map_layer(model)
+        features = _output(model, self.layer)
+        if len(features.shape) != 4:
+            raise ValueError(
+                f"The output of layer {self.layer!r} is no map (B, h, w, channels): "
+                f"{features.shape}."
+            )
+        logits = model.output[MAIN_OUTPUT]
+        self._features = keras.Model(model.input, [features, logits])
+        self.through_gradients = not (
+            self.layer == FEATURE_MAP and _is_pooled_and_classified(model)
+        )
+        if self.through_gradients:
+            # With the picture as an input too, networks that also lead past the map work.
+            self._rest = keras.Model([model.input, features], logits)
+        else:
+            self._pooling = model.get_layer(POOLING)
+            self._kernel = model.get_layer(MAIN_OUTPUT).kernel
+
+    def __call__(
+        self, images: np.ndarray, classes: Sequence[int] | np.ndarray | None = None
+    ) -> ActivationMaps:
+        """Maps of prepared pictures.
+
+        Args:
+            images: uint8 (B, H, W, 1) as `Preprocessing` makes them, or one (H, W, 1).
+            classes: (B,) or (B, K) class indices; what each picture is read as if None.
+
+        Returns:
+            The maps; B is 1 for one picture.
+
+        Raises:
+            ValueError: classes that don't fit the pictures or the network.
+        """
+        images = np.asarray(images)
+        if images.ndim == 3:
+            images = images[None]
+        features, logits = (
+            keras.ops.convert_to_numpy(x).astype(np.float32)
+            for x in self._features(keras.ops.array(images), training=False)
+        )
+        if classes is None:
+            classes = logits.argmax(axis=1)
+        classes = np.asarray(classes, np.int64)
+        classes = classes.reshape(len(classes), -1)
+        if len(classes) != len(images):
+            raise ValueError(f"{len(classes)} rows of classes don't fit {len(images)} pictures.")
+        if classes.size and not 0 <= classes.min() <= classes.max() < logits.shape[1]:
+            raise ValueError(f"Classes are 0 to {logits.shape[1] - 1}; not {classes.tolist()}.")
+        if self.through_gradients:
+            maps = [self._by_gradient(images, features, column) for column in classes.T]
+            return ActivationMaps(np.stack(maps, axis=1), classes, logits)
+        return ActivationMaps(self._by_weights(features, classes), classes, logits)
+
+    def _by_weights(self, features, classes) -> np.ndarray:
+        weighted = features
+        if hasattr(self._pooling, "weighted"):
+            weighted = np.asarray(keras.ops.convert_to_numpy(self._pooling.weighted(features)))
+        kernel = keras.ops.convert_to_numpy(self._kernel.value).astype(np.float32)
+        return np.einsum("bhwc,cbk->bkhw", weighted, kernel[:, classes], optimize=True)
+
+    def _by_gradient(self, images, features, column) -> np.ndarray:
+        images, column = keras.ops.array(images), keras.ops.array(column[:, None])
+
+        def logit(tensor):
+            logits = self._rest([images, tensor], training=False)
+            return keras.ops.take_along_axis(logits, column, axis=1)
+
+        return (input_gradient(logit, features) * features).sum(axis=-1)
+
+
+def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Enlarges maps bilinearly to the pictures they belong to (Melnyk et al. 2018, section 4.3).
+
+    Args:
+        maps: float (..., h, w).
+        size: (H, W) of the pictures.
+
+    Returns:
+        float32 (..., H, W).
+    """
+    import cv2
+
+    maps = np.asarray(maps, np.float32)
+    flat = maps.reshape(-1, *maps.shape[-2:])
+    enlarged = [cv2.resize(m, size[::-1], interpolation=cv2.INTER_LINEAR) for m in flat]
+    return np.stack(enlarged).reshape(*maps.shape[:-2], *size)
+
+
+def overlay(image: np.ndarray, cam: np.ndarray, strength: float = 0.6) -> np.ndarray:
+    """Lays a map in colours over its picture: blue for its least value, red for its greatest.
+
+    Args:
+        image: uint8 (H, W) or (H, W, 1), the prepared picture.
+        cam: float (h, w), enlarged to the picture.
+        strength: of the colours, 0 to 1.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+    from matplotlib import colormaps
+
+    image = np.asarray(image).reshape(image.shape[:2])
+    enlarged = upsample(cam, image.shape)
+    low, high = float(enlarged.min()), float(enlarged.max())
+    scaled = (enlarged - low) / (high - low) if high > low else np.zeros_like(enlarged)
+    colours = 255 * colormaps["turbo"](scaled)[..., :3]
+    mixed = strength * colours + (1 - strength) * image[..., None]
+    return np.rint(mixed).astype(np.uint8)
+
+
+def _output(model: keras.Model, layer: str):
+    try:
+        return model.get_layer(layer).output
+    except ValueError:
+        names = ", ".join(
+            one.name for one in model.layers if len(getattr(one.output, "shape", ())) == 4
+        )
+        raise ValueError(f"There's no layer {layer!r}; those with a map are: {names}.") from None
+
+
+def _map_layer(model: keras.Model) -> str:
+    names = [one.name for one in model.layers]
+    for one in reversed(model.layers[: names.index(FEATURE_MAP) + 1]):
+        shape = getattr(one.output, "shape", ())
+        if len(shape) == 4 and min(shape[1:3]) >= _LEAST_SIDE and not _is_input(one):
+            return one.name
+    raise ValueError(
+        f"No layer of {model.name} has a map of at least {_LEAST_SIDE}×{_LEAST_SIDE}; its "
+        "pictures are too small for one."
+    )
+
+
+def _is_input(layer) -> bool:
+    return isinstance(layer, keras.layers.InputLayer) or not layer.trainable_variables and (
+        layer.output.shape[-1] == 1
+    )
+
+
+def _is_pooled_and_classified(model: keras.Model) -> bool:
+    """Whether one pooling and a linear classifier are all that follows the feature map."""
+    pooling, classifier = model.get_layer(POOLING), model.get_layer(MAIN_OUTPUT)
+    known = hasattr(pooling, "weighted") or isinstance(
+        pooling, keras.layers.GlobalAveragePooling2D
+    )
+    if not known or not isinstance(classifier, keras.layers.Dense):
+        return False
+    features = model.get_layer(FEATURE_MAP).output
+    if pooling.input is not features:
+        return False
+    rest = keras.Model(pooling.output, classifier.output).layers
+    return all(one is classifier or isinstance(one, _PASSIVE) for one in rest)

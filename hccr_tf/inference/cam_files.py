@@ -1,0 +1,185 @@
+"""Class activation maps of several runs side by side, as files (Melnyk et al. 2018, fig. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hccr_tf.data.image_folder import SUFFIXES, decode_picture
+from hccr_tf.data.sheet import draw_sheet, encode_png
+from hccr_tf.data.store import Store
+from hccr_tf.evaluation import softmax
+from hccr_tf.files import atomic_write, distinct_names
+from hccr_tf.inference.cam import ActivationMapper, overlay
+from hccr_tf.inference.predictor import Predictor
+
+_CANDIDATES = 64  # samples of a character that are looked at
+
+
+@dataclass(frozen=True)
+class NamedPicture:
+    """A picture to make maps of.
+
+    Attributes:
+        name: for tables.
+        label: what stands under it.
+        image: uint8 (H, W), ink dark on white.
+    """
+
+    name: str
+    label: str
+    image: np.ndarray
+
+
+def read_pictures(paths: Sequence[str | Path]) -> list[NamedPicture]:
+    """Reads picture files; of a folder all that lie in it.
+
+    Raises:
+        FileNotFoundError: there's no such file, or no picture in a folder.
+        ValueError: a file can't be read as a picture; it's named.
+    """
+    pictures = []
+    for path in map(Path, paths):
+        files = [path]
+        if path.is_dir():
+            files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            if not files:
+                raise FileNotFoundError(f"There's no picture in {path} ({', '.join(SUFFIXES)}).")
+        for file in files:
+            if not file.is_file():
+                raise FileNotFoundError(f"There's no file {file}.")
+            try:
+                image = decode_picture(file.read_bytes())
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}; save it again as PNG or JPEG.") from None
+            pictures.append(NamedPicture(str(file), file.stem, image))
+    return pictures
+
+
+def pictures_of_characters(
+    store: Store, split: str, characters: str, predictors: Sequence[Predictor]
+) -> list[NamedPicture]:
+    """A sample of each character that all models read rightly, or its first where none is.
+
+    Args:
+        store: the data.
+        split: of the store.
+        characters: one sample each.
+        predictors: the models.
+
+    Raises:
+        ValueError: a character has no sample there.
+    """
+    indices = store.indices(split)
+    labels = store.labels[indices]
+    candidates = []
+    for character in characters:
+        own = indices[labels == store.charset.index(character)][:_CANDIDATES]
+        if not len(own):
+            raise ValueError(f"{store.path} has no sample of {character} in its split {split}.")
+        candidates.append(own)
+    every = np.concatenate(candidates)
+    images = store.images(every)
+    right = np.ones(len(every), bool)
+    for predictor in predictors:
+        read = predictor.logits(predictor.preprocessing.apply_many(images)).argmax(axis=1)
+        right &= read == store.labels_for(predictor.charset, every)
+    pictures = []
+    for character, own in zip(characters, candidates, strict=True):
+        places = np.flatnonzero(np.isin(every, own))
+        place = int(places[right[places].argmax()])
+        index = int(every[place])
+        pictures.append(NamedPicture(store.sample_id(index), character, np.array(images[place])))
+    return pictures
+
+
+def write_cams(
+    predictors: Sequence[Predictor],
+    pictures: Sequence[NamedPicture],
+    out: str | Path,
+    *,
+    top_k: int = 1,
+    layer: str | None = None,
+) -> pd.DataFrame:
+    """Writes the maps of several runs for the same pictures.
+
+    `cam.png` has a row for each picture and rank, a column for each run and the picture itself
+    at the right; under each map stand character and softmax score. `cam.csv` says the same in
+    numbers, `maps.npz` holds the maps as float32 (pictures, top_k, h, w) by run, and
+    `overlays/` each map over its prepared picture.
+
+    Args:
+        predictors: trained runs.
+        pictures: what they read.
+        out: folder to write to.
+        top_k: the most probable classes to draw maps for.
+        layer: as for `ActivationMapper`.
+
+    Returns:
+        The table: a row for each picture, run and rank.
+
+    Raises:
+        ValueError: nothing to do, more ranks than classes, or no such layer.
+    """
+    if not predictors or not pictures:
+        raise ValueError("Maps need at least one run and one picture.")
+    fewest = min(len(p.charset) for p in predictors)
+    if not 1 <= top_k <= fewest:
+        raise ValueError(f"top_k is 1 to {fewest}, the number of classes; not {top_k}.")
+    out = Path(out)
+    (out / "overlays").mkdir(parents=True, exist_ok=True)
+    rows, arrays = [], {}
+    tiles = {(i, rank): [] for i in range(len(pictures)) for rank in range(top_k)}
+    names = distinct_names([predictor.workdir.path for predictor in predictors])
+    for name, predictor in zip(names, predictors, strict=True):
+        mapper = ActivationMapper(predictor.model, layer)
+        prepared = predictor.preprocessing.apply_many([p.image for p in pictures])
+        logits = predictor.logits(prepared)
+        classes = np.argsort(-logits, axis=1, kind="stable")[:, :top_k]
+        arrays[name] = maps = mapper(prepared, classes).maps
+        probabilities = softmax(logits)
+        for i, rank in tiles:
+            label = int(classes[i, rank])
+            character, probability = predictor.charset.char(label), probabilities[i, label]
+            coloured = overlay(prepared[i], maps[i, rank])
+            path = f"overlays/{i + 1:03d}-{name}-{rank + 1}-{character_file_name(character)}.png"
+            with atomic_write(out / path) as temporary:
+                temporary.write_bytes(encode_png(coloured))
+            tiles[i, rank].append((coloured, f"{name}: {character} {100 * probability:.1f} %"))
+            rows.append(
+                {
+                    "picture": pictures[i].name,
+                    "run": name,
+                    "rank": rank + 1,
+                    "character": character,
+                    "probability": round(float(probability), 6),
+                    "layer": mapper.layer,
+                    "method": "gradients" if mapper.through_gradients else "weights",
+                    "overlay": path,
+                }
+            )
+    for (i, rank), row in tiles.items():
+        row.append((pictures[i].image if rank == 0 else None, pictures[i].label))
+    images, texts = zip(*(tile for row in tiles.values() for tile in row), strict=True)
+    columns = len(predictors) + 1
+    draw_sheet(images, texts, out / "cam.png", columns=columns, tile=144, text_size=20)
+    with atomic_write(out / "maps.npz") as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+    table = pd.DataFrame(rows)
+    with atomic_write(out / "cam.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    return table
+
+
+def character_file_name(character: str) -> str:
+    """A character as part of a file name that every system takes: its code point.
+
+    Example:
+        >>> character_file_name("永")
+        'U+6C38'
+    """
+    return f"U+{ord(character):04X}"

@@ -1,0 +1,48 @@
+"""Weights from elsewhere as a run, so that every command that takes a run takes them."""
+
+from pathlib import Path
+
+from hccr_tf.charset import Charset
+from hccr_tf.files import sha256_file
+from hccr_tf.keras2_weights import load_keras2_weights
+from hccr_tf.models import create_model
+from hccr_tf.recipes import Recipe
+from hccr_tf.weights import save_weights
+from hccr_tf.workdir import Workdir
+
+
+def import_keras2(
+    weights: str | Path, recipe: Recipe, charset: Charset, workdir: str | Path
+) -> Workdir:
+    """Makes a run of a Keras 2 weights file, such as the `Melnyk-Net.hdf5` of its authors.
+
+    Args:
+        weights: HDF5 file of `model.save` or `save_weights`.
+        recipe: the network and how its pictures are prepared.
+        charset: the file's classes, in its order.
+        workdir: folder of the new run.
+
+    Returns:
+        The run, for `hccr evaluate`, `hccr cam`, `hccr train --init-from`.
+
+    Raises:
+        ValueError: the workdir holds a run, or the weights don't fit.
+    """
+    workdir = Workdir(Path(workdir))
+    if workdir.exists():
+        raise ValueError(f"{workdir.path} holds a run already; take another --workdir.")
+    model = create_model(
+        recipe.model,
+        num_classes=len(charset),
+        image_shape=recipe.preprocessing.image_shape,
+        aux_outputs=False,
+        **recipe.model_args,
+    )
+    load_keras2_weights(weights, model)
+    source = Path(weights)
+    workdir.path.mkdir(parents=True, exist_ok=True)
+    for path in (workdir.best_weights, workdir.prediction_weights):
+        save_weights(path, {"model": model.variables}, {"epoch": 0, "imported_from": source.name})
+    workdir.begin(recipe, charset, f"imported {sha256_file(source)}", source)
+    workdir.update_run(state="imported")
+    return workdir

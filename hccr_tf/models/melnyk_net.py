@@ -1,0 +1,141 @@
+"""Melnyk-Net of Melnyk, You & Li 2018: fourteen convolutions, a pooling and a classifier.
+
+Convolutions stand in blocks of three with a narrow one in the middle (section 3.2). The
+three networks of table 1 differ in their pooling only: a mean, a sum with a weight for
+each channel, or a sum with a weight for each place of each channel.
+"""
+
+import keras
+from keras import layers
+
+from hccr_tf.layers import (
+    GlobalWeightedAveragePooling2D,
+    GlobalWeightedOutputAveragePooling2D,
+    InputScaling,
+)
+from hccr_tf.models.registry import (
+    FEATURE_MAP,
+    INPUT_SCALING,
+    MAIN_OUTPUT,
+    POOLING,
+    register_model,
+)
+
+# Table 1, widths of the convolutions between poolings.
+_BLOCKS = ((64, 64), (96, 64, 96), (128, 96, 128), (256, 192, 256), (448, 256, 448))
+_TABLE_WIDTH = 64
+
+
+@register_model
+def melnyk_net_a(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (96, 96, 1),
+    aux_outputs: bool = True,
+    width: int = 64,
+    l2: float = 1e-3,
+    dropout: float = 0.5,
+) -> keras.Model:
+    """Melnyk, You & Li 2018, model A: global average pooling.
+
+    Args:
+        num_classes: width of the output.
+        image_shape: (H, W, 1) of the pictures; each side shrinks to a sixteenth.
+        aux_outputs: there are none.
+        width: filters of the first convolution; the others are in proportion.
+        l2: weight of the squared weights of convolutions and classifier in the loss.
+        dropout: share of the pooled features that is dropped in training.
+
+    Returns:
+        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, num_classes)}. 6,507,691
+        parameters at 3755 classes.
+
+    Raises:
+        ValueError: a width under 1.
+    """
+    pooling = layers.GlobalAveragePooling2D(name=POOLING)
+    return _melnyk_net("melnyk_net_a", pooling, num_classes, image_shape, width, l2, dropout)
+
+
+@register_model
+def melnyk_net_b(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (96, 96, 1),
+    aux_outputs: bool = True,
+    width: int = 64,
+    l2: float = 1e-3,
+    dropout: float = 0.5,
+) -> keras.Model:
+    """Melnyk, You & Li 2018, model B: global weighted output average pooling (GWOAP).
+
+    Arguments and result are those of `melnyk_net_a`; 6,508,139 parameters.
+    """
+    pooling = GlobalWeightedOutputAveragePooling2D(name=POOLING)
+    return _melnyk_net("melnyk_net_b", pooling, num_classes, image_shape, width, l2, dropout)
+
+
+@register_model
+def melnyk_net_c(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (96, 96, 1),
+    aux_outputs: bool = True,
+    width: int = 64,
+    l2: float = 1e-3,
+    dropout: float = 0.5,
+) -> keras.Model:
+    """Melnyk, You & Li 2018, model C, Melnyk-Net: global weighted average pooling (GWAP).
+
+    Arguments and result are those of `melnyk_net_a`; 6,523,819 parameters at 96×96.
+    """
+    pooling = GlobalWeightedAveragePooling2D(name=POOLING)
+    return _melnyk_net("melnyk_net_c", pooling, num_classes, image_shape, width, l2, dropout)
+
+
+def _melnyk_net(name, pooling, num_classes, image_shape, width, l2, dropout) -> keras.Model:
+    if width < 1:
+        raise ValueError(f"width is at least 1, not {width}.")
+
+    # === Functional Model ===
+    inputs = keras.Input(image_shape, dtype="uint8", name="image")
+    x = InputScaling(1.0, name=INPUT_SCALING)(inputs)  # 0-255, as the released code
+    for i, block in enumerate(_BLOCKS):
+        if i:
+            x = layers.AveragePooling2D(3, strides=2, padding="same", name=f"pool{i}")(x)
+        for j, filters in enumerate(block, start=1):
+            last = (i, j) == (len(_BLOCKS) - 1, len(block))
+            x = _conv(
+                x,
+                max(1, round(filters * width / _TABLE_WIDTH)),
+                l2,
+                name=f"block{i}_conv{j}",
+                relu_name=FEATURE_MAP if last else f"block{i}_relu{j}",
+            )
+    x = pooling(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.001),  # section 4.2
+        kernel_regularizer=keras.regularizers.L2(l2),
+        bias_regularizer=keras.regularizers.L2(l2),  # released code
+        dtype="float32",
+        name=MAIN_OUTPUT,
+    )(x)
+    return keras.Model(inputs, {MAIN_OUTPUT: x}, name=name)
+
+
+def _conv(x, filters, l2, name, relu_name):
+    # The text's "stride 2" contradicts the sizes of its own table; no biases, since the
+    # normalisation has them (section 3.1).
+    x = layers.Conv2D(
+        filters,
+        3,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        kernel_regularizer=keras.regularizers.L2(l2),
+        name=name,
+    )(x)
+    x = layers.BatchNormalization(name=name.replace("conv", "bn"))(x)
+    return layers.ReLU(name=relu_name)(x)
