@@ -539,7 +539,7 @@ def _cam_arguments(parser) -> None:
         "--top-k", type=int, default=1, help="maps of the k most probable classes (default 1)"
     )
     parser.add_argument(
-        "--layer", help="whose output is mapped (default: the last map of at least 3×3)"
+        "--layer", help="whose output is mapped (default: the last map of at least 2×2)"
     )
     parser.add_argument("--data", metavar="STORE", help="take samples of --characters from here")
     parser.add_argument("--characters", help="such as 己已: of each a sample that all runs read")
@@ -608,7 +608,7 @@ def _reproduce(options) -> None:
 
     if options.list:
         for name in list_experiments():
-            print(f"  {name:<16} {get_experiment(name).description}")
+            print(f"  {name:<22} {get_experiment(name).description}")
         return
     from hccr_tf.data.store import Store
     from hccr_tf.files import atomic_write
@@ -723,7 +723,7 @@ def _list(options) -> None:
         print(f"  {name}({arguments})\n      {model_description(name)}")
     print("recipes:")
     for name in list_recipes():
-        print(f"  {name:<16} {get_recipe(name).description}")
+        print(f"  {name:<22} {get_recipe(name).description}")
 
 
 def command() -> None:

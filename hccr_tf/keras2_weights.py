@@ -31,7 +31,7 @@ def read_keras2_weights(path: str | Path) -> list[tuple[str, np.ndarray]]:
         raise WeightsError(f"There is no weights file {path}.")
     try:
         with h5py.File(path, "r") as file:
-            group = file["model_weights"] if "model_weights" in file else file
+            group = file.get("model_weights", file)
             if "layer_names" not in group.attrs and "layer_names0" not in group.attrs:
                 raise WeightsError(
                     f"{path} is no weights file of Keras 2: it has no layer_names. Files of this "

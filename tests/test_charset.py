@@ -1,5 +1,6 @@
 import unicodedata
 
+import numpy as np
 import pytest
 
 from hccr_tf.charset import (
@@ -302,3 +303,27 @@ def test_whoever_shares_a_folder_has_a_name_that_differs_by_case_only():
             for other in same_folder(character, page):
                 names = break_name(character, page), break_name(other, page)
                 assert names[0] != names[1] and fold_case(names[0]) == fold_case(names[1])
+
+
+def test_a_text_file_is_a_charset(tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_text("座 啊\n阿\n", "utf-8-sig")
+    assert Charset.open(path).text == "座啊阿"
+    path.write_text("座座")
+    with pytest.raises(ValueError, match="labels.txt does not hold a valid charset"):
+        Charset.open(path)
+
+
+def test_codes_of_a_numpy_file_are_a_charset(tmp_path):
+    path = tmp_path / "label2tagcode.npy"
+    np.save(path, np.array([[0xD7F9], [0xB0A1]], np.uint16))
+    assert Charset.open(path).text == "座啊"
+    np.save(path, np.array([0xD7F9, 0xB0A1], np.float64))
+    assert Charset.open(path).text == "座啊"
+    for bad in ([0xFFFF], [70000], [0.5], [0xB0A1, 0xB0A1]):
+        np.save(path, np.array(bad))
+        with pytest.raises(ValueError, match="does not hold a valid charset"):
+            Charset.open(path)
+    np.save(path, np.array([{"a": 1}], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="does not hold a valid charset"):
+        Charset.open(path)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hccr_tf.evaluation import Evaluation, softmax, true_rank, wilson_interval
+from hccr_tf.evaluation import Evaluation, mcnemar, softmax, true_rank, wilson_interval
 
 
 def draw(count=500, num_classes=23, seed=0):
@@ -145,3 +145,14 @@ def test_no_top_k_of_which_every_class_is_part(num_classes, names):
 def test_a_constant_model_is_right_by_chance_only():
     labels = np.arange(20)
     assert evaluate(np.zeros((20, 20)), labels).metrics()["top1"] == 1 / 20
+
+
+def test_mcnemar_by_hand():
+    first = np.array([1, 1, 1, 1, 0, 1, 1], bool)
+    second = np.array([1, 0, 0, 0, 1, 1, 1], bool)
+    # Three against one of four: 2 (1 + 4) / 16.
+    assert mcnemar(first, second) == (3, 1, 0.625)
+    assert mcnemar(second, first) == (1, 3, 0.625)
+    assert mcnemar(first, first) == (0, 0, 1.0)
+    many = np.arange(4000) < 2400
+    assert mcnemar(many, ~many)[2] < 1e-30

@@ -2,12 +2,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from hccr_tf.files import (
     StreamWriter,
     atomic_write,
+    distinct_names,
     exclusive_lock,
     read_json,
     replace_directory,
@@ -181,3 +183,11 @@ def test_sha256_file(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"abc")
     assert sha256_file(path).startswith("ba7816bf8f01cfea")
+
+
+def test_distinct_names():
+    assert distinct_names([Path("/a/x"), Path("/b/y")]) == ["x", "y"]
+    assert distinct_names([Path("/a/x"), Path("/b/x"), Path("/b/y")]) == ["a-x", "b-x", "b-y"]
+    assert distinct_names([Path("/a/x")]) == ["x"]
+    with pytest.raises(ValueError, match="named twice"):
+        distinct_names([Path("/a/x"), Path("/a/x")])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 
 from hccr_tf.complexity import count_macs, size_mb
@@ -57,7 +58,7 @@ def score_runs(inputs: Inputs) -> list[ScoredRun]:
         if not _is_current(logits, predictor.workdir, inputs.store, inputs.split):
             predict_split(path, inputs.store, logits, split=inputs.split, crops="none")
         model = predictor.model
-        bias = np.asarray(model.get_layer(MAIN_OUTPUT).bias)
+        bias = keras.ops.convert_to_numpy(model.get_layer(MAIN_OUTPUT).bias)
         scored.append(
             ScoredRun(
                 name,

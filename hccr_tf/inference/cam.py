@@ -16,7 +16,7 @@ import numpy as np
 from hccr_tf.backend import input_gradient
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING
 
-_LEAST_SIDE = 3  # smaller maps show nothing of where
+_LEAST_SIDE = 2  # a single place shows nothing of where
 _PASSIVE = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.Identity)
 
 
@@ -42,7 +42,7 @@ class ActivationMapper:
     Args:
         model: a registered model, as `create_model` or `Predictor.model` gives it.
         layer: name of the layer whose output is the feature map. By default `feature_map`
-            where its sides have at least 3 places, else the last layer before it whose
+            where its sides have at least 2 places, else the last layer before it whose
             output has.
 
     Attributes:

@@ -32,7 +32,8 @@ class Recipe:
             accuracy isn't better than all before it, down to 1e-6 (Melnyk et al. 2018,
             section 4.2).
         warmup_steps: steps of linear rise before the schedule begins.
-        first_steps: steps at the peak under "stall"; 0 for one epoch.
+        first_steps: steps at the peak under "stall"; None for one epoch, and with 0 the peak
+            lasts until the first stall.
         augmentation: random maps of training pictures.
         batch_size: samples a step, over all devices together.
         epochs: passes over the training split.
@@ -62,7 +63,7 @@ class Recipe:
     learning_rate: float = 1e-3
     schedule: str = "constant"
     warmup_steps: int = 0
-    first_steps: int = 0
+    first_steps: int | None = None
     augmentation: RandomAffine = field(default_factory=RandomAffine)
     batch_size: int = 128
     epochs: int = 20
@@ -81,7 +82,7 @@ class Recipe:
             raise ValueError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}.")
         if self.schedule == "stall" and self.warmup_steps:
             raise ValueError('The schedule "stall" begins at its peak; set warmup_steps to 0.')
-        if self.first_steps < 0:
+        if self.first_steps is not None and self.first_steps < 0:
             raise ValueError(f"first_steps is at least 0, not {self.first_steps}.")
         if self.mixed_precision not in (None, "float16", "bfloat16"):
             raise ValueError(
@@ -207,7 +208,7 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
     "learning_rate": (float, "peak rate"),
     "schedule": (str, "constant, cosine or stall"),
     "warmup_steps": (int, "steps of linear rise before the schedule begins"),
-    "first_steps": (int, "steps at the peak rate under the schedule stall; 0 for one epoch"),
+    "first_steps": (int, "steps at the peak rate under the schedule stall (default: one epoch)"),
     "image_size": (int, "side of the network's input, pixels"),
     "bricks": (int, "number of bricks, 2 to 5"),
     "width": (int, "filters of the first brick"),

@@ -40,7 +40,7 @@ def stall_rate(peak: float, first_steps: int, history: list[dict], step: int) ->
 
     Args:
         peak: rate of the first steps.
-        first_steps: how many they are.
+        first_steps: how many they are; with 0 the peak lasts until the first stall.
         history: rows of the epochs that are done, with `step` (steps done at their end) and
             the training accuracy.
         step: number of the step, from 0.
@@ -55,7 +55,7 @@ def stall_rate(peak: float, first_steps: int, history: list[dict], step: int) ->
     """
     if step < first_steps:
         return peak
-    divisions, best, begin = 1, float("-inf"), 0
+    divisions, best, begin = int(first_steps > 0), float("-inf"), 0
     for row in history:
         accuracy = row[f"{MAIN_OUTPUT}_accuracy"]
         if begin >= first_steps and accuracy <= best + _LEAST_GAIN:
@@ -69,7 +69,7 @@ class StallSchedule(keras.callbacks.Callback):
     """Sets the optimiser's rate by `stall_rate`, at each epoch and where the first steps end.
 
     Args:
-        recipe: gives peak and first steps; 0 of them are one epoch.
+        recipe: gives peak and first steps; None of them is one epoch.
         steps_per_epoch: of the training split.
         history: rows of the epochs that are done, to which others append.
     """
@@ -77,7 +77,8 @@ class StallSchedule(keras.callbacks.Callback):
     def __init__(self, recipe: Recipe, steps_per_epoch: int, history: list[dict]):
         super().__init__()
         self._peak = recipe.learning_rate
-        self._first_steps = recipe.first_steps or steps_per_epoch
+        first = recipe.first_steps
+        self._first_steps = steps_per_epoch if first is None else first
         self._history = history
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -457,3 +457,27 @@ def test_settings_of_a_newer_version_are_named():
     config = {**Preprocessing().to_dict(), "sharpen": 1, "denoise": 2}
     with pytest.raises(ValueError, match=r"unknown here: \['denoise', 'sharpen'\]"):
         Preprocessing.from_dict(config)
+
+
+@pytest.mark.parametrize("shape", [(120, 90), (64, 110), (40, 30), (97, 97)])
+def test_melnyks_input_is_that_of_the_released_code(shape):
+    """A square of white, Pillow's bilinear resize to 88, a border of 4, inverted."""
+    from PIL import Image
+
+    from hccr_tf import get_recipe
+
+    image = np.full(shape, 255, np.uint8)
+    cv2.line(image, (5, 5), (shape[1] - 6, shape[0] - 9), 30, 5)
+    cv2.ellipse(image, (shape[1] // 2, shape[0] // 2), (12, 9), 20, 0, 300, 90, 3)
+    pad = abs(shape[0] - shape[1]) // 2
+    pads = ((pad, pad), (0, 0)) if shape[0] < shape[1] else ((0, 0), (pad, pad))
+    square = Image.fromarray(np.pad(image, pads, constant_values=255))
+    resized = np.asarray(square.resize((88, 88), Image.Resampling.BILINEAR))
+    theirs = 255 - np.pad(resized, 4, constant_values=255).astype(int)
+    ours = get_recipe("melnyk_c").preprocessing.apply(image)[..., 0].astype(int)
+    assert ours.shape == (96, 96)
+    assert not ours[:4].any() and not ours[:, -4:].any()
+    # Pillow averages with a triangle where a picture shrinks, OpenCV with a box.
+    difference = np.abs(ours - theirs)
+    assert difference.mean() < 3
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.96

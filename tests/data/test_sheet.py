@@ -70,3 +70,15 @@ def test_sheet_of_a_store(tmp_path, make_picture):
     for bad in ({"rows": 0}, {"rows": 21}, {"columns": 0}, {"split": "test"}):
         with pytest.raises(ValueError):
             store_sheet(store, path, **bad)
+
+
+def test_a_sheet_with_an_rgb_picture_is_in_colour(tmp_path):
+    red, grey = np.zeros((20, 20, 3), np.uint8), np.full((20, 20), 100, np.uint8)
+    red[..., 0] = 250
+    path = tmp_path / "sheet.png"
+    sheet = draw_sheet([red, grey], ["红", "灰"], path, columns=2)
+    assert sheet.ndim == 3
+    colours = {tuple(c) for c in sheet.reshape(-1, 3)}
+    assert (250, 0, 0) in colours and (100, 100, 100) in colours
+    # On the disk too: OpenCV reads blue first.
+    np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], sheet)

@@ -1,0 +1,189 @@
+"""Class activation maps against a direct evaluation of the paper's equations."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from hccr_tf import create_model, get_recipe, train
+from hccr_tf.data.image_folder import decode_picture
+from hccr_tf.data.sheet import encode_png
+from hccr_tf.inference.cam import ActivationMapper, overlay, upsample
+from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING, list_models
+
+MELNYK = ["melnyk_net_a", "melnyk_net_b", "melnyk_net_c"]
+
+
+def pictures(count, size, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 1), dtype=np.uint8)
+
+
+def melnyk(name, size=64):
+    model = create_model(name, num_classes=7, image_shape=(size, size, 1), width=8)
+    rng = np.random.default_rng(1)
+    pooling, classifier = model.get_layer(POOLING), model.get_layer(MAIN_OUTPUT)
+    if pooling.weights:
+        pooling.kernel.assign(rng.normal(size=pooling.kernel.shape))
+    classifier.kernel.assign(rng.normal(size=classifier.kernel.shape))
+    classifier.bias.assign(rng.normal(size=7))
+    return model
+
+
+@pytest.mark.parametrize("name", MELNYK)
+def test_maps_are_equations_1_8_and_9(name):
+    model = melnyk(name)
+    images, classes = pictures(3, 64), np.array([[1, 5], [0, 2], [6, 6]])
+    result = ActivationMapper(model)(images, classes)
+    features = keras.Model(model.input, model.get_layer(FEATURE_MAP).output)(images)
+    features = np.asarray(features, np.float64)
+    w_out = np.asarray(model.get_layer(MAIN_OUTPUT).kernel, np.float64)
+    weights = 1.0
+    if name != "melnyk_net_a":
+        weights = np.asarray(model.get_layer(POOLING).kernel, np.float64)
+    starred = weights * features  # equation 8
+    for b in range(3):
+        for j, k in enumerate(classes[b]):
+            direct = sum(w_out[i, k] * starred[b, :, :, i] for i in range(features.shape[-1]))
+            np.testing.assert_allclose(result.maps[b, j], direct, rtol=1e-4, atol=1e-4)
+    # The map adds up to the logit without its bias; model A's pooling is a mean.
+    totals = result.maps.sum(axis=(2, 3)) / (16 if name == "melnyk_net_a" else 1)
+    bias = np.asarray(model.get_layer(MAIN_OUTPUT).bias)
+    logits = np.take_along_axis(result.logits, classes, axis=1) - bias[classes]
+    np.testing.assert_allclose(totals, logits, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", MELNYK)
+def test_gradients_give_the_same_maps(name):
+    model = melnyk(name)
+    images, classes = pictures(2, 64), np.array([[3], [4]])
+    by_weights = ActivationMapper(model)
+    assert not by_weights.through_gradients
+    # The same map under another name: the mapper can't know what follows it.
+    by_gradients = ActivationMapper(model, "block4_bn3")
+    assert by_gradients.through_gradients
+    relu = ActivationMapper(model)
+    relu.through_gradients = True
+    relu._rest = keras.Model(
+        [model.input, model.get_layer(FEATURE_MAP).output], model.output[MAIN_OUTPUT]
+    )
+    scale = 16 if name == "melnyk_net_a" else 1  # equation 1 leaves out the mean's divisor
+    expected = by_weights(images, classes).maps
+    np.testing.assert_allclose(scale * relu(images, classes).maps, expected, rtol=1e-3, atol=1e-3)
+    # Before the rectifier: gradient times value is the same where it's open, and 0 elsewhere.
+    np.testing.assert_allclose(
+        scale * by_gradients(images, classes).maps, expected, rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_registered_model_has_maps(name):
+    model = create_model(name, num_classes=5, image_shape=(96, 96, 1), aux_outputs=False)
+    mapper = ActivationMapper(model)
+    result = mapper(pictures(2, 96))
+    height, width = result.maps.shape[2:]
+    assert result.maps.shape == (2, 1, height, width) and min(height, width) >= 2
+    assert np.isfinite(result.maps).all() and result.maps.std() > 0
+    np.testing.assert_array_equal(result.classes[:, 0], result.logits.argmax(axis=1))
+
+
+def test_one_picture_is_a_batch_of_one():
+    mapper = ActivationMapper(melnyk("melnyk_net_c"))
+    images = pictures(2, 64)
+    np.testing.assert_allclose(mapper(images[1]).maps, mapper(images).maps[1:], atol=1e-3)
+
+
+def test_what_does_not_fit_is_refused():
+    model = melnyk("melnyk_net_b")
+    mapper = ActivationMapper(model)
+    with pytest.raises(ValueError, match="3 rows of classes don't fit 2 pictures"):
+        mapper(pictures(2, 64), [0, 1, 2])
+    with pytest.raises(ValueError, match="Classes are 0 to 6"):
+        mapper(pictures(1, 64), [7])
+    with pytest.raises(ValueError, match="'nowhere'; those with a map are: .*block0_conv1"):
+        ActivationMapper(model, "nowhere")
+    with pytest.raises(ValueError, match="is no map"):
+        ActivationMapper(model, "dropout")
+    with pytest.raises(ValueError, match="pictures are too small"):
+        ActivationMapper(create_model("melnyk_net_a", num_classes=3, image_shape=(1, 1, 1)))
+
+
+def test_upsampling_is_bilinear():
+    enlarged = upsample(np.array([[[0.0, 4.0]]]), (1, 4))
+    # Sources of four pixels at -1/4, 1/4, 3/4 and 5/4 of the two places' centres.
+    np.testing.assert_allclose(enlarged, [[[0, 1, 3, 4]]])
+
+
+def test_overlay_is_red_where_the_map_is_great():
+    image = np.zeros((8, 8, 1), np.uint8)
+    cam = np.zeros((2, 2), np.float32)
+    cam[0, 0] = 1
+    coloured = overlay(image, cam)
+    assert coloured.shape == (8, 8, 3) and coloured.dtype == np.uint8
+    red, green, blue = coloured[0, 0]
+    assert red > 2 * max(green, blue) / 2 and red > coloured[7, 7, 0]
+    assert overlay(image, np.zeros((2, 2))).std() >= 0  # a flat map is no division by zero
+
+
+# === Files ===
+
+
+@pytest.fixture(scope="module")
+def runs(sample_store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    found = []
+    for name, size in (("melnyk_net_a", 32), ("melnyk_net_c", 48)):
+        recipe = get_recipe(name).override(image_size=size, width=4, epochs=1, batch_size=32)
+        found.append(train(recipe, sample_store, folder / name).path)
+    return found
+
+
+@pytest.mark.slow
+def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
+    out = tmp_path / "cams"
+    done = subprocess.run(
+        [sys.executable, "-m", "hccr_tf", "cam", "--data", str(sample_store.path), "--characters",
+         "零百", "--workdir", *map(str, runs), "--top-k", "2", "--out", str(out)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(out / "cam.csv")
+    assert len(table) == 2 * 2 * 2
+    assert set(table["run"]) == {"melnyk_net_a", "melnyk_net_c"}
+    assert (table["method"] == "weights").all()
+    assert table["probability"].between(0, 1).all()
+    for (_, _), group in table.groupby(["picture", "run"]):
+        first, second = group.sort_values("rank")["probability"]
+        assert first >= second
+    maps = np.load(out / "maps.npz")
+    assert maps["melnyk_net_a"].shape == (2, 2, 2, 2)
+    assert maps["melnyk_net_c"].shape == (2, 2, 3, 3)
+    for path in table["overlay"]:
+        assert (out / path).is_file()
+    sheet = decode_picture((out / "cam.png").read_bytes())
+    assert sheet.shape[1] > 3 * 144
+
+
+@pytest.mark.slow
+def test_the_command_draws_picture_files(runs, sample_store, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in (0, 5):
+        (tmp_path / "in" / f"{i}.png").write_bytes(encode_png(sample_store.image(i)))
+    command = [sys.executable, "-m", "hccr_tf", "cam", "--workdir", str(runs[0]), "--out",
+               str(tmp_path / "cams")]  # fmt: skip
+    done = subprocess.run([*command, str(tmp_path / "in")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(tmp_path / "cams" / "cam.csv")) == 2
+    (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    for arguments, message in (
+        ([str(tmp_path / "in")], "bad.png: "),
+        ([str(tmp_path / "none.png")], "There's no file"),
+        ([], "either picture files, or --data and --characters"),
+        (["--data", str(sample_store.path), "--characters", "垂"], "not among the 15 characters"),
+    ):
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
