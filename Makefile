@@ -36,7 +36,7 @@ demo: install
 	@echo "Notebooks on these results: $(BIN)/python -m pip install notebook && $(BIN)/jupyter notebook notebooks/"
 
 test: quality
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quality: install
 	$(BIN)/ruff check .

@@ -121,11 +121,7 @@ def main() -> int:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / "compiled"))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         store = prepare(root)
-        whole = start(store, root / "whole", epochs)
-        output, _ = whole.communicate()
-        if whole.returncode:
-            print(output)
-            return 1
+        whole = start(store, root / "whole", epochs)  # beside the other
         kills = within = 0
         process = start(store, root / "killed", epochs)
         while kills < options.kills:
@@ -140,6 +136,10 @@ def main() -> int:
         if process.returncode:
             print(output)
             print(f"FAILED: the run did not go on after {kills} kills")
+            return 1
+        output, _ = whole.communicate()
+        if whole.returncode:
+            print(output)
             return 1
         found = differences(root / "whole", root / "killed")
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")

@@ -151,8 +151,8 @@ def _dense(layer, inputs, output) -> int:
 
 def _recurrent(gates: int) -> Callable:
     def count(layer, inputs, output) -> int:
-        steps, features = inputs
-        return steps * gates * layer.units * (features + layer.units)
+        *steps, features = inputs  # a cell takes one step
+        return math.prod(steps) * gates * layer.units * (features + layer.units)
 
     return count
 
@@ -167,7 +167,7 @@ _COUNTS: tuple[tuple[tuple[type, ...], Callable], ...] = (
     ((layers.Conv1DTranspose, layers.Conv2DTranspose), _transposed),
     ((layers.Conv1D, layers.Conv2D), _convolution),
     ((layers.Dense,), _dense),
-    ((layers.SimpleRNN,), _recurrent(1)),
-    ((layers.GRU,), _recurrent(3)),
-    ((layers.LSTM,), _recurrent(4)),
+    ((layers.SimpleRNN, layers.SimpleRNNCell), _recurrent(1)),
+    ((layers.GRU, layers.GRUCell), _recurrent(3)),
+    ((layers.LSTM, layers.LSTMCell), _recurrent(4)),
 )

@@ -107,7 +107,7 @@ def load_weights(
     group: str,
     variables: Iterable[keras.Variable] | Mapping[str, keras.Variable],
     *,
-    skip_layers: Iterable[str] = (),
+    skip: Iterable[str] = (),
     verify: bool = True,
 ) -> None:
     """Assigns a group's arrays to variables of the same path and shape.
@@ -119,14 +119,14 @@ def load_weights(
         path: file written by `save_weights`.
         group: which group to read.
         variables: variables to fill, by their paths; or by other names, as a mapping.
-        skip_layers: layers whose variables keep their values (a replaced classifier).
+        skip: names of variables that keep their values (a replaced classifier).
         verify: whether to check the file's checksum first.
 
     Raises:
         WeightsError: unreadable or damaged file, or a variable it doesn't hold in the
             right shape. Nothing is assigned then.
     """
-    skipped = set(skip_layers)
+    skipped = set(skip)
     with _open(path) as file:
         if verify and _checksum(file) != file.attrs.get("sha256"):
             raise WeightsError(
@@ -138,7 +138,7 @@ def load_weights(
             for name, variable in (
                 variables if isinstance(variables, Mapping) else _by_path(variables)
             ).items()
-            if name.split("/")[0] not in skipped
+            if name not in skipped
         }
         problems = []
         for name, variable in wanted.items():

@@ -100,6 +100,10 @@ class Workdir:
         """Content of `run.json`."""
         return self._read("run.json")
 
+    def read_environment(self) -> dict[str, Any]:
+        """Content of `environment.json`; see `environment`."""
+        return self._read("environment.json")
+
     def read_history(self) -> list[dict[str, Any]]:
         """Rows of `history.csv`; none before the first epoch is done."""
         if not self.history_path.exists():

@@ -15,6 +15,21 @@ from hccr_tf.data.synthetic import generate_gnt
 from hccr_tf.inference.logits_file import write_logits
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that two processes end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory):
+    """What one process compiles for JAX serves the others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with real data, or a skip that says how to name one."""

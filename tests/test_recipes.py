@@ -36,7 +36,7 @@ def test_its_model_builds_and_every_output_has_a_weight(recipe):
             image_shape=small.preprocessing.image_shape,
             **small.model_args,
         )
-    assert set(model.output) <= set(recipe.loss_weights)
+    assert set(recipe.output_weights(model.output)) == set(model.output)
 
 
 def test_its_loss_and_optimizer_can_be_made(recipe):
@@ -203,3 +203,18 @@ def test_a_tuple_and_a_list_do_not_differ():
     recipe = get_recipe("kriuk_model1")
     mine = dataclasses.replace(recipe, model_args={"widths": (1, 2)})
     assert mine.differences(Recipe.from_dict(json.loads(json.dumps(mine.to_dict())))) == []
+
+
+def test_weights_of_outputs():
+    recipe = get_recipe("mrbc_ir")
+    outputs = ["step1", "step2", "main_output"]
+    assert recipe.output_weights(outputs) == pytest.approx(dict.fromkeys(outputs, 1 / 3))
+    last = recipe.override(step_loss=0.0).output_weights(outputs)
+    assert last == {"step1": 0, "step2": 0, "main_output": 1}
+    # An exact name goes before a pattern; a sum is left as it is.
+    recipe = recipe.override(
+        loss_weights={"*": 0.5, "step2": 3.0, "main_output": 1.0}, loss_reduction="sum"
+    )
+    assert recipe.output_weights(outputs) == {"step1": 0.5, "step2": 3.0, "main_output": 1.0}
+    with pytest.raises(ValueError, match=r"no loss weight for the outputs \['aux_output1'\]"):
+        get_recipe("mrbc_ir").output_weights(["main_output", "aux_output1"])

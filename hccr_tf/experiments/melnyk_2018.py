@@ -114,12 +114,15 @@ def _name_of(inputs: Inputs) -> str:
 
 def _provenance(run: ScoredRun, inputs: Inputs) -> dict[str, object]:
     facts = run.workdir.read_run()
+    machine = run.workdir.read_environment()
     return {
         "samples": len(inputs.store.indices(inputs.split)),
         "data_hash": inputs.store.data_hash[:16],
         "seed": facts["seed"],
         "epochs": facts.get("epochs_done"),
+        "epochs_asked": run.workdir.recipe.epochs,
         "best_epoch": facts.get("best_epoch"),
         "train_minutes": round(facts.get("train_seconds", 0) / 60, 1),
+        "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}",
         "train_command": facts["command"],
     }

@@ -3,98 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.image_folder import SUFFIXES, decode_picture
 from hccr_tf.data.sheet import draw_sheet, encode_png
-from hccr_tf.data.store import Store
 from hccr_tf.evaluation import softmax
 from hccr_tf.files import atomic_write, distinct_names
 from hccr_tf.inference.cam import ActivationMapper, overlay
+from hccr_tf.inference.pictures import NamedPicture
 from hccr_tf.inference.predictor import Predictor
-
-_CANDIDATES = 64  # samples of a character that are looked at
-
-
-@dataclass(frozen=True)
-class NamedPicture:
-    """A picture to make maps of.
-
-    Attributes:
-        name: for tables.
-        label: what stands under it.
-        image: uint8 (H, W), ink dark on white.
-    """
-
-    name: str
-    label: str
-    image: np.ndarray
-
-
-def read_pictures(paths: Sequence[str | Path]) -> list[NamedPicture]:
-    """Reads picture files; of a folder all that lie in it.
-
-    Raises:
-        FileNotFoundError: there's no such file, or no picture in a folder.
-        ValueError: a file can't be read as a picture; it's named.
-    """
-    pictures = []
-    for path in map(Path, paths):
-        files = [path]
-        if path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not files:
-                raise FileNotFoundError(f"There's no picture in {path} ({', '.join(SUFFIXES)}).")
-        for file in files:
-            if not file.is_file():
-                raise FileNotFoundError(f"There's no file {file}.")
-            try:
-                image = decode_picture(file.read_bytes())
-            except ValueError as error:
-                raise ValueError(f"{file}: {error}; save it again as PNG or JPEG.") from None
-            pictures.append(NamedPicture(str(file), file.stem, image))
-    return pictures
-
-
-def pictures_of_characters(
-    store: Store, split: str, characters: str, predictors: Sequence[Predictor]
-) -> list[NamedPicture]:
-    """A sample of each character that all models read rightly, or its first where none is.
-
-    Args:
-        store: the data.
-        split: of the store.
-        characters: one sample each.
-        predictors: the models.
-
-    Raises:
-        ValueError: a character has no sample there.
-    """
-    indices = store.indices(split)
-    labels = store.labels[indices]
-    candidates = []
-    for character in characters:
-        own = indices[labels == store.charset.index(character)][:_CANDIDATES]
-        if not len(own):
-            raise ValueError(f"{store.path} has no sample of {character} in its split {split}.")
-        candidates.append(own)
-    every = np.concatenate(candidates)
-    images = store.images(every)
-    right = np.ones(len(every), bool)
-    for predictor in predictors:
-        read = predictor.logits(predictor.preprocessing.apply_many(images)).argmax(axis=1)
-        right &= read == store.labels_for(predictor.charset, every)
-    pictures = []
-    for character, own in zip(characters, candidates, strict=True):
-        places = np.flatnonzero(np.isin(every, own))
-        place = int(places[right[places].argmax()])
-        index = int(every[place])
-        pictures.append(NamedPicture(store.sample_id(index), character, np.array(images[place])))
-    return pictures
 
 
 def write_cams(

@@ -1,7 +1,8 @@
 """From a run's folder to logits: one image batch, or a whole split into a file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,18 +25,28 @@ class Predictor:
 
     Args:
         workdir: folder of a training run; its best epoch's prediction weights are used.
+        aux_outputs: whether to build outputs that serve training only; those with weights of
+            their own are in the run's training weights only.
+        model_args: arguments of the network that differ from the recipe's without changing its
+            weights, such as the number of refinement's steps.
 
     Attributes:
         charset: characters in class order.
         preprocessing: how pictures must be prepared.
         recipe: what was trained.
-        model: the network without auxiliary heads.
+        model: the network, without auxiliary heads unless asked for.
 
     Raises:
         ValueError: no run there, or its weights are missing or damaged.
     """
 
-    def __init__(self, workdir: str | Path):
+    def __init__(
+        self,
+        workdir: str | Path,
+        *,
+        aux_outputs: bool = False,
+        model_args: Mapping[str, Any] | None = None,
+    ):
         self.workdir = Workdir(Path(workdir))
         self.recipe = self.workdir.recipe
         self.charset = self.workdir.charset
@@ -49,8 +60,8 @@ class Predictor:
             self.recipe.model,
             num_classes=len(self.charset),
             image_shape=self.preprocessing.image_shape,
-            aux_outputs=False,
-            **self.recipe.model_args,
+            aux_outputs=aux_outputs,
+            **{**self.recipe.model_args, **(model_args or {})},
         )
         load_weights(self.workdir.prediction_weights, "model", self.model.weights)
 
@@ -59,23 +70,27 @@ class Predictor:
         return np.asarray(self.model.predict_on_batch(images)[MAIN_OUTPUT], np.float32)
 
 
-def iterate_logits(
-    predictor: Predictor, reader: BatchReader
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Logits of every crop, batch by batch, with a bar where somebody looks.
-
-    Yields:
-        (logits float32 (B, crops, C), labels int32 (B,), store indices int64 (B,)).
-    """
-    crops = NUM_CROPS[reader.crops]
-    batches = track(
+def with_progress(reader: BatchReader) -> Iterable:
+    """A reader's batches, with a bar where somebody looks."""
+    return track(
         reader.batches(),
         description=f"predicting {reader.split}",
         total=reader.steps_per_epoch,
         console=_stderr_console(),
         transient=True,
     )
-    for batch in batches:
+
+
+def iterate_logits(
+    predictor: Predictor, reader: BatchReader
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Logits of every crop, batch by batch.
+
+    Yields:
+        (logits float32 (B, crops, C), labels int32 (B,), store indices int64 (B,)).
+    """
+    crops = NUM_CROPS[reader.crops]
+    for batch in with_progress(reader):
         logits = predictor.logits(batch.images)
         yield logits.reshape(len(batch.labels), crops, -1), batch.labels, batch.indices
 

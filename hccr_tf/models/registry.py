@@ -10,7 +10,8 @@ arguments and returns a functional `keras.Model`:
 - The layers `FEATURE_MAP` (last B×h×w×c map), `POOLING` (what makes a vector of it) and
   `MAIN_OUTPUT` (the classifier) exist under these names, so activation maps, new heads
   and export find them in any network.
-- Output layers have their outputs' names, so that a new charset replaces them by name.
+- Output layers have their outputs' names. What belongs to the classes, `class_variables`, is
+  replaced with a new charset.
 - Every layer is named, so weights are matched by name, never by order.
 """
 
@@ -106,6 +107,20 @@ def blueprint(name: str, **arguments) -> keras.Model:
     """What `create_model` builds, but without values, so that the largest network costs nothing."""
     with keras.StatelessScope(initialize_variables=False):
         return create_model(name, **arguments)
+
+
+def class_variables(name: str, **arguments) -> set[str]:
+    """Paths of the variables that belong to the classes: their shapes change with their number.
+
+    Args:
+        name: a registered model.
+        **arguments: as for `create_model`, without `num_classes`.
+    """
+    few, more = (
+        {v.path: tuple(v.shape) for v in blueprint(name, num_classes=n, **arguments).weights}
+        for n in (2, 3)
+    )
+    return {path for path in few if few[path] != more[path]}
 
 
 def _builder(name: str) -> Callable[..., keras.Model]:

@@ -1,13 +1,15 @@
 """What a run is made of, as data: one frozen object that goes into the run's folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 
-SCHEDULES = ("constant", "cosine", "stall")
+SCHEDULES = ("constant", "cosine", "halve", "stall")
+LOSS_REDUCTIONS = ("sum", "mean")
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,17 @@ class Recipe:
         preprocessing: how pictures become input, in training and prediction.
         loss: one of `hccr_tf.losses.LOSSES`.
         loss_args: the loss's arguments.
-        loss_weights: weight of each output by name; outputs that the model doesn't
-            have are passed over.
+        loss_weights: weight of each output by name, or by a pattern such as "step*"; an exact
+            name goes first, and outputs that the model doesn't have are passed over.
+        loss_reduction: "sum" of the weighted losses, or their "mean": divided by the sum of the
+            weights.
         optimizer: name of a Keras optimiser.
         optimizer_args: its arguments besides the learning rate.
         learning_rate: peak rate.
-        schedule: "constant"; "cosine" down to zero over all steps; or "stall": the peak for
-            `first_steps`, then a tenth, and another tenth after each epoch whose training
-            accuracy isn't better than all before it, down to 1e-6 (Melnyk et al. 2018,
-            section 4.2).
+        schedule: "constant"; "cosine" down to zero over all steps; "halve" after each epoch
+            (Yang et al. 2017, section IV-B); or "stall": the peak for `first_steps`, then a
+            tenth, and another tenth after each epoch whose training accuracy isn't better than
+            all before it, down to 1e-6 (Melnyk et al. 2018, section 4.2).
         warmup_steps: steps of linear rise before the schedule begins.
         first_steps: steps at the peak under "stall"; None for one epoch, and with 0 the peak
             lasts until the first stall.
@@ -58,6 +62,7 @@ class Recipe:
     loss: str = "categorical_focal"
     loss_args: Mapping[str, Any] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=lambda: {"main_output": 1.0})
+    loss_reduction: str = "sum"
     optimizer: str = "adam"
     optimizer_args: Mapping[str, Any] = field(default_factory=dict)
     learning_rate: float = 1e-3
@@ -80,8 +85,14 @@ class Recipe:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}.")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}.")
-        if self.schedule == "stall" and self.warmup_steps:
-            raise ValueError('The schedule "stall" begins at its peak; set warmup_steps to 0.')
+        if self.loss_reduction not in LOSS_REDUCTIONS:
+            raise ValueError(
+                f"loss_reduction is one of {LOSS_REDUCTIONS}, not {self.loss_reduction!r}."
+            )
+        if self.schedule in ("halve", "stall") and self.warmup_steps:
+            raise ValueError(
+                f'The schedule "{self.schedule}" begins at its peak; set warmup_steps to 0.'
+            )
         if self.first_steps is not None and self.first_steps < 0:
             raise ValueError(f"first_steps is at least 0, not {self.first_steps}.")
         if self.mixed_precision not in (None, "float16", "bfloat16"):
@@ -158,6 +169,29 @@ class Recipe:
             changes["loss_args"] = {k: v for k, v in arguments.items() if k in kept}
         return replace(self, **changes)
 
+    def output_weights(self, outputs: Iterable[str]) -> dict[str, float]:
+        """Weight of each output's loss: `loss_weights` under `loss_reduction`.
+
+        Args:
+            outputs: names of a model's outputs.
+
+        Raises:
+            ValueError: one that the recipe gives no weight.
+        """
+        weights, missing = {}, []
+        for name in outputs:
+            patterns = [p for p in self.loss_weights if p == name or fnmatchcase(name, p)]
+            if patterns:
+                weights[name] = self.loss_weights[name if name in patterns else patterns[0]]
+            else:
+                missing.append(name)
+        if missing:
+            raise ValueError(
+                f"Recipe {self.name} gives no loss weight for the outputs {sorted(missing)}."
+            )
+        total = sum(weights.values()) if self.loss_reduction == "mean" else 1
+        return {name: weight / total for name, weight in weights.items()}
+
     def differences(self, other: "Recipe") -> list[str]:
         """Lines "setting: mine, theirs" for every setting that differs."""
         mine, theirs = _flatten(self.to_dict()), _flatten(other.to_dict())
@@ -181,6 +215,9 @@ SHORT_NAMES = {
     "bricks": ("model_args", "num_bricks"),
     "width": ("model_args", "width"),
     "aux_heads": ("model_args", "aux_heads"),
+    "refinement_steps": ("model_args", "steps"),
+    "attention_width": ("model_args", "attention_width"),
+    "step_loss": ("loss_weights", "step*"),
     "augment_amount": ("augmentation", "amount"),
     "augment_shift": ("augmentation", "shift"),
 }
@@ -206,7 +243,7 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
     "patience": (int, "epochs without a better validation accuracy before stopping"),
     "batch_size": (int, "samples a step"),
     "learning_rate": (float, "peak rate"),
-    "schedule": (str, "constant, cosine or stall"),
+    "schedule": (str, "constant, cosine, halve or stall"),
     "warmup_steps": (int, "steps of linear rise before the schedule begins"),
     "first_steps": (int, "steps at the peak rate under the schedule stall (default: one epoch)"),
     "image_size": (int, "side of the network's input, pixels"),
@@ -215,6 +252,9 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
     "border": (float, "white on each side, fraction of the side"),
     "crop_ink": (bool, "cut away the picture's own margin first"),
     "aux_heads": (_numbers, "bricks with an auxiliary head, as 2,3 (default: all full bricks)"),
+    "refinement_steps": (int, "T, how often refinement reads"),
+    "attention_width": (int, "A, width of refinement's attention"),
+    "step_loss": (float, "weight of earlier steps' losses: 1 for the mean, 0 for the last only"),
     "blur_kernel": (int, "side of the Gaussian kernel, pixels; 0 for none"),
     "blur_sigma": (float, "its standard deviation, pixels"),
     "blur_size": (int, "size at which to blur, before resizing to --image-size"),

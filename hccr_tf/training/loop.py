@@ -14,7 +14,7 @@ from hccr_tf.data.store import Store
 from hccr_tf.files import exclusive_lock
 from hccr_tf.layers import DevicePreprocessing
 from hccr_tf.losses import create_loss
-from hccr_tf.models import MAIN_OUTPUT, create_model
+from hccr_tf.models import MAIN_OUTPUT, class_variables, create_model
 from hccr_tf.plots import draw_curves
 from hccr_tf.recipes import Recipe
 from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents, is_finished
@@ -110,7 +110,7 @@ def _train(
             "on from. Take another --workdir; --init-from starts from this run's best weights."
         )
     elif init_from is not None:
-        _initialise(model, Workdir(Path(init_from)), charset)
+        _initialise(model, recipe, Workdir(Path(init_from)), charset)
 
     place = restored.place if restored else Place()
     on_tensorflow = keras.backend.backend() == "tensorflow"
@@ -268,7 +268,7 @@ def _compiled_model(recipe: Recipe, reader: BatchReader) -> keras.Model:
                 name: create_loss(recipe.loss, class_counts=counts, **recipe.loss_args)
                 for name in model.output
             },
-            loss_weights=_loss_weights(recipe, model),
+            loss_weights=recipe.output_weights(model.output),
             metrics={name: _metrics(name, len(reader.charset)) for name in model.output},
             jit_compile=_jit_compile(recipe),
         )
@@ -276,13 +276,6 @@ def _compiled_model(recipe: Recipe, reader: BatchReader) -> keras.Model:
         # strategy they must be made in its scope.
         model.optimizer.build(model.trainable_variables)
     return model
-
-
-def _loss_weights(recipe: Recipe, model: keras.Model) -> dict[str, float]:
-    missing = sorted(set(model.output) - set(recipe.loss_weights))
-    if missing:
-        raise ValueError(f"Recipe {recipe.name} gives no loss weight for the outputs {missing}.")
-    return {name: recipe.loss_weights[name] for name in model.output}
 
 
 def _metrics(name: str, num_classes: int) -> list[keras.metrics.Metric]:
@@ -331,16 +324,21 @@ def _prediction_names(recipe: Recipe, num_classes: int) -> set[str]:
     return {variable.path for variable in model.weights}
 
 
-def _initialise(model: keras.Model, source: Workdir, charset: Charset) -> None:
-    fresh = []
+def _initialise(
+    model: keras.Model, recipe: Recipe, source: Workdir, charset: Charset
+) -> None:
+    fresh: set[str] = set()
     if source.charset.sha256 != charset.sha256:
-        fresh = list(model.output)
+        fresh = class_variables(
+            recipe.model, image_shape=recipe.preprocessing.image_shape, **recipe.model_args
+        )
+        layers = sorted({path.split("/")[0] for path in fresh})
         print(
             f"{source.path} has another charset ({source.charset.difference(charset)}); "
-            f"the output layers {', '.join(fresh)} start fresh.",
+            f"the output layers {', '.join(layers)} start fresh.",
             flush=True,
         )
-    load_weights(source.best_weights, "model", model.weights, skip_layers=fresh)
+    load_weights(source.best_weights, "model", model.weights, skip=fresh)
 
 
 def _make_metrics(model: keras.Model, reader: BatchReader) -> None:

@@ -18,6 +18,10 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int):
     """
     if recipe.schedule == "stall" or (recipe.schedule == "constant" and not recipe.warmup_steps):
         return recipe.learning_rate
+    if recipe.schedule == "halve":
+        return keras.optimizers.schedules.ExponentialDecay(
+            recipe.learning_rate, decay_steps=steps_per_epoch, decay_rate=0.5, staircase=True
+        )
     total = recipe.epochs * steps_per_epoch
     # A run too short for its warm-up spends half of its steps on it.
     warmup = min(recipe.warmup_steps, total // 2)

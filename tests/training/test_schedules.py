@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe
-from hccr_tf.training.schedules import stall_rate
+from hccr_tf.training.schedules import learning_rate, stall_rate
 
 
 def history(*accuracies, steps=10):
@@ -54,13 +54,20 @@ def test_warm_up_and_negative_steps_are_refused():
         recipe.override(first_steps=-1)
 
 
+def test_halving_each_epoch():
+    schedule = learning_rate(get_recipe("yang_mrbc"), steps_per_epoch=190)
+    rates = [float(schedule(step)) for step in (0, 189, 190, 379, 380)]
+    assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_a_run_has_these_rates_also_when_it_goes_on(backend, sample_store, tmp_path):
     pytest.importorskip(backend)
     command = [
-        sys.executable, "-m", "hccr_tf", "train", "melnyk_a", "--data", str(sample_store.path),
-        "--image-size", "16", "--width", "4", "--batch-size", "64",
+        sys.executable, "-m", "hccr_tf", "train", "kriuk_model1", "--data", str(sample_store.path),
+        "--image-size", "16", "--bricks", "2", "--width", "16", "--batch-size", "64",
+        "--schedule", "stall", "--learning-rate", "0.1",
     ]  # fmt: skip
     environment = {**os.environ, "KERAS_BACKEND": backend}
 

@@ -1,39 +1,10 @@
-"""Layers that Keras doesn't have, on `keras.ops` alone."""
+"""Resize and blur within the compiled step."""
 
 import math
 
 import keras
 import numpy as np
 from keras import ops
-
-
-@keras.saving.register_keras_serializable("hccr_tf")
-class InputScaling(keras.layers.Layer):
-    """Casts uint8 pictures to the compute dtype and multiplies them.
-
-    `keras.layers.Rescaling` does the same but needs TensorFlow on every backend.
-
-    Args:
-        scale: factor; 1 / 255 gives [0, 1], 1 leaves 0–255.
-
-    Call:
-        images: uint8 or float (B, H, W, C).
-
-    Returns (`call`): the layer's compute dtype, same shape.
-    """
-
-    def __init__(self, scale: float = 1.0, **kwargs):
-        super().__init__(**kwargs)
-        self.scale = float(scale)
-
-    def call(self, images):
-        return ops.cast(images, self.compute_dtype) * self.scale
-
-    def compute_output_spec(self, images):
-        return keras.KerasTensor(images.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        return {**super().get_config(), "scale": self.scale}
 
 
 @keras.saving.register_keras_serializable("hccr_tf")
@@ -228,75 +199,3 @@ def gaussian_weights(kernel: int, sigma: float) -> list[int]:
         side.append(round(wanted))
         error = wanted - side[-1]
     return [*side, 256 - 2 * sum(side), *reversed(side)]
-
-
-class _GlobalWeightedPooling(keras.layers.Layer):
-    """Sum over all places of a map times trainable weights, which begin at 1.
-
-    Args:
-        kernel_initializer: of the weights.
-
-    Call:
-        features: (B, H, W, C).
-
-    Returns (`call`): (B, C).
-    """
-
-    def __init__(self, kernel_initializer="ones", **kwargs):
-        super().__init__(**kwargs)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.input_spec = keras.layers.InputSpec(ndim=4)
-
-    def _kernel_shape(self, features_shape) -> tuple[int, ...]:
-        raise NotImplementedError
-
-    def build(self, features_shape):
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=self._kernel_shape(features_shape),
-            initializer=self.kernel_initializer,
-        )
-
-    def weighted(self, features):
-        """The map before it's summed, F* of Melnyk et al. 2018, eq. 8: (B, H, W, C)."""
-        return features * ops.cast(self.kernel, features.dtype)
-
-    def call(self, features):
-        return ops.sum(self.weighted(features), axis=(1, 2))
-
-    def compute_output_shape(self, features_shape):
-        return (features_shape[0], features_shape[-1])
-
-    def get_config(self):
-        initializer = keras.initializers.serialize(self.kernel_initializer)
-        return {**super().get_config(), "kernel_initializer": initializer}
-
-
-@keras.saving.register_keras_serializable("hccr_tf")
-class GlobalWeightedAveragePooling2D(_GlobalWeightedPooling):
-    """GWAP: a weight for every place of every channel (Melnyk et al. 2018, eq. 6).
-
-    Σ_ij w_ijm f_ijm, a sum and not a mean; H·W·C weights, so the picture's size is fixed.
-    Arguments, input and output are those of every weighted pooling: `kernel_initializer`,
-    (B, H, W, C) to (B, C).
-    """
-
-    def _kernel_shape(self, features_shape):
-        if None in features_shape[1:]:
-            raise ValueError(
-                "GWAP has a weight for every place of its map, so the picture's size must be "
-                f"known; this map is {features_shape[1:]}."
-            )
-        return tuple(features_shape[1:])
-
-
-@keras.saving.register_keras_serializable("hccr_tf")
-class GlobalWeightedOutputAveragePooling2D(_GlobalWeightedPooling):
-    """GWOAP: a weight for every channel (Melnyk et al. 2018, eq. 7).
-
-    Σ_ij w_m f_ijm, a sum and not a mean; C weights. Arguments, input and output are those of
-    every weighted pooling: `kernel_initializer`, (B, H, W, C) to (B, C).
-    """
-
-    def _kernel_shape(self, features_shape):
-        return (features_shape[-1],)

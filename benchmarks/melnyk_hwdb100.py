@@ -1,0 +1,126 @@
+"""Melnyk-Net on 100 real HWDB classes: three poolings, with and without the last bias.
+
+  .venv/bin/python benchmarks/melnyk_hwdb100.py \
+      --source CASIA-HWDB_Train.zip CASIA-HWDB_Test.zip --runs runs/hwdb100
+
+Prepares the store, trains every run of `RUNS` (or those named by --only) and writes, through
+`hccr reproduce`, results/melnyk_hwdb100.csv (a row a run, the brick networks' rows of the same
+test pictures beside them), melnyk_hwdb100_pairs.csv (every two runs compared on the same pictures),
+melnyk_hwdb100_table3.csv (size and accuracy among the literature) and melnyk_hwdb100_history.csv.
+Then draws the activation maps of confusable characters into the runs' folder: pictures of the data
+set, which may not be passed on. Each step is a `hccr` command, printed before it runs; what is
+done already is not done again. --collect trains nothing.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+RESULTS = Path(__file__).parent / "results"
+SMALL = ["--image-size", "48", "--mixed-precision", "bfloat16"]
+RUNS = {
+    "melnyk_a": ["melnyk_net_a", *SMALL],
+    "melnyk_b": ["melnyk_net_b", *SMALL],
+    "melnyk_c": ["melnyk_net_c", *SMALL],
+    "melnyk_a_seed2": ["melnyk_net_a", *SMALL, "--seed", "2"],
+    # The full size, as far as the time went.
+    "melnyk_c96": ["melnyk_net_c", "--mixed-precision", "bfloat16", "--epochs", "3"],
+    # The paper's schedule; smaller batches, as its epoch has 10,462 steps and this one 361.
+    "melnyk_c_paper": ["melnyk_c", *SMALL, "--batch-size", "64", "--epochs", "10"],
+}
+ENSEMBLE = ["melnyk_a", "melnyk_b", "melnyk_c"]
+CONFUSABLE = "垛垜寇冦庐庑"
+
+
+def hccr(*arguments) -> None:
+    command = ["hccr", *(str(a) for a in arguments)]
+    print("$", shlex.join(command), flush=True)
+    subprocess.run([sys.executable, "-m", "hccr_tf", *command[1:]], check=True)
+
+
+def is_trained(runs: Path, name: str) -> bool:
+    return (runs / name / "prediction.weights.h5").exists()
+
+
+def reproduce(table: str, runs: Path, names: list[str], out: Path) -> None:
+    folders = [runs / name for name in names]
+    hccr("reproduce", table, "--data", runs / "store", "--workdir", *folders, "--out", out)
+
+
+def collect(runs: Path) -> None:
+    """Tabulates everything that the folder holds."""
+    trained = [name for name in RUNS if is_trained(runs, name)]
+    out = runs / "results.melnyk"
+    reproduce("melnyk_table2", runs, trained, out)
+    table = pd.read_csv(out / "melnyk_table2_ours.csv").rename(columns={"model": "run"})
+    table["state"] = [
+        "finished" if row["epochs"] == row["epochs_asked"] else "ended before its last epoch"
+        for row in table.to_dict("records")
+    ]
+    # Where the runs lie is of no interest.
+    table["train_command"] = [shlex.join(["hccr", "train", *RUNS[name]]) for name in table["run"]]
+    missing = [{"run": name, "state": "not run"} for name in RUNS if name not in trained]
+    table = pd.concat([table, pd.DataFrame(missing), brick_rows()], ignore_index=True)
+    table.to_csv(RESULTS / "melnyk_hwdb100.csv", index=False)
+    pairs = pd.read_csv(out / "melnyk_table2_pairs.csv")
+    pairs.to_csv(RESULTS / "melnyk_hwdb100_pairs.csv", index=False)
+    histories = [pd.read_csv(runs / n / "history.csv").assign(run=n) for n in trained]
+    pd.concat(histories).to_csv(RESULTS / "melnyk_hwdb100_history.csv", index=False)
+    if set(ENSEMBLE) <= set(trained):
+        reproduce("melnyk_table3", runs, ENSEMBLE, out)
+        table3 = pd.read_csv(out / "melnyk_table3_table.csv", keep_default_na=False)
+        table3.to_csv(RESULTS / "melnyk_hwdb100_table3.csv", index=False)
+    hccr("cam", "--data", runs / "store", "--characters", CONFUSABLE, "--workdir",
+         *(runs / name for name in trained), "--top-k", "2", "--out", runs / "cams")  # fmt: skip
+    shown = table[["run", "accuracy", "low", "high", "accuracy_drop", "state"]]
+    print(shown.to_string(index=False))
+
+
+def brick_rows() -> pd.DataFrame:
+    """What `brick_hwdb100.py` measured on the same test pictures."""
+    rows = pd.read_csv(RESULTS / "brick_hwdb100.csv")
+    rows = rows[rows["crops"].isin(["whole", "five"]) & rows["top1"].notna()]
+    return pd.DataFrame(
+        {
+            "run": rows["run"] + ", " + rows["crops"].replace({"whole": "whole picture",
+                                                              "five": "five crops"}),
+            "network": "brick_net",
+            "image_size": 64,
+            "accuracy": (100 * rows["top1"]).round(3),
+            "low": (100 * rows["top1_low"]).round(2),
+            "high": (100 * rows["top1_high"]).round(2),
+            "data_hash": rows["data_hash"],
+            "seed": rows["seed"],
+            "epochs": rows["epochs"],
+            "state": rows["state"],
+            "train_minutes": rows["train_minutes"],
+            "hardware": rows["hardware"],
+            "train_command": rows["train_command"],
+        }
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", nargs="+", help="the two zips of the repack")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for stores and runs")
+    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
+    parser.add_argument("--collect", action="store_true", help="only predict and tabulate")
+    options = parser.parse_args()
+    store = options.runs / "store"
+    if not store.exists():
+        hccr("data", "prepare", *options.source, "--out", store)
+    if not options.collect:
+        for name in options.only:
+            hccr("train", *RUNS[name], "--data", store, "--workdir", options.runs / name)
+    collect(options.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""A refined network's predictions and attention, step by step (Yang et al. 2017, figs. 1, 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hccr_tf.data.batches import BatchReader
+from hccr_tf.data.sheet import draw_sheet
+from hccr_tf.data.store import Store
+from hccr_tf.evaluation import softmax, wilson_interval
+from hccr_tf.files import atomic_write
+from hccr_tf.inference.cam import overlay
+from hccr_tf.inference.pictures import NamedPicture
+from hccr_tf.inference.predictor import Predictor, with_progress
+from hccr_tf.models import MAIN_OUTPUT, model_arguments
+from hccr_tf.models.mrbc import UNION
+from hccr_tf.workdir import Workdir
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a network reads at each step.
+
+    Attributes:
+        logits: float32 (B, T, num_classes).
+        attention: float32 (B, T, N), each summing to 1 over the places of all maps.
+    """
+
+    logits: np.ndarray
+    attention: np.ndarray
+
+
+class StepPredictor(Predictor):
+    """A trained run with iterative refinement, all steps of it.
+
+    Args:
+        workdir: folder of the run.
+        steps: T, if another than it was trained with.
+
+    Attributes:
+        steps: T.
+        map_shapes: (h, w) of each map that is attended to, in the attention's order.
+
+    Raises:
+        ValueError: no run there, or one without refinement.
+    """
+
+    def __init__(self, workdir: str | Path, steps: int | None = None):
+        model = Workdir(Path(workdir)).recipe.model
+        if "attention_outputs" not in model_arguments(model):
+            raise ValueError(f"{workdir} holds a run of {model}, which is without refinement.")
+        super().__init__(
+            workdir,
+            aux_outputs=True,
+            model_args={"attention_outputs": True} | ({} if steps is None else {"steps": steps}),
+        )
+        self.steps = sum(name.startswith("attention") for name in self.model.output)
+        maps = self.model.get_layer(UNION).input
+        maps = maps if isinstance(maps, (list, tuple)) else [maps]
+        self.map_shapes = [tuple(m.shape[1:3]) for m in maps]
+
+    def read(self, images: np.ndarray) -> Steps:
+        """All steps for prepared pictures uint8 (B, H, W, 1)."""
+        found = self.model.predict_on_batch(images)
+        names = [f"step{t}" for t in range(1, self.steps)] + [MAIN_OUTPUT]
+        logits = np.stack([np.asarray(found[name], np.float32) for name in names], axis=1)
+        attention = [np.asarray(found[f"attention{t + 1}"]) for t in range(self.steps)]
+        return Steps(logits, np.stack(attention, axis=1))
+
+    def attention_map(self, attention: np.ndarray) -> np.ndarray:
+        """Attention over the picture: that of every map, spread evenly over its places.
+
+        Args:
+            attention: float (N,), of one picture and step.
+
+        Returns:
+            float32 (H, W) of the prepared picture; sums to 1 but for the interpolation.
+        """
+        import cv2
+
+        height, width = self.preprocessing.image_shape[:2]
+        total, begin = np.zeros((height, width), np.float32), 0
+        for h, w in self.map_shapes:
+            part = attention[begin : begin + h * w].reshape(h, w).astype(np.float32)
+            begin += h * w
+            enlarged = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+            total += enlarged * (h * w) / (height * width)
+        return total
+
+
+def write_steps(
+    predictor: StepPredictor,
+    pictures: Sequence[NamedPicture],
+    out: str | Path,
+    *,
+    top_k: int = 5,
+    name: str = "refine",
+) -> pd.DataFrame:
+    """Writes what a network reads at each step, and where it looks, for some pictures.
+
+    `NAME.png` has a row for each picture: its attention at every step with the best character
+    under it, then the picture. `NAME.txt` lists the `top_k` characters with probabilities at
+    every step, as the paper's figure 5; `NAME.csv` the same as a table.
+
+    Args:
+        predictor: the run.
+        pictures: what it reads.
+        out: folder to write to.
+        top_k: characters at every step.
+        name: of the files.
+
+    Returns:
+        The table: a row for each picture, step and rank.
+    """
+    top_k = min(top_k, len(predictor.charset))
+    prepared = predictor.preprocessing.apply_many([p.image for p in pictures])
+    found = predictor.read(prepared)
+    probabilities = softmax(found.logits)
+    best = np.argsort(-found.logits, axis=2, kind="stable")[:, :, :top_k]
+    rows, tiles, texts, lines = [], [], [], []
+    for i, picture in enumerate(pictures):
+        for t in range(predictor.steps):
+            first = int(best[i, t, 0])
+            image = overlay(prepared[i], predictor.attention_map(found.attention[i, t]))
+            tiles.append(image)
+            shown = f"{predictor.charset.char(first)} {100 * probabilities[i, t, first]:.1f} %"
+            texts.append(f"t = {t + 1}: {shown}")
+            rows += [
+                {
+                    "picture": picture.name,
+                    "step": t + 1,
+                    "rank": rank + 1,
+                    "character": predictor.charset.char(int(k)),
+                    "probability": round(float(probabilities[i, t, k]), 6),
+                }
+                for rank, k in enumerate(best[i, t])
+            ]
+        tiles.append(picture.image)
+        texts.append(picture.label)
+        lines += _as_figure_5(predictor, picture, best[i], probabilities[i])
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    draw_sheet(tiles, texts, out / f"{name}.png", columns=predictor.steps + 1, tile=144)
+    with atomic_write(out / f"{name}.txt") as temporary:
+        temporary.write_text("\n".join(lines), "utf-8")
+    table = pd.DataFrame(rows)
+    with atomic_write(out / f"{name}.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    return table
+
+
+def _as_figure_5(predictor, picture, best, probabilities) -> list[str]:
+    steps = range(predictor.steps)
+    lines = [f"{picture.label}  ({picture.name})"]
+    # A hanzi is two columns wide.
+    lines.append("".join(f"{f't = {t + 1}':<13}" for t in steps).rstrip())
+    for rank in range(best.shape[1]):
+        cells = [
+            f"{predictor.charset.char(int(best[t, rank]))}: {probabilities[t, best[t, rank]]:.3f}"
+            for t in steps
+        ]
+        lines.append("".join(f"{cell:<12}" for cell in cells).rstrip())
+    return [*lines, ""]
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """What the steps do to a split.
+
+    Attributes:
+        table: a row a step: accuracy with its 95 % interval, how many samples are read
+            rightly that the step before read wrongly (`corrected`), and the reverse
+            (`broken`); the same against the first step.
+        read: int32 (N, T), the classes read.
+        labels: int32 (N,).
+        indices: int64 (N,), places in the store.
+    """
+
+    table: pd.DataFrame
+    read: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+
+    def changed(self, first_right: bool) -> np.ndarray:
+        """Rows wrong at the first and right at the last step, or the reverse."""
+        right = self.read == self.labels[:, None]
+        return np.flatnonzero((right[:, 0] == first_right) & (right[:, -1] != first_right))
+
+
+def count_steps(
+    predictor: StepPredictor, store: Store, split: str = "test", batch_size: int = 64
+) -> StepCounts:
+    """Reads a split's whole pictures and counts what each step corrects and breaks.
+
+    Raises:
+        ValueError: a charset that doesn't cover the store, an empty split.
+    """
+    reader = BatchReader(
+        store, split, predictor.preprocessing, batch_size, charset=predictor.charset
+    )
+    read, labels, indices = [], [], []
+    for batch in with_progress(reader):
+        read.append(predictor.read(batch.images).logits.argmax(axis=2).astype(np.int32))
+        labels.append(batch.labels)
+        indices.append(batch.indices)
+    read, labels = np.concatenate(read), np.concatenate(labels)
+    right = read == labels[:, None]
+    rows = []
+    for t in range(predictor.steps):
+        low, high = wilson_interval(int(right[:, t].sum()), len(labels))
+        before = right[:, max(0, t - 1)]
+        rows.append(
+            {
+                "step": t + 1,
+                "accuracy": round(100 * right[:, t].mean(), 3),
+                "low": round(100 * low, 2),
+                "high": round(100 * high, 2),
+                "corrected": int((right[:, t] & ~before).sum()),
+                "broken": int((~right[:, t] & before).sum()),
+                "corrected_since_first": int((right[:, t] & ~right[:, 0]).sum()),
+                "broken_since_first": int((~right[:, t] & right[:, 0]).sum()),
+            }
+        )
+    return StepCounts(pd.DataFrame(rows), read, labels, np.concatenate(indices))

@@ -1,0 +1,20 @@
+"""Layers that Keras doesn't have, on `keras.ops` alone."""
+
+from hccr_tf.layers.device_preprocessing import DevicePreprocessing, gaussian_weights
+from hccr_tf.layers.input_scaling import InputScaling
+from hccr_tf.layers.pooling import (
+    GlobalWeightedAveragePooling2D,
+    GlobalWeightedOutputAveragePooling2D,
+)
+from hccr_tf.layers.refinement import AdditiveAttention, RefinementStart, UnionOfVectors
+
+__all__ = [
+    "AdditiveAttention",
+    "DevicePreprocessing",
+    "GlobalWeightedAveragePooling2D",
+    "GlobalWeightedOutputAveragePooling2D",
+    "InputScaling",
+    "RefinementStart",
+    "UnionOfVectors",
+    "gaussian_weights",
+]

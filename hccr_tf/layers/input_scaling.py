@@ -1,0 +1,33 @@
+"""The first layer of every network: grey levels as numbers to compute with."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("hccr_tf")
+class InputScaling(keras.layers.Layer):
+    """Casts uint8 pictures to the compute dtype and multiplies them.
+
+    `keras.layers.Rescaling` does the same but needs TensorFlow on every backend.
+
+    Args:
+        scale: factor; 1 / 255 gives [0, 1], 1 leaves 0–255.
+
+    Call:
+        images: uint8 or float (B, H, W, C).
+
+    Returns (`call`): the layer's compute dtype, same shape.
+    """
+
+    def __init__(self, scale: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = float(scale)
+
+    def call(self, images):
+        return ops.cast(images, self.compute_dtype) * self.scale
+
+    def compute_output_spec(self, images):
+        return keras.KerasTensor(images.shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}

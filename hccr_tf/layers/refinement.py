@@ -1,0 +1,93 @@
+"""Layers of iterative refinement: Yang et al. 2017, section III."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("hccr_tf")
+class UnionOfVectors(keras.layers.Layer):
+    """The feature vectors of several maps, one after another (Yang et al. 2017, eqs. 16, 17).
+
+    Call:
+        maps: a list of (B, h, w, K), of any sizes.
+
+    Returns (`call`): (B, N, K), N = Σ h·w, each map row by row.
+    """
+
+    def call(self, maps):
+        vectors = [ops.reshape(m, (-1, m.shape[1] * m.shape[2], m.shape[3])) for m in maps]
+        return ops.concatenate(vectors, axis=1)
+
+    def compute_output_shape(self, shapes):
+        return (shapes[0][0], sum(h * w for _, h, w, _ in shapes), shapes[0][3])
+
+
+@keras.saving.register_keras_serializable("hccr_tf")
+class RefinementStart(keras.layers.Layer):
+    """What refinement begins with: a uniform prediction and a state of zeros.
+
+    Args:
+        num_classes: C.
+        units: of the state.
+
+    Call:
+        vectors: (B, N, K), of which only the number of pictures is taken.
+
+    Returns (`call`): (B, C) of 1 / C, and (B, units) of 0.
+    """
+
+    def __init__(self, num_classes: int, units: int, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.units = units
+
+    def call(self, vectors):
+        batch = ops.shape(vectors)[0]
+        prediction = ops.full((batch, self.num_classes), 1 / self.num_classes, self.compute_dtype)
+        return prediction, ops.zeros((batch, self.units), self.compute_dtype)
+
+    def compute_output_spec(self, vectors):
+        return tuple(
+            keras.KerasTensor((vectors.shape[0], size), dtype=self.compute_dtype)
+            for size in (self.num_classes, self.units)
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes, "units": self.units}
+
+
+@keras.saving.register_keras_serializable("hccr_tf")
+class AdditiveAttention(keras.layers.Layer):
+    """Where to look, and what is there (Yang et al. 2017, eqs. 5, 8 and 10).
+
+    e_n = vᵀ tanh(query + key_n), α = softmax(e), context = Σ α_n V_n. `keras.layers` has an
+    additive attention whose query is a sequence and whose keys' width is the values'.
+
+    Call:
+        query: (B, A), W y_{t-1}.
+        keys: (B, N, A), U V.
+        vectors: (B, N, K), V.
+
+    Returns (`call`): the context (B, K) and α, float32 (B, N).
+    """
+
+    def build(self, query_shape, keys_shape, vectors_shape):
+        # As a column, so that its initial values have the spread of a layer of that width.
+        self.kernel = self.add_weight(name="kernel", shape=(query_shape[-1], 1))
+
+    def call(self, query, keys, vectors):
+        scores = ops.matmul(ops.tanh(query[:, None] + keys), self.kernel)[..., 0]
+        # Half precision has too few bits for sums over thousands of places.
+        attention = ops.softmax(ops.cast(scores, "float32"), axis=-1)
+        weights = ops.cast(attention, self.compute_dtype)
+        return ops.matmul(weights[:, None], vectors)[:, 0], attention
+
+    def compute_output_spec(self, query, keys, vectors):
+        batch, places, channels = vectors.shape
+        context = keras.KerasTensor((batch, channels), dtype=self.compute_dtype)
+        return context, keras.KerasTensor((batch, places), dtype="float32")
+
+    def count_macs(self, query, keys, vectors) -> int:
+        """Multiply–accumulates for one picture, shapes without the batch."""
+        places, channels = vectors
+        return places * query[-1] + places * channels

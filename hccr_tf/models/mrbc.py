@@ -1,0 +1,276 @@
+"""M-RBC of Yang et al. 2017 and its baselines, each alone and with iterative refinement.
+
+Six blocks of two convolutions at three scales; the multi-scale residual block cascade reads
+the vectors of all three scales, its baselines those of the last one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from hccr_tf.layers import AdditiveAttention, InputScaling, RefinementStart, UnionOfVectors
+from hccr_tf.models.registry import (
+    FEATURE_MAP,
+    INPUT_SCALING,
+    MAIN_OUTPUT,
+    POOLING,
+    create_model,
+    register_model,
+)
+
+_BLOCKS_PER_SCALE = 2
+_SCALES = 3
+_SCALE_NAMES = ("scale1", "scale2", FEATURE_MAP)  # a2, a5, a8 of figure 4
+UNION = "union"
+
+
+@register_model
+def convnet(*, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64):
+    """Yang et al. 2017, "Our ConvNet": twelve convolutions without shortcuts, a classifier.
+
+    Arguments and result are those of `mrbc`.
+    """
+    return _classifier("convnet", num_classes, image_shape, width, False, False)
+
+
+@register_model
+def resnet(*, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64):
+    """Yang et al. 2017, "Our ResNet": six residual blocks, read at their last scale only.
+
+    Arguments and result are those of `mrbc`.
+    """
+    return _classifier("resnet", num_classes, image_shape, width, True, False)
+
+
+@register_model
+def mrbc(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (64, 64, 1),
+    aux_outputs: bool = True,
+    width: int = 64,
+) -> keras.Model:
+    """Yang et al. 2017, "Our M-RBC": the multi-scale residual block cascade, a classifier.
+
+    Args:
+        num_classes: C.
+        image_shape: (H, W, 1) of the pictures, each side at least 4.
+        aux_outputs: there are none.
+        width: K, channels of every convolution.
+
+    Returns:
+        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}: the mean of all
+        vectors, then a dense layer (reading 6).
+
+    Raises:
+        ValueError: pictures under 4×4, or a width under 1.
+    """
+    return _classifier("mrbc", num_classes, image_shape, width, True, True)
+
+
+@register_model
+def convnet_ir(
+    *, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64, steps: int = 4,
+    attention_width: int = 128, units: int = 512, gru_bias: bool = False,
+    reset_after: bool = False, attention_outputs: bool = False,
+):  # fmt: skip
+    """Yang et al. 2017, "Our ConvNet + IR": `convnet`, read by iterative refinement.
+
+    Arguments and result are those of `refined`; `width` is the backbone's.
+    """
+    return refined(
+        num_classes=num_classes, image_shape=image_shape, aux_outputs=aux_outputs,
+        backbone="convnet", backbone_args={"width": width}, steps=steps,
+        attention_width=attention_width, units=units, gru_bias=gru_bias,
+        reset_after=reset_after, attention_outputs=attention_outputs,
+    )  # fmt: skip
+
+
+@register_model
+def resnet_ir(
+    *, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64, steps: int = 4,
+    attention_width: int = 128, units: int = 512, gru_bias: bool = False,
+    reset_after: bool = False, attention_outputs: bool = False,
+):  # fmt: skip
+    """Yang et al. 2017, "Our ResNet + IR": `resnet`, read by iterative refinement.
+
+    Arguments and result are those of `refined`; `width` is the backbone's.
+    """
+    return refined(
+        num_classes=num_classes, image_shape=image_shape, aux_outputs=aux_outputs,
+        backbone="resnet", backbone_args={"width": width}, steps=steps,
+        attention_width=attention_width, units=units, gru_bias=gru_bias,
+        reset_after=reset_after, attention_outputs=attention_outputs,
+    )  # fmt: skip
+
+
+@register_model
+def mrbc_ir(
+    *, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64, steps: int = 4,
+    attention_width: int = 128, units: int = 512, gru_bias: bool = False,
+    reset_after: bool = False, attention_outputs: bool = False,
+):  # fmt: skip
+    """Yang et al. 2017, "Our M-RBC + IR": all three scales of `mrbc`, iterative refinement.
+
+    Arguments and result are those of `refined`; `width` is the backbone's.
+    """
+    return refined(
+        num_classes=num_classes, image_shape=image_shape, aux_outputs=aux_outputs,
+        backbone="mrbc", backbone_args={"width": width}, maps=_SCALE_NAMES, steps=steps,
+        attention_width=attention_width, units=units, gru_bias=gru_bias,
+        reset_after=reset_after, attention_outputs=attention_outputs,
+    )  # fmt: skip
+
+
+@register_model
+def refined(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (64, 64, 1),
+    aux_outputs: bool = True,
+    backbone: str = "mrbc",
+    backbone_args: Mapping[str, Any] | None = None,
+    maps: Sequence[str] = (FEATURE_MAP,),
+    channels: int | None = None,
+    steps: int = 4,
+    attention_width: int = 128,
+    units: int = 512,
+    gru_bias: bool = False,
+    reset_after: bool = False,
+    attention_outputs: bool = False,
+) -> keras.Model:
+    """Yang et al. 2017, iterative refinement over the maps of any registered network.
+
+    Args:
+        num_classes: C.
+        image_shape: (H, W, 1) of the pictures.
+        aux_outputs: whether the predictions of the steps before the last are outputs too.
+        backbone: a registered model, of which all behind the maps is left out.
+        backbone_args: its own arguments.
+        maps: names of the layers whose outputs, (B, h, w, K) each, are read together.
+        channels: K where the maps' channels differ, by a 1×1 convolution of each; the last
+            map's if None.
+        steps: T; weights of one T work with any other.
+        attention_width: A (reading 5).
+        units: of the GRU.
+        gru_bias: whether the GRU has biases, which eqs. 11 to 13 don't have.
+        reset_after: False is eq. 13, with the reset gate before the product; True is the form
+            that cuDNN computes (reading 3).
+        attention_outputs: whether the attention of every step is an output too.
+
+    Returns:
+        Model from uint8 (B, H, W, 1) to logits (B, C) by name, "step1" … of the first steps and
+        "main_output" of the last one; with `attention_outputs` also "attention1" …, float32
+        (B, N), each summing to 1 over the places of all maps, in their order and row by row.
+
+    Raises:
+        ValueError: no steps, no maps, or one that the backbone doesn't have.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is at least 1, not {steps}.")
+    if not maps:
+        raise ValueError("Refinement reads at least one map.")
+    network = create_model(
+        backbone,
+        num_classes=num_classes,
+        image_shape=image_shape,
+        aux_outputs=False,
+        **(backbone_args or {}),
+    )
+    tensors = [_map(network, name) for name in maps]
+
+    # === Functional Model ===
+    if len({tensor.shape[-1] for tensor in tensors}) > 1:
+        channels = channels or tensors[-1].shape[-1]
+    if channels is not None:
+        tensors = [
+            layers.Conv2D(channels, 1, name=f"refinement_projection{i}")(tensor)
+            for i, tensor in enumerate(tensors, start=1)
+        ]
+    vectors = UnionOfVectors(name=UNION)(tensors)
+    keys = layers.Dense(attention_width, use_bias=False, name="refinement_keys")(vectors)
+    ask = layers.Dense(attention_width, use_bias=False, name="refinement_query")
+    attend = AdditiveAttention(name="refinement_attention")
+    # Half-precision states would drift from step to step.
+    cell = layers.GRUCell(
+        units, use_bias=gru_bias, reset_after=reset_after, dtype="float32", name="refinement_gru"
+    )
+    classify = layers.Dense(num_classes, dtype="float32", name="refinement_classifier")
+    softmax = layers.Softmax(dtype="float32", name="refinement_softmax")
+    start = RefinementStart(num_classes, units, dtype="float32", name="refinement_start")
+    prediction, state = start(vectors)
+    outputs = {}
+    for step in range(1, steps + 1):
+        context, attention = attend(ask(prediction), keys, vectors)
+        state, _ = cell(context, [state])
+        if step == steps:
+            state = layers.Identity(dtype="float32", name=POOLING)(state)
+        logits = classify(state)
+        prediction = softmax(logits)
+        name = MAIN_OUTPUT if step == steps else f"step{step}"
+        if aux_outputs or step == steps:
+            outputs[name] = layers.Identity(dtype="float32", name=name)(logits)
+        if attention_outputs:
+            name = f"attention{step}"
+            outputs[name] = layers.Identity(dtype="float32", name=name)(attention)
+    return keras.Model(network.input, outputs, name=f"refined_{network.name}")
+
+
+def _map(network: keras.Model, name: str):
+    try:
+        tensor = network.get_layer(name).output
+    except ValueError:
+        tensor = None
+    if tensor is None or len(tensor.shape) != 4:
+        names = [
+            layer.name for layer in network.layers if len(getattr(layer.output, "shape", ())) == 4
+        ]
+        raise ValueError(f"{network.name} has no map {name!r}; it has {', '.join(names)}.")
+    return tensor
+
+
+def _classifier(name, num_classes, image_shape, width, residual, multi_scale) -> keras.Model:
+    if width < 1:
+        raise ValueError(f"width is at least 1, not {width}.")
+    smallest = 2 ** (_SCALES - 1)
+    if min(image_shape[:2]) < smallest:
+        raise ValueError(
+            f"{image_shape[0]}×{image_shape[1]} pixels are too few for {_SCALES} scales; the "
+            f"smallest size that works is {smallest}×{smallest}."
+        )
+
+    # === Functional Model ===
+    inputs = keras.Input(image_shape, dtype="uint8", name="image")
+    x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
+    scales = []
+    for i, scale in enumerate(_SCALE_NAMES):
+        if i:
+            x = layers.MaxPooling2D(2, name=f"pool{i}")(x)
+        for j in range(_BLOCKS_PER_SCALE):
+            x = _block(x, width, residual, name=f"block{i * _BLOCKS_PER_SCALE + j + 1}")
+        x = layers.Identity(name=scale)(x)
+        scales.append(x)
+    vectors = UnionOfVectors(name=UNION)(scales if multi_scale else scales[-1:])
+    x = layers.GlobalAveragePooling1D(name=POOLING)(vectors)
+    x = layers.Dense(num_classes, dtype="float32", name=MAIN_OUTPUT)(x)
+    return keras.Model(inputs, {MAIN_OUTPUT: x}, name=name)
+
+
+def _block(x, width, residual, name):
+    y = _conv(_conv(x, width, f"{name}_conv1"), width, f"{name}_conv2")
+    if not residual:
+        return y
+    if x.shape[-1] != width:
+        # The first block only (reading 1).
+        x = layers.Conv2D(width, 1, name=f"{name}_shortcut")(x)
+    return layers.Add(name=f"{name}_add")([x, y])
+
+
+def _conv(x, width, name):
+    x = layers.Conv2D(
+        width, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+    )(x)
+    x = layers.BatchNormalization(name=name.replace("conv", "bn"))(x)
+    return layers.ReLU(name=name.replace("conv", "relu"))(x)
