@@ -12,15 +12,11 @@ set, which may not be passed on. Each step is a `hccr` command, printed before i
 done already is not done again. --collect trains nothing.
 """
 
-import argparse
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
+from real_runs import RESULTS, hccr, histories, main, reproduce, trained, with_state
 
-RESULTS = Path(__file__).parent / "results"
 SMALL = ["--image-size", "48", "--mixed-precision", "bfloat16"]
 RUNS = {
     "melnyk_a": ["melnyk_net_a", *SMALL],
@@ -36,46 +32,22 @@ ENSEMBLE = ["melnyk_a", "melnyk_b", "melnyk_c"]
 CONFUSABLE = "垛垜寇冦庐庑"
 
 
-def hccr(*arguments) -> None:
-    command = ["hccr", *(str(a) for a in arguments)]
-    print("$", shlex.join(command), flush=True)
-    subprocess.run([sys.executable, "-m", "hccr_tf", *command[1:]], check=True)
-
-
-def is_trained(runs: Path, name: str) -> bool:
-    return (runs / name / "prediction.weights.h5").exists()
-
-
-def reproduce(table: str, runs: Path, names: list[str], out: Path) -> None:
-    folders = [runs / name for name in names]
-    hccr("reproduce", table, "--data", runs / "store", "--workdir", *folders, "--out", out)
-
-
 def collect(runs: Path) -> None:
     """Tabulates everything that the folder holds."""
-    trained = [name for name in RUNS if is_trained(runs, name)]
-    out = runs / "results.melnyk"
-    reproduce("melnyk_table2", runs, trained, out)
+    names, out = trained(runs, RUNS), runs / "results.melnyk"
+    reproduce("melnyk_table2", runs, names, out)
     table = pd.read_csv(out / "melnyk_table2_ours.csv").rename(columns={"model": "run"})
-    table["state"] = [
-        "finished" if row["epochs"] == row["epochs_asked"] else "ended before its last epoch"
-        for row in table.to_dict("records")
-    ]
-    # Where the runs lie is of no interest.
-    table["train_command"] = [shlex.join(["hccr", "train", *RUNS[name]]) for name in table["run"]]
-    missing = [{"run": name, "state": "not run"} for name in RUNS if name not in trained]
-    table = pd.concat([table, pd.DataFrame(missing), brick_rows()], ignore_index=True)
+    table = pd.concat([with_state(table, RUNS), brick_rows()], ignore_index=True)
     table.to_csv(RESULTS / "melnyk_hwdb100.csv", index=False)
     pairs = pd.read_csv(out / "melnyk_table2_pairs.csv")
     pairs.to_csv(RESULTS / "melnyk_hwdb100_pairs.csv", index=False)
-    histories = [pd.read_csv(runs / n / "history.csv").assign(run=n) for n in trained]
-    pd.concat(histories).to_csv(RESULTS / "melnyk_hwdb100_history.csv", index=False)
-    if set(ENSEMBLE) <= set(trained):
+    histories(runs, names).to_csv(RESULTS / "melnyk_hwdb100_history.csv", index=False)
+    if set(ENSEMBLE) <= set(names):
         reproduce("melnyk_table3", runs, ENSEMBLE, out)
         table3 = pd.read_csv(out / "melnyk_table3_table.csv", keep_default_na=False)
         table3.to_csv(RESULTS / "melnyk_hwdb100_table3.csv", index=False)
     hccr("cam", "--data", runs / "store", "--characters", CONFUSABLE, "--workdir",
-         *(runs / name for name in trained), "--top-k", "2", "--out", runs / "cams")  # fmt: skip
+         *(runs / name for name in names), "--top-k", "2", "--out", runs / "cams")  # fmt: skip
     shown = table[["run", "accuracy", "low", "high", "accuracy_drop", "state"]]
     print(shown.to_string(index=False))
 
@@ -104,23 +76,5 @@ def brick_rows() -> pd.DataFrame:
     )  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--source", nargs="+", help="the two zips of the repack")
-    parser.add_argument("--runs", type=Path, required=True, help="folder for stores and runs")
-    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
-    parser.add_argument("--collect", action="store_true", help="only predict and tabulate")
-    options = parser.parse_args()
-    store = options.runs / "store"
-    if not store.exists():
-        hccr("data", "prepare", *options.source, "--out", store)
-    if not options.collect:
-        for name in options.only:
-            hccr("train", *RUNS[name], "--data", store, "--workdir", options.runs / name)
-    collect(options.runs)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, RUNS, collect)

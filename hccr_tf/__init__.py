@@ -27,6 +27,8 @@ _PUBLIC = {
     "train": "hccr_tf.training",
     "Predictor": "hccr_tf.inference.predictor",
     "predict_split": "hccr_tf.inference.predictor",
+    "ActivationMapper": "hccr_tf.inference.cam",
+    "StepPredictor": "hccr_tf.inference.refine",
     "fuse": "hccr_tf.inference.fusion",
     "search_weights": "hccr_tf.inference.fusion",
 }

@@ -1,13 +1,19 @@
 """Melnyk, You & Li 2018: tables 2 and 3 with our rows beside the paper's."""
 
-from itertools import combinations
-
 import pandas as pd
 
-from hccr_tf.evaluation import Evaluation, mcnemar
 from hccr_tf.experiments.paper_results import paper_table
 from hccr_tf.experiments.registry import Inputs, register_experiment
-from hccr_tf.experiments.scored_runs import ScoredRun, evaluate, labels_of, score_runs
+from hccr_tf.experiments.scored_runs import (
+    compare_pairs,
+    evaluate,
+    labels_of,
+    percent,
+    provenance,
+    score_runs,
+    test_set,
+    with_interval,
+)
 from hccr_tf.plots import draw_size_against_accuracy
 
 _PAPER = "melnyk-2018"
@@ -37,29 +43,17 @@ def melnyk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
                 "parameters": run.parameters,
                 "size_mb": round(run.size_mb, 2),
                 "gmac": round(run.macs / 1e9, 4),
-                **_with_interval(with_bias),
-                "accuracy_without_bias": round(_percent(without), 5),
-                "accuracy_drop": round(_percent(with_bias) - _percent(without), 5),
+                **with_interval(with_bias),
+                "accuracy_without_bias": round(percent(without), 5),
+                "accuracy_drop": round(percent(with_bias) - percent(without), 5),
                 "changed": int((read != read_without).sum()),
-                **_provenance(run, inputs),
+                **provenance(run, inputs),
             }
         )
-    pairs = []
-    for a, b in combinations(right, 2):
-        only_a, only_b, p = mcnemar(right[a], right[b])
-        pairs.append(
-            {
-                "first": a,
-                "second": b,
-                "difference": round(100 * (right[b].mean() - right[a].mean()), 3),
-                "only_first_right": only_a,
-                "only_second_right": only_b,
-                "p": float(f"{p:.3g}"),
-            }
-        )
+    pairs = compare_pairs(right)
     paper = paper_table(_PAPER, "table 2").reset_index(names="model")
     tables = {"ours": pd.DataFrame(rows), "paper": paper}
-    return {**tables, "pairs": pd.DataFrame(pairs)} if pairs else tables
+    return {**tables, "pairs": pairs} if len(pairs) else tables
 
 
 @register_experiment
@@ -83,46 +77,13 @@ def melnyk_table3(inputs: Inputs) -> dict[str, pd.DataFrame]:
             {
                 "method": name,
                 "size_mb": f"{sum(m.size_mb for m in members):.1f}",
-                **_with_interval(result),
+                **with_interval(result),
                 "ensemble": "no" if len(members) == 1 else f"yes ({len(members)})",
                 "raw_data": "yes",
                 "reference": "this package",
-                "test_set": _name_of(inputs),
+                "test_set": test_set(inputs),
             }
         )
     table = pd.concat([literature, pd.DataFrame(ours)], ignore_index=True)
     draw_size_against_accuracy(table, inputs.out / "melnyk_table3.png")
-    return {"table": table.fillna("")}
-
-
-def _percent(result: Evaluation) -> float:
-    return 100 * result.correct[1] / result.total
-
-
-def _with_interval(result: Evaluation) -> dict[str, float]:
-    low, high = result.metrics()["top1_interval95"]
-    return {
-        "accuracy": round(_percent(result), 3),
-        "low": round(100 * low, 2),
-        "high": round(100 * high, 2),
-    }
-
-
-def _name_of(inputs: Inputs) -> str:
-    return f"{inputs.store.path.name} {inputs.split}, {len(inputs.store.charset)} classes"
-
-
-def _provenance(run: ScoredRun, inputs: Inputs) -> dict[str, object]:
-    facts = run.workdir.read_run()
-    machine = run.workdir.read_environment()
-    return {
-        "samples": len(inputs.store.indices(inputs.split)),
-        "data_hash": inputs.store.data_hash[:16],
-        "seed": facts["seed"],
-        "epochs": facts.get("epochs_done"),
-        "epochs_asked": run.workdir.recipe.epochs,
-        "best_epoch": facts.get("best_epoch"),
-        "train_minutes": round(facts.get("train_seconds", 0) / 60, 1),
-        "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}",
-        "train_command": facts["command"],
-    }
+    return {"table": table}

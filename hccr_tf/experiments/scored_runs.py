@@ -1,16 +1,18 @@
 """Trained runs scored on one split, with their logits kept so that nothing is done twice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
+import pandas as pd
 
 from hccr_tf.complexity import count_macs, size_mb
 from hccr_tf.data.store import Store
-from hccr_tf.evaluation import Evaluation
+from hccr_tf.evaluation import Evaluation, mcnemar
 from hccr_tf.experiments.registry import Inputs
 from hccr_tf.files import distinct_names
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
@@ -31,7 +33,7 @@ class ScoredRun:
         parameters: of the network without auxiliary heads.
         size_mb: of these as float32.
         macs: multiply–accumulates for one picture.
-        bias: float (C,), the classifier's.
+        bias: float (C,), the classifier's; None where the main output is no dense layer.
     """
 
     name: str
@@ -40,7 +42,7 @@ class ScoredRun:
     parameters: int
     size_mb: float
     macs: int
-    bias: np.ndarray
+    bias: np.ndarray | None
 
 
 def score_runs(inputs: Inputs) -> list[ScoredRun]:
@@ -58,7 +60,10 @@ def score_runs(inputs: Inputs) -> list[ScoredRun]:
         if not _is_current(logits, predictor.workdir, inputs.store, inputs.split):
             predict_split(path, inputs.store, logits, split=inputs.split, crops="none")
         model = predictor.model
-        bias = keras.ops.convert_to_numpy(model.get_layer(MAIN_OUTPUT).bias)
+        classifier = model.get_layer(MAIN_OUTPUT)
+        bias = None
+        if isinstance(classifier, keras.layers.Dense):
+            bias = keras.ops.convert_to_numpy(classifier.bias)
         scored.append(
             ScoredRun(
                 name,
@@ -100,8 +105,10 @@ def evaluate(
         The evaluation, and int64 (N,), what each sample is read as.
 
     Raises:
-        ValueError: runs with different samples or charsets.
+        ValueError: runs with different samples or charsets, or no bias to reset.
     """
+    if without_bias and any(run.bias is None for run in runs):
+        raise ValueError("The bias is reset in networks that end in a dense layer only.")
     files = [LogitsFile(run.logits) for run in runs]
     try:
         check_same_samples(files)
@@ -123,3 +130,66 @@ def labels_of(run: ScoredRun) -> np.ndarray:
     """int32 (N,), the split's labels."""
     with LogitsFile(run.logits) as file:
         return file.labels(slice(None))
+
+
+def compare_pairs(right: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Every two runs compared on the same samples, by McNemar's exact test.
+
+    Args:
+        right: bool (N,) by run, which samples each reads rightly.
+
+    Returns:
+        A row a pair: by how many points the second is better, samples that only one of them
+        reads rightly, and the probability of such a difference between equals.
+    """
+    rows = []
+    for a, b in combinations(right, 2):
+        only_a, only_b, p = mcnemar(right[a], right[b])
+        rows.append(
+            {
+                "first": a,
+                "second": b,
+                "difference": round(100 * (right[b].mean() - right[a].mean()), 3),
+                "only_first_right": only_a,
+                "only_second_right": only_b,
+                "p": float(f"{p:.3g}"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def percent(result: Evaluation) -> float:
+    """Top-1 accuracy in percent."""
+    return 100 * result.correct[1] / result.total
+
+
+def with_interval(result: Evaluation) -> dict[str, float]:
+    """Top-1 accuracy in percent with its 95 % interval, as columns of a table."""
+    low, high = result.metrics()["top1_interval95"]
+    return {
+        "accuracy": round(percent(result), 3),
+        "low": round(100 * low, 2),
+        "high": round(100 * high, 2),
+    }
+
+
+def test_set(inputs: Inputs) -> str:
+    """What a row was measured on."""
+    return f"{inputs.store.path.name} {inputs.split}, {len(inputs.store.charset)} classes"
+
+
+def provenance(run: ScoredRun, inputs: Inputs) -> dict[str, object]:
+    """Where a row comes from, as columns of a table."""
+    facts = run.workdir.read_run()
+    machine = run.workdir.read_environment()
+    return {
+        "samples": len(inputs.store.indices(inputs.split)),
+        "data_hash": inputs.store.data_hash[:16],
+        "seed": facts["seed"],
+        "epochs": facts.get("epochs_done"),
+        "epochs_asked": run.workdir.recipe.epochs,
+        "best_epoch": facts.get("best_epoch"),
+        "train_minutes": round(facts.get("train_seconds", 0) / 60, 1),
+        "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}",
+        "train_command": facts["command"],
+    }

@@ -5,7 +5,7 @@ sections III and IV-B.
 
 Command: hccr train yang_mrbc_ir --data STORE --workdir RUN
 
-Cost:    M-RBC takes 0.644 G multiply–accumulates a picture at 64×64, refinement a twelfth of
+Cost:    M-RBC takes 0.644 G multiply–accumulates a picture at 64×64, refinement a tenth of
          that on top at 3,755 classes.
 Result:  the paper reports 95.97 (ConvNet), 96.34 (ResNet), 96.84 (M-RBC) and with refinement
          96.64, 97.04, 97.37 % on ICDAR-2013.

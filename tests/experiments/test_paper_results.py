@@ -29,3 +29,11 @@ def test_melnyk_2018():
 def test_an_unknown_table_is_told():
     with pytest.raises(ValueError, match="holds no table 9 of melnyk-2018"):
         paper_table("melnyk-2018", "table 9")
+
+
+def test_yang_2017():
+    table = paper_table("yang-2017", "table I")
+    assert table.shape == (16, 4)
+    assert table.loc["Our M-RBC + IR"].tolist() == ["97.37", "1.0 + 1.1", "No", "No"]
+    assert pd.to_numeric(table["accuracy"]).sum() == pytest.approx(1537.28)
+    assert (table["preprocessing"] == "Yes").sum() == 4

@@ -1,0 +1,80 @@
+"""What the scripts that train on real data share: commands, resuming, tables."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def hccr(*arguments) -> None:
+    """Prints a command and runs it."""
+    command = ["hccr", *(str(a) for a in arguments)]
+    print("$", shlex.join(command), flush=True)
+    subprocess.run([sys.executable, "-m", "hccr_tf", *command[1:]], check=True)
+
+
+def trained(runs: Path, settings: Mapping[str, Sequence[str]]) -> list[str]:
+    """Names of the runs that a folder holds, in their order."""
+    return [name for name in settings if (runs / name / "prediction.weights.h5").exists()]
+
+
+def reproduce(experiment: str, runs: Path, names: Sequence[str], out: Path) -> None:
+    """Makes a paper's table of some runs."""
+    folders = [runs / name for name in names]
+    hccr("reproduce", experiment, "--data", runs / "store", "--workdir", *folders, "--out", out)
+
+
+def with_state(table: pd.DataFrame, settings: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """A table of runs, by column `run`, with their states and commands and what wasn't run."""
+    table = table.copy()
+    # Where the runs lie is of no interest.
+    table["train_command"] = [
+        shlex.join(["hccr", "train", *settings[name]]) for name in table["run"]
+    ]
+    table["state"] = [
+        "finished" if row["epochs"] == row["epochs_asked"] else "ended before its last epoch"
+        for row in table.to_dict("records")
+    ]
+    missing = [n for n in settings if n not in set(table["run"])]
+    return pd.concat(
+        [table, pd.DataFrame([{"run": name, "state": "not run"} for name in missing])],
+        ignore_index=True,
+    )
+
+
+def histories(runs: Path, names: Sequence[str]) -> pd.DataFrame:
+    """The curves of runs, one after another."""
+    return pd.concat([pd.read_csv(runs / n / "history.csv").assign(run=n) for n in names])
+
+
+def main(
+    description: str, settings: Mapping[str, Sequence[str]], collect: Callable[[Path], None]
+) -> None:
+    """Prepares, trains what isn't trained yet, and tabulates.
+
+    Args:
+        description: for --help.
+        settings: arguments of `hccr train` by the run's name.
+        collect: tabulates what a folder of runs holds.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", nargs="+", help="the two zips of the repack")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for store and runs")
+    parser.add_argument("--only", nargs="+", choices=list(settings), default=list(settings))
+    parser.add_argument("--collect", action="store_true", help="only predict and tabulate")
+    options = parser.parse_args()
+    store = options.runs / "store"
+    if not store.exists():
+        hccr("data", "prepare", *options.source, "--out", store)
+    if not options.collect:
+        for name in options.only:
+            hccr("train", *settings[name], "--data", store, "--workdir", options.runs / name)
+    collect(options.runs)

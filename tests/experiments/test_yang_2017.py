@@ -1,0 +1,33 @@
+"""`hccr reproduce yang_table1` on runs of the sample."""
+
+import pandas as pd
+import pytest
+
+from hccr_tf import get_recipe, train
+from hccr_tf.cli import main
+
+pytestmark = pytest.mark.slow
+
+
+def test_table_1_has_runs_steps_and_pairs(sample_store, tmp_path, capsys):
+    for name in ("convnet", "convnet_ir"):
+        recipe = get_recipe(name).override(image_size=16, width=4, epochs=1, batch_size=32)
+        train(recipe, sample_store, tmp_path / name)
+    arguments = ["--data", str(sample_store.path), "--out", str(tmp_path), "--workdir"]
+    runs = [str(tmp_path / "convnet"), str(tmp_path / "convnet_ir")]
+    assert main(["reproduce", "yang_table1", *arguments, *runs]) == 0
+    table = pd.read_csv(tmp_path / "yang_table1_ours.csv")
+    assert table["refinement"].tolist() == ["no", "T = 4"]
+    assert (table["gmac"] > 0).all() and (table["ms_per_picture"] > 0).all()
+    assert table["parameters"][1] > table["parameters"][0]
+    steps = pd.read_csv(tmp_path / "yang_table1_steps.csv")
+    assert steps["step"].tolist() == list(range(1, 9)) and set(steps["run"]) == {"convnet_ir"}
+    # The fourth of eight steps is the last of four.
+    assert steps["accuracy"][3] == pytest.approx(table["accuracy"][1], abs=1e-3)
+    pairs = pd.read_csv(tmp_path / "yang_table1_pairs.csv")
+    difference = table["accuracy"][1] - table["accuracy"][0]
+    assert pairs["difference"].tolist() == pytest.approx([difference], abs=2e-3)
+    assert len(pd.read_csv(tmp_path / "yang_table1_paper.csv")) == 16
+    # A bias is reset only where the main output is a dense layer.
+    assert main(["reproduce", "melnyk_table2", *arguments, *runs]) == 2
+    assert "that end in a dense layer only" in capsys.readouterr().err
