@@ -691,7 +691,8 @@ def _reproduce(options) -> None:
         with atomic_write(path) as temporary:
             table.to_csv(temporary, index=False)
         shown = table.drop(columns=["train_command", "hardware"], errors="ignore")
-        print(f"{path}\n{shown.to_string(index=False, na_rep="")}\n")
+        text = shown.to_string(index=False, na_rep="")
+        print(f"{path}\n{text}\n")
 
 
 def _model_arguments(parser) -> None:
