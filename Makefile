@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_TRAIN := --data $(DEMO)/store --image-size 32 --bricks 3 --width 16 --epochs 14 --batch-size 32
 
-.PHONY: install demo test quality clean
+.PHONY: install demo test test-torch quality clean
 
 install: $(VENV)/.installed
 
@@ -39,6 +39,11 @@ demo: install
 
 test: quality
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The CPU build where a source of wheels has it; PyTorch isn't needed otherwise.
+test-torch: install
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pytest tests/test_backends.py
 
 quality: install
 	$(BIN)/ruff check .

@@ -17,12 +17,17 @@ from pathlib import Path
 import pandas as pd
 from real_runs import RESULTS, hccr, histories, main, reproduce, trained, with_state
 
+from hccr_tf.complexity import count_macs, size_mb
+from hccr_tf.models import blueprint
+
 SMALL = ["--image-size", "48", "--mixed-precision", "bfloat16"]
 RUNS = {
     "melnyk_a": ["melnyk_net_a", *SMALL],
     "melnyk_b": ["melnyk_net_b", *SMALL],
     "melnyk_c": ["melnyk_net_c", *SMALL],
     "melnyk_a_seed2": ["melnyk_net_a", *SMALL, "--seed", "2"],
+    "melnyk_b_seed2": ["melnyk_net_b", *SMALL, "--seed", "2"],
+    "melnyk_c_seed2": ["melnyk_net_c", *SMALL, "--seed", "2"],
     # The full size, as far as the time went.
     "melnyk_c96": ["melnyk_net_c", "--mixed-precision", "bfloat16", "--epochs", "3"],
     # The paper's schedule; smaller batches, as its epoch has 10,462 steps and this one 361.
@@ -56,12 +61,19 @@ def brick_rows() -> pd.DataFrame:
     """What `brick_hwdb100.py` measured on the same test pictures."""
     rows = pd.read_csv(RESULTS / "brick_hwdb100.csv")
     rows = rows[rows["crops"].isin(["whole", "five"]) & rows["top1"].notna()]
+    # Its settings; an ensemble is three of them.
+    model = blueprint("brick_net", num_classes=100, image_shape=(64, 64, 1), num_bricks=4,
+                      aux_outputs=False)  # fmt: skip
+    members = rows["train_command"].str.count(r" \+ ") + 1
     return pd.DataFrame(
         {
             "run": rows["run"] + ", " + rows["crops"].replace({"whole": "whole picture",
                                                               "five": "five crops"}),
             "network": "brick_net",
             "image_size": 64,
+            "parameters": members * model.count_params(),
+            "size_mb": (members * size_mb(model)).round(2),
+            "gmac": (members * count_macs(model) / 1e9).round(4),
             "accuracy": (100 * rows["top1"]).round(3),
             "low": (100 * rows["top1_low"]).round(2),
             "high": (100 * rows["top1_high"]).round(2),

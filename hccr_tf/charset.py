@@ -149,7 +149,7 @@ class Charset:
         """
         characters = []
         for code in codes:
-            if code != int(code) or not 0 < code < 1 << 16:
+            if not 0 < code < 1 << 16 or code != int(code):
                 raise ValueError(f"{code!r} is no code of two bytes")
             characters.append(decode_tag(int(code).to_bytes(2, "big")))
         return cls(tuple(characters))
@@ -208,7 +208,10 @@ class Charset:
             import numpy as np
 
             try:
-                return cls.from_tag_codes(np.load(path, allow_pickle=False).ravel().tolist())
+                codes = np.load(path, allow_pickle=False)
+                if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iuf":
+                    raise ValueError("it is no array of numbers")
+                return cls.from_tag_codes(codes.ravel().tolist())
             except (ValueError, EOFError) as error:
                 raise ValueError(f"{path} does not hold a valid charset: {error}") from error
         return cls.load(path)

@@ -341,6 +341,10 @@ def _run_arguments(parser) -> None:
         help="classes in place of the store's own, whose characters it must cover: gb2312-1, "
         "gb2312, chinese-mnist, digits, a charset file, a run or a store",
     )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE",
+        help="an argument of the network (`hccr list` has them), such as --set gru_bias=True",
+    )
     overrides = parser.add_argument_group("settings of the recipe (default: the recipe's)")
     for name, (kind, text) in OVERRIDES.items():
         flag = "--" + name.replace("_", "-")
@@ -363,6 +367,8 @@ def _train(options) -> None:
     """
     settings = {name: getattr(options, name) for name in OVERRIDES}
     recipe = get_recipe(options.recipe).override(**settings)
+    if options.set:
+        recipe = recipe.override(model_args={**recipe.model_args, **_settings(options.set)})
 
     from hccr_tf.charset import Charset
     from hccr_tf.data.store import Store
@@ -632,6 +638,8 @@ def _refine(options) -> None:
     from hccr_tf.data.store import Store
     from hccr_tf.files import atomic_write
 
+    if options.cases < 0:
+        raise ValueError("--cases is at least 0.")
     store = Store(options.data)
     counts = count_steps(predictor, store, options.split)
     out.mkdir(parents=True, exist_ok=True)
@@ -663,7 +671,7 @@ def _reproduce(options) -> None:
     """Makes a table or figure of a paper from trained runs, beside the paper's own numbers.
 
     Writes each table as CSV, and pictures where the paper has them. Logits are kept in
-    OUT/logits, so that the same runs and data are predicted once.
+    OUT/logits, and those of the same weights and data aren't predicted again.
 
     Examples:
       hccr reproduce --list
@@ -719,21 +727,15 @@ def _model(options) -> None:
       hccr model melnyk_net_c --image-size 96 --num-classes 3755
       hccr model brick_net --set num_bricks=4 --training
     """
-    import ast
-
     backend.start()
     from hccr_tf.complexity import cost_table
-    from hccr_tf.models import blueprint
+    from hccr_tf.models import blueprint, model_arguments
 
-    arguments = {}
-    for text in options.set:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes NAME=VALUE, not {text!r}.")
-        try:
-            arguments[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            arguments[name] = value
+    arguments = _settings(options.set)
+    unknown = sorted(set(arguments) - set(model_arguments(options.model)))
+    if unknown:
+        known = ", ".join(model_arguments(options.model))
+        raise ValueError(f"{options.model} has no argument {unknown}; it has {known}.")
     size = options.image_size
     model = blueprint(
         options.model,
@@ -743,6 +745,22 @@ def _model(options) -> None:
         **arguments,
     )
     print(cost_table(model))
+
+
+def _settings(texts: Sequence[str]) -> dict[str, object]:
+    """Reads NAME=VALUE texts; values that are no Python literals are texts."""
+    import ast
+
+    settings: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, not {text!r}.")
+        try:
+            settings[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[name] = value
+    return settings
 
 
 # === runs ===

@@ -2,7 +2,7 @@
 
 One multiply–accumulate is one product that is added to a sum (Melnyk et al. 2018, eq. 2).
 Convolutions, dense layers and the matrices of recurrent ones are counted; what is done once for
-each value, such as normalisation, activation and pooling, is not, and neither are biases.
+each value, such as normalisation, activation and plain pooling, is not, and neither are biases.
 """
 
 import math
@@ -115,8 +115,7 @@ def _macs(layer, input_shapes, output_shape) -> int:
             return count(layer, input_shapes[0], output_shape)
     # Bare operations have no variables; some multiply matrices all the same.
     matrices = [v for v in getattr(layer, "trainable_variables", ()) if len(v.shape) >= 2]
-    elementwise = hasattr(layer, "weighted")  # a weighted pooling
-    if type(layer).__name__ in _PRODUCTS or (matrices and not elementwise):
+    if isinstance(layer, _UNCOUNTED) or type(layer).__name__ in _PRODUCTS or matrices:
         raise ValueError(
             f"The multiply–accumulates of layer {layer.name!r} ({type(layer).__name__}) aren't "
             "known; give its class a method count_macs(*input_shapes)."
@@ -157,6 +156,7 @@ def _recurrent(gates: int) -> Callable:
     return count
 
 
+_UNCOUNTED = (layers.AdditiveAttention, layers.Attention, layers.Dot)
 _PRODUCTS = ("Conv", "ConvTranspose", "DepthwiseConv", "Dot", "Einsum", "Matmul", "SeparableConv",
              "Tensordot", "Vdot")  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Weights of Keras 2's HDF5 files, read as arrays in order; nothing in them is run.
 
-Such a file names its layers after the session that made it (`conv2d_17`), so names mean
+Such a file numbers its layers on through the process that made it (`conv2d_17`), so names mean
 nothing: arrays are matched to a network's variables by order and shape. Models saved whole
 (`model.save`) and weights alone (`save_weights`) are read alike; the model's description and the
 optimiser's state in the former are left alone.
@@ -23,8 +23,8 @@ def read_keras2_weights(path: str | Path) -> list[tuple[str, np.ndarray]]:
         (name in the file, array) of every weight.
 
     Raises:
-        WeightsError: no such file, or none of Keras 2; a weight that's missing, isn't of
-            floating point, or isn't stored in full.
+        WeightsError: no such file, or none of Keras 2; a weight that's missing, lies in
+            another file, isn't of finite floating-point numbers, or isn't stored in full.
     """
     path = Path(path)
     if not path.is_file():
@@ -39,8 +39,9 @@ def read_keras2_weights(path: str | Path) -> list[tuple[str, np.ndarray]]:
                 )
             found = []
             for layer in _texts(group, "layer_names"):
-                for name in _texts(group[layer], "weight_names"):
-                    found.append((f"{layer}/{name}", _array(group[layer][name], path, name)))
+                own = _inside(group, layer, path)
+                for name in _texts(own, "weight_names"):
+                    found.append((f"{layer}/{name}", _array(_inside(own, name, path), path, name)))
     except WeightsError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -58,7 +59,7 @@ def load_keras2_weights(path: str | Path, model: keras.Model) -> None:
             weights, or one of another shape; nothing is assigned then.
     """
     found = read_keras2_weights(path)
-    variables = [v for v in model.weights if not v.path.startswith("seed_generator")]
+    variables = model.weights
     for number, (variable, (name, array)) in enumerate(zip(variables, found, strict=False)):
         if tuple(variable.shape) != array.shape:
             raise WeightsError(
@@ -94,10 +95,25 @@ def _texts(group: h5py.Group, name: str) -> list[str]:
     return [v.decode("utf-8") if isinstance(v, bytes) else str(v) for v in values]
 
 
+def _inside(group: h5py.Group, name: str, path: Path):
+    """An item of a group, by links that stay in the file."""
+    item = group
+    for part in name.strip("/").split("/"):
+        if not isinstance(item, h5py.Group) or not isinstance(
+            item.get(part, getlink=True), h5py.HardLink
+        ):
+            raise WeightsError(f"{path} is damaged: {name} is missing or lies in another file.")
+        item = item[part]
+    return item
+
+
 def _array(item, path: Path, name: str) -> np.ndarray:
     if not isinstance(item, h5py.Dataset) or item.dtype.kind != "f":
         raise WeightsError(f"{path} is damaged: {name} is no array of floating-point numbers.")
     # An array that isn't there byte for byte could claim any size; Keras doesn't compress.
     if item.id.get_storage_size() != math.prod(item.shape) * item.dtype.itemsize:
         raise WeightsError(f"{path} is damaged: {name} isn't stored in full.")
-    return item[()]
+    array = item[()]
+    if not np.isfinite(array).all():
+        raise WeightsError(f"{path} is damaged: {name} holds numbers that aren't finite.")
+    return array

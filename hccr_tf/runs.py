@@ -21,8 +21,8 @@ class RunState:
 
     Attributes:
         workdir: its folder.
-        state: "begun", "running", "finished" or "diverged", as the run wrote it; "running" of a
-            run that hasn't written for a while reads "stopped".
+        state: "begun", "running", "finished", "diverged" or "imported", as the run wrote it;
+            "running" of a run that hasn't written for a while reads "stopped".
         epochs: epochs done and asked for.
         best: best validation accuracy of the main output, None before the first epoch.
         best_epoch: when that was, counted from 1.

@@ -324,6 +324,14 @@ def test_codes_of_a_numpy_file_are_a_charset(tmp_path):
         np.save(path, np.array(bad))
         with pytest.raises(ValueError, match="does not hold a valid charset"):
             Charset.open(path)
+    for bad in (np.array([1j]), np.array([np.inf]), np.array(["a"])):
+        np.save(path, bad)
+        with pytest.raises(ValueError, match="label2tagcode.npy does not hold a valid charset"):
+            Charset.open(path)
+    with open(path, "wb") as file:
+        np.savez(file, a=np.array([0xB0A1]))
+    with pytest.raises(ValueError, match="no array of numbers"):
+        Charset.open(path)
     np.save(path, np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(ValueError, match="does not hold a valid charset"):
         Charset.open(path)

@@ -5,6 +5,7 @@ import pytest
 from keras import layers
 
 from hccr_tf.complexity import cost_table, count_macs, layer_costs, size_mb
+from hccr_tf.layers import GlobalWeightedAveragePooling2D
 from hccr_tf.models import blueprint, list_models
 
 
@@ -35,6 +36,7 @@ def test_a_convolution_by_equation_2():
         (layers.GRU(5), (7, 4), 7 * 3 * 5 * (4 + 5)),
         (layers.LSTM(5), (7, 4), 7 * 4 * 5 * (4 + 5)),
         (layers.BatchNormalization(), (6, 6, 4), 0),
+        (GlobalWeightedAveragePooling2D(), (6, 6, 4), 144),
     ],
 )
 def test_kinds_of_layers_by_hand(layer, shape, expected):
@@ -70,6 +72,9 @@ def test_what_cannot_be_counted_is_named():
     inputs = keras.Input((4, 4))
     with pytest.raises(ValueError, match="Matmul"):
         count_macs(keras.Model(inputs, keras.ops.matmul(inputs, inputs)))
+    both = [keras.Input((4, 5)), keras.Input((6, 5))]
+    with pytest.raises(ValueError, match=r"\(Attention\) aren't known"):
+        count_macs(keras.Model(both, layers.Attention()(both)))
     Strange.count_macs = lambda self, shape: shape[-1] ** 2
     assert count_macs(one_layer(Strange(), (4,))) == 16
 

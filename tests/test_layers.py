@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.preprocessing import Preprocessing
-from hccr_tf.layers import DevicePreprocessing, gaussian_weights
+from hccr_tf.layers import DevicePreprocessing, SameAveragePooling2D, gaussian_weights
 
 SIDE = 130
 
@@ -138,3 +138,19 @@ def test_the_same_on_jax():
         text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("side", [4, 5, 7, 8])
+def test_average_pooling_counts_what_lies_in_the_picture(side):
+    features = np.random.default_rng(0).normal(size=(2, side, side + 1, 3)).astype(np.float32)
+    found = keras.ops.convert_to_numpy(SameAveragePooling2D(3, strides=2)(features))
+    before = 1 if side % 2 else 0  # an odd side lacks a pixel on either end, an even one at its end
+    for i in range(found.shape[1]):
+        rows = range(max(0, 2 * i - before), min(side, 2 * i - before + 3))
+        other = 0 if side % 2 else 1
+        for j in range(found.shape[2]):
+            columns = range(max(0, 2 * j - other), min(side + 1, 2 * j - other + 3))
+            part = features[:, rows.start : rows.stop, columns.start : columns.stop]
+            np.testing.assert_allclose(found[:, i, j], part.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+    config = keras.saving.serialize_keras_object(SameAveragePooling2D(3, strides=2))
+    assert keras.saving.deserialize_keras_object(config).padding == "same"

@@ -133,7 +133,7 @@ def test_every_setting_of_the_command_line_can_be_overridden(name):
         "augment_amount": 0.25,
         "augment_shift": 0.25,
     }
-    recipe = get_recipe("kriuk_model2")
+    recipe = get_recipe("mrbc_ir" if name == "step_loss" else "kriuk_model2")
     changed = recipe.override(**{name: values.get(name, 3 if name != "image_size" else 64)})
     assert changed != recipe
     if name in SHORT_NAMES:
@@ -216,5 +216,11 @@ def test_weights_of_outputs():
         loss_weights={"*": 0.5, "step2": 3.0, "main_output": 1.0}, loss_reduction="sum"
     )
     assert recipe.output_weights(outputs) == {"step1": 0.5, "step2": 3.0, "main_output": 1.0}
+    with pytest.raises(ValueError, match="every output the loss weight 0"):
+        recipe.override(loss_weights={"*": 0.0}).output_weights(outputs)
+    with pytest.raises(ValueError, match="Loss weights are at least 0"):
+        get_recipe("mrbc_ir").override(step_loss=-1.0)
+    with pytest.raises(ValueError, match=r"melnyk_c has no outputs 'step\*' to weigh"):
+        get_recipe("melnyk_c").override(step_loss=0.0)
     with pytest.raises(ValueError, match=r"no loss weight for the outputs \['aux_output1'\]"):
         get_recipe("mrbc_ir").output_weights(["main_output", "aux_output1"])

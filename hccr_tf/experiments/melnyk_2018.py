@@ -7,7 +7,6 @@ from hccr_tf.experiments.registry import Inputs, register_experiment
 from hccr_tf.experiments.scored_runs import (
     compare_pairs,
     evaluate,
-    labels_of,
     percent,
     provenance,
     score_runs,
@@ -29,12 +28,11 @@ def melnyk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     compared on the same samples (`pairs`, McNemar's exact test).
     """
     runs = score_runs(inputs)
-    labels = labels_of(runs[0])
     rows, right = [], {}
     for run in runs:
-        with_bias, read = evaluate([run])
-        without, read_without = evaluate([run], without_bias=True)
-        right[run.name] = read == labels
+        with_bias, without = evaluate([run]), evaluate([run], without_bias=True)
+        right[run.name] = with_bias.right
+        drop = percent(with_bias.evaluation) - percent(without.evaluation)
         rows.append(
             {
                 "model": run.name,
@@ -43,10 +41,10 @@ def melnyk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
                 "parameters": run.parameters,
                 "size_mb": round(run.size_mb, 2),
                 "gmac": round(run.macs / 1e9, 4),
-                **with_interval(with_bias),
-                "accuracy_without_bias": round(percent(without), 5),
-                "accuracy_drop": round(percent(with_bias) - percent(without), 5),
-                "changed": int((read != read_without).sum()),
+                **with_interval(with_bias.evaluation),
+                "accuracy_without_bias": round(percent(without.evaluation), 5),
+                "accuracy_drop": round(drop, 5),
+                "changed": int((with_bias.read != without.read).sum()),
                 **provenance(run, inputs),
             }
         )
@@ -72,12 +70,11 @@ def melnyk_table3(inputs: Inputs) -> dict[str, pd.DataFrame]:
         groups.append((f"mean logits of {len(runs)}", runs))
     ours = []
     for name, members in groups:
-        result, _ = evaluate(members)
         ours.append(
             {
                 "method": name,
                 "size_mb": f"{sum(m.size_mb for m in members):.1f}",
-                **with_interval(result),
+                **with_interval(evaluate(members).evaluation),
                 "ensemble": "no" if len(members) == 1 else f"yes ({len(members)})",
                 "raw_data": "yes",
                 "reference": "this package",

@@ -49,7 +49,7 @@ def score_runs(inputs: Inputs) -> list[ScoredRun]:
     """Predicts the split with every run; logits of the same weights and data are kept.
 
     Raises:
-        ValueError: no runs, or one that has no weights, or another charset.
+        ValueError: no runs, or one without weights, or whose charset doesn't cover the store.
     """
     if not inputs.runs:
         raise ValueError("Name the trained runs: --workdir RUN…")
@@ -92,17 +92,27 @@ def _is_current(logits: Path, workdir: Workdir, store: Store, split: str) -> boo
         return False
 
 
-def evaluate(
-    runs: Sequence[ScoredRun], *, without_bias: bool = False
-) -> tuple[Evaluation, np.ndarray]:
-    """Accuracy of one run, or of several with their logits averaged.
+@dataclass(frozen=True)
+class Score:
+    """What a run, or several together, make of a split.
+
+    Attributes:
+        evaluation: the counts.
+        read: int64 (N,), what each sample is read as, under the run's own charset.
+        right: bool (N,), which samples are read rightly.
+    """
+
+    evaluation: Evaluation
+    read: np.ndarray
+    right: np.ndarray
+
+
+def evaluate(runs: Sequence[ScoredRun], *, without_bias: bool = False) -> Score:
+    """Scores one run, or several with their logits averaged.
 
     Args:
         runs: one or more, of the same samples.
         without_bias: whether the classifiers' biases are reset to 0.
-
-    Returns:
-        The evaluation, and int64 (N,), what each sample is read as.
 
     Raises:
         ValueError: runs with different samples or charsets, or no bias to reset.
@@ -112,24 +122,20 @@ def evaluate(
     files = [LogitsFile(run.logits) for run in runs]
     try:
         check_same_samples(files)
-        result, read = Evaluation(len(files[0].charset)), []
+        result, read, right = Evaluation(len(files[0].charset)), [], []
         for rows in files[0].chunks():
             logits = sum(
                 file.logits(rows) - (run.bias if without_bias else 0)
                 for file, run in zip(files, runs, strict=True)
             )
-            result.add(logits, files[0].labels(rows))
+            labels = files[0].labels(rows)
+            result.add(logits, labels)
             read.append(logits.argmax(axis=1))
-        return result, np.concatenate(read)
+            right.append(read[-1] == labels)
+        return Score(result, np.concatenate(read), np.concatenate(right))
     finally:
         for file in files:
             file.close()
-
-
-def labels_of(run: ScoredRun) -> np.ndarray:
-    """int32 (N,), the split's labels."""
-    with LogitsFile(run.logits) as file:
-        return file.labels(slice(None))
 
 
 def compare_pairs(right: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from hccr_tf.experiments.scored_runs import (
     ScoredRun,
     compare_pairs,
     evaluate,
-    labels_of,
     provenance,
     score_runs,
     test_set,
@@ -19,7 +18,7 @@ from hccr_tf.experiments.scored_runs import (
 )
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.refine import StepPredictor, count_steps
-from hccr_tf.models import model_arguments
+from hccr_tf.models import is_refined, model_arguments
 
 _BATCH = 32
 _MOST_STEPS = 8
@@ -30,27 +29,29 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Yang et al. 2017, table I: networks with and without refinement, beside the paper's.
 
     Of runs with refinement also accuracy at each of eight steps, whatever number they were
-    trained with (`steps`), and of every two runs how they differ on the same samples (`pairs`).
-    `ms_per_picture` is this machine's, in batches of 32; only its ratios mean something.
+    trained with (`steps`), and what refinement gains over the same backbone and seed, with mean
+    and standard deviation over the seeds (`gain`); of every two runs how they differ on the same
+    samples (`pairs`). `ms_per_picture` is this machine's, in batches of 32; only its ratios
+    mean something.
     """
     runs = score_runs(inputs)
-    labels = labels_of(runs[0])
     rows, right, steps = [], {}, []
     for run in runs:
-        result, read = evaluate([run])
-        right[run.name] = read == labels
+        score = evaluate([run])
+        right[run.name] = score.right
         recipe = run.workdir.recipe
-        refines = "attention_outputs" in model_arguments(recipe.model)
+        arguments = {**model_arguments(recipe.model), **recipe.model_args}
+        refines = is_refined(recipe.model)
         rows.append(
             {
                 "run": run.name,
                 "network": recipe.model,
-                "refinement": f"T = {recipe.model_args.get('steps', 4)}" if refines else "no",
+                "refinement": f"T = {arguments['steps']}" if refines else "no",
                 "image_size": run.workdir.preprocessing.image_size,
                 "parameters": run.parameters,
                 "gmac": round(run.macs / 1e9, 4),
                 "ms_per_picture": round(_milliseconds(run), 3),
-                **with_interval(result),
+                **with_interval(score.evaluation),
                 "test_set": test_set(inputs),
                 **provenance(run, inputs),
             }
@@ -66,9 +67,37 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     }
     if steps:
         tables["steps"] = pd.concat(steps, ignore_index=True)
+    if len(gain := _gain(tables["ours"])):
+        tables["gain"] = gain
     if len(runs) > 1:
         tables["pairs"] = compare_pairs(right)
     return tables
+
+
+def _gain(rows: pd.DataFrame) -> pd.DataFrame:
+    """What refinement adds to each backbone: a row a seed, then mean and deviation."""
+    plain = {(r["network"], r["image_size"], r["seed"]): r for r in rows.to_dict("records")}
+    gains = []
+    for row in rows.to_dict("records"):
+        backbone = row["network"].removesuffix("_ir")
+        without = plain.get((backbone, row["image_size"], row["seed"]))
+        if backbone != row["network"] and without is not None:
+            gains.append(
+                {
+                    "backbone": backbone,
+                    "image_size": row["image_size"],
+                    "seed": row["seed"],
+                    "without": without["accuracy"],
+                    "with": row["accuracy"],
+                    "gain": round(row["accuracy"] - without["accuracy"], 3),
+                }
+            )
+    if not gains:
+        return pd.DataFrame()
+    table = pd.DataFrame(gains)
+    groups = table.groupby(["backbone", "image_size"], sort=False)["gain"]
+    spread = groups.agg(mean="mean", deviation="std").round(3).reset_index()
+    return table.merge(spread, how="left")
 
 
 def _milliseconds(run: ScoredRun) -> float:

@@ -4,7 +4,8 @@ Melnyk, You & Li 2018, sections 2.2 and 3.3. In a network that ends in a pooling
 classifier the map is Σ_c W[c, k] F*_c, with F* the feature map as the pooling weighs it
 (eqs. 1, 8, 9); the classifier's bias is left out. Elsewhere the same is done with what the
 rest of the network would do to first order: Σ_c (∂ logit_k / ∂F ⊙ F)_c, which for a weighted
-pooling is the very same map (HiResCAM, Draelos & Carin 2020).
+pooling is the very same map, and for a mean over h·w places that map divided by h·w (HiResCAM,
+Draelos & Carin 2020).
 """
 
 from collections.abc import Sequence
@@ -88,7 +89,8 @@ class ActivationMapper:
 
         Args:
             images: uint8 (B, H, W, 1) as `Preprocessing` makes them, or one (H, W, 1).
-            classes: (B,) or (B, K) class indices; what each picture is read as if None.
+            classes: class indices (B,) or (B, K), or one for one picture; what each picture is
+                read as if None.
 
         Returns:
             The maps; B is 1 for one picture.
@@ -105,7 +107,7 @@ class ActivationMapper:
         )
         if classes is None:
             classes = logits.argmax(axis=1)
-        classes = np.asarray(classes, np.int64)
+        classes = np.atleast_1d(np.asarray(classes, np.int64))
         classes = classes.reshape(len(classes), -1)
         if len(classes) != len(images):
             raise ValueError(f"{len(classes)} rows of classes don't fit {len(images)} pictures.")
@@ -119,7 +121,8 @@ class ActivationMapper:
     def _by_weights(self, features, classes) -> np.ndarray:
         weighted = features
         if hasattr(self._pooling, "weighted"):
-            weighted = np.asarray(keras.ops.convert_to_numpy(self._pooling.weighted(features)))
+            weighted = self._pooling.weighted(keras.ops.array(features))
+            weighted = keras.ops.convert_to_numpy(weighted)
         kernel = keras.ops.convert_to_numpy(self._kernel.value).astype(np.float32)
         return np.einsum("bhwc,cbk->bkhw", weighted, kernel[:, classes], optimize=True)
 
@@ -151,13 +154,20 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack(enlarged).reshape(*maps.shape[:-2], *size)
 
 
-def overlay(image: np.ndarray, cam: np.ndarray, strength: float = 0.6) -> np.ndarray:
+def overlay(
+    image: np.ndarray,
+    cam: np.ndarray,
+    strength: float = 0.6,
+    limits: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Lays a map in colours over its picture: blue for its least value, red for its greatest.
 
     Args:
         image: uint8 (H, W) or (H, W, 1), the prepared picture.
         cam: float (h, w), enlarged to the picture.
         strength: of the colours, 0 to 1.
+        limits: values that are blue and red, to compare maps; the map's own if None. A map
+            without differences is all blue.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -166,8 +176,10 @@ def overlay(image: np.ndarray, cam: np.ndarray, strength: float = 0.6) -> np.nda
 
     image = np.asarray(image).reshape(image.shape[:2])
     enlarged = upsample(cam, image.shape)
-    low, high = float(enlarged.min()), float(enlarged.max())
-    scaled = (enlarged - low) / (high - low) if high > low else np.zeros_like(enlarged)
+    low, high = limits or (float(enlarged.min()), float(enlarged.max()))
+    scaled = np.zeros_like(enlarged)
+    if high > low:
+        scaled = np.clip((enlarged - low) / (high - low), 0, 1)
     colours = 255 * colormaps["turbo"](scaled)[..., :3]
     mixed = strength * colours + (1 - strength) * image[..., None]
     return np.rint(mixed).astype(np.uint8)

@@ -15,6 +15,9 @@ from hccr_tf.inference.cam import ActivationMapper, overlay
 from hccr_tf.inference.pictures import NamedPicture
 from hccr_tf.inference.predictor import Predictor
 
+_BATCH = 32
+_SHOWN = 40
+
 
 def write_cams(
     predictors: Sequence[Predictor],
@@ -26,10 +29,12 @@ def write_cams(
 ) -> pd.DataFrame:
     """Writes the maps of several runs for the same pictures.
 
-    `cam.png` has a row for each picture and rank, a column for each run and the picture itself
-    at the right; under each map stand character and softmax score. `cam.csv` says the same in
-    numbers, `maps.npz` holds the maps as float32 (pictures, top_k, h, w) by run, and
-    `overlays/` each map over its prepared picture.
+    `cam.png` has a row for each of the first 40 pictures and each rank, a column for each run and
+    the picture itself at the right; under each map stand character and softmax score.
+    `cam.csv` says the same of all pictures in numbers, `maps.npz` holds RUN/maps, float32
+    (pictures, top_k, h, w), and RUN/classes, int64 (pictures, top_k), and `overlays/` has each
+    map over its prepared picture. Maps by weights of a network that ends in a mean are h·w
+    times those that its gradients give.
 
     Args:
         predictors: trained runs.
@@ -51,39 +56,46 @@ def write_cams(
         raise ValueError(f"top_k is 1 to {fewest}, the number of classes; not {top_k}.")
     out = Path(out)
     (out / "overlays").mkdir(parents=True, exist_ok=True)
-    rows, arrays = [], {}
-    tiles = {(i, rank): [] for i in range(len(pictures)) for rank in range(top_k)}
     names = distinct_names([predictor.workdir.path for predictor in predictors])
+    rows, arrays = [], {}
+    shown = {(i, rank): [] for i in range(min(len(pictures), _SHOWN)) for rank in range(top_k)}
     for name, predictor in zip(names, predictors, strict=True):
         mapper = ActivationMapper(predictor.model, layer)
-        prepared = predictor.preprocessing.apply_many([p.image for p in pictures])
-        logits = predictor.logits(prepared)
-        classes = np.argsort(-logits, axis=1, kind="stable")[:, :top_k]
-        arrays[name] = maps = mapper(prepared, classes).maps
-        probabilities = softmax(logits)
-        for i, rank in tiles:
-            label = int(classes[i, rank])
-            character, probability = predictor.charset.char(label), probabilities[i, label]
-            coloured = overlay(prepared[i], maps[i, rank])
-            path = f"overlays/{i + 1:03d}-{name}-{rank + 1}-{character_file_name(character)}.png"
-            with atomic_write(out / path) as temporary:
-                temporary.write_bytes(encode_png(coloured))
-            tiles[i, rank].append((coloured, f"{name}: {character} {100 * probability:.1f} %"))
-            rows.append(
-                {
-                    "picture": pictures[i].name,
-                    "run": name,
-                    "rank": rank + 1,
-                    "character": character,
-                    "probability": round(float(probability), 6),
-                    "layer": mapper.layer,
-                    "method": "gradients" if mapper.through_gradients else "weights",
-                    "overlay": path,
-                }
-            )
-    for (i, rank), row in tiles.items():
+        found = []
+        for begin in range(0, len(pictures), _BATCH):
+            batch = pictures[begin : begin + _BATCH]
+            prepared = predictor.preprocessing.apply_many([p.image for p in batch])
+            logits = predictor.logits(prepared)
+            classes = np.argsort(-logits, axis=1, kind="stable")[:, :top_k]
+            found.append(mapper(prepared, classes))
+            probabilities = softmax(logits)
+            for i, rank in np.ndindex(classes.shape):
+                label, number = int(classes[i, rank]), begin + i
+                character, probability = predictor.charset.char(label), probabilities[i, label]
+                coloured = overlay(prepared[i], found[-1].maps[i, rank])
+                file = f"{number + 1:03d}-{name}-{rank + 1}-{character_file_name(character)}.png"
+                with atomic_write(out / "overlays" / file) as temporary:
+                    temporary.write_bytes(encode_png(coloured))
+                if (number, rank) in shown:
+                    text = f"{name}: {character} {100 * probability:.1f} %"
+                    shown[number, rank].append((coloured, text))
+                rows.append(
+                    {
+                        "picture": batch[i].name,
+                        "run": name,
+                        "rank": rank + 1,
+                        "character": character,
+                        "probability": round(float(probability), 6),
+                        "layer": mapper.layer,
+                        "method": "gradients" if mapper.through_gradients else "weights",
+                        "overlay": f"overlays/{file}",
+                    }
+                )
+        arrays[f"{name}/maps"] = np.concatenate([part.maps for part in found])
+        arrays[f"{name}/classes"] = np.concatenate([part.classes for part in found])
+    for (i, rank), row in shown.items():
         row.append((pictures[i].image if rank == 0 else None, pictures[i].label))
-    images, texts = zip(*(tile for row in tiles.values() for tile in row), strict=True)
+    images, texts = zip(*(tile for row in shown.values() for tile in row), strict=True)
     columns = len(predictors) + 1
     draw_sheet(images, texts, out / "cam.png", columns=columns, tile=144, text_size=20)
     with atomic_write(out / "maps.npz") as temporary, open(temporary, "wb") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from hccr_tf.data.store import Store
 from hccr_tf.inference.predictor import Predictor
 
 _CANDIDATES = 64  # samples of a character that are looked at
+_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -83,20 +84,21 @@ def pictures_of_characters(
     """
     indices = store.indices(split)
     labels = store.labels[indices]
-    candidates = []
+    chosen = []
     for character in characters:
         own = indices[labels == store.charset.index(character)][:_CANDIDATES]
         if not len(own):
             raise ValueError(f"{store.path} has no sample of {character} in its split {split}.")
-        candidates.append(own)
-    every = np.concatenate(candidates)
-    images = store.images(every)
-    right = np.ones(len(every), bool)
-    for predictor in predictors:
-        read = predictor.logits(predictor.preprocessing.apply_many(images)).argmax(axis=1)
-        right &= read == store.labels_for(predictor.charset, every)
-    chosen = []
-    for own in candidates:
-        places = np.flatnonzero(np.isin(every, own))
-        chosen.append(int(every[places[right[places].argmax()]]))
+        chosen.append(next(_read_rightly(store, own, character, predictors), int(own[0])))
     return sample_pictures(store, chosen)
+
+
+def _read_rightly(store, indices, character, predictors) -> Iterator[int]:
+    for begin in range(0, len(indices), _BATCH):
+        batch = indices[begin : begin + _BATCH]
+        images = store.images(batch)
+        right = np.ones(len(batch), bool)
+        for predictor in predictors:
+            read = predictor.logits(predictor.preprocessing.apply_many(images)).argmax(axis=1)
+            right &= read == predictor.charset.index(character)
+        yield from batch[right].tolist()

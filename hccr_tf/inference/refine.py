@@ -17,9 +17,11 @@ from hccr_tf.files import atomic_write
 from hccr_tf.inference.cam import overlay
 from hccr_tf.inference.pictures import NamedPicture
 from hccr_tf.inference.predictor import Predictor, with_progress
-from hccr_tf.models import MAIN_OUTPUT, model_arguments
-from hccr_tf.models.mrbc import UNION
+from hccr_tf.models import ATTENTION, MAIN_OUTPUT, UNION, is_refined
 from hccr_tf.workdir import Workdir
+
+_BATCH = 32
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ class StepPredictor(Predictor):
 
     def __init__(self, workdir: str | Path, steps: int | None = None):
         model = Workdir(Path(workdir)).recipe.model
-        if "attention_outputs" not in model_arguments(model):
+        if not is_refined(model):
             raise ValueError(f"{workdir} holds a run of {model}, which is without refinement.")
         super().__init__(
             workdir,
             aux_outputs=True,
             model_args={"attention_outputs": True} | ({} if steps is None else {"steps": steps}),
         )
-        self.steps = sum(name.startswith("attention") for name in self.model.output)
+        self.steps = sum(name.startswith(ATTENTION) for name in self.model.output)
         maps = self.model.get_layer(UNION).input
         maps = maps if isinstance(maps, (list, tuple)) else [maps]
         self.map_shapes = [tuple(m.shape[1:3]) for m in maps]
@@ -69,7 +71,7 @@ class StepPredictor(Predictor):
         found = self.model.predict_on_batch(images)
         names = [f"step{t}" for t in range(1, self.steps)] + [MAIN_OUTPUT]
         logits = np.stack([np.asarray(found[name], np.float32) for name in names], axis=1)
-        attention = [np.asarray(found[f"attention{t + 1}"]) for t in range(self.steps)]
+        attention = [np.asarray(found[f"{ATTENTION}{t + 1}"]) for t in range(self.steps)]
         return Steps(logits, np.stack(attention, axis=1))
 
     def attention_map(self, attention: np.ndarray) -> np.ndarray:
@@ -103,9 +105,10 @@ def write_steps(
 ) -> pd.DataFrame:
     """Writes what a network reads at each step, and where it looks, for some pictures.
 
-    `NAME.png` has a row for each picture: its attention at every step with the best character
-    under it, then the picture. `NAME.txt` lists the `top_k` characters with probabilities at
-    every step, as the paper's figure 5; `NAME.csv` the same as a table.
+    `NAME.png` has a row for each of the first 40 pictures: its attention at every step, blue for
+    none and red for the most in any step, with the best character under it, then the picture.
+    `NAME.txt` lists the `top_k` characters with probabilities at every step, as the paper's
+    figure 5; `NAME.csv` the same as a table.
 
     Args:
         predictor: the run.
@@ -116,20 +119,35 @@ def write_steps(
 
     Returns:
         The table: a row for each picture, step and rank.
+
+    Raises:
+        ValueError: no pictures, or more characters than classes.
     """
-    top_k = min(top_k, len(predictor.charset))
-    prepared = predictor.preprocessing.apply_many([p.image for p in pictures])
-    found = predictor.read(prepared)
-    probabilities = softmax(found.logits)
-    best = np.argsort(-found.logits, axis=2, kind="stable")[:, :, :top_k]
+    if not 1 <= top_k <= len(predictor.charset) or not pictures:
+        raise ValueError(
+            f"top_k is 1 to {len(predictor.charset)}, the number of classes, and there's at least "
+            f"one picture; not {top_k} and {len(pictures)}."
+        )
     rows, tiles, texts, lines = [], [], [], []
-    for i, picture in enumerate(pictures):
+    for number, picture in enumerate(pictures):
+        i = number % _BATCH
+        if i == 0:
+            batch = pictures[number : number + _BATCH]
+            prepared = predictor.preprocessing.apply_many([p.image for p in batch])
+            found = predictor.read(prepared)
+            probabilities = softmax(found.logits)
+            best = np.argsort(-found.logits, axis=2, kind="stable")[:, :, :top_k]
+        maps = [predictor.attention_map(attention) for attention in found.attention[i]]
+        # One scale for all steps of a picture: evenly spread attention looks so.
+        limits = (0.0, float(np.max(maps)))
         for t in range(predictor.steps):
             first = int(best[i, t, 0])
-            image = overlay(prepared[i], predictor.attention_map(found.attention[i, t]))
-            tiles.append(image)
+            image = overlay(prepared[i], maps[t], limits=limits)
+            if number < _SHOWN:
+                tiles.append(image)
             shown = f"{predictor.charset.char(first)} {100 * probabilities[i, t, first]:.1f} %"
-            texts.append(f"t = {t + 1}: {shown}")
+            if number < _SHOWN:
+                texts.append(f"t = {t + 1}: {shown}")
             rows += [
                 {
                     "picture": picture.name,
@@ -140,8 +158,9 @@ def write_steps(
                 }
                 for rank, k in enumerate(best[i, t])
             ]
-        tiles.append(picture.image)
-        texts.append(picture.label)
+        if number < _SHOWN:
+            tiles.append(picture.image)
+            texts.append(picture.label)
         lines += _as_figure_5(predictor, picture, best[i], probabilities[i])
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

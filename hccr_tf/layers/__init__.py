@@ -5,6 +5,7 @@ from hccr_tf.layers.input_scaling import InputScaling
 from hccr_tf.layers.pooling import (
     GlobalWeightedAveragePooling2D,
     GlobalWeightedOutputAveragePooling2D,
+    SameAveragePooling2D,
 )
 from hccr_tf.layers.refinement import AdditiveAttention, RefinementStart, UnionOfVectors
 
@@ -15,6 +16,7 @@ __all__ = [
     "GlobalWeightedOutputAveragePooling2D",
     "InputScaling",
     "RefinementStart",
+    "SameAveragePooling2D",
     "UnionOfVectors",
     "gaussian_weights",
 ]

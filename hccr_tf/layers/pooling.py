@@ -1,7 +1,46 @@
-"""Weighted global poolings: Melnyk, You & Li 2018, section 3.3."""
+"""Poolings of Melnyk, You & Li 2018: averages over windows, weighted sums over all."""
+
+import math
 
 import keras
+import numpy as np
 from keras import ops
+
+
+@keras.saving.register_keras_serializable("hccr_tf")
+class SameAveragePooling2D(keras.layers.AveragePooling2D):
+    """`AveragePooling2D` with padding "same" that is the same on every backend.
+
+    A window that reaches over the edge averages what it has of the picture. So does Keras on
+    TensorFlow and JAX; on PyTorch (Keras 3.15) it counts the padding too.
+
+    Args:
+        pool_size: side of the window.
+        strides: step between windows.
+    """
+
+    def __init__(self, pool_size: int = 2, strides: int | None = None, **kwargs):
+        kwargs.pop("padding", None)
+        super().__init__(pool_size, strides=strides, padding="same", **kwargs)
+
+    def call(self, features):
+        if keras.backend.backend() != "torch":
+            return super().call(features)
+        pads, shares = [[0, 0]], []
+        for side, size, stride in zip(
+            features.shape[1:3], self.pool_size, self.strides, strict=True
+        ):
+            windows = -(-side // stride)
+            missing = max((windows - 1) * stride + size - side, 0)
+            before = missing // 2
+            pads.append([before, missing - before])
+            begin = np.arange(windows) * stride - before
+            inside = np.minimum(begin + size, side) - np.maximum(begin, 0)
+            shares.append(size / inside)
+        padded = ops.pad(features, [*pads, [0, 0]])
+        means = ops.average_pool(padded, self.pool_size, self.strides, padding="valid")
+        weights = np.outer(*shares)[None, :, :, None]
+        return means * ops.cast(weights, means.dtype)
 
 
 class _GlobalWeightedPooling(keras.layers.Layer):
@@ -36,7 +75,13 @@ class _GlobalWeightedPooling(keras.layers.Layer):
         return features * ops.cast(self.kernel, features.dtype)
 
     def call(self, features):
-        return ops.sum(self.weighted(features), axis=(1, 2))
+        # A sum, not a mean: half precision would lose what the later places add.
+        total = ops.sum(ops.cast(self.weighted(features), "float32"), axis=(1, 2))
+        return ops.cast(total, self.compute_dtype)
+
+    def count_macs(self, features_shape) -> int:
+        """Multiply–accumulates for one picture."""
+        return math.prod(features_shape)
 
     def compute_output_shape(self, features_shape):
         return (features_shape[0], features_shape[-1])

@@ -4,13 +4,16 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from hccr_tf.models.registry import (
+    ATTENTION,
     FEATURE_MAP,
     INPUT_SCALING,
     MAIN_OUTPUT,
     POOLING,
+    UNION,
     blueprint,
     class_variables,
     create_model,
+    is_refined,
     list_models,
     model_arguments,
     model_description,
@@ -21,13 +24,16 @@ for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
+    "ATTENTION",
     "FEATURE_MAP",
     "INPUT_SCALING",
     "MAIN_OUTPUT",
     "POOLING",
+    "UNION",
     "blueprint",
     "class_variables",
     "create_model",
+    "is_refined",
     "list_models",
     "model_arguments",
     "model_description",

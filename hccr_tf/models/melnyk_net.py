@@ -12,6 +12,7 @@ from hccr_tf.layers import (
     GlobalWeightedAveragePooling2D,
     GlobalWeightedOutputAveragePooling2D,
     InputScaling,
+    SameAveragePooling2D,
 )
 from hccr_tf.models.registry import (
     FEATURE_MAP,
@@ -43,7 +44,8 @@ def melnyk_net_a(
         image_shape: (H, W, 1) of the pictures; each side shrinks to a sixteenth.
         aux_outputs: there are none.
         width: filters of the first convolution; the others are in proportion.
-        l2: weight of the squared weights of convolutions and classifier in the loss.
+        l2: weight of the squared weights of convolutions and classifier in the loss, the
+            classifier's bias included.
         dropout: share of the pooled features that is dropped in training.
 
     Returns:
@@ -102,7 +104,7 @@ def _melnyk_net(name, pooling, num_classes, image_shape, width, l2, dropout) -> 
     x = InputScaling(1.0, name=INPUT_SCALING)(inputs)  # 0-255, as the released code
     for i, block in enumerate(_BLOCKS):
         if i:
-            x = layers.AveragePooling2D(3, strides=2, padding="same", name=f"pool{i}")(x)
+            x = SameAveragePooling2D(3, strides=2, name=f"pool{i}")(x)
         for j, filters in enumerate(block, start=1):
             last = (i, j) == (len(_BLOCKS) - 1, len(block))
             x = _conv(

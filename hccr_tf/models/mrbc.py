@@ -12,10 +12,12 @@ from keras import layers
 
 from hccr_tf.layers import AdditiveAttention, InputScaling, RefinementStart, UnionOfVectors
 from hccr_tf.models.registry import (
+    ATTENTION,
     FEATURE_MAP,
     INPUT_SCALING,
     MAIN_OUTPUT,
     POOLING,
+    UNION,
     create_model,
     register_model,
 )
@@ -23,7 +25,6 @@ from hccr_tf.models.registry import (
 _BLOCKS_PER_SCALE = 2
 _SCALES = 3
 _SCALE_NAMES = ("scale1", "scale2", FEATURE_MAP)  # a2, a5, a8 of figure 4
-UNION = "union"
 
 
 @register_model
@@ -149,7 +150,8 @@ def refined(
         aux_outputs: whether the predictions of the steps before the last are outputs too.
         backbone: a registered model, of which all behind the maps is left out.
         backbone_args: its own arguments.
-        maps: names of the layers whose outputs, (B, h, w, K) each, are read together.
+        maps: names of the layers whose outputs, (B, h, w, K) each, are read together; a text
+            is parted at its commas.
         channels: K where the maps' channels differ, by a 1×1 convolution of each; the last
             map's if None.
         steps: T; weights of one T work with any other.
@@ -166,12 +168,18 @@ def refined(
         (B, N), each summing to 1 over the places of all maps, in their order and row by row.
 
     Raises:
-        ValueError: no steps, no maps, or one that the backbone doesn't have.
+        ValueError: no steps, no maps, one that the backbone doesn't have, or a single vector
+            in all, which leaves attention no choice.
     """
     if steps < 1:
         raise ValueError(f"steps is at least 1, not {steps}.")
+    if isinstance(maps, str):
+        maps = maps.split(",")
     if not maps:
         raise ValueError("Refinement reads at least one map.")
+    taken = {"num_classes", "image_shape", "aux_outputs"} & set(backbone_args or {})
+    if taken:
+        raise ValueError(f"backbone_args can't hold {sorted(taken)}: the network's own are taken.")
     network = create_model(
         backbone,
         num_classes=num_classes,
@@ -190,6 +198,11 @@ def refined(
             for i, tensor in enumerate(tensors, start=1)
         ]
     vectors = UnionOfVectors(name=UNION)(tensors)
+    if vectors.shape[1] < 2:
+        raise ValueError(
+            f"The map {maps[0]!r} of {backbone} is a single place at {image_shape[0]}×"
+            f"{image_shape[1]}; name earlier maps, or take larger pictures."
+        )
     keys = layers.Dense(attention_width, use_bias=False, name="refinement_keys")(vectors)
     ask = layers.Dense(attention_width, use_bias=False, name="refinement_query")
     attend = AdditiveAttention(name="refinement_attention")
@@ -213,7 +226,7 @@ def refined(
         if aux_outputs or step == steps:
             outputs[name] = layers.Identity(dtype="float32", name=name)(logits)
         if attention_outputs:
-            name = f"attention{step}"
+            name = f"{ATTENTION}{step}"
             outputs[name] = layers.Identity(dtype="float32", name=name)(attention)
     return keras.Model(network.input, outputs, name=f"refined_{network.name}")
 

@@ -12,6 +12,9 @@ arguments and returns a functional `keras.Model`:
   and export find them in any network.
 - Output layers have their outputs' names. What belongs to the classes, `class_variables`, is
   replaced with a new charset.
+- A network with refinement takes `attention_outputs`, `steps` and `aux_outputs`; `UNION` joins
+  the maps that it reads. Asked for, the attention of its steps, `ATTENTION` with the step's
+  number, is in the output too: float32 (B, N), no logits.
 - Every layer is named, so weights are matched by name, never by order.
 """
 
@@ -24,6 +27,8 @@ INPUT_SCALING = "input_scaling"
 FEATURE_MAP = "feature_map"
 POOLING = "pooling"
 MAIN_OUTPUT = "main_output"
+UNION = "union"
+ATTENTION = "attention"
 
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {}
 _CONTRACT_ARGUMENTS = ("num_classes", "image_shape", "aux_outputs")
@@ -95,18 +100,28 @@ def create_model(
         raise ValueError(f"num_classes is at least 2, not {num_classes}.")
     if image_shape is None:
         image_shape = inspect.signature(builder).parameters["image_shape"].default
-    if len(image_shape) != 3 or image_shape[-1] != 1:
+    if len(image_shape) != 3 or image_shape[-1] != 1 or min(image_shape[:2]) < 1:
         raise ValueError(f"image_shape is (height, width, 1), not {image_shape}.")
-    return builder(
-        num_classes=num_classes, image_shape=tuple(image_shape), aux_outputs=aux_outputs,
-        **arguments,
-    )
+    try:
+        return builder(
+            num_classes=num_classes, image_shape=tuple(image_shape), aux_outputs=aux_outputs,
+            **arguments,
+        )
+    except TypeError as error:
+        # A text where a number belongs, from a command line.
+        given = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
+        raise ValueError(f"{name} can't be built with {given}: {error}") from error
 
 
 def blueprint(name: str, **arguments) -> keras.Model:
     """What `create_model` builds, but without values, so that the largest network costs nothing."""
     with keras.StatelessScope(initialize_variables=False):
         return create_model(name, **arguments)
+
+
+def is_refined(name: str) -> bool:
+    """Whether a registered network reads its maps by iterative refinement."""
+    return "attention_outputs" in model_arguments(name)
 
 
 def class_variables(name: str, **arguments) -> set[str]:

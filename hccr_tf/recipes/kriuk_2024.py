@@ -18,9 +18,9 @@ the paper's network saw.
 
 from dataclasses import replace
 
-from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.recipes.recipe import Recipe
+from hccr_tf.recipes.small_data import SMALL_DATA
 
 # Section 3.1.3; 7×7 in the third (figure 6 and section 3.2 print 5×5, the code has 7×7).
 _INPUTS = {
@@ -53,13 +53,7 @@ _PAPER = {
 }
 
 _OURS = {
-    "optimizer": "adamw",  # ours
-    "optimizer_args": {"weight_decay": 1e-4, "clipnorm": 1.0},  # ours
-    "learning_rate": 1e-3,  # ours
-    "schedule": "cosine",  # ours
-    "warmup_steps": 100,  # ours
-    "augmentation": RandomAffine(amount=0.06, shift=0.03),  # ours
-    "batch_size": 64,  # ours
+    **SMALL_DATA,  # ours
     "epochs": 12,  # ours
     "patience": 12,  # ours: a cosine schedule is run to its end
 }

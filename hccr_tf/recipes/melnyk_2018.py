@@ -18,9 +18,9 @@ pictures of 28×28, unprepared.
 
 from dataclasses import replace
 
-from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.recipes.recipe import Recipe
+from hccr_tf.recipes.small_data import SMALL_DATA
 
 _POOLINGS = {
     "a": "global average pooling",
@@ -56,16 +56,10 @@ _MNIST = {
 }
 
 _OURS = {
+    **SMALL_DATA,  # ours
     "loss": "cross_entropy",
     # Ours: training and test pictures of one source can differ in their margins.
     "preprocessing": replace(_INPUT, crop_ink=True),
-    "optimizer": "adamw",  # ours
-    "optimizer_args": {"weight_decay": 1e-4, "clipnorm": 1.0},  # ours
-    "learning_rate": 1e-3,  # ours
-    "schedule": "cosine",  # ours
-    "warmup_steps": 100,  # ours
-    "augmentation": RandomAffine(amount=0.06, shift=0.03),  # ours
-    "batch_size": 64,  # ours
     "epochs": 10,  # ours
     "patience": 10,  # ours: a cosine schedule is run to its end
     "seed": 1,  # ours

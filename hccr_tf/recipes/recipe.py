@@ -85,6 +85,8 @@ class Recipe:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}.")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}.")
+        if any(weight < 0 for weight in self.loss_weights.values()):
+            raise ValueError(f"Loss weights are at least 0, not {dict(self.loss_weights)}.")
         if self.loss_reduction not in LOSS_REDUCTIONS:
             raise ValueError(
                 f"loss_reduction is one of {LOSS_REDUCTIONS}, not {self.loss_reduction!r}."
@@ -148,6 +150,8 @@ class Recipe:
             if name in SHORT_NAMES:
                 outer, inner = SHORT_NAMES[name]
                 current = changes.get(outer, getattr(self, outer))
+                if outer == "loss_weights" and inner not in current:
+                    raise ValueError(f"Recipe {self.name} has no outputs {inner!r} to weigh.")
                 if isinstance(current, Preprocessing | RandomAffine):
                     changes[outer] = replace(current, **{inner: value})
                 else:
@@ -189,6 +193,8 @@ class Recipe:
             raise ValueError(
                 f"Recipe {self.name} gives no loss weight for the outputs {sorted(missing)}."
             )
+        if not any(weights.values()):
+            raise ValueError(f"Recipe {self.name} gives every output the loss weight 0.")
         total = sum(weights.values()) if self.loss_reduction == "mean" else 1
         return {name: weight / total for name, weight in weights.items()}
 

@@ -28,9 +28,9 @@ for small data. Where the paper is silent:
 7. Batch 128 and 10 epochs (`--batch-size`, `--epochs`), neither of which it gives.
 """
 
-from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.recipes.recipe import Recipe
+from hccr_tf.recipes.small_data import SMALL_DATA
 
 _TITLES = {"convnet": "12 convolutions", "resnet": "residual blocks", "mrbc": "M-RBC"}
 _NETWORKS = {
@@ -62,15 +62,9 @@ _PAPER = {
 }
 
 _OURS = {
+    **SMALL_DATA,  # ours
     # Ours: training and test pictures of one source can differ in their margins.
     "preprocessing": Preprocessing(64, crop_ink=True, border=0.05),
-    "optimizer": "adamw",  # ours
-    "optimizer_args": {"weight_decay": 1e-4, "clipnorm": 1.0},  # ours
-    "learning_rate": 1e-3,  # ours
-    "schedule": "cosine",  # ours
-    "warmup_steps": 100,  # ours
-    "augmentation": RandomAffine(amount=0.06, shift=0.03),  # ours
-    "batch_size": 64,  # ours
     "epochs": 10,  # ours
     "patience": 10,  # ours: a cosine schedule is run to its end
 }

@@ -123,7 +123,8 @@ def _train(
     events = WriteEvents(workdir, readers["validation"], wait)
     callbacks = [progress, events, saving]
     if recipe.schedule == "stall":
-        callbacks.insert(0, StallSchedule(recipe, readers["train"].steps_per_epoch, saving.history))
+        steps_per_epoch = readers["train"].steps_per_epoch
+        callbacks.insert(0, StallSchedule(recipe, steps_per_epoch, saving.history, place))
     try:
         with _reading(readers["train"]):
             for epoch in range(place.epoch, recipe.epochs):

@@ -1,9 +1,12 @@
 """Learning rates: by step alone, or by how training has gone so far."""
 
+from collections.abc import Sequence
+
 import keras
 
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.recipes import Recipe
+from hccr_tf.training.checkpoints import Place
 
 # Melnyk et al. 2018, section 4.2; the last two from the released code.
 _DIVISOR = 10.0
@@ -35,7 +38,9 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int):
     )
 
 
-def stall_rate(peak: float, first_steps: int, history: list[dict], step: int) -> float:
+def stall_rate(
+    peak: float, first_steps: int, accuracies: Sequence[float], steps_per_epoch: int, step: int
+) -> float:
     """The rate of one step under the schedule "stall".
 
     The peak for `first_steps`, then a tenth; after each later epoch whose training accuracy
@@ -45,27 +50,23 @@ def stall_rate(peak: float, first_steps: int, history: list[dict], step: int) ->
     Args:
         peak: rate of the first steps.
         first_steps: how many they are; with 0 the peak lasts until the first stall.
-        history: rows of the epochs that are done, with `step` (steps done at their end) and
-            the training accuracy.
+        accuracies: training accuracies of the epochs that are done.
+        steps_per_epoch: of the training split.
         step: number of the step, from 0.
 
     Example:
-        >>> history = [{"step": 10, "main_output_accuracy": 0.5},
-        ...            {"step": 20, "main_output_accuracy": 0.4}]
-        >>> stall_rate(0.1, 10, [], 0), stall_rate(0.1, 10, history[:1], 10)
+        >>> stall_rate(0.1, 10, [], 10, 0), stall_rate(0.1, 10, [0.5], 10, 10)
         (0.1, 0.01)
-        >>> stall_rate(0.1, 10, history, 20)
+        >>> stall_rate(0.1, 10, [0.5, 0.4], 10, 20)
         0.001
     """
     if step < first_steps:
         return peak
-    divisions, best, begin = int(first_steps > 0), float("-inf"), 0
-    for row in history:
-        accuracy = row[f"{MAIN_OUTPUT}_accuracy"]
-        if begin >= first_steps and accuracy <= best + _LEAST_GAIN:
+    divisions, best = int(first_steps > 0), float("-inf")
+    for epoch, accuracy in enumerate(accuracies):
+        if epoch * steps_per_epoch >= first_steps and accuracy <= best + _LEAST_GAIN:
             divisions += 1
         best = max(best, accuracy)
-        begin = row["step"]
     return max(peak / _DIVISOR**divisions, min(peak, _FLOOR))
 
 
@@ -76,17 +77,22 @@ class StallSchedule(keras.callbacks.Callback):
         recipe: gives peak and first steps; None of them is one epoch.
         steps_per_epoch: of the training split.
         history: rows of the epochs that are done, to which others append.
+        place: where the run begins.
     """
 
-    def __init__(self, recipe: Recipe, steps_per_epoch: int, history: list[dict]):
+    def __init__(self, recipe: Recipe, steps_per_epoch: int, history: list[dict], place: Place):
         super().__init__()
         self._peak = recipe.learning_rate
         first = recipe.first_steps
         self._first_steps = steps_per_epoch if first is None else first
+        self._steps_per_epoch = steps_per_epoch
         self._history = history
+        self._first_place = place
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations.value))
+        begun = self._first_place.step if epoch == self._first_place.epoch else 0
+        # By batches: under float16 an optimiser doesn't count steps that overflow.
+        self._step = epoch * self._steps_per_epoch + begun
         self._set()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -99,6 +105,7 @@ class StallSchedule(keras.callbacks.Callback):
             self._set()
 
     def _set(self) -> None:
+        accuracies = [row[f"{MAIN_OUTPUT}_accuracy"] for row in self._history]
         self.model.optimizer.learning_rate = stall_rate(
-            self._peak, self._first_steps, self._history, self._step
+            self._peak, self._first_steps, accuracies, self._steps_per_epoch, self._step
         )

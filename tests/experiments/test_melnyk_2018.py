@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from hccr_tf import Predictor, get_recipe, train
+from hccr_tf.charset import Charset
 from hccr_tf.cli import main
 from hccr_tf.data.batches import BatchReader
-from hccr_tf.experiments import get_experiment, list_experiments, register_experiment
+from hccr_tf.experiments import Inputs, get_experiment, list_experiments, register_experiment
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.weights import save_weights
 
@@ -105,3 +106,20 @@ def test_experiments_are_listed(capsys):
         assert get_experiment(name).description in listed
     with pytest.raises(ValueError, match="registered already"):
         register_experiment(get_experiment("melnyk_table2").run)
+
+
+def test_runs_of_different_charsets_are_compared_by_character(sample_store, tmp_path):
+    recipe = get_recipe("melnyk_net_a").override(image_size=32, width=8, epochs=1)
+    turned = Charset.from_text(sample_store.charset.text[::-1])
+    first = train(recipe, sample_store, tmp_path / "first")
+    second = train(recipe, sample_store, tmp_path / "second", charset=turned)
+    # The same network, its classes in the other order.
+    predictor = Predictor(first.path)
+    classifier = predictor.model.get_layer(MAIN_OUTPUT)
+    kernel, bias = classifier.get_weights()
+    classifier.set_weights([kernel[:, ::-1], bias[::-1]])
+    save_weights(second.prediction_weights, {"model": predictor.model.variables}, {"epoch": 1})
+    inputs = Inputs(sample_store, "test", [first.path, second.path], tmp_path)
+    pairs = get_experiment("melnyk_table2").run(inputs)["pairs"]
+    columns = ["difference", "only_first_right", "only_second_right"]
+    assert pairs[columns].to_numpy().tolist() == [[0, 0, 0]]

@@ -28,6 +28,9 @@ def test_table_1_has_runs_steps_and_pairs(sample_store, tmp_path, capsys):
     difference = table["accuracy"][1] - table["accuracy"][0]
     assert pairs["difference"].tolist() == pytest.approx([difference], abs=2e-3)
     assert len(pd.read_csv(tmp_path / "yang_table1_paper.csv")) == 16
+    gain = pd.read_csv(tmp_path / "yang_table1_gain.csv")
+    assert gain["backbone"].tolist() == ["convnet"]
+    assert gain["gain"].tolist() == pytest.approx([difference], abs=2e-3)
     # A bias is reset only where the main output is a dense layer.
     assert main(["reproduce", "melnyk_table2", *arguments, *runs]) == 2
     assert "that end in a dense layer only" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import colormaps
 
 from hccr_tf import create_model, get_recipe, train
 from hccr_tf.cli import main
@@ -94,6 +95,7 @@ def test_one_picture_is_a_batch_of_one():
     mapper = ActivationMapper(melnyk("melnyk_net_c"))
     images = pictures(2, 64)
     np.testing.assert_allclose(mapper(images[1]).maps, mapper(images).maps[1:], atol=1e-3)
+    assert mapper(images[1], 3).classes.tolist() == [[3]]
 
 
 def test_what_does_not_fit_is_refused():
@@ -123,9 +125,16 @@ def test_overlay_is_red_where_the_map_is_great():
     cam[0, 0] = 1
     coloured = overlay(image, cam)
     assert coloured.shape == (8, 8, 3) and coloured.dtype == np.uint8
-    red, green, blue = coloured[0, 0]
-    assert red > 2 * max(green, blue) / 2 and red > coloured[7, 7, 0]
-    assert overlay(image, np.zeros((2, 2))).std() >= 0  # a flat map is no division by zero
+    # The colours' ends, 60 % of them over black.
+    low, high = (np.rint(0.6 * 255 * np.array(colormaps["turbo"](x)[:3])) for x in (0.0, 1.0))
+    np.testing.assert_array_equal(coloured[0, 0], high)
+    np.testing.assert_array_equal(coloured[7, 7], low)
+    # A flat map has the colour of the least; with limits, values have their own.
+    np.testing.assert_array_equal(np.unique(overlay(image, np.ones((2, 2))).reshape(-1, 3), axis=0),
+                                  [low])  # fmt: skip
+    np.testing.assert_array_equal(overlay(image, np.ones((2, 2)), limits=(0, 1))[0, 0], high)
+    white = overlay(np.full((8, 8), 255, np.uint8), cam, strength=0.0)
+    assert (white == 255).all()
 
 
 # === Files ===
@@ -159,8 +168,8 @@ def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
         first, second = group.sort_values("rank")["probability"]
         assert first >= second
     maps = np.load(out / "maps.npz")
-    assert maps["melnyk_net_a"].shape == (2, 2, 2, 2)
-    assert maps["melnyk_net_c"].shape == (2, 2, 3, 3)
+    assert maps["melnyk_net_a/maps"].shape == (2, 2, 2, 2)
+    assert maps["melnyk_net_c/maps"].shape == (2, 2, 3, 3)
     for path in table["overlay"]:
         assert (out / path).is_file()
     sheet = decode_picture((out / "cam.png").read_bytes())

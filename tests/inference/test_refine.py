@@ -110,13 +110,17 @@ def test_pictures_as_figures_1_and_5(run, sample_store, tmp_path, capsys):
     assert (out / "refine.png").stat().st_size > 5000
 
 
-def test_other_runs_are_refused(sample_store, tmp_path, capsys):
+def test_other_runs_are_refused(run, sample_store, tmp_path, capsys):
+    picture, data = tmp_path / "a.png", ["--data", str(sample_store.path)]
+    picture.write_bytes(encode_png(sample_store.image(0)))
     plain = get_recipe("mrbc").override(image_size=16, width=4, epochs=1)
     other = train(plain, sample_store, tmp_path / "plain").path
     out = ["--out", str(tmp_path / "out")]
     for arguments, message in (
         (["--workdir", str(other), "--data", str(sample_store.path)], "without refinement"),
         (["--workdir", str(other)], "either picture files or --data"),
+        (["--workdir", str(run.path), str(picture), "--top-k", "0"], "top_k is 1 to 15"),
+        (["--workdir", str(run.path), *data, "--cases", "-1"], "--cases is at least 0"),
     ):
         assert main(["refine", *arguments, *out]) == 2
         assert message in capsys.readouterr().err

@@ -56,7 +56,9 @@ def test_initial_values():
 def test_weight_decay_is_in_the_loss():
     model = create_model("melnyk_net_b", num_classes=5, image_shape=(16, 16, 1), width=4)
     decayed = [x for x in model.layers if isinstance(x, (keras.layers.Conv2D, keras.layers.Dense))]
+    model.get_layer(MAIN_OUTPUT).bias.assign([3.0, 1.0, 0.0, 0.0, -2.0])
     expected = 1e-3 * sum(float((np.asarray(x.kernel) ** 2).sum()) for x in decayed)
+    expected += 1e-3 * 14  # the classifier's bias
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-4)
     none = create_model("melnyk_net_b", num_classes=5, image_shape=(16, 16, 1), width=4, l2=0.0)
     assert float(sum(none.losses)) == 0
@@ -91,6 +93,17 @@ def test_weighted_poolings_are_serialisable(kind):
     again = keras.saving.deserialize_keras_object(config)
     assert type(again) is kind
     assert again.get_config() == layer.get_config()
+
+
+def test_sums_keep_their_bits_in_half_precision():
+    features = np.random.default_rng(0).uniform(0.5, 1, (2, 6, 6, 8)).astype(np.float32)
+    for kind in (GlobalWeightedAveragePooling2D, GlobalWeightedOutputAveragePooling2D):
+        found = kind(dtype="mixed_bfloat16")(features)
+        assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+        # A number of eight bits is within 1/256 of the exact sum of its rounded parts.
+        exact = keras.ops.cast(keras.ops.cast(features, "bfloat16"), "float32")
+        exact = np.asarray(exact).sum(axis=(1, 2))
+        np.testing.assert_allclose(keras.ops.cast(found, "float32"), exact, rtol=1 / 256)
 
 
 def test_a_weight_for_every_place_needs_a_known_size():

@@ -1,49 +1,48 @@
 """Rates of the schedule "stall", alone and in runs on both backends."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
 
-from hccr_tf import get_recipe
-from hccr_tf.training.schedules import learning_rate, stall_rate
+from hccr_tf import get_recipe, train
+from hccr_tf.training import loop
+from hccr_tf.training.interruption import Interrupted
+from hccr_tf.training.schedules import StallSchedule, learning_rate, stall_rate
 
 
-def history(*accuracies, steps=10):
-    return [
-        {"step": steps * (i + 1), "main_output_accuracy": accuracy}
-        for i, accuracy in enumerate(accuracies)
-    ]
+def rate(step, *accuracies, peak=0.1, first=10):
+    return stall_rate(peak, first, accuracies, 10, step)
 
 
 def test_the_papers_rates():
     # 0.1 for one epoch, 0.01 after it, and a tenth after each epoch that doesn't gain.
-    assert stall_rate(0.1, 10, [], 0) == stall_rate(0.1, 10, [], 9) == 0.1
-    assert stall_rate(0.1, 10, history(0.5), 10) == pytest.approx(0.01)
+    assert rate(0) == rate(9) == 0.1
+    assert rate(10, 0.5) == pytest.approx(0.01)
     # The first epoch itself is no stall, however bad.
-    assert stall_rate(0.1, 10, history(0.5, 0.6), 20) == pytest.approx(0.01)
-    assert stall_rate(0.1, 10, history(0.5, 0.6, 0.6), 30) == pytest.approx(0.001)
-    assert stall_rate(0.1, 10, history(0.5, 0.6, 0.6, 0.7), 40) == pytest.approx(0.001)
+    assert rate(20, 0.5, 0.6) == pytest.approx(0.01)
+    assert rate(30, 0.5, 0.6, 0.6) == pytest.approx(0.001)
+    assert rate(40, 0.5, 0.6, 0.6, 0.7) == pytest.approx(0.001)
     # Less than 0.0001 is no gain; what counts is the best so far, not the epoch before.
-    assert stall_rate(0.1, 10, history(0.5, 0.6, 0.60005), 30) == pytest.approx(0.001)
-    assert stall_rate(0.1, 10, history(0.5, 0.8, 0.6, 0.7), 40) == pytest.approx(1e-4)
-    assert stall_rate(0.1, 10, history(*[0.5] * 20), 200) == 1e-6
+    assert rate(30, 0.5, 0.6, 0.60005) == pytest.approx(0.001)
+    assert rate(40, 0.5, 0.8, 0.6, 0.7) == pytest.approx(1e-4)
+    assert rate(200, *[0.5] * 20) == 1e-6
 
 
 def test_the_first_phase_counts_steps():
     # It ends within the third epoch, which began in it and can't stall.
-    flat = history(0.5, 0.5, 0.5)
-    assert stall_rate(0.1, 25, flat[:2], 24) == 0.1
-    assert stall_rate(0.1, 25, flat[:2], 25) == pytest.approx(0.01)
-    assert stall_rate(0.1, 25, flat, 30) == pytest.approx(0.01)
-    assert stall_rate(0.1, 25, [*flat, *history(0, 0, 0, 0.5)[3:]], 40) == pytest.approx(0.001)
+    assert rate(24, 0.5, 0.5, first=25) == 0.1
+    assert rate(25, 0.5, 0.5, first=25) == pytest.approx(0.01)
+    assert rate(30, 0.5, 0.5, 0.5, first=25) == pytest.approx(0.01)
+    assert rate(40, 0.5, 0.5, 0.5, 0.5, first=25) == pytest.approx(0.001)
 
 
 def test_without_a_first_phase_the_peak_lasts_until_a_stall():
-    assert stall_rate(0.01, 0, history(0.5, 0.6), 20) == 0.01
-    assert stall_rate(0.01, 0, history(0.5, 0.5), 20) == pytest.approx(0.001)
+    assert rate(20, 0.5, 0.6, peak=0.01, first=0) == 0.01
+    assert rate(20, 0.5, 0.5, peak=0.01, first=0) == pytest.approx(0.001)
 
 
 def test_warm_up_and_negative_steps_are_refused():
@@ -81,11 +80,43 @@ def test_a_run_has_these_rates_also_when_it_goes_on(backend, sample_store, tmp_p
 
     # Six steps an epoch: the first phase ends within the second one.
     first = run("run", "--first-steps", "8", "--epochs", "1")
+    assert first["step"].tolist() == [6]
     assert first["learning_rate"].tolist() == pytest.approx([0.1])
-    rows = run("run", "--first-steps", "8", "--epochs", "5").to_dict("records")
-    steps = rows[0]["step"]
-    assert 4 < steps < 8 < 2 * steps
-    for i, row in enumerate(rows):
-        expected = stall_rate(0.1, 8, rows[:i], row["step"] - 1)
-        assert row["learning_rate"] == pytest.approx(expected, rel=1e-5)
-    assert rows[1]["learning_rate"] == pytest.approx(0.01)
+    rows = run("run", "--first-steps", "8", "--epochs", "5")
+    assert rows["learning_rate"][1] == pytest.approx(0.01)
+    divisions = 1
+    accuracies = rows["main_output_accuracy"].tolist()
+    for epoch in range(2, 5):
+        # The second epoch began in the first phase; later ones can stall.
+        if epoch > 2 and accuracies[epoch - 1] <= max(accuracies[: epoch - 1]) + 1e-4:
+            divisions += 1
+        assert rows["learning_rate"][epoch] == pytest.approx(0.1 / 10**divisions, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped_at", [7, 9])
+def test_it_goes_on_within_an_epoch(sample_store, tmp_path, stopped_at):
+    """Stopped before the first phase ends within an epoch, and after it."""
+    recipe = get_recipe("kriuk_model1").override(
+        image_size=16, bricks=2, width=16, batch_size=64, schedule="stall", learning_rate=0.1,
+        first_steps=8, epochs=3,
+    )  # fmt: skip
+    rates = []
+
+    class Watch(StallSchedule):
+        def on_train_batch_end(self, batch, logs=None):
+            rates.append((self._step, float(self.model.optimizer.learning_rate)))
+            super().on_train_batch_end(batch, logs)
+            if len(rates) == stopped_at and self._step == stopped_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "StallSchedule", Watch)
+        with pytest.raises(Interrupted):
+            train(recipe, sample_store, tmp_path / "run")
+        begun = len(rates)
+        assert begun in (stopped_at, stopped_at + 1)  # the signal comes between two steps
+        train(recipe, sample_store, tmp_path / "run")
+    assert [step for step, _ in rates] == list(range(18))
+    for step, found in rates[:12]:
+        assert found == pytest.approx(0.1 if step < 8 else 0.01)
