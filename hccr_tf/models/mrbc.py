@@ -22,27 +22,35 @@ from hccr_tf.models.registry import (
     register_model,
 )
 
-_BLOCKS_PER_SCALE = 2
-_SCALES = 3
 _SCALE_NAMES = ("scale1", "scale2", FEATURE_MAP)  # a2, a5, a8 of figure 4
 
 
 @register_model
-def convnet(*, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64):
+def convnet(
+    *, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64,
+    blocks: Sequence[int] = (2, 2, 2), pooled: str = "mean",
+):  # fmt: skip
     """Yang et al. 2017, "Our ConvNet": twelve convolutions without shortcuts, a classifier.
 
     Arguments and result are those of `mrbc`.
     """
-    return _classifier("convnet", num_classes, image_shape, width, False, False)
+    settings = {"width": width, "blocks": blocks, "pooled": pooled}
+    return _classifier("convnet", num_classes, image_shape, residual=False, **settings)
 
 
 @register_model
-def resnet(*, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64):
+def resnet(
+    *, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64,
+    blocks: Sequence[int] = (2, 2, 2), project_first: bool = True, pooled: str = "mean",
+):  # fmt: skip
     """Yang et al. 2017, "Our ResNet": six residual blocks, read at their last scale only.
 
     Arguments and result are those of `mrbc`.
     """
-    return _classifier("resnet", num_classes, image_shape, width, True, False)
+    settings = {"width": width, "blocks": blocks, "pooled": pooled}
+    return _classifier(
+        "resnet", num_classes, image_shape, project_first=project_first, **settings
+    )
 
 
 @register_model
@@ -52,6 +60,9 @@ def mrbc(
     image_shape: tuple[int, int, int] = (64, 64, 1),
     aux_outputs: bool = True,
     width: int = 64,
+    blocks: Sequence[int] = (2, 2, 2),
+    project_first: bool = True,
+    pooled: str = "mean",
 ) -> keras.Model:
     """Yang et al. 2017, "Our M-RBC": the multi-scale residual block cascade, a classifier.
 
@@ -60,15 +71,22 @@ def mrbc(
         image_shape: (H, W, 1) of the pictures, each side at least 4.
         aux_outputs: there are none.
         width: K, channels of every convolution.
+        blocks: how many blocks stand at each of the three scales (reading 1).
+        project_first: whether the first block has a 1×1 convolution as its shortcut, since the
+            picture has one channel; without it, it has none (reading 1).
+        pooled: "mean" or "max" of the vectors goes into the dense layer (reading 6).
 
     Returns:
-        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}: the mean of all
-        vectors, then a dense layer (reading 6).
+        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
 
     Raises:
-        ValueError: pictures under 4×4, or a width under 1.
+        ValueError: pictures under 4×4, a width under 1, another number of scales, or another
+            pooling.
     """
-    return _classifier("mrbc", num_classes, image_shape, width, True, True)
+    settings = {"width": width, "blocks": blocks, "pooled": pooled}
+    return _classifier(
+        "mrbc", num_classes, image_shape, project_first=project_first, multi_scale=True, **settings
+    )
 
 
 @register_model
@@ -244,29 +262,38 @@ def _map(network: keras.Model, name: str):
     return tensor
 
 
-def _classifier(name, num_classes, image_shape, width, residual, multi_scale) -> keras.Model:
+def _classifier(
+    name, num_classes, image_shape, *, width, blocks, pooled, residual=True, project_first=True,
+    multi_scale=False,
+) -> keras.Model:  # fmt: skip
+    poolings = {"mean": layers.GlobalAveragePooling1D, "max": layers.GlobalMaxPooling1D}
     if width < 1:
         raise ValueError(f"width is at least 1, not {width}.")
-    smallest = 2 ** (_SCALES - 1)
+    if len(blocks) != len(_SCALE_NAMES) or min(blocks) < 1:
+        raise ValueError(f"blocks are {len(_SCALE_NAMES)} numbers of at least 1, not {blocks}.")
+    if pooled not in poolings:
+        raise ValueError(f'pooled is "mean" or "max", not {pooled!r}.')
+    smallest = 2 ** (len(_SCALE_NAMES) - 1)
     if min(image_shape[:2]) < smallest:
         raise ValueError(
-            f"{image_shape[0]}×{image_shape[1]} pixels are too few for {_SCALES} scales; the "
-            f"smallest size that works is {smallest}×{smallest}."
+            f"{image_shape[0]}×{image_shape[1]} pixels are too few for {len(_SCALE_NAMES)} "
+            f"scales; the smallest size that works is {smallest}×{smallest}."
         )
 
     # === Functional Model ===
     inputs = keras.Input(image_shape, dtype="uint8", name="image")
     x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
-    scales = []
+    scales, number = [], 0
     for i, scale in enumerate(_SCALE_NAMES):
         if i:
             x = layers.MaxPooling2D(2, name=f"pool{i}")(x)
-        for j in range(_BLOCKS_PER_SCALE):
-            x = _block(x, width, residual, name=f"block{i * _BLOCKS_PER_SCALE + j + 1}")
+        for _ in range(blocks[i]):
+            number += 1
+            x = _block(x, width, residual and (number > 1 or project_first), name=f"block{number}")
         x = layers.Identity(name=scale)(x)
         scales.append(x)
     vectors = UnionOfVectors(name=UNION)(scales if multi_scale else scales[-1:])
-    x = layers.GlobalAveragePooling1D(name=POOLING)(vectors)
+    x = poolings[pooled](name=POOLING)(vectors)
     x = layers.Dense(num_classes, dtype="float32", name=MAIN_OUTPUT)(x)
     return keras.Model(inputs, {MAIN_OUTPUT: x}, name=name)
 

@@ -237,3 +237,18 @@ def test_refusals():
         small("refined", maps=("a2",))
     with pytest.raises(ValueError, match="smallest size that works is 4×4"):
         create_model("mrbc", num_classes=3, image_shape=(3, 8, 1))
+
+
+def test_readings_are_arguments():
+    def built(**arguments):
+        return blueprint("mrbc", num_classes=5, image_shape=(16, 16, 1), width=4, **arguments)
+
+    names = {layer.name for layer in built(blocks=(1, 3, 2)).layers}
+    assert "block6_add" in names and "block7_add" not in names
+    assert built(blocks=(1, 3, 2)).get_layer("block2_conv1").output.shape[1] == 8
+    bare = {layer.name for layer in built(project_first=False).layers}
+    assert not {"block1_shortcut", "block1_add"} & bare and "block2_add" in bare
+    assert isinstance(built(pooled="max").get_layer(POOLING), keras.layers.GlobalMaxPooling1D)
+    for arguments in ({"blocks": (2, 2)}, {"blocks": (0, 2, 2)}, {"pooled": "median"}):
+        with pytest.raises(ValueError, match="blocks are 3 numbers|pooled is"):
+            built(**arguments)
