@@ -34,7 +34,7 @@ RUNS = {
     "melnyk_c_paper": ["melnyk_c", *SMALL, "--batch-size", "64", "--epochs", "10"],
 }
 ENSEMBLE = ["melnyk_a", "melnyk_b", "melnyk_c"]
-CONFUSABLE = "垛垜寇冦庐庑"
+CONFUSABLE = "峰峄容客审宙"  # the pairs that the three confuse most
 
 
 def collect(runs: Path) -> None:

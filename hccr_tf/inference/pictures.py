@@ -96,9 +96,10 @@ def pictures_of_characters(
 def _read_rightly(store, indices, character, predictors) -> Iterator[int]:
     for begin in range(0, len(indices), _BATCH):
         batch = indices[begin : begin + _BATCH]
-        images = store.images(batch)
-        right = np.ones(len(batch), bool)
+        # Always of one size: TensorFlow compiles anew for each.
+        images = store.images(np.pad(batch, (0, _BATCH - len(batch)), mode="edge"))
+        right = np.ones(_BATCH, bool)
         for predictor in predictors:
             read = predictor.logits(predictor.preprocessing.apply_many(images)).argmax(axis=1)
             right &= read == predictor.charset.index(character)
-        yield from batch[right].tolist()
+        yield from batch[right[: len(batch)]].tolist()

@@ -1,0 +1,187 @@
+"""`hccr data`: prepare, show, audit, sample."""
+
+from pathlib import Path
+
+from hccr_tf import backend
+
+
+def prepare_arguments(parser) -> None:
+    parser.add_argument("source", nargs="+", help="files, folders or zips; see above")
+    parser.add_argument("--out", required=True, help="folder of the new store")
+    parser.add_argument(
+        "--split",
+        default="auto",
+        choices=["auto", "source", "writer", "shuffle"],
+        help="source: as the source's folders say; writer: no writer on both sides; shuffle: "
+        "at random; auto: the first of these that the source allows (default)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the split (default 1)")
+    parser.add_argument(
+        "--test-fraction", type=float, default=0.2,
+        help="where the source gives no test set (default 0.2)",
+    )
+    parser.add_argument(
+        "--validation-fraction", type=float, default=0.05,
+        help="of the training samples (default 0.05)",
+    )
+    parser.add_argument(
+        "--charset", metavar="NAME|FILE",
+        help="keep only its characters, in its order: gb2312-1 (3,755), gb2312 (6,763), "
+        "chinese-mnist, digits, a charset file, a run or a store (default: all there are)",
+    )
+    parser.add_argument(
+        "--workers", type=int, help="reading processes (default: one a processor)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the store at --out")
+
+
+def run_prepare(options) -> None:
+    """Reads handwriting into a checked store that every other command takes as --data.
+
+    A source is a folder, a zip archive or a file; a folder of downloads is read as it is.
+    Known are, at any depth and in archives within archives:
+      - CASIA .gnt files (Gnt1.0TrainPart1.zip …, HWDB1.0trn_gnt.zip …, competition-gnt.zip;
+        the .alz archive in HWDB1.1trn_gnt.zip takes the program unalz)
+      - pictures by class: Train/<character>/<n>.png (the Kaggle repack
+        CASIA-HWDB_Train.zip, CASIA-HWDB_Test.zip); broken names are repaired
+      - Chinese MNIST (chinese_mnist.csv, input_1_1_1.jpg …)
+      - MNIST and Fashion-MNIST: Keras's mnist.npz, or train-images-idx3-ubyte … with their
+        labels files beside them, also as .gz; the classes are the digits 0 to 9
+      - other stores: several together are joined
+    What can't be read is listed in the store's quarantine.csv, and reading goes on. An
+    interrupted or killed command goes on where it stopped when it's given again.
+
+    Examples:
+      hccr data prepare downloads/ --out store
+      hccr data prepare CASIA-HWDB_Train.zip CASIA-HWDB_Test.zip --out store
+      hccr data prepare chinese_mnist/ --split writer --out chinese_mnist_store
+      hccr data prepare store1 store2 --charset gb2312-1 --out joined
+    """
+    from hccr_tf.charset import Charset
+    from hccr_tf.data.preparing import prepare
+    from hccr_tf.data.store import summary
+
+    if options.workers is not None and options.workers < 1:
+        raise ValueError("--workers is at least 1.")
+    store = prepare(
+        options.source,
+        options.out,
+        split=options.split,
+        seed=options.seed,
+        test_fraction=options.test_fraction,
+        validation_fraction=options.validation_fraction,
+        overwrite=options.overwrite,
+        workers=options.workers,
+        charset=None if options.charset is None else Charset.open(options.charset),
+    )
+    print(summary(store))
+
+
+def show_arguments(parser) -> None:
+    parser.add_argument("store", help="folder written by `hccr data prepare`")
+    parser.add_argument("--split", help="train, validation, test or all (default)")
+    parser.add_argument("--sheet", help="picture to draw (default: STORE-sheet.png beside it)")
+    parser.add_argument("--rows", type=int, default=10, help="classes on the sheet (default 10)")
+    parser.add_argument("--verify", action="store_true", help="check every file's checksum")
+
+
+def run_show(options) -> None:
+    """Prints what a store holds, its faults included, and draws a sheet of its pictures.
+
+    Example:
+      hccr data show store --split test
+    """
+    from hccr_tf.data.sheet import store_sheet
+    from hccr_tf.data.store import Store, summary
+
+    store = Store(options.store)
+    if options.verify:
+        store.verify()
+        print("Every file has the checksum it was written with.")
+    print(summary(store))
+    path = Path(options.sheet or f"{Path(options.store)}-sheet.png")
+    store_sheet(store, path, split=options.split, rows=options.rows)
+    print(f"sheet       {path}")
+
+
+def audit_arguments(parser) -> None:
+    parser.add_argument("store", help="folder written by `hccr data prepare`")
+    parser.add_argument(
+        "--run", help="a trained run: ranks the labels that it doubts (its charset must cover the "
+        "store's characters)",
+    )
+    parser.add_argument("--out", help="folder for the findings (default: STORE-audit beside it)")
+    parser.add_argument("--split", help="train, validation, test or all (default: held-out too)")
+    parser.add_argument("--batch-size", type=int, default=64, help="of --run (default 64)")
+
+
+def run_audit(options) -> None:
+    """Looks for faults in a store and ranks them; changes nothing.
+
+    Duplicates, writers on both sides, broken and merged class names, odd sizes, blank
+    and inverted pictures, imbalance; with --run also the labels that the model doubts.
+    Writes audit.csv (every finding), classes.csv, summary.json and sheets of pictures.
+
+    Examples:
+      hccr data audit store
+      hccr data audit store --run runs/model1 --out audit
+    """
+    from hccr_tf.data.audit import audit
+    from hccr_tf.data.store import Store
+
+    store = Store(options.store)
+    disagreement = None
+    if options.run is not None:
+        backend.start()
+        from hccr_tf.inference.disagreement import predict_disagreement
+        from hccr_tf.workdir import Workdir
+
+        disagreement = predict_disagreement(
+            options.run, store, split=options.split or "all", batch_size=options.batch_size
+        )
+        trained_on = Workdir(Path(options.run)).read_run()["data_hash"]
+        if trained_on != store.data_hash:
+            print(
+                f"{options.run} was trained on other data (hash {trained_on[:16]}): which "
+                "of these samples it has seen is not known."
+            )
+    result = audit(store, options.split, disagreement, options.run)
+    folder = result.write(options.out or f"{Path(options.store)}-audit")
+    print(result.text(folder))
+
+
+def sample_arguments(parser) -> None:
+    parser.add_argument("--out", required=True, help="folder for the .gnt files")
+    parser.add_argument("--strokes", help="centre lines of other characters, .json or .json.gz")
+    parser.add_argument("--characters", help="which of them (default: all)")
+    parser.add_argument("--writers", type=int, default=40, help="for training (default 40)")
+    parser.add_argument("--test-writers", type=int, default=10, help="for testing (default 10)")
+    parser.add_argument(
+        "--per-writer", type=int, default=4, help="pictures of a character a writer (default 4)"
+    )
+    parser.add_argument("--size", type=int, default=64, help="of a character, pixels (default 64)")
+    parser.add_argument("--seed", type=int, default=0, help="of all pictures (default 0)")
+
+
+def run_sample(options) -> None:
+    """Draws handwriting-like pictures from stroke centre lines and writes .gnt files.
+
+    The package carries the centre lines of the fifteen numerals 零一二三四五六七八九十百千万亿;
+    --strokes takes those of any character. Training and test writers differ.
+
+    Example:
+      hccr data sample --out runs/sample
+    """
+    from hccr_tf.data.synthetic import generate_gnt, load_strokes
+
+    paths = generate_gnt(
+        options.out,
+        load_strokes(options.strokes),
+        options.characters,
+        num_writers=options.writers,
+        num_test_writers=options.test_writers,
+        samples_per_writer=options.per_writer,
+        seed=options.seed,
+        size=options.size,
+    )
+    print(f"{len(paths)} writers' files in {options.out}")

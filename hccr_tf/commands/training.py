@@ -1,0 +1,126 @@
+"""`hccr train` and `hccr import`: what makes a run."""
+
+import argparse
+
+from hccr_tf import backend
+from hccr_tf.commands.settings import parse_settings
+from hccr_tf.recipes import OVERRIDES, get_recipe, list_recipes
+
+
+def train_arguments(parser) -> None:
+    parser.add_argument("recipe", choices=list_recipes(), metavar="RECIPE", help="of `hccr list`")
+    run_arguments(parser)
+
+
+def run_arguments(parser) -> None:
+    parser.add_argument("--data", required=True, help="store of `hccr data prepare`")
+    parser.add_argument(
+        "--workdir", required=True,
+        help="folder for all the run makes; one that holds an unfinished run goes on",
+    )
+    parser.add_argument(
+        "--init-from", metavar="RUN",
+        help="start from this run's best weights; output layers are new where its charset differs",
+    )
+    parser.add_argument("--steps", type=int, help="length in steps, in place of --epochs")
+    parser.add_argument(
+        "--checkpoint-minutes", type=float, default=10.0,
+        help="save within an epoch so often (default 10)",
+    )
+    parser.add_argument(
+        "--checkpoint-steps", type=int, help="save within an epoch after so many steps, too"
+    )
+    parser.add_argument(
+        "--charset", metavar="NAME|FILE",
+        help="classes in place of the store's own, whose characters it must cover: gb2312-1, "
+        "gb2312, chinese-mnist, digits, a charset file, a run or a store",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE",
+        help="an argument of the network (`hccr list` has them), such as --set gru_bias=True",
+    )
+    overrides = parser.add_argument_group("settings of the recipe (default: the recipe's)")
+    for name, (kind, text) in OVERRIDES.items():
+        flag = "--" + name.replace("_", "-")
+        if kind is bool:
+            overrides.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+        else:
+            overrides.add_argument(flag, type=kind, help=text)
+
+
+def run_train(options) -> None:
+    """Trains a recipe's network on a store. A GPU is used without a flag.
+
+    Best weights are those of the epoch with the best validation accuracy of the main
+    output. Started again with the same command, a run that was stopped or killed goes on
+    from its last checkpoint. The workdir then holds history.csv, curves.png, TensorBoard
+    events and the weights.
+
+    Example:
+      hccr train kriuk_model1 --data store --workdir runs/model1 --image-size 64 --bricks 4
+    """
+    settings = {name: getattr(options, name) for name in OVERRIDES}
+    recipe = get_recipe(options.recipe).override(**settings)
+    if options.set:
+        recipe = recipe.override(model_args={**recipe.model_args, **parse_settings(options.set)})
+
+    from hccr_tf.charset import Charset
+    from hccr_tf.data.store import Store
+
+    store = Store(options.data)
+    if options.steps is not None:
+        if options.steps < 1 or options.epochs is not None:
+            raise ValueError("--steps is at least 1 and stands in place of --epochs.")
+        steps_per_epoch = -(-len(store.indices("train")) // recipe.batch_size)
+        recipe = recipe.override(epochs=-(-options.steps // steps_per_epoch))
+
+    backend.start()
+    from hccr_tf.training import train
+    from hccr_tf.training.checkpoints import Interval
+
+    workdir = train(
+        recipe,
+        store,
+        options.workdir,
+        init_from=options.init_from,
+        charset=None if options.charset is None else Charset.open(options.charset),
+        checkpoints=Interval(options.checkpoint_minutes, options.checkpoint_steps),
+    )
+    run = workdir.read_run()
+    print(
+        f"best epoch {run['best_epoch']}: validation accuracy "
+        f"{100 * run['best_val_accuracy']:.2f} %; all of it in {workdir.path}"
+    )
+
+
+def import_arguments(parser) -> None:
+    parser.add_argument("weights", help="HDF5 file of Keras 2, such as Melnyk-Net.hdf5")
+    parser.add_argument(
+        "--recipe", default="melnyk_c", choices=list_recipes(), metavar="RECIPE",
+        help="of the network and its input (default: melnyk_c)",
+    )
+    parser.add_argument(
+        "--charset", required=True, metavar="NAME|FILE",
+        help="the file's classes in its own order: label2tagcode.npy beside the published "
+        "weights, a .txt of the characters, gb2312-1, a charset file, a run or a store",
+    )
+    parser.add_argument("--workdir", required=True, help="folder of the new run")
+
+
+def run_import(options) -> None:
+    """Makes a run of weights that were trained elsewhere with Keras 2.
+
+    Weights are matched to the recipe's network by order and shape. The run is taken by
+    `hccr evaluate`, `hccr cam` and `hccr train --init-from`; nothing in the file is executed.
+
+    Example:
+      hccr import Melnyk-Net.hdf5 --charset label2tagcode.npy --workdir runs/published
+    """
+    backend.start()
+    from hccr_tf.charset import Charset
+    from hccr_tf.inference.importing import import_keras2
+
+    workdir = import_keras2(
+        options.weights, get_recipe(options.recipe), Charset.open(options.charset), options.workdir
+    )
+    print(f"{options.weights} as a run of {options.recipe} in {workdir.path}")
