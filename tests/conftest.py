@@ -16,9 +16,14 @@ from hccr_tf.inference.logits_file import write_logits
 
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests first, so that two processes end at about the same time."""
+    """Files with slow tests first, the slowest of them at the head, which stand last by name.
+
+    So two processes end at about the same time.
+    """
+    files = list(dict.fromkeys(item.path for item in items))
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    place = {path: -i if path in slow else i for i, path in enumerate(files)}
+    items.sort(key=lambda item: (item.path not in slow, place[item.path]))
 
 
 @pytest.fixture(scope="session", autouse=True)
