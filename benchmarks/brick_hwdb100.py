@@ -10,16 +10,13 @@ results/brick_hwdb100_history.csv. Each step is a `hccr` command, printed before
 what is done already is not done again. --collect only tabulates.
 """
 
-import argparse
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
+from real_runs import RESULTS, hccr, main, trained
 
-RESULTS = Path(__file__).parent / "results"
 SIZE = ["--image-size", "64", "--bricks", "4", "--mixed-precision", "bfloat16"]
 # A second cycle from a run's weights. The first auxiliary head, which stays at chance and
 # holds three quarters of the parameters, is left out: a step takes half the time.
@@ -62,12 +59,6 @@ PREDICTIONS = {
 }
 
 
-def hccr(*arguments) -> None:
-    command = ["hccr", *(str(a) for a in arguments)]
-    print("$", shlex.join(command), flush=True)
-    subprocess.run([sys.executable, "-m", "hccr_tf", *command[1:]], check=True)
-
-
 def predict(runs: Path, store: Path, name: str) -> None:
     blurred = json.loads((runs / name / "recipe.json").read_text())["preprocessing"]["blur_kernel"]
     for mode, arguments in PREDICTIONS.items():
@@ -81,10 +72,12 @@ def predict(runs: Path, store: Path, name: str) -> None:
 
 def collect(runs: Path) -> None:
     """Tabulates everything that the folder holds."""
+    for name in trained(runs, RUNS):
+        predict(runs, runs / "store", name)
     rows, histories = [], []
     for name in RUNS:
         workdir = runs / name
-        if not (workdir / "prediction.weights.h5").exists():
+        if name not in trained(runs, RUNS):
             rows.append({"run": name, "state": "not run"})
             continue
         run = json.loads((workdir / "run.json").read_text())
@@ -160,27 +153,5 @@ def _accuracy(entry: dict) -> dict:
     return {"top1": entry["top1"], "top5": entry["top5"], "top1_low": low, "top1_high": high}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--source", nargs="+", help="the two zips of the repack")
-    parser.add_argument("--runs", type=Path, required=True, help="folder for stores and runs")
-    parser.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
-    parser.add_argument("--collect", action="store_true", help="only predict and tabulate")
-    options = parser.parse_args()
-    store = options.runs / "store"
-    if not store.exists():
-        hccr("data", "prepare", *options.source, "--out", store)
-    for name in options.only:
-        workdir = options.runs / name
-        if not options.collect:
-            arguments = [a.format(runs=options.runs) for a in RUNS[name]]
-            hccr("train", *arguments, "--data", store, "--workdir", workdir)
-        if (workdir / "prediction.weights.h5").exists():
-            predict(options.runs, store, name)
-    collect(options.runs)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, RUNS, collect)

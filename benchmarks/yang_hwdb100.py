@@ -5,10 +5,11 @@
 
 Prepares the store, trains every run of `RUNS` (or those named by --only) and writes, through
 `hccr reproduce yang_table1`, results/yang_hwdb100.csv (a row a run), yang_hwdb100_steps.csv
-(accuracy at each of eight steps, samples corrected and broken), yang_hwdb100_pairs.csv and
-yang_hwdb100_history.csv. Figures 1 and 5 of samples that refinement corrects and breaks go into the
-runs' folder: pictures of the data set, which may not be passed on. Each step is a `hccr` command,
-printed before it runs; what is done already is not done again. --collect trains nothing.
+(accuracy at each of eight steps, samples corrected and broken), yang_hwdb100_gain.csv (what
+refinement adds, by seed), yang_hwdb100_pairs.csv and yang_hwdb100_history.csv. Figures 1 and 5 of
+samples that refinement corrects and breaks go into the runs' folder: pictures of the data set,
+which may not be passed on. Each step is a `hccr` command, printed before it runs; what is done
+already is not done again. --collect trains nothing.
 """
 
 from pathlib import Path
@@ -37,8 +38,9 @@ def collect(runs: Path) -> None:
     names, out = trained(runs, RUNS), runs / "results.yang"
     reproduce("yang_table1", runs, names, out)
     table = with_state(pd.read_csv(out / "yang_table1_ours.csv"), RUNS)
-    table.to_csv(RESULTS / "yang_hwdb100.csv", index=False)
-    for name in ("steps", "pairs"):
+    # Whole numbers stay whole beside cells that are empty.
+    table.convert_dtypes().to_csv(RESULTS / "yang_hwdb100.csv", index=False)
+    for name in ("steps", "gain", "pairs"):
         if (out / f"yang_table1_{name}.csv").exists():
             copy = pd.read_csv(out / f"yang_table1_{name}.csv")
             copy.to_csv(RESULTS / f"yang_hwdb100_{name}.csv", index=False)

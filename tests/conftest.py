@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,26 @@ def hwdb100(real_data) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no hwdb100 in {real_data}")
     return folder
+
+
+@pytest.fixture
+def make_disk(tmp_path):
+    """A function that mounts a file system of a size such as "30m", or skips."""
+    folder = tmp_path / "disk"
+
+    def make(size: str) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(
+            command, capture_output=True, check=False
+        ).returncode:
+            folder.rmdir()
+            pytest.skip("a small file system takes the right to mount one")
+        return folder
+
+    yield make
+    if folder.exists():
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -171,23 +170,10 @@ def test_two_at_once_are_refused(source, tmp_path):
     Store(out).verify()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 30 MB, or a skip."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(
-        command, capture_output=True, check=False
-    ).returncode:
-        pytest.skip("a small file system takes the right to mount one")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk(source, small_disk, workers):
+def test_a_full_disk(source, make_disk, workers):
+    small_disk = make_disk("30m")
     out = small_disk / "store"
     earlier = prepare([source / "00-f.gnt"], out).data_hash
     process = start(source, out, "--overwrite", workers=workers)

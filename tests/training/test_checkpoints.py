@@ -1,7 +1,5 @@
 """Checkpoints by themselves: what they hold, which is taken, how often they are written."""
 
-import shutil
-import subprocess
 
 import h5py
 import keras
@@ -136,22 +134,13 @@ def test_intervals(tmp_path, monkeypatch):
             Interval(**wrong)
 
 
-def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(
-        command, capture_output=True, check=False
-    ).returncode:
-        pytest.skip("a small file system takes the right to mount one")
-    try:
-        model, checkpoints = make_model(), Checkpoints(folder)
-        step(model, 0)
-        checkpoints.save(model, Place(0, 1), [])
-        (folder / "other").write_bytes(bytes(200_000))
-        step(model, 1)
-        with pytest.raises(OSError, match="No space left|disk is full"):
-            checkpoints.save(model, Place(0, 2), [{"x": "y" * 100_000}])
-        assert checkpoints.restore(make_model()).place == Place(0, 1)
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+def test_a_full_disk_leaves_the_earlier_checkpoint(make_disk):
+    folder = make_disk("300k")
+    model, checkpoints = make_model(), Checkpoints(folder)
+    step(model, 0)
+    checkpoints.save(model, Place(0, 1), [])
+    (folder / "other").write_bytes(bytes(200_000))
+    step(model, 1)
+    with pytest.raises(OSError, match="No space left|disk is full"):
+        checkpoints.save(model, Place(0, 2), [{"x": "y" * 100_000}])
+    assert checkpoints.restore(make_model()).place == Place(0, 1)
