@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from real_runs import RESULTS, hccr, histories, main, reproduce, trained, with_state
 
-SMALL = ["--image-size", "32", "--mixed-precision", "bfloat16"]
+SMALL = ["--image-size", "32", "--epochs", "8", "--mixed-precision", "bfloat16"]
 RUNS = {
     **{
         name: [name, *SMALL]

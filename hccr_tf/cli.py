@@ -25,6 +25,8 @@ A whole run on a sample that needs no download:
 _COMMANDS = (
     ("train", "train a recipe, or go on with a run", training.run_train,
      training.train_arguments),
+    ("sweep", "train a recipe for every combination of settings", training.run_sweep,
+     training.sweep_arguments),
     ("evaluate", "write a split's logits and their accuracy", prediction.run_evaluate,
      prediction.evaluate_arguments),
     ("fuse", "fuse logits files into the test accuracy", prediction.run_fuse,

@@ -89,7 +89,10 @@ def _visit(model: keras.Model, prefix: str, costs: list[LayerCost], counted: set
     def call(layer, *args, **kwargs):
         name = f"{prefix}{layer.name}"
         if isinstance(layer, keras.Model):
-            _visit(layer, f"{name}/", costs, counted)
+            graph = layer
+            if isinstance(layer, keras.Sequential):
+                graph = keras.Model(layer.inputs, layer.outputs)
+            _visit(graph, f"{name}/", costs, counted)
             return layer(*args, **kwargs)
         outputs = layer(*args, **kwargs)
         input_shapes = [tuple(x.shape[1:]) for x in keras.tree.flatten((args, kwargs))

@@ -313,3 +313,53 @@ def simplex_figure(
     axes.legend(loc="upper left", frameon=False, fontsize=9, labelspacing=1)
     figure.colorbar(tiles, ax=axes, label=label, shrink=0.8)
     return figure
+
+
+def draw_grid(table: pd.DataFrame, settings: Sequence[str], value: str, path: Path) -> None:
+    """Writes a sweep's results as PNG: a grid of the first two settings for each of the others.
+
+    Args:
+        table: a row a run, with the settings and the value; without one where it wasn't run.
+        settings: columns; of equal ones but for `seed` the mean is shown, with the standard
+            deviation below it.
+        value: column, a share of 1 or a percentage.
+        path: file to write.
+    """
+    from matplotlib.figure import Figure
+
+    varied = [name for name in settings if name != "seed" and table[name].nunique() > 1]
+    if value not in table:
+        table = table.assign(**{value: np.nan})
+    x, y, *others = [*varied, *(name for name in settings if name not in varied), "", ""]
+    others = [name for name in others if name in varied]
+    table = table.assign(**{"": value})
+    panels = list(table.groupby(others, sort=False)) if others else [("", table)]
+    values = pd.to_numeric(table[value], errors="coerce")
+    if value in ("accuracy",):
+        values = values / 100
+    table = table.assign(shown=100 * values)
+    low, high = table["shown"].min(), table["shown"].max()
+    columns, rows = table[x].unique(), table[y].unique()
+    size = (2.2 + 1.1 * len(columns) * len(panels), 1.6 + 0.7 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (names, panel) in zip(all_axes, panels, strict=True):
+        groups = table.loc[panel.index].groupby([y, x], sort=False)["shown"]
+        means = groups.mean().unstack().reindex(index=rows, columns=columns)
+        spreads = groups.std().unstack().reindex(index=rows, columns=columns)
+        image = axes.imshow(means, vmin=low, vmax=high, cmap="viridis", aspect="auto")
+        for i in range(len(rows)):
+            for j in range(len(columns)):
+                mean, spread = means.iat[i, j], spreads.iat[i, j]
+                text = "not run" if np.isnan(mean) else f"{mean:.2f}"
+                text += "" if np.isnan(spread) else f"\n±{spread:.2f}"
+                axes.text(j, i, text, ha="center", va="center", fontsize=9,
+                          bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1.5})  # fmt: skip
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set(xlabel=x, ylabel="" if y == "" else y)
+        if others:
+            shown = zip(others, names, strict=True)
+            axes.set_title(", ".join(f"{name} {text}" for name, text in shown), fontsize=9)
+    figure.colorbar(image, ax=all_axes, label=f"{value.replace('_', ' ')}, %")
+    save_figure(figure, path)

@@ -25,6 +25,10 @@ def prepare_arguments(parser) -> None:
         help="of the training samples (default 0.05)",
     )
     parser.add_argument(
+        "--validation-split", default="auto", choices=["auto", "writer", "shuffle"],
+        help="by writer or at random (default: by writer where --split is)",
+    )
+    parser.add_argument(
         "--charset", metavar="NAME|FILE",
         help="keep only its characters, in its order: gb2312-1 (3,755), gb2312 (6,763), "
         "chinese-mnist, digits, a charset file, a run or a store (default: all there are)",
@@ -70,6 +74,7 @@ def run_prepare(options) -> None:
         seed=options.seed,
         test_fraction=options.test_fraction,
         validation_fraction=options.validation_fraction,
+        validation_split=options.validation_split,
         overwrite=options.overwrite,
         workers=options.workers,
         charset=None if options.charset is None else Charset.open(options.charset),

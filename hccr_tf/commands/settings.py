@@ -2,18 +2,46 @@
 
 from collections.abc import Sequence
 
+from hccr_tf.recipes import OVERRIDES
+
 
 def parse_settings(texts: Sequence[str]) -> dict[str, object]:
     """Reads NAME=VALUE texts; values that are no Python literals are texts."""
+    return {name: _literal(value) for name, value in map(_parted, texts)}
+
+
+def parse_grid(texts: Sequence[str]) -> dict[str, list]:
+    """Reads NAME=VALUE,VALUE… texts; settings of recipes are read as their own options are.
+
+    Values that have commas themselves are separated by semicolons.
+
+    Raises:
+        ValueError: another form, a name twice, or a value that its setting can't have.
+    """
+    grid: dict[str, list] = {}
+    for name, values in map(_parted, texts):
+        if name in grid:
+            raise ValueError(f"--set {name} is given twice; name all its values in one.")
+        kind = OVERRIDES[name][0] if name in OVERRIDES else _literal
+        kind = _literal if kind is bool else kind
+        try:
+            grid[name] = [kind(v.strip()) for v in values.split(";" if ";" in values else ",")]
+        except ValueError as error:
+            raise ValueError(f"--set {name}={values}: {error}") from error
+    return grid
+
+
+def _parted(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise ValueError(f"--set takes NAME=VALUE, not {text!r}.")
+    return name, value
+
+
+def _literal(text: str) -> object:
     import ast
 
-    settings: dict[str, object] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes NAME=VALUE, not {text!r}.")
-        try:
-            settings[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            settings[name] = value
-    return settings
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -3,8 +3,8 @@
 import argparse
 
 from hccr_tf import backend
-from hccr_tf.commands.settings import parse_settings
-from hccr_tf.recipes import OVERRIDES, get_recipe, list_recipes
+from hccr_tf.commands.settings import parse_grid, parse_settings
+from hccr_tf.recipes import OVERRIDES, Recipe, get_recipe, list_recipes
 
 
 def train_arguments(parser) -> None:
@@ -59,38 +59,91 @@ def run_train(options) -> None:
     Example:
       hccr train kriuk_model1 --data store --workdir runs/model1 --image-size 64 --bricks 4
     """
-    settings = {name: getattr(options, name) for name in OVERRIDES}
-    recipe = get_recipe(options.recipe).override(**settings)
+    recipe = _overridden(options)
     if options.set:
         recipe = recipe.override(model_args={**recipe.model_args, **parse_settings(options.set)})
 
-    from hccr_tf.charset import Charset
+    from hccr_tf.data.batches import BatchReader
     from hccr_tf.data.store import Store
 
     store = Store(options.data)
     if options.steps is not None:
         if options.steps < 1 or options.epochs is not None:
             raise ValueError("--steps is at least 1 and stands in place of --epochs.")
-        steps_per_epoch = -(-len(store.indices("train")) // recipe.batch_size)
-        recipe = recipe.override(epochs=-(-options.steps // steps_per_epoch))
+        reader = BatchReader(
+            store, "train", recipe.preprocessing, recipe.batch_size,
+            per_class=recipe.samples_per_class, seed=recipe.seed,
+        )  # fmt: skip
+        recipe = recipe.override(epochs=-(-options.steps // reader.steps_per_epoch))
 
     backend.start()
     from hccr_tf.training import train
-    from hccr_tf.training.checkpoints import Interval
 
-    workdir = train(
-        recipe,
-        store,
-        options.workdir,
-        init_from=options.init_from,
-        charset=None if options.charset is None else Charset.open(options.charset),
-        checkpoints=Interval(options.checkpoint_minutes, options.checkpoint_steps),
-    )
+    workdir = train(recipe, store, options.workdir, **_circumstances(options))
     run = workdir.read_run()
     print(
         f"best epoch {run['best_epoch']}: validation accuracy "
         f"{100 * run['best_val_accuracy']:.2f} %; all of it in {workdir.path}"
     )
+
+
+def _overridden(options) -> Recipe:
+    return get_recipe(options.recipe).override(
+        **{name: getattr(options, name) for name in OVERRIDES}
+    )
+
+
+def _circumstances(options) -> dict:
+    """What `train` takes besides recipe, store and folder."""
+    from hccr_tf.charset import Charset
+    from hccr_tf.training.checkpoints import Interval
+
+    return {
+        "init_from": options.init_from,
+        "charset": None if options.charset is None else Charset.open(options.charset),
+        "checkpoints": Interval(options.checkpoint_minutes, options.checkpoint_steps),
+    }
+
+
+def sweep_arguments(parser) -> None:
+    train_arguments(parser)
+    parser.add_argument(
+        "--split", help="evaluate each run on it besides, such as test (default: none)"
+    )
+
+
+def run_sweep(options) -> None:
+    """Trains a recipe once for every combination of some settings' values.
+
+    --set names a setting of the recipe, or an argument of the network, and its values,
+    separated by commas (by semicolons where a value has commas itself); settings that are
+    the same in all runs are given as to `hccr train`. Each combination is a run in a folder
+    of its own below --workdir. DIR/sweep.csv says how each ended, and DIR/sweep.png shows the
+    grid, with the mean over seeds where seed is one of the settings. Given again, the command
+    goes on where it was.
+
+    Example:
+      hccr sweep inception_v3_gru --data store --workdir runs/grid --epochs 3 \\
+          --set learning_rate=1e-4,2e-4,1e-3 --set batch_size=10,20,40
+    """
+    recipe = _overridden(options)
+    if options.steps is not None:
+        raise ValueError("A sweep's length is given by --epochs.")
+    if not options.set:
+        raise ValueError("Name at least one setting and its values: --set seed=1,2,3.")
+    grid = parse_grid(options.set)
+
+    from hccr_tf.data.store import Store
+
+    store = Store(options.data)
+    backend.start()
+    from hccr_tf.experiments.sweeps import sweep
+
+    table = sweep(
+        recipe, grid, store, options.workdir, split=options.split, **_circumstances(options)
+    )
+    print(table.to_string(index=False, na_rep=""))
+    print(f"all of it in {options.workdir}: sweep.csv, sweep.png, a folder a run")
 
 
 def import_arguments(parser) -> None:

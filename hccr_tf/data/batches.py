@@ -21,6 +21,7 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.data.reading_processes import ReadingProcesses
+from hccr_tf.data.splits import draw_per_class
 from hccr_tf.data.store import Store
 
 NUM_CROPS = {"none": 1, "five": 5}
@@ -175,10 +176,11 @@ class BatchReader:
         batch_size: samples in a batch, over all shards together.
         charset: class order; the store's own if None. Must cover the split.
         shuffle: a new order each epoch; False reads in the store's order.
-        seed: of the order and of augmentation.
+        seed: of the order, of augmentation and of `per_class`.
         augmentation: random maps for training.
         crops: "none", or "five" for the five crops of prediction.
         shard: (index, count): this process's part of every batch.
+        per_class: how many samples of each class are read, drawn by the seed; all if None.
         padded_to: None for prepared pictures. Otherwise batches are `UnpreparedBatch`es in
             squares of that side, in pixels: of `preprocessing` only the crop to the ink is
             done, and larger pictures are made smaller, with their aspect kept.
@@ -201,6 +203,7 @@ class BatchReader:
         augmentation: RandomAffine | None = None,
         crops: str = "none",
         shard: tuple[int, int] = (0, 1),
+        per_class: int | None = None,
         padded_to: int | None = None,
     ):
         if batch_size < 1:
@@ -227,6 +230,11 @@ class BatchReader:
         self.padded_to = padded_to
         self.indices = store.indices(split)
         self.labels = store.labels_for(self.charset, self.indices)
+        if per_class is not None:
+            if per_class < 1:
+                raise ValueError(f"per_class is at least 1, not {per_class}.")
+            drawn = draw_per_class(self.labels, per_class, seed)
+            self.indices, self.labels = self.indices[drawn], self.labels[drawn]
         self._order = (None, None)
         self._buffers = BufferPool(num_kept=3 * num_reading_threads())
         self._processes: ReadingProcesses | None = None

@@ -34,6 +34,7 @@ def prepare(
     seed: int = 1,
     test_fraction: float = 0.2,
     validation_fraction: float = 0.05,
+    validation_split: str = "auto",
     overwrite: bool = False,
     progress: bool = True,
     workers: int | None = None,
@@ -54,6 +55,8 @@ def prepare(
         seed: Seeds the draw of test and validation samples.
         test_fraction: Share of the test set where the source gives none.
         validation_fraction: Share of the training samples that becomes validation.
+        validation_split: How those are chosen: "writer", "shuffle", or "auto" for "writer" where
+            `split` is.
         overwrite: Whether an earlier store at `out` may be replaced.
         progress: Whether to show a progress bar, if standard error is a terminal.
         workers: Processes that read; the processors there are by default. The store's bytes do
@@ -84,7 +87,7 @@ def prepare(
     _check_replaceable(out, overwrite, paths)
     if split not in splits.MODES:
         raise ValueError(f"unknown split mode {split!r}; there are {', '.join(splits.MODES)}")
-    rule = SplitRule(split, seed, test_fraction, validation_fraction)
+    rule = SplitRule(split, seed, test_fraction, validation_fraction, validation_split)
     rule.check()
     work = out.parent / f".{out.name[:60]}.partial"
     work.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ SPLIT_NAMES = ("train", "validation", "test", "duplicate")
 """Names of the split codes, at their code's place."""
 
 MODES = ("auto", "source", "writer", "shuffle")
+VALIDATION_MODES = ("auto", "writer", "shuffle")
 
 
 def group_pictures(digests: np.ndarray) -> np.ndarray:
@@ -81,6 +82,14 @@ def choose_mode(mode: str, source_splits: np.ndarray, writers: np.ndarray) -> st
     return mode
 
 
+def check_validation_mode(mode: str) -> None:
+    """Raises ValueError where there is no such way to choose validation samples."""
+    if mode not in VALIDATION_MODES:
+        raise ValueError(
+            f"unknown validation split {mode!r}; there are {', '.join(VALIDATION_MODES)}"
+        )
+
+
 def assign_splits(
     labels: np.ndarray,
     groups: np.ndarray,
@@ -90,6 +99,7 @@ def assign_splits(
     seed: int = 1,
     test_fraction: float = 0.2,
     validation_fraction: float = 0.05,
+    validation_mode: str = "auto",
 ) -> np.ndarray:
     """Assigns a split code to every sample.
 
@@ -108,6 +118,8 @@ def assign_splits(
         test_fraction: Share of all samples (or writers) for the test set, 0 to below 1; "source"
             does not use it.
         validation_fraction: Share of the training samples (or writers), 0 to below 1.
+        validation_mode: "writer" takes whole writers for validation, "shuffle" draws class by
+            class; "auto" is "writer" where `mode` is.
 
     Returns:
         Shape (samples,), uint8: `TRAIN`, `VALIDATION`, `TEST` or `DUPLICATE`.
@@ -119,6 +131,11 @@ def assign_splits(
         if not 0 <= fraction < 1:
             raise ValueError(f"{name}_fraction must be at least 0 and below 1, not {fraction}")
     mode = choose_mode(mode, source_splits, writers)
+    check_validation_mode(validation_mode)
+    if validation_mode == "auto":
+        validation_mode = "writer" if mode == "writer" else "shuffle"
+    if validation_mode == "writer":
+        choose_mode("writer", source_splits, writers)
     rng = np.random.default_rng(seed)
     if mode == "source":
         split = source_splits.astype(np.uint8)
@@ -131,12 +148,31 @@ def assign_splits(
     if mode == "source" and (split == VALIDATION).any():
         return split
     training = np.flatnonzero(split == TRAIN)
-    if mode == "writer":
+    if validation_mode == "writer":
         chosen = _draw_writers(writers[training], validation_fraction, rng)
     else:
         chosen = _draw_groups(labels[training], groups[training], validation_fraction, rng)
     split[training[chosen]] = VALIDATION
     return hold_out_duplicates(split, groups)
+
+
+def draw_per_class(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """Draws some samples of each class; a larger number adds to what a smaller one draws.
+
+    Args:
+        labels: Shape (samples,), int32: class indices.
+        number: How many of each class; of one that has fewer, all.
+        seed: Seeds the draw.
+
+    Returns:
+        Positions in `labels`, rising.
+    """
+    order = np.random.default_rng((seed, 1)).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    ranked = labels[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    ranks = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+    return np.sort(order[ranks < number])
 
 
 def hold_out_duplicates(split: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -246,7 +246,12 @@ def summary(store: Store) -> str:
         f"data hash   {store.data_hash}",
         f"samples     {m['num_samples']:,} in {m['num_classes']:,} classes",
         "splits      " + ", ".join(f"{name} {counts[name]:,}" for name in names),
-        f"            by {rule['mode']}, seed {rule['seed']}",
+        f"            by {rule['mode']}, seed {rule['seed']}"
+        + (
+            f", validation by {rule['validation_mode']}"
+            if rule.get("validation_mode", "auto") != "auto"
+            else ""
+        ),
         f"writers     {m['writers']['num_writers']:,}"
         + (
             f" (unknown for {m['writers']['samples_without_writer']:,} samples)"

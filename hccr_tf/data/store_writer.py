@@ -32,6 +32,7 @@ class SplitRule:
     seed: int = 1
     test_fraction: float = 0.2
     validation_fraction: float = 0.05
+    validation_mode: str = "auto"
 
     def check(self) -> None:
         """Raises ValueError where a fraction is out of range, before anything is read."""
@@ -40,6 +41,7 @@ class SplitRule:
                 raise ValueError(
                     f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
                 )
+        splits.check_validation_mode(self.validation_mode)
 
 
 def assemble(
@@ -91,7 +93,7 @@ def assemble(
     resolved = splits.choose_mode(rule.mode, index.source_splits, index.writers)
     split = splits.assign_splits(
         index.labels, groups, index.source_splits, index.writers, resolved, rule.seed,
-        rule.test_fraction, rule.validation_fraction,
+        rule.test_fraction, rule.validation_fraction, rule.validation_mode,
     )  # fmt: skip
     _save(store, "groups", groups)
     _save(store, "split", split)
@@ -116,6 +118,7 @@ def assemble(
             "seed": rule.seed,
             "test_fraction": rule.test_fraction if resolved != "source" else None,
             "validation_fraction": rule.validation_fraction,
+            "validation_mode": rule.validation_mode,
         },
         "charset": {"sha256": charset.sha256, "characters": charset.text},
         "writers": {

@@ -1,7 +1,8 @@
 """Layers that Keras doesn't have, on `keras.ops` alone."""
 
 from hccr_tf.layers.device_preprocessing import DevicePreprocessing, gaussian_weights
-from hccr_tf.layers.input_scaling import InputScaling
+from hccr_tf.layers.input_scaling import GreyToColour, InputScaling
+from hccr_tf.layers.layer_scale import LayerScale
 from hccr_tf.layers.pooling import (
     GlobalWeightedAveragePooling2D,
     GlobalWeightedOutputAveragePooling2D,
@@ -14,7 +15,9 @@ __all__ = [
     "DevicePreprocessing",
     "GlobalWeightedAveragePooling2D",
     "GlobalWeightedOutputAveragePooling2D",
+    "GreyToColour",
     "InputScaling",
+    "LayerScale",
     "RefinementStart",
     "SameAveragePooling2D",
     "UnionOfVectors",

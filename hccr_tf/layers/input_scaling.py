@@ -1,5 +1,7 @@
 """The first layer of every network: grey levels as numbers to compute with."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
@@ -31,3 +33,35 @@ class InputScaling(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("hccr_tf")
+class GreyToColour(keras.layers.Layer):
+    """Makes three channels of one, each multiplied and shifted.
+
+    Args:
+        scale: three factors.
+        offset: three numbers added after that.
+
+    Call:
+        images: uint8 or float (B, H, W, 1).
+
+    Returns (`call`): the layer's compute dtype, (B, H, W, 3).
+    """
+
+    def __init__(self, scale: Sequence[float], offset: Sequence[float], **kwargs):
+        super().__init__(**kwargs)
+        self.scale = [float(value) for value in scale]
+        self.offset = [float(value) for value in offset]
+
+    def call(self, images):
+        scale = ops.array(self.scale, self.compute_dtype)
+        return ops.cast(images, self.compute_dtype) * scale + ops.array(
+            self.offset, self.compute_dtype
+        )
+
+    def compute_output_spec(self, images):
+        return keras.KerasTensor((*images.shape[:-1], 3), dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale, "offset": self.offset}

@@ -5,19 +5,24 @@ from pkgutil import iter_modules
 
 from hccr_tf.models.registry import (
     ATTENTION,
+    BACKBONE,
     FEATURE_MAP,
     INPUT_SCALING,
     MAIN_OUTPUT,
     POOLING,
     UNION,
+    backbone_layers,
     blueprint,
     class_variables,
     create_model,
     is_refined,
+    list_families,
     list_models,
     model_arguments,
     model_description,
+    register_family,
     register_model,
+    takes_weights,
 )
 
 for _module in iter_modules(__path__):
@@ -25,17 +30,22 @@ for _module in iter_modules(__path__):
 
 __all__ = [
     "ATTENTION",
+    "BACKBONE",
     "FEATURE_MAP",
     "INPUT_SCALING",
     "MAIN_OUTPUT",
     "POOLING",
     "UNION",
+    "backbone_layers",
     "blueprint",
     "class_variables",
     "create_model",
     "is_refined",
+    "list_families",
     "list_models",
     "model_arguments",
     "model_description",
+    "register_family",
     "register_model",
+    "takes_weights",
 ]

@@ -15,11 +15,17 @@ arguments and returns a functional `keras.Model`:
 - A network with refinement takes `attention_outputs`, `steps` and `aux_outputs`; `UNION` joins
   the maps that it reads. Asked for, the attention of its steps, `ATTENTION` with the step's
   number, is in the output too: float32 (B, N), no logits.
+- A network may be made of another package's, the model `BACKBONE` inside; its builder takes
+  `weights` for that one's.
 - Every layer is named, so weights are matched by name, never by order.
+
+A family, such as `keras.applications`, is one builder for many networks: its first argument is
+what follows the colon in "applications:MobileNetV3Large".
 """
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 
 import keras
 
@@ -27,10 +33,12 @@ INPUT_SCALING = "input_scaling"
 FEATURE_MAP = "feature_map"
 POOLING = "pooling"
 MAIN_OUTPUT = "main_output"
+BACKBONE = "backbone"
 UNION = "union"
 ATTENTION = "attention"
 
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {}
+_FAMILIES: dict[str, Callable[..., keras.Model]] = {}
 _CONTRACT_ARGUMENTS = ("num_classes", "image_shape", "aux_outputs")
 
 
@@ -46,20 +54,38 @@ def register_model(builder: Callable[..., keras.Model]) -> Callable[..., keras.M
     return builder
 
 
+def register_family(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+    """Registers a builder of many networks, "FUNCTION:NAME" each; the name goes first."""
+    _FAMILIES[builder.__name__] = builder
+    return builder
+
+
 def list_models() -> list[str]:
-    """Names that `create_model` takes, sorted."""
+    """Names that `create_model` takes, sorted; those of families aren't listed."""
     return sorted(_BUILDERS)
 
 
+def list_families() -> list[str]:
+    """What stands before the colon in the names of families' networks, sorted."""
+    return sorted(_FAMILIES)
+
+
 def model_arguments(name: str) -> dict[str, object]:
-    """A model's own keyword arguments with their defaults."""
+    """A model's own keyword arguments with their defaults; name may be a family's."""
     parameters = inspect.signature(_builder(name)).parameters
-    return {k: p.default for k, p in parameters.items() if k not in _CONTRACT_ARGUMENTS}
+    shared = (*_CONTRACT_ARGUMENTS, "weights")
+    return {k: p.default for k, p in parameters.items() if k not in shared}
+
+
+def takes_weights(name: str) -> bool:
+    """Whether a model is made of another package's network, whose weights it can be given."""
+    return "weights" in inspect.signature(_builder(name)).parameters
 
 
 def model_description(name: str) -> str:
-    """First line of the builder's docstring."""
-    return inspect.getdoc(_builder(name)).splitlines()[0]
+    """First line of the builder's docstring; name may be a family's."""
+    builder = _builder(name)
+    return inspect.getdoc(getattr(builder, "func", builder)).splitlines()[0]
 
 
 def create_model(
@@ -68,15 +94,18 @@ def create_model(
     num_classes: int,
     image_shape: tuple[int, int, int] | None = None,
     aux_outputs: bool = True,
+    weights: str | None = None,
     **arguments,
 ) -> keras.Model:
-    """Builds a registered model with fresh weights.
+    """Builds a registered model with fresh weights, but for those that are given.
 
     Args:
         name: one of `list_models()`.
         num_classes: width of every output.
         image_shape: (H, W, 1) of the pictures, in pixels; that of the network's paper if None.
         aux_outputs: whether to build heads that serve training only.
+        weights: of the backbone in a network of `keras.applications`: "imagenet", or an HDF5
+            file of the kind that Keras fetches for it.
         **arguments: the model's own; see `model_arguments(name)`.
 
     Returns:
@@ -84,6 +113,7 @@ def create_model(
 
     Raises:
         ValueError: unknown name or argument, or sizes that the network can't take.
+        WeightsError: weights that don't fit, or that can't be fetched.
 
     Example:
         >>> model = create_model("brick_net", num_classes=10, image_shape=(64, 64, 1),
@@ -102,6 +132,13 @@ def create_model(
         image_shape = inspect.signature(builder).parameters["image_shape"].default
     if len(image_shape) != 3 or image_shape[-1] != 1 or min(image_shape[:2]) < 1:
         raise ValueError(f"image_shape is (height, width, 1), not {image_shape}.")
+    if weights is not None:
+        if not takes_weights(name):
+            raise ValueError(
+                f"{name} is no network of another package: it takes no weights. Those of a run "
+                "of this one are taken by --init-from."
+            )
+        arguments = {**arguments, "weights": weights}
     try:
         return builder(
             num_classes=num_classes, image_shape=tuple(image_shape), aux_outputs=aux_outputs,
@@ -124,6 +161,16 @@ def is_refined(name: str) -> bool:
     return "attention_outputs" in model_arguments(name)
 
 
+def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers up to the feature map, in their order: all that isn't classifier.
+
+    Where the network is made of another package's, that one's layers, as it counts them.
+    """
+    layers = keras.Model(model.input, model.get_layer(FEATURE_MAP).output).layers
+    nested = [layer for layer in layers if layer.name == BACKBONE]
+    return nested[0].layers if nested else layers
+
+
 def class_variables(name: str, **arguments) -> set[str]:
     """Paths of the variables that belong to the classes: their shapes change with their number.
 
@@ -139,6 +186,12 @@ def class_variables(name: str, **arguments) -> set[str]:
 
 
 def _builder(name: str) -> Callable[..., keras.Model]:
+    family, colon, member = name.partition(":")
+    if family in _FAMILIES and (member or not colon):
+        return partial(_FAMILIES[family], member)
     if name not in _BUILDERS:
-        raise ValueError(f"There is no model {name!r}; there are: {', '.join(list_models())}.")
+        families = "".join(f", {family}:NAME" for family in list_families())
+        raise ValueError(
+            f"There is no model {name!r}; there are: {', '.join(list_models())}{families}."
+        )
     return _BUILDERS[name]

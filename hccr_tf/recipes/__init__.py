@@ -6,7 +6,7 @@ A recipe file is data only: it fills `RECIPES`, a list of `Recipe`s.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from hccr_tf.recipes.recipe import OVERRIDES, SHORT_NAMES, Recipe
+from hccr_tf.recipes.recipe import OVERRIDES, SHORT_NAMES, Recipe, Stage, parse_stages
 
 _RECIPES: dict[str, Recipe] = {}
 for _module in iter_modules(__path__):
@@ -32,4 +32,5 @@ def get_recipe(name: str) -> Recipe:
     return _RECIPES[name]
 
 
-__all__ = ["OVERRIDES", "SHORT_NAMES", "Recipe", "get_recipe", "list_recipes"]
+__all__ = ["OVERRIDES", "SHORT_NAMES", "Recipe", "Stage", "get_recipe", "list_recipes",
+           "parse_stages"]

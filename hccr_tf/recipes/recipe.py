@@ -13,6 +13,34 @@ LOSS_REDUCTIONS = ("sum", "mean")
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a run in which the same layers learn; each begins with a fresh optimiser.
+
+    Attributes:
+        epochs: its length at most; the recipe's patience can end it earlier.
+        frozen: which layers don't learn: "backbone" for all but the classifier, or how many of
+            the backbone's, from the picture on. Their batch normalisation works by its moving
+            statistics, which stay as they are.
+        learning_rate: peak rate; the recipe's if None.
+    """
+
+    epochs: int
+    frozen: str | int = 0
+    learning_rate: float | None = None
+
+    def __post_init__(self):
+        if self.epochs < 1:
+            raise ValueError(f"A stage has at least 1 epoch, not {self.epochs}.")
+        if self.frozen != "backbone" and not (isinstance(self.frozen, int) and self.frozen >= 0):
+            raise ValueError(
+                'Frozen in a stage is "backbone" or a number of layers of at least 0, not '
+                f"{self.frozen!r}."
+            )
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            raise ValueError(f"A stage's learning_rate is above 0, not {self.learning_rate}.")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training run: network, input, loss, optimiser, length.
 
@@ -21,6 +49,8 @@ class Recipe:
         description: one line: what it replicates or is for.
         model: a registered model.
         model_args: the model's own arguments.
+        weights: what the backbone of a network of `keras.applications` begins with, as
+            `create_model` takes it.
         preprocessing: how pictures become input, in training and prediction.
         loss: one of `hccr_tf.losses.LOSSES`.
         loss_args: the loss's arguments.
@@ -39,10 +69,15 @@ class Recipe:
         first_steps: steps at the peak under "stall"; None for one epoch, and with 0 the peak
             lasts until the first stall.
         augmentation: random maps of training pictures.
+        samples_per_class: how many pictures of each class are trained on, drawn by the seed so
+            that a larger number adds to a smaller one; all if None.
+        validation_per_class: how many of each class validate; all if None.
         batch_size: samples a step, over all devices together.
         epochs: passes over the training split.
+        stages: parts of the run in which other layers learn, one after another; their epochs
+            together are the recipe's. The schedule begins anew in each.
         patience: epochs without a better main-output validation accuracy after which
-            the run stops.
+            the run, or the stage, stops.
         seed: of weights, order, dropout and augmentation.
         mixed_precision: "float16", "bfloat16" or None.
         jit_compile: XLA; None compiles on a GPU and on JAX only: on a CPU TensorFlow's
@@ -59,6 +94,7 @@ class Recipe:
     model: str
     preprocessing: Preprocessing
     model_args: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
     loss: str = "categorical_focal"
     loss_args: Mapping[str, Any] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=lambda: {"main_output": 1.0})
@@ -70,8 +106,11 @@ class Recipe:
     warmup_steps: int = 0
     first_steps: int | None = None
     augmentation: RandomAffine = field(default_factory=RandomAffine)
+    samples_per_class: int | None = None
+    validation_per_class: int | None = None
     batch_size: int = 128
     epochs: int = 20
+    stages: tuple[Stage, ...] = ()
     patience: int = 5
     seed: int = 1
     mixed_precision: str | None = None
@@ -83,6 +122,19 @@ class Recipe:
         for name in ("batch_size", "epochs", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}.")
+        for name in ("samples_per_class", "validation_per_class"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise ValueError(f"{name} is at least 1, not {number}.")
+        if self.stages and self.epochs != (together := sum(s.epochs for s in self.stages)):
+            raise ValueError(
+                f"The stages of {self.name} have {together} epochs together, not {self.epochs}; "
+                "--stages sets them, such as --stages backbone:5,100:10, and --stages none takes "
+                "them away."
+            )
+        if self.stages and self.schedule == "stall":
+            raise ValueError('The schedule "stall" looks back on a whole run; it has no stages.')
+        if own := {"num_classes", "image_shape", "aux_outputs", "weights"} & set(self.model_args):
+            raise ValueError(f"{sorted(own)} are no arguments of a network of one's own.")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}.")
         if any(weight < 0 for weight in self.loss_weights.values()):
@@ -130,6 +182,7 @@ class Recipe:
             )
         config["preprocessing"] = Preprocessing.from_dict(config["preprocessing"])
         config["augmentation"] = RandomAffine(**config["augmentation"])
+        config["stages"] = tuple(Stage(**stage) for stage in config.get("stages", ()))
         return cls(**config)
 
     def override(self, **settings) -> "Recipe":
@@ -144,6 +197,8 @@ class Recipe:
         """
         own = {f.name for f in fields(self)}
         changes: dict[str, Any] = {}
+        if settings.get("model") not in (None, self.model):
+            changes["model_args"] = {}  # those of the recipe's network
         for name, value in settings.items():
             if value is None:
                 continue
@@ -162,6 +217,10 @@ class Recipe:
                 raise ValueError(
                     f"A recipe has no setting {name!r}; it has {sorted(own | set(SHORT_NAMES))}."
                 )
+        if "stages" in changes and "epochs" not in changes:
+            changes["epochs"] = sum(s.epochs for s in changes["stages"]) or self.epochs
+        if changes.get("weights") == "none":
+            changes["weights"] = None
         if changes.get("loss", self.loss) != self.loss:
             from hccr_tf.losses import loss_arguments
 
@@ -172,6 +231,10 @@ class Recipe:
             arguments = changes.get("loss_args", self.loss_args)
             changes["loss_args"] = {k: v for k, v in arguments.items() if k in kept}
         return replace(self, **changes)
+
+    def all_stages(self) -> tuple[Stage, ...]:
+        """The stages; of a recipe without any, one in which everything learns."""
+        return self.stages or (Stage(self.epochs),)
 
     def output_weights(self, outputs: Iterable[str]) -> dict[str, float]:
         """Weight of each output's loss: `loss_weights` under `loss_reduction`.
@@ -233,6 +296,27 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",") if part]
 
 
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """Stages from a text such as "backbone:10,100:10:1e-4": FROZEN:EPOCHS[:RATE] each; "none".
+
+    Raises:
+        ValueError: another form, or values that no stage can have.
+    """
+    stages = []
+    for part in () if text == "none" else text.split(","):
+        frozen, *numbers = part.split(":")
+        if not 1 <= len(numbers) <= 2:
+            raise ValueError(f"A stage is FROZEN:EPOCHS[:RATE], such as backbone:10, not {part!r}.")
+        stages.append(
+            Stage(
+                int(numbers[0]),
+                frozen if frozen == "backbone" else int(frozen),
+                float(numbers[1]) if len(numbers) == 2 else None,
+            )
+        )
+    return tuple(stages)
+
+
 def _number_or_name(text: str) -> float | str:
     try:
         return float(text)
@@ -242,11 +326,18 @@ def _number_or_name(text: str) -> float | str:
 
 # What a command line can override: type and help of each setting.
 OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
+    "model": (str, "another network of `hccr list`, with its own defaults"),
+    "weights": (str, "what a backbone of keras.applications begins with: imagenet, none, or a "
+                "file …_notop.h5"),
     "loss": (str, "categorical_focal, binary_focal or cross_entropy"),
     "gamma": (float, "γ of the focal loss"),
     "alpha": (_number_or_name, "α of the focal loss, a number or class_frequency"),
     "epochs": (int, "passes over the training split"),
     "patience": (int, "epochs without a better validation accuracy before stopping"),
+    "stages": (parse_stages, "parts of the run, FROZEN:EPOCHS[:RATE] each, FROZEN a number of "
+               "the backbone's layers or backbone for all: backbone:10,100:10; none for one part"),
+    "samples_per_class": (int, "pictures of each class to train on (default: all)"),
+    "validation_per_class": (int, "pictures of each class to validate on (default: all)"),
     "batch_size": (int, "samples a step"),
     "learning_rate": (float, "peak rate"),
     "schedule": (str, "constant, cosine, halve or stall"),

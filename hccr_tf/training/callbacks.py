@@ -21,34 +21,15 @@ from hccr_tf.recipes import Recipe
 from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
 from hccr_tf.training.feeding import InputWait
 from hccr_tf.training.interruption import Interrupted, StopRequest
+from hccr_tf.training.stages import MONITOR, best_epoch, is_finished
 from hccr_tf.weights import WeightsError, read_attributes, save_weights
 from hccr_tf.workdir import Workdir
 
-MONITOR = "val_main_output_accuracy"
 _VALIDATION_SECONDS = 10
 
 
 class DivergenceError(ArithmeticError):
     """The loss or the weights are no longer finite numbers."""
-
-
-def best_epoch(history: list[dict]) -> int | None:
-    """Index of the first row with the highest monitored value; None without rows."""
-    if not history:
-        return None
-    return max(range(len(history)), key=lambda i: (history[i][MONITOR], -i))
-
-
-def is_finished(history: list[dict], recipe: Recipe) -> bool:
-    """Whether the recipe's epochs are done or its patience is at its end.
-
-    A pure function of the history, so a run that was interrupted stops at the same
-    epoch as one that wasn't.
-    """
-    if not history:
-        return False
-    flat = len(history) - 1 - best_epoch(history)
-    return len(history) >= recipe.epochs or flat >= recipe.patience
 
 
 def logs_by_output(logs: dict | None, output_names) -> dict[str, float]:
@@ -165,7 +146,7 @@ class SaveRun(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         row = {
             "epoch": epoch + 1,
-            "step": int(_number(self.model.optimizer.iterations)),
+            "step": (epoch + 1) * self.reader.steps_per_epoch,
             "learning_rate": _number(self.model.optimizer.learning_rate),
             **dict(sorted(logs_by_output(logs, list(self.model.output)).items())),
         }
@@ -199,8 +180,10 @@ class SaveRun(keras.callbacks.Callback):
             self.model.jax_state_sync()
         spent = self._spent + (time.monotonic() - self._begin if self._place.step else 0.0)
         try:
+            place = self._place
+            steps = place.epoch * self.reader.steps_per_epoch + place.step
             path = self.checkpoints.save(
-                self.model, self._place, self.history, seconds=self._seconds, spent=spent
+                self.model, place, steps, self.history, seconds=self._seconds, spent=spent
             )
         except FloatingPointError as error:
             self._diverged(f"The weights {error} aren't finite", self._place.step)

@@ -8,6 +8,7 @@ choice of the best epoch need none either: they are functions of the history.
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,12 +99,15 @@ class Checkpoints:
     def _passed(self) -> float:
         return time.monotonic() - self._saved
 
-    def save(self, model: keras.Model, place: Place, history: list[dict], **attributes) -> Path:
+    def save(
+        self, model: keras.Model, place: Place, steps: int, history: list[dict], **attributes
+    ) -> Path:
         """Writes a checkpoint and deletes all but the newest two.
 
         Args:
             model: compiled; on JAX with its state written back to its variables.
             place: where the run stands.
+            steps: done since the run began, by which checkpoints are ordered.
             history: rows of the epochs done.
             **attributes: other plain values to be kept.
 
@@ -120,11 +124,8 @@ class Checkpoints:
             # By their sum: of many finite numbers it's finite too, and quicker to look at.
             if not np.isfinite(values.sum(dtype=np.float64)):
                 raise FloatingPointError(variable.path)
-        step = int(keras.ops.convert_to_numpy(
-            keras.ops.convert_to_tensor(model.optimizer.iterations)
-        ))  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"step-{step:09d}.h5"
+        path = self.folder / f"step-{steps:09d}.h5"
         save_weights(
             path,
             {"model": model.variables, "optimizer": model.optimizer.variables},
@@ -140,11 +141,16 @@ class Checkpoints:
         self._seconds = self._saved - begin
         return path
 
-    def restore(self, model: keras.Model) -> "Restored | None":
-        """Fills a compiled model from the newest intact checkpoint.
+    def restore(
+        self, model: keras.Model, prepare: "Callable[[Restored], bool] | None" = None
+    ) -> "Restored | None":
+        """Fills a model from the newest intact checkpoint.
 
         Args:
-            model: of the recipe that the checkpoint was made with.
+            model: of the recipe that the checkpoint was made with; compiled, if `prepare` doesn't
+                do that.
+            prepare: called with a checkpoint before the model is filled from it; says whether its
+                optimiser goes on.
 
         Returns:
             What else the checkpoint holds; None where there's none.
@@ -155,16 +161,18 @@ class Checkpoints:
         problems = []
         for path in self.paths():
             try:
-                attributes = read_attributes(path)
+                restored = Restored(path, read_attributes(path))
+                goes_on = prepare is None or prepare(restored)
                 load_weights(path, "model", model.variables)
-                # The first call has checked the whole file.
-                load_weights(path, "optimizer", model.optimizer.variables, verify=False)
+                if goes_on:
+                    # The first call has checked the whole file.
+                    load_weights(path, "optimizer", model.optimizer.variables, verify=False)
             except WeightsError as error:
                 problems.append(str(error))
                 print(f"Passed over a checkpoint: {error}", flush=True)
                 continue
             self._saved = time.monotonic()
-            return Restored(path, attributes)
+            return restored
         if problems:
             raise WeightsError(
                 f"No checkpoint in {self.folder} can be used: {'; '.join(problems)}. Take "

@@ -14,15 +14,22 @@ from hccr_tf.data.store import Store
 from hccr_tf.files import exclusive_lock
 from hccr_tf.layers import DevicePreprocessing
 from hccr_tf.losses import create_loss
-from hccr_tf.models import MAIN_OUTPUT, class_variables, create_model
+from hccr_tf.models import (
+    MAIN_OUTPUT,
+    backbone_layers,
+    blueprint,
+    class_variables,
+    create_model,
+)
 from hccr_tf.plots import draw_curves
-from hccr_tf.recipes import Recipe
-from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents, is_finished
-from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
+from hccr_tf.recipes import Recipe, Stage
+from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents
+from hccr_tf.training.checkpoints import Checkpoints, Interval, Place, Restored
 from hccr_tf.training.feeding import InputWait, fit_arguments
 from hccr_tf.training.interruption import StopRequest
 from hccr_tf.training.schedules import StallSchedule, learning_rate
-from hccr_tf.weights import load_weights
+from hccr_tf.training.stages import current_stage, freeze, is_finished
+from hccr_tf.weights import load_weights, read_checksum
 from hccr_tf.workdir import Workdir
 
 # From so many on processes read an epoch: they take a second to start.
@@ -49,8 +56,8 @@ def train(
         store: prepared data with a training and a validation split.
         workdir: folder for everything the run makes; one that holds an unfinished run
             of the same recipe and data is continued from its last checkpoint.
-        init_from: workdir of another run whose best weights this one starts from. Where
-            the charsets differ, output layers start fresh.
+        init_from: workdir of another run whose best weights this one starts from, in place of
+            the recipe's `weights`. Where the charsets differ, output layers start fresh.
         charset: class order of the network; must cover the store. The store's own if None.
         checkpoints: how often to save within an epoch; every ten minutes if None. After
             each epoch a run saves anyway.
@@ -84,21 +91,29 @@ def _train(
     interval: Interval | None,
     stop: StopRequest,
 ) -> None:
-    _begin_or_check(workdir, recipe, store, charset)
-    if workdir.read_run()["state"] == "finished" and is_finished(
-        workdir.read_history(), recipe
-    ):
-        print(f"{workdir.path} is finished; nothing to do.")
-        return
+    begun = workdir.exists()
+    if begun:
+        _check_same(workdir, recipe, store, charset)
+        if is_finished(workdir.read_history(), recipe) and (
+            workdir.read_run()["state"] == "finished"
+        ):
+            print(f"{workdir.path} is finished; nothing to do.")
+            return
 
     _set_determinism(recipe)
     keras.utils.set_random_seed(recipe.seed)
     readers = _readers(recipe, store, charset)
-    with _dtype_policy(recipe.mixed_precision):
-        model = _compiled_model(recipe, readers["train"])
-        prediction_names = _prediction_names(recipe, len(charset))
     checkpoints = Checkpoints(workdir.checkpoints, interval)
-    restored = checkpoints.restore(model)
+    # What a run begins with is in its checkpoints; it needn't be there any more when it goes on.
+    begins = init_from is None and not checkpoints.paths()
+    with _dtype_policy(recipe.mixed_precision):
+        learner = _Learner(recipe, readers["train"], recipe.weights if begins else None)
+        prediction_names = _prediction_names(recipe, len(charset))
+    model = learner.model
+    if not begun:
+        # Not before: what can't be built leaves nothing that other settings would contradict.
+        workdir.begin(recipe, charset, store.data_hash, store.path)
+    restored = checkpoints.restore(model, learner.prepare)
     if restored is not None:
         print(f"Going on in {workdir.path} from {restored.place}.", flush=True)
         if restored.place.step:
@@ -110,7 +125,7 @@ def _train(
             "on from. Take another --workdir; --init-from starts from this run's best weights."
         )
     elif init_from is not None:
-        _initialise(model, recipe, Workdir(Path(init_from)), charset)
+        _initialise(learner.network, recipe, workdir, Workdir(Path(init_from)), charset)
 
     place = restored.place if restored else Place()
     on_tensorflow = keras.backend.backend() == "tensorflow"
@@ -128,8 +143,10 @@ def _train(
     try:
         with _reading(readers["train"]):
             for epoch in range(place.epoch, recipe.epochs):
-                if is_finished(saving.history, recipe):
+                stage, first = current_stage(saving.history, recipe)
+                if stage == len(recipe.all_stages()):
                     break
+                learner.begin(stage, first)
                 # An epoch a call: its data begin where they are asked to, in the middle too.
                 model.fit(
                     **fit_arguments(
@@ -139,7 +156,7 @@ def _train(
                         epoch,
                         place.step if epoch == place.epoch else 0,
                         wait=wait,
-                        num_replicas=_num_replicas(model),
+                        num_replicas=learner.num_replicas,
                     ),
                     initial_epoch=epoch,
                     epochs=epoch + 1,
@@ -162,10 +179,8 @@ def _reading(reader: BatchReader):
         yield
 
 
-def _begin_or_check(workdir: Workdir, recipe: Recipe, store: Store, charset: Charset) -> None:
-    if not workdir.exists():
-        workdir.begin(recipe, charset, store.data_hash, store.path)
-        return
+def _check_same(workdir: Workdir, recipe: Recipe, store: Store, charset: Charset) -> None:
+    """Refuses another recipe, charset or data than those a run was begun with."""
     # A longer run or more patience is a continuation; under a cosine, another length would
     # change the rates of the epochs that are done.
     free = ("patience:",) if recipe.schedule == "cosine" else ("patience:", "epochs:")
@@ -211,14 +226,25 @@ def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, BatchR
         shuffle=True,
         seed=recipe.seed,
         augmentation=recipe.augmentation,
+        per_class=recipe.samples_per_class,
         padded_to=padded_to,
     )
+    if recipe.samples_per_class is not None:
+        counts = np.bincount(train_reader.labels)
+        if few := int(((counts > 0) & (counts < recipe.samples_per_class)).sum()):
+            print(
+                f"{few} classes have fewer than {recipe.samples_per_class} training pictures; all "
+                "of theirs are taken.",
+                flush=True,
+            )
     validation = BatchReader(
         store,
         "validation",
         recipe.preprocessing,
         recipe.batch_size,
         charset=charset,
+        seed=recipe.seed,
+        per_class=recipe.validation_per_class,
         padded_to=padded_to,
     )
     return {"train": train_reader, "validation": validation}
@@ -245,38 +271,109 @@ def _with_device_preprocessing(network: keras.Model, recipe: Recipe, side: int) 
     return keras.Model((pictures, sizes), network(images), name=network.name)
 
 
-def _compiled_model(recipe: Recipe, reader: BatchReader) -> keras.Model:
-    strategy = _strategy()
-    with strategy.scope() if strategy else contextlib.nullcontext():
-        model = create_model(
-            recipe.model,
-            num_classes=len(reader.charset),
-            image_shape=recipe.preprocessing.image_shape,
-            **recipe.model_args,
-        )
-        if strategy:
-            # Otherwise each replica normalises by its own part of the batch, and live and
-            # reloaded predictions differ.
-            for layer in model.layers:
-                if isinstance(layer, keras.layers.BatchNormalization):
-                    layer.synchronized = True
-        if reader.padded_to is not None:
-            model = _with_device_preprocessing(model, recipe, reader.padded_to)
+class _Learner:
+    """A recipe's network, compiled for one stage after another.
+
+    Args:
+        recipe: what to train.
+        reader: the training batches.
+        weights: of the backbone, as `create_model` takes them.
+
+    Attributes:
+        network: with all its outputs.
+        model: what is fitted: the network, or what prepares pictures on the device and it.
+    """
+
+    def __init__(self, recipe: Recipe, reader: BatchReader, weights: str | None):
+        self._recipe = recipe
+        self._reader = reader
+        self._stage: int | None = None
+        self._strategy = _strategy()
+        with self._scope():
+            self.network = create_model(
+                recipe.model,
+                num_classes=len(reader.charset),
+                image_shape=recipe.preprocessing.image_shape,
+                weights=weights,
+                **recipe.model_args,
+            )
+            if self._strategy:
+                # Otherwise each replica normalises by its own part of the batch, and live and
+                # reloaded predictions differ.
+                for layer in _all_layers(self.network):
+                    if isinstance(layer, keras.layers.BatchNormalization):
+                        layer.synchronized = True
+            self.model = self.network
+            if reader.padded_to is not None:
+                self.model = _with_device_preprocessing(self.network, recipe, reader.padded_to)
+        if recipe.stages:
+            for part in recipe.stages:  # each, so that what's wrong shows at once
+                freeze(backbone_layers(self.network), part.frozen)
         counts = np.bincount(reader.labels, minlength=len(reader.charset))
-        model.compile(
-            optimizer=_optimizer(recipe, reader.steps_per_epoch),
-            loss={
-                name: create_loss(recipe.loss, class_counts=counts, **recipe.loss_args)
-                for name in model.output
-            },
-            loss_weights=recipe.output_weights(model.output),
-            metrics={name: _metrics(name, len(reader.charset)) for name in model.output},
-            jit_compile=_jit_compile(recipe),
-        )
-        # Here and not at the first step: a continuation fills these variables, and under a
-        # strategy they must be made in its scope.
-        model.optimizer.build(model.trainable_variables)
-    return model
+        self._losses = {
+            name: create_loss(recipe.loss, class_counts=counts, **recipe.loss_args)
+            for name in self.model.output
+        }
+        self._weights = recipe.output_weights(self.model.output)
+
+    @property
+    def num_replicas(self) -> int:
+        """Devices that share each batch."""
+        return self._strategy.num_replicas_in_sync if self._strategy else 1
+
+    def prepare(self, restored: Restored) -> bool:
+        """Compiles for the stage that a checkpoint is in; whether its optimiser goes on."""
+        stage, first = current_stage(restored.history, self._recipe)
+        self._compile(min(stage, len(self._recipe.all_stages()) - 1))
+        return restored.place != Place(first)
+
+    def begin(self, stage: int, first: int) -> None:
+        """Compiles for a stage, if that isn't done.
+
+        Args:
+            stage: its index in the recipe.
+            first: epoch in which it begins.
+        """
+        stages = self._recipe.all_stages()
+        if len(stages) > 1 and stage != self._stage:
+            print(f"Stage {stage + 1} of {len(stages)}, from epoch {first + 1} on: "
+                  f"{_description(stages[stage])}.", flush=True)  # fmt: skip
+        if stage != self._stage:
+            self._compile(stage)
+
+    def _compile(self, stage: int) -> None:
+        recipe, part = self._recipe, self._recipe.all_stages()[stage]
+        if recipe.stages:
+            freeze(backbone_layers(self.network), part.frozen)
+        with self._scope(), _dtype_policy(recipe.mixed_precision):
+            self.model.compile(
+                optimizer=_optimizer(recipe, self._reader.steps_per_epoch, part),
+                loss=self._losses,
+                loss_weights=self._weights,
+                metrics={n: _metrics(n, len(self._reader.charset)) for n in self.model.output},
+                jit_compile=_jit_compile(recipe),
+            )
+            # Here and not at the first step: a continuation fills these variables, and under a
+            # strategy they must be made in its scope.
+            self.model.optimizer.build(self.model.trainable_variables)
+        self._stage = stage
+
+    def _scope(self):
+        return self._strategy.scope() if self._strategy else contextlib.nullcontext()
+
+
+def _all_layers(model: keras.Model):
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _all_layers(layer)
+
+
+def _description(stage: Stage) -> str:
+    what = {"backbone": "the classifier learns", 0: "all layers learn"}.get(
+        stage.frozen, f"all but the backbone's first {stage.frozen} layers learn"
+    )
+    return f"{what}, for at most {stage.epochs} epoch{'s' if stage.epochs > 1 else ''}"
 
 
 def _metrics(name: str, num_classes: int) -> list[keras.metrics.Metric]:
@@ -286,10 +383,12 @@ def _metrics(name: str, num_classes: int) -> list[keras.metrics.Metric]:
     return metrics
 
 
-def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def _optimizer(
+    recipe: Recipe, steps_per_epoch: int, stage: Stage
+) -> keras.optimizers.Optimizer:
     optimizer = type(keras.optimizers.get(recipe.optimizer))
     return optimizer(
-        learning_rate=learning_rate(recipe, steps_per_epoch),
+        learning_rate=learning_rate(recipe, steps_per_epoch, stage),
         # Keras numbers optimisers on within a process, and their variables are saved by name.
         name="optimizer",
         **recipe.optimizer_args,
@@ -315,7 +414,7 @@ def _strategy():
 
 def _prediction_names(recipe: Recipe, num_classes: int) -> set[str]:
     """Paths of the variables of the network without its auxiliary heads."""
-    model = create_model(
+    model = blueprint(
         recipe.model,
         num_classes=num_classes,
         image_shape=recipe.preprocessing.image_shape,
@@ -326,7 +425,7 @@ def _prediction_names(recipe: Recipe, num_classes: int) -> set[str]:
 
 
 def _initialise(
-    model: keras.Model, recipe: Recipe, source: Workdir, charset: Charset
+    network: keras.Model, recipe: Recipe, workdir: Workdir, source: Workdir, charset: Charset
 ) -> None:
     fresh: set[str] = set()
     if source.charset.sha256 != charset.sha256:
@@ -339,19 +438,16 @@ def _initialise(
             f"the output layers {', '.join(layers)} start fresh.",
             flush=True,
         )
-    load_weights(source.best_weights, "model", model.weights, skip=fresh)
+    load_weights(source.best_weights, "model", network.weights, skip=fresh)
+    workdir.update_run(
+        init_from=str(source.path), init_weights_sha256=read_checksum(source.best_weights)
+    )
 
 
 def _make_metrics(model: keras.Model, reader: BatchReader) -> None:
     """Has Keras make the outputs' metrics, which it does with a first batch, to be filled."""
     batch = reader.batch(0, 0)
     model.test_on_batch(batch.inputs, dict.fromkeys(model.output, batch.labels))
-
-
-def _num_replicas(model: keras.Model) -> int:
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    return model.distribute_strategy.num_replicas_in_sync
 
 
 @contextlib.contextmanager

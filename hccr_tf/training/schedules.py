@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from hccr_tf.models import MAIN_OUTPUT
-from hccr_tf.recipes import Recipe
+from hccr_tf.recipes import Recipe, Stage
 from hccr_tf.training.checkpoints import Place
 
 # Melnyk et al. 2018, section 4.2; the last two from the released code.
@@ -14,26 +14,33 @@ _LEAST_GAIN = 1e-4
 _FLOOR = 1e-6
 
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int):
+def learning_rate(recipe: Recipe, steps_per_epoch: int, stage: Stage | None = None):
     """What an optimiser takes as its learning rate: a number, or a Keras schedule.
 
     Under the schedule "stall" it's the number to begin with, which `StallSchedule` changes.
+
+    Args:
+        recipe: gives the schedule.
+        steps_per_epoch: of the training split.
+        stage: of the recipe; its first if None.
     """
+    stage = stage or recipe.all_stages()[0]
+    peak = stage.learning_rate or recipe.learning_rate
     if recipe.schedule == "stall" or (recipe.schedule == "constant" and not recipe.warmup_steps):
-        return recipe.learning_rate
+        return peak
     if recipe.schedule == "halve":
         return keras.optimizers.schedules.ExponentialDecay(
-            recipe.learning_rate, decay_steps=steps_per_epoch, decay_rate=0.5, staircase=True
+            peak, decay_steps=steps_per_epoch, decay_rate=0.5, staircase=True
         )
-    total = recipe.epochs * steps_per_epoch
+    total = stage.epochs * steps_per_epoch
     # A run too short for its warm-up spends half of its steps on it.
     warmup = min(recipe.warmup_steps, total // 2)
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else recipe.learning_rate,
+        initial_learning_rate=0.0 if warmup else peak,
         decay_steps=max(1, total - warmup),
         # A cosine that ends where it begins is the constant rate after a warm-up.
         alpha=0.0 if recipe.schedule == "cosine" else 1.0,
-        warmup_target=recipe.learning_rate if warmup else None,
+        warmup_target=peak if warmup else None,
         warmup_steps=warmup,
     )
 

@@ -1,0 +1,122 @@
+"""A recipe trained for every combination of some settings' values."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+
+from hccr_tf.data.store import Store
+from hccr_tf.experiments.registry import Inputs
+from hccr_tf.experiments.scored_runs import evaluate, score_runs, with_interval
+from hccr_tf.files import atomic_write
+from hccr_tf.models import model_arguments
+from hccr_tf.plots import draw_grid
+from hccr_tf.recipes import OVERRIDES, Recipe
+from hccr_tf.training import train
+from hccr_tf.training.callbacks import DivergenceError
+from hccr_tf.workdir import Workdir
+
+# Columns of the best epoch's row, by those of `history.csv`.
+OUTCOMES = {
+    "loss": "train_loss",
+    "main_output_accuracy": "train_accuracy",
+    "val_loss": "val_loss",
+    "val_main_output_accuracy": "val_accuracy",
+}
+
+
+def sweep(
+    recipe: Recipe,
+    grid: Mapping[str, Sequence[Any]],
+    store: Store,
+    folder: str | Path,
+    *,
+    split: str | None = None,
+    **circumstances,
+) -> pd.DataFrame:
+    """Trains every combination; runs that are done already aren't trained again.
+
+    Writes `sweep.csv` after each run, and `sweep.png` at the end.
+
+    Args:
+        recipe: what all runs share.
+        grid: values by setting: of the recipe, or an argument of its network.
+        store: prepared data.
+        folder: where the runs' folders go.
+        split: of the store, to evaluate each run on; None for none.
+        **circumstances: other arguments of `hccr_tf.training.train`.
+
+    Returns:
+        A row a combination: its settings, `state` and, at the best epoch, loss and accuracy of
+        training and validation; with `split` also its accuracy in percent, with interval.
+
+    Raises:
+        ValueError: a setting that there isn't, or a value that it can't have; before anything
+            is trained.
+    """
+    folder = Path(folder)
+    cells = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    recipes = [_with_settings(recipe, cell) for cell in cells]
+    folders = [folder / ",".join(f"{k}={_text(v)}" for k, v in cell.items()) for cell in cells]
+    if len(set(folders)) < len(folders):
+        raise ValueError("A setting has one value twice.")
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = [_outcome(path) for path in folders]
+    for place, (cell_recipe, path) in enumerate(zip(recipes, folders, strict=True)):
+        print(f"[{place + 1} of {len(cells)}] {path.name}", flush=True)
+        try:
+            train(cell_recipe, store, path, **circumstances)
+        except DivergenceError as error:
+            # One of the things that a sweep is there to find out.
+            print(error, flush=True)
+        keras.utils.clear_session()
+        outcomes[place] = _outcome(path)
+        if split is not None and Workdir(path).prediction_weights.exists():
+            (run,) = score_runs(Inputs(store, split, [path], folder))
+            outcomes[place] |= with_interval(evaluate([run]).evaluation)
+        table = pd.DataFrame([
+            {**{name: _text(value) for name, value in cell.items()}, **outcome}
+            for cell, outcome in zip(cells, outcomes, strict=True)
+        ])  # fmt: skip
+        with atomic_write(folder / "sweep.csv") as temporary:
+            table.to_csv(temporary, index=False)
+    value = "val_accuracy" if split is None else "accuracy"
+    draw_grid(table, list(grid), value, folder / "sweep.png")
+    return table
+
+
+def _with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    own = {name: value for name, value in settings.items() if name in OVERRIDES}
+    recipe = recipe.override(**own)
+    others = {name: value for name, value in settings.items() if name not in OVERRIDES}
+    known = model_arguments(recipe.model)
+    for name in others:
+        if name not in known:
+            raise ValueError(
+                f"{name!r} is no setting of a recipe (`hccr train --help`), and {recipe.model} has "
+                f"no argument of that name; it has {', '.join(known)}."
+            )
+    return recipe.override(model_args={**recipe.model_args, **others})
+
+
+def _text(value: Any) -> str:
+    """A value as a folder's name may hold it."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text.replace("/", "_").replace(" ", "")
+
+
+def _outcome(path: Path) -> dict[str, Any]:
+    workdir = Workdir(path)
+    if not workdir.exists():
+        return {"state": "not run"}
+    run = workdir.read_run()
+    outcome = {"state": run["state"]}
+    if history := workdir.read_history():
+        best = history[run["best_epoch"] - 1]
+        outcome |= {"epochs": run["epochs_done"], "best_epoch": run["best_epoch"]}
+        outcome |= {name: round(best[key], 4) for key, name in OUTCOMES.items() if key in best}
+        outcome["train_minutes"] = round(run["train_seconds"] / 60, 2)
+    return outcome

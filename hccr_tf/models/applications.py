@@ -1,0 +1,277 @@
+"""Networks of `keras.applications` with new classifiers, for transfer learning.
+
+Chen, Xiao & Meng 2023, section 3, put EfficientNetV2-S and InceptionV3, both trained on
+ImageNet, under classifiers of their own. Grey pictures become the colour pictures of the range
+that a network was trained on inside the model, and small ones are enlarged there.
+"""
+
+import inspect
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import layers
+
+from hccr_tf.keras2_weights import load_keras2_weights
+from hccr_tf.layers import GreyToColour, LayerScale
+from hccr_tf.models.registry import (
+    BACKBONE,
+    FEATURE_MAP,
+    INPUT_SCALING,
+    MAIN_OUTPUT,
+    POOLING,
+    register_family,
+    register_model,
+)
+from hccr_tf.weights import WeightsError
+
+IMAGENET = "imagenet"
+# Sides below which a network can't be built; 32 for all others.
+_LEAST_SIDES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
+# From this side on the last map of InceptionV3 has more than one place.
+_LEAST_SEQUENCE_SIDE = 107
+
+
+@register_family
+def applications(
+    backbone: str,
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (64, 64, 1),
+    aux_outputs: bool = True,
+    weights: str | None = None,
+    units: int = 256,
+    dropout: float = 0.2,
+    enlarge: int | None = None,
+) -> keras.Model:
+    """Any network of keras.applications under a classifier of two dense layers.
+
+    Args:
+        backbone: name in `keras.applications`, such as "MobileNetV3Large".
+        num_classes: C.
+        image_shape: (H, W, 1) of the pictures.
+        aux_outputs: there are none.
+        weights: the backbone's: "imagenet", fetched by Keras; an HDF5 file of the kind that
+            Keras fetches, without the top; or None for fresh ones.
+        units: of the first dense layer.
+        dropout: share of its outputs that is dropped in training.
+        enlarge: whole factor by which pictures are enlarged first; the least that the backbone
+            can take if None.
+
+    Returns:
+        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
+
+    Raises:
+        ValueError: no such network, or arguments that it can't be built with.
+        WeightsError: weights that don't fit, or that can't be fetched.
+    """
+    least = _LEAST_SIDES.get(backbone, 32)
+    inputs, features = _features(backbone, image_shape, weights, enlarge, least)
+    x = layers.GlobalAveragePooling2D(name=POOLING)(features)
+    x = layers.Dense(units, activation="relu", name="hidden")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Dense(num_classes, dtype="float32", name=MAIN_OUTPUT)(x)
+    return keras.Model(inputs, {MAIN_OUTPUT: x}, name=backbone.lower())
+
+
+@register_model
+def efficientnet_v2s(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (64, 64, 1),
+    aux_outputs: bool = True,
+    weights: str | None = None,
+    units: int = 256,
+    dropout: float = 0.2,
+    enlarge: int | None = None,
+) -> keras.Model:
+    """Chen, Xiao & Meng 2023, section 4.1: EfficientNetV2-S, dense, dropout, dense.
+
+    Arguments and result are those of `applications`. The backbone has 513 layers and 20,331,360
+    parameters, of which 20,177,488 are trained.
+    """
+    return applications(
+        "EfficientNetV2S", num_classes=num_classes, image_shape=image_shape, weights=weights,
+        units=units, dropout=dropout, enlarge=enlarge,
+    )  # fmt: skip
+
+
+@register_model
+def inception_v3_gru(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (299, 299, 1),
+    aux_outputs: bool = True,
+    weights: str | None = None,
+    gru_units: int = 256,
+    units: int = 256,
+    noise: float = 0.1,
+    dropout: float = 0.2,
+    noise_at: str = "features",
+    enlarge: int | None = None,
+) -> keras.Model:
+    """Chen, Xiao & Meng 2023, section 4.2: InceptionV3, its last map read by a GRU.
+
+    The map, 8×8×2048 at 299×299, is a sequence of 64 vectors, row by row. The paper adds
+    Gaussian noise and dropout "to the input", batch normalisation and two dense layers.
+
+    Args:
+        num_classes: C.
+        image_shape: (H, W, 1) of the pictures.
+        aux_outputs: there are none.
+        weights: as for `applications`.
+        gru_units: of the GRU, whose reset gate acts before the product, as the paper's does.
+        units: of the first dense layer.
+        noise: standard deviation of the noise, in training.
+        dropout: share of what it's given that is dropped, in training.
+        noise_at: "features", where noise and dropout act on the vectors that the GRU reads, or
+            "pictures", where they act on the pictures, grey levels from -1 to 1.
+        enlarge: whole factor by which pictures are enlarged first; the least that leaves the
+            last map more than one place, from 107 pixels on, if None.
+
+    Returns:
+        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
+
+    Raises:
+        ValueError: another place for the noise, or arguments that the network can't be built
+            with.
+        WeightsError: weights that don't fit, or that can't be fetched.
+    """
+    if noise_at not in ("features", "pictures"):
+        raise ValueError(f'noise_at is "features" or "pictures", not {noise_at!r}.')
+
+    def disturb(x):
+        x = layers.GaussianNoise(noise, name="noise")(x)
+        return layers.Dropout(dropout, name="dropout")(x)
+
+    on_pictures = noise_at == "pictures"
+    inputs, features = _features(
+        "InceptionV3", image_shape, weights, enlarge, _LEAST_SEQUENCE_SIDE,
+        disturb if on_pictures else None,
+    )  # fmt: skip
+    x = layers.Reshape((-1, features.shape[-1]), name="sequence")(features)
+    if not on_pictures:
+        x = disturb(x)
+    # Half-precision states would drift from step to step.
+    x = layers.GRU(gru_units, reset_after=False, dtype="float32", name=POOLING)(x)
+    x = layers.BatchNormalization(name="bn")(x)
+    x = layers.Dense(units, activation="relu", name="hidden")(x)
+    x = layers.Dense(num_classes, dtype="float32", name=MAIN_OUTPUT)(x)
+    return keras.Model(inputs, {MAIN_OUTPUT: x}, name="inception_v3_gru")
+
+
+def list_applications() -> list[str]:
+    """Names of the networks in `keras.applications`, sorted."""
+    found = keras.applications
+    return sorted(n for n in dir(found) if n[0].isupper() and inspect.isfunction(getattr(found, n)))
+
+
+def load_backbone_weights(model: keras.Model, path: str) -> None:
+    """Fills a network's backbone from an HDF5 file of `keras.applications`.
+
+    Args:
+        model: one that is built on `keras.applications`.
+        path: a file without the top, `…_notop.h5`.
+
+    Raises:
+        WeightsError: it's damaged, or of another network.
+    """
+    try:
+        load_keras2_weights(path, model.get_layer(BACKBONE))
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error} The backbone of {model.name} takes a file without the top, whose name ends "
+            "in _notop.h5."
+        ) from error
+
+
+def _features(name, image_shape, weights, enlarge, least, disturb=None):
+    """The model's input, and the last map of the backbone."""
+    if name not in list_applications():
+        raise ValueError(
+            f"keras.applications has no {name!r}; it has {', '.join(list_applications())}."
+        )
+    if enlarge is None:
+        enlarge = -(-least // min(image_shape[:2]))
+    if enlarge < 1:
+        raise ValueError(f"enlarge is at least 1, not {enlarge}.")
+    shape = (image_shape[0] * enlarge, image_shape[1] * enlarge, 3)
+    backbone = _backbone(name, shape)
+    if weights == IMAGENET:
+        backbone.set_weights(_fetched(name, shape))
+
+    # === Functional Model ===
+    inputs = keras.Input(image_shape, dtype="uint8", name="image")
+    x = GreyToColour(*_colour_range(name), name=INPUT_SCALING)(inputs)
+    if enlarge > 1:
+        x = layers.UpSampling2D(enlarge, interpolation="bilinear", name="enlarge")(x)
+    if disturb is not None:
+        x = disturb(x)
+    features = layers.Identity(name=FEATURE_MAP)(backbone(x))
+    model = keras.Model(inputs, features, name=name.lower())
+    if weights not in (None, IMAGENET):
+        load_backbone_weights(model, weights)
+    return inputs, features
+
+
+def _backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:
+    """A network of `keras.applications` without its top, with fresh weights."""
+    with keras.StatelessScope(initialize_variables=False):
+        template = _build(name, shape, None)
+    # Keras numbers layers without a name on within a process. In a copy they're numbered from 0,
+    # so that weights have the same names in each.
+    names, counts = {}, Counter()
+    for layer in template.layers:
+        kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(layer).__name__).lower()
+        base = re.sub(r"_\d+$", "", layer.name)
+        names[layer.name] = layer.name
+        if base.replace("_", "") == kind.replace("_", ""):
+            names[layer.name] = f"{base}_{counts[base]}" if counts[base] else base
+            counts[base] += 1
+
+    def copy(layer):
+        config = layer.get_config()
+        if layer.name in names:  # not a bare operation, which has no weights
+            config["name"] = names[layer.name]
+        kind = LayerScale if type(layer).__name__ == "LayerScale" else type(layer)
+        return kind.from_config(config)
+
+    backbone = keras.models.clone_model(
+        template, input_tensors=keras.Input(shape, name="colour_picture"), clone_function=copy
+    )
+    return keras.Model(backbone.inputs[0], backbone.outputs[0], name=BACKBONE)
+
+
+def _build(name: str, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
+    return getattr(keras.applications, name)(
+        include_top=False, weights=weights, input_shape=shape
+    )
+
+
+def _fetched(name: str, shape: tuple[int, int, int]) -> list[np.ndarray]:
+    try:
+        return _build(name, shape, IMAGENET).get_weights()
+    except Exception as error:
+        # Keras raises plain exceptions where a file can't be fetched.
+        if "fetch" not in str(error):
+            raise
+        raise WeightsError(
+            f"The ImageNet weights of {name} can't be fetched: {error}. Fetch that file where "
+            "there's a network and name it in place of imagenet (hccr train --weights FILE, or "
+            "weights=FILE in Python). Without it, --weights none (weights=None) trains from "
+            "scratch, and --init-from takes another run's weights."
+        ) from error
+
+
+def _colour_range(name: str) -> tuple[list[float], list[float]]:
+    """Factors and offsets that turn grey levels into the colours that a network takes."""
+    prepare: Callable = sys.modules[getattr(keras.applications, name).__module__].preprocess_input
+    # Channel by channel it's a line through two points.
+    black, white = (
+        prepare(np.full((1, 1, 3), level, np.float32), data_format="channels_last").ravel()
+        for level in (0, 255)
+    )
+    return ((white - black) / 255).tolist(), black.tolist()

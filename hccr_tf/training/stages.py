@@ -1,0 +1,71 @@
+"""How far a run has come, by its history alone: the best epoch, the stage, the end."""
+
+import keras
+
+from hccr_tf.recipes import Recipe, Stage
+
+MONITOR = "val_main_output_accuracy"
+
+
+def best_epoch(history: list[dict]) -> int | None:
+    """Index of the first row with the highest monitored value; None without rows."""
+    if not history:
+        return None
+    return max(range(len(history)), key=lambda i: (history[i][MONITOR], -i))
+
+
+def current_stage(history: list[dict], recipe: Recipe) -> tuple[int, int]:
+    """The stage that the next epoch belongs to, and with which epoch it began, both from 0.
+
+    A pure function of the history, so a run that was interrupted goes on and stops as one that
+    wasn't. A stage ends with its epochs, or when the recipe's patience is at its end.
+
+    Args:
+        history: rows of the epochs that are done.
+        recipe: gives stages and patience.
+
+    Returns:
+        (index of the stage, epoch); the index is the number of stages where all are done.
+    """
+    *stages, last = recipe.all_stages()
+    first = 0
+    for index, stage in enumerate(stages):
+        lengths = range(1, len(history) - first + 1)
+        done = [n for n in lengths if _is_over(history[first : first + n], stage, recipe.patience)]
+        if not done:
+            return index, first
+        first += done[0]
+    over = _is_over(history[first:], last, recipe.patience)
+    return len(stages) + over, first
+
+
+def is_finished(history: list[dict], recipe: Recipe) -> bool:
+    """Whether the recipe's epochs are done or its patience is at its end."""
+    return current_stage(history, recipe)[0] == len(recipe.all_stages())
+
+
+def freeze(layers: list[keras.layers.Layer], frozen: str | int) -> None:
+    """Lets a backbone's layers learn, or not.
+
+    Args:
+        layers: in their order.
+        frozen: "backbone" for all of them, or how many from the first on.
+
+    Raises:
+        ValueError: more than there are.
+    """
+    number = len(layers) if frozen == "backbone" else frozen
+    if number > len(layers):
+        raise ValueError(
+            f"A stage freezes {number} layers, and the backbone has {len(layers)}; --stages "
+            "sets another number."
+        )
+    for i, layer in enumerate(layers):
+        layer.trainable = i >= number
+
+
+def _is_over(history: list[dict], stage: Stage, patience: int) -> bool:
+    if not history:
+        return False
+    flat = len(history) - 1 - best_epoch(history)
+    return len(history) >= stage.epochs or flat >= patience
