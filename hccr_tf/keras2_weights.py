@@ -24,7 +24,7 @@ def read_keras2_weights(path: str | Path) -> list[tuple[str, np.ndarray]]:
 
     Raises:
         WeightsError: no such file, or none of Keras 2; a weight that's missing, lies in
-            another file, isn't of finite floating-point numbers, or isn't stored in full.
+            another file, isn't of finite numbers, or isn't stored in full.
     """
     path = Path(path)
     if not path.is_file():
@@ -108,8 +108,9 @@ def _inside(group: h5py.Group, name: str, path: Path):
 
 
 def _array(item, path: Path, name: str) -> np.ndarray:
-    if not isinstance(item, h5py.Dataset) or item.dtype.kind != "f":
-        raise WeightsError(f"{path} is damaged: {name} is no array of floating-point numbers.")
+    # Whole numbers are how many pictures a normalisation has seen.
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiu":
+        raise WeightsError(f"{path} is damaged: {name} is no array of numbers.")
     # An array that isn't there byte for byte could claim any size; Keras doesn't compress.
     if item.id.get_storage_size() != math.prod(item.shape) * item.dtype.itemsize:
         raise WeightsError(f"{path} is damaged: {name} isn't stored in full.")

@@ -130,6 +130,29 @@ def overlay_figure(histories: dict[str, pd.DataFrame]):
     return figure
 
 
+def draw_validation(histories: dict[str, pd.DataFrame], path: Path) -> None:
+    """Writes validation loss and accuracy of several runs over each other, by epoch, as PNG.
+
+    Args:
+        histories: `history.csv` as a frame, by the run's name.
+        path: file to write.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    for axes, quantity, scale in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True
+    ):
+        for name, history in histories.items():
+            values = scale * history[f"val_main_output_{quantity}"]
+            axes.plot(history["epoch"], values, "-o", ms=3, label=name)
+        axes.set(xlabel="epoch", ylabel=f"validation {quantity}{', %' if scale > 1 else ''}")
+        axes.locator_params(axis="x", integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    save_figure(figure, path)
+
+
 def draw_curves(history: pd.DataFrame, path: Path, name: str) -> None:
     """Writes a run's curves as PNG."""
     save_figure(curves_figure({name: history}), path)

@@ -140,6 +140,9 @@ assert keras.backend.backend() == "jax"
 store, small = sys.argv[1], sys.argv[2:]
 assert main(["train", "brick_model2", "--data", store, "--workdir", "jax", *small]) == 0
 assert main(["train", "brick_model2", "--data", store, "--workdir", "jax", *small]) == 0
+staged = ["--model", "convnet", "--image-size", "16", "--width", "4", "--stages",
+          "backbone:1,3:1", "--samples-per-class", "8"]
+assert main(["train", "transfer", "--data", store, "--workdir", "staged", *staged]) == 0
 for run in ("jax", "tensorflow"):
     assert main(["evaluate", run, "--data", store, "--out", run + "-on-jax.h5"]) == 0
 """
@@ -160,6 +163,7 @@ def test_jax_without_tensorflow_trains_and_reads_tensorflows_runs(sample_store, 
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "nothing to do" in done.stdout
+    assert "Stage 2 of 2, from epoch 2 on" in done.stdout
     for trained_on in ("jax", "tensorflow"):
         hccr(
             "evaluate", trained_on, "--data", sample_store.path, "--out",

@@ -64,7 +64,7 @@ def sweep(
     if len(set(folders)) < len(folders):
         raise ValueError("A setting has one value twice.")
     folder.mkdir(parents=True, exist_ok=True)
-    outcomes = [_outcome(path) for path in folders]
+    outcomes = [outcome(Workdir(path)) for path in folders]
     for place, (cell_recipe, path) in enumerate(zip(recipes, folders, strict=True)):
         print(f"[{place + 1} of {len(cells)}] {path.name}", flush=True)
         try:
@@ -73,13 +73,13 @@ def sweep(
             # One of the things that a sweep is there to find out.
             print(error, flush=True)
         keras.utils.clear_session()
-        outcomes[place] = _outcome(path)
+        outcomes[place] = outcome(Workdir(path))
         if split is not None and Workdir(path).prediction_weights.exists():
             (run,) = score_runs(Inputs(store, split, [path], folder))
             outcomes[place] |= with_interval(evaluate([run]).evaluation)
         table = pd.DataFrame([
-            {**{name: _text(value) for name, value in cell.items()}, **outcome}
-            for cell, outcome in zip(cells, outcomes, strict=True)
+            {**{name: _text(value) for name, value in cell.items()}, **ended}
+            for cell, ended in zip(cells, outcomes, strict=True)
         ])  # fmt: skip
         with atomic_write(folder / "sweep.csv") as temporary:
             table.to_csv(temporary, index=False)
@@ -108,15 +108,15 @@ def _text(value: Any) -> str:
     return text.replace("/", "_").replace(" ", "")
 
 
-def _outcome(path: Path) -> dict[str, Any]:
-    workdir = Workdir(path)
+def outcome(workdir: Workdir) -> dict[str, Any]:
+    """How a run ended: state, epochs, and loss and accuracy at its best epoch, as columns."""
     if not workdir.exists():
         return {"state": "not run"}
     run = workdir.read_run()
-    outcome = {"state": run["state"]}
+    found = {"state": run["state"]}
     if history := workdir.read_history():
         best = history[run["best_epoch"] - 1]
-        outcome |= {"epochs": run["epochs_done"], "best_epoch": run["best_epoch"]}
-        outcome |= {name: round(best[key], 4) for key, name in OUTCOMES.items() if key in best}
-        outcome["train_minutes"] = round(run["train_seconds"] / 60, 2)
-    return outcome
+        found |= {"epochs": run["epochs_done"], "best_epoch": run["best_epoch"]}
+        found |= {name: round(best[key], 4) for key, name in OUTCOMES.items() if key in best}
+        found["train_minutes"] = round(run["train_seconds"] / 60, 2)
+    return found

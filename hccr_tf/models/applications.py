@@ -10,6 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 
 import keras
 import numpy as np
@@ -219,8 +220,7 @@ def _features(name, image_shape, weights, enlarge, least, disturb=None):
 
 def _backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:
     """A network of `keras.applications` without its top, with fresh weights."""
-    with keras.StatelessScope(initialize_variables=False):
-        template = _build(name, shape, None)
+    template = _template(name, shape, keras.config.dtype_policy().name)
     # Keras numbers layers without a name on within a process. In a copy they're numbered from 0,
     # so that weights have the same names in each.
     names, counts = {}, Counter()
@@ -243,6 +243,13 @@ def _backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:
         template, input_tensors=keras.Input(shape, name="colour_picture"), clone_function=copy
     )
     return keras.Model(backbone.inputs[0], backbone.outputs[0], name=BACKBONE)
+
+
+@lru_cache(maxsize=4)
+def _template(name: str, shape: tuple[int, int, int], dtype_policy: str) -> keras.Model:
+    """The network without values, kept, since building takes seconds; of the current policy."""
+    with keras.StatelessScope(initialize_variables=False):
+        return _build(name, shape, None)
 
 
 def _build(name: str, shape: tuple[int, int, int], weights: str | None) -> keras.Model:

@@ -386,6 +386,16 @@ def test_pictures_can_be_left_to_the_device(make_reader, sample_store):
     assert_all_equal(reader.batches(1), [reader.batch(1, s) for s in range(reader.steps_per_epoch)])
 
 
+def test_some_of_each_class(make_reader):
+    whole, reader = make_reader(), make_reader(per_class=3)
+    assert np.bincount(reader.labels).tolist() == [3] * 15
+    assert len(reader) == 45 and set(reader.indices) < set(whole.indices)
+    batches = [reader.batch(0, step) for step in range(reader.steps_per_epoch)]
+    assert sorted(np.concatenate([b.indices for b in batches])) == reader.indices.tolist()
+    # Equal for one seed, whatever else differs.
+    np.testing.assert_array_equal(make_reader(per_class=3).indices, reader.indices)
+
+
 # === Refusals ===
 
 
@@ -401,6 +411,7 @@ def test_pictures_can_be_left_to_the_device(make_reader, sample_store):
         ({"padded_to": 50, "crops": "five"}, "no augmentation and no crops"),
         ({"padded_to": 50, "augmentation": AUGMENTATION}, "no augmentation and no crops"),
         ({"split": "dev"}, "no samples in split 'dev'"),
+        ({"per_class": 0}, "per_class is at least 1, not 0"),
     ],
 )
 def test_refusals(make_reader, arguments, message):

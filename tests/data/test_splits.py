@@ -8,6 +8,7 @@ from hccr_tf.data.splits import (
     VALIDATION,
     assign_splits,
     choose_mode,
+    draw_per_class,
     group_pictures,
     hold_out_duplicates,
 )
@@ -156,3 +157,43 @@ def test_a_source_with_only_a_test_set():
     groups = np.arange(10, dtype=np.int32)
     split = assign_splits(labels, groups, np.full(10, TEST, np.int8), np.full(10, -1))
     assert (split == TEST).all()
+
+
+def test_validation_can_be_drawn_at_random_beside_a_test_set_by_writer(data):
+    labels, groups, source, writers = data
+    by_writer = assign_splits(labels, groups, source, writers, "writer")
+    split = assign_splits(
+        labels, groups, source, writers, "writer", validation_fraction=0.2,
+        validation_mode="shuffle",
+    )  # fmt: skip
+    np.testing.assert_array_equal(split == TEST, by_writer == TEST)
+    shared = set(writers[split == TRAIN]) & set(writers[split == VALIDATION])
+    assert shared
+    assert not set(writers[split == TEST]) & set(writers[split != TEST])
+    with pytest.raises(ValueError, match="unknown validation split 'class'; there are auto, "):
+        assign_splits(labels, groups, source, writers, "writer", validation_mode="class")
+    with pytest.raises(ValueError, match="come without a writer"):
+        assign_splits(
+            labels, groups, source, np.full(len(labels), -1), "shuffle", validation_mode="writer"
+        )
+
+
+# === Subsets ===
+
+
+def test_some_of_each_class_and_more_add_to_fewer():
+    labels = np.random.default_rng(0).integers(0, 7, 300).astype(np.int32)
+    five, nine = (draw_per_class(labels, number, seed=3) for number in (5, 9))
+    assert np.bincount(labels[five]).tolist() == [5] * 7
+    assert set(five) < set(nine)
+    assert (np.diff(nine) > 0).all()
+    assert draw_per_class(labels, 5, seed=4).tolist() != five.tolist()
+    # Drawn among all of a class, not from its begin.
+    assert five.max() > 200
+
+
+def test_a_small_class_is_taken_whole():
+    labels = np.array([0, 1, 0, 2, 2, 2, 2], np.int32)
+    assert draw_per_class(labels, 2, seed=0).tolist()[:3] == [0, 1, 2]
+    assert len(draw_per_class(labels, 2, seed=0)) == 5
+    assert draw_per_class(np.zeros(0, np.int32), 2, seed=0).tolist() == []

@@ -37,3 +37,32 @@ def test_yang_2017():
     assert table.loc["Our M-RBC + IR"].tolist() == ["97.37", "1.0 + 1.1", "No", "No"]
     assert pd.to_numeric(table["accuracy"]).sum() == pytest.approx(1537.28)
     assert (table["preprocessing"] == "Yes").sum() == 4
+
+
+def test_chen_2023():
+    one, two = paper_table("chen-2023", "table 1"), paper_table("chen-2023", "table 2")
+    assert one.shape == (3, 4) and two.shape == (18, 7)
+    assert one.loc["small model"].tolist() == ["0.1137", "0.9650", "0.0297", "0.9933"]
+    assert one.astype(float).to_numpy().sum() == pytest.approx(6.2889)
+    # By the text, the best configuration; its row is table 1's first.
+    best = two["validation accuracy"].astype(float).idxmax()
+    assert two.loc[best].tolist() == ["4", "1e-4", "40", *one.loc["small model"]]
+    # Sums over the columns as printed.
+    sums = {
+        "GPUs": 45, "learning rate": 78e-4, "batch size": 420, "train loss": 2.7488,
+        "train accuracy": 17.1282, "validation loss": 19.6352, "validation accuracy": 12.7502,
+    }  # fmt: skip
+    for column, total in sums.items():
+        assert pd.to_numeric(two[column]).sum() == pytest.approx(total), column
+    text = paper_table("chen-2023", "section 4.1")["validation accuracy"].tolist()
+    assert text == ["93.14", "95.05", "96.67"]
+    # Whole numbers of 1,050 pictures, to the last digit.
+    for accuracy in text:
+        number = round(float(accuracy) * 10.5)
+        assert f"{100 * number / 1050:.2f}" == accuracy
+    notes = pd.read_csv(PATH, dtype=str, keep_default_na=False)
+    notes = notes[(notes["paper"] == "chen-2023") & notes["note"].str.contains("misprinted")]
+    assert list(zip(notes["row"], notes["column"], notes["value"], strict=True)) == [
+        ("model1", "validation accuracy", "0.5035"),
+        ("model2", "validation loss", "0.9767"),
+    ]

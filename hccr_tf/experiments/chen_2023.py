@@ -1,0 +1,168 @@
+"""Chen, Xiao & Meng 2023: tables 1 and 2, figures 2 to 5, and what pre-training brings."""
+
+from typing import Any
+
+import pandas as pd
+
+from hccr_tf.experiments.paper_results import paper_table
+from hccr_tf.experiments.registry import Inputs, register_experiment
+from hccr_tf.experiments.scored_runs import (
+    ScoredRun,
+    compare_pairs,
+    evaluate,
+    provenance,
+    score_runs,
+    test_set,
+    with_interval,
+)
+from hccr_tf.experiments.sweeps import outcome
+from hccr_tf.files import distinct_names
+from hccr_tf.plots import curves_figure, draw_grid, draw_validation, save_figure
+from hccr_tf.workdir import Workdir
+
+_PAPER = "chen-2023"
+
+
+@register_experiment
+def chen_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Chen et al. 2023, table 1: both networks on subsets of several sizes.
+
+    Losses and accuracies of the best epoch, training and validation as shares of 1; `accuracy`
+    is in percent on the split that was asked for, which the paper doesn't have.
+    """
+    runs = score_runs(inputs)
+    table = paper_table(_PAPER, "table 1").reset_index(names="subset")
+    text = paper_table(_PAPER, "section 4.1").reset_index(names="subset")
+    table.insert(0, "network", "InceptionV3 + GRU")
+    text.insert(0, "network", "EfficientNetV2-S")
+    shares = text["validation accuracy"].astype(float) / 100
+    text["validation accuracy"] = shares.map("{:.4f}".format)
+    paper = pd.concat([table, text], ignore_index=True)
+    return {"ours": pd.DataFrame([_row(run, inputs) for run in runs]), "paper": paper}
+
+
+@register_experiment
+def chen_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Chen et al. 2023, table 2: learning rate against batch size, on one device or several.
+
+    Takes the runs of `hccr sweep chen_inception_v3_gru --set learning_rate=1e-4,2e-4,1e-3 --set
+    batch_size=10,20,40`. Several GPUs share a batch wherever TensorFlow finds them; `GPUs` says
+    how many there were, 0 for none. Draws the grid.
+    """
+    rows = []
+    for run in score_runs(inputs):
+        row = _row(run, inputs)
+        devices = run.workdir.read_environment()["devices"]
+        gpus = sum(device.startswith(("gpu", "cuda")) for device in devices)
+        row = {"model": row.pop("model"), "GPUs": gpus, **row}
+        rows.append(row)
+    ours = pd.DataFrame(rows)
+    draw_grid(
+        ours, ["learning_rate", "batch_size", "seed"], "val_accuracy",
+        inputs.out / "chen_table2.png",
+    )  # fmt: skip
+    return {"ours": ours, "paper": paper_table(_PAPER, "table 2").reset_index(names="model")}
+
+
+@register_experiment
+def chen_figures2to4(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Chen et al. 2023, figures 2 to 4: accuracy and loss of training, a row of curves a run.
+
+    The paper's are of the small, median and large subset.
+    """
+    histories = _histories(inputs)
+    save_figure(curves_figure(histories), inputs.out / "chen_figures2to4.png")
+    return {"history": _together(histories)}
+
+
+@register_experiment
+def chen_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Chen et al. 2023, figure 5: validation loss and accuracy of runs over each other.
+
+    The paper's are of EfficientNetV2-S on 70, 140 and 210 pictures a class.
+    """
+    histories = _histories(inputs)
+    draw_validation(histories, inputs.out / "chen_figure5.png")
+    return {"history": _together(histories)}
+
+
+@register_experiment
+def chen_transfer(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Chen et al. 2023: what pre-training brings, by network, subset and where it began.
+
+    A row a run (`ours`); mean and standard deviation over seeds, and the gain over fresh weights
+    with the same network, subset and seed (`gain`); pairs of one seed compared on the same
+    samples (`pairs`, McNemar's exact test).
+    """
+    runs = score_runs(inputs)
+    rows = [_row(run, inputs) for run in runs]
+    pairs = []
+    seeds = dict.fromkeys(row["seed"] for row in rows)
+    for seed in seeds:
+        of_seed = {r.name: evaluate([r]).right for r in runs if r.workdir.recipe.seed == seed}
+        if len(of_seed) > 1:
+            pairs.append(compare_pairs(of_seed))
+    ours = pd.DataFrame(rows)
+    tables = {"ours": ours, "gain": gain_over_fresh(ours)}
+    return {**tables, "pairs": pd.concat(pairs, ignore_index=True)} if pairs else tables
+
+
+def gain_over_fresh(rows: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy over seeds by what runs began with, and the gain over those with fresh weights.
+
+    Args:
+        rows: columns `network`, `image_size`, `samples_per_class`, `begins_with`, `stages`,
+            `seed`, `accuracy`.
+
+    Returns:
+        A row a group: number of seeds, mean and standard deviation of the accuracy, and of its
+        difference to the fresh, unstaged run of the same seed, where there's one.
+    """
+    same = ["network", "image_size", "samples_per_class"]
+    rows = rows.assign(samples_per_class=rows["samples_per_class"].astype(str))
+    fresh = rows[(rows["begins_with"] == "fresh weights") & (rows["stages"] == 1)]
+    fresh = fresh[[*same, "seed", "accuracy"]].rename(columns={"accuracy": "without"})
+    rows = rows.merge(fresh, how="left", on=[*same, "seed"])
+    rows["gain"] = rows["accuracy"] - rows["without"]
+    groups = rows.groupby([*same, "begins_with", "stages"], sort=False)
+    return groups.agg(
+        seeds=("seed", "count"),
+        accuracy=("accuracy", "mean"),
+        deviation=("accuracy", "std"),
+        gain=("gain", "mean"),
+        gain_deviation=("gain", "std"),
+    ).round(3).reset_index()
+
+
+def _row(run: ScoredRun, inputs: Inputs) -> dict[str, Any]:
+    recipe, facts = run.workdir.recipe, run.workdir.read_run()
+    begins = facts.get("init_from") or recipe.weights
+    return {
+        "model": run.name,
+        "network": recipe.model,
+        "image_size": recipe.preprocessing.image_size,
+        "samples_per_class": recipe.samples_per_class or "all",
+        "begins_with": begins or "fresh weights",
+        "stages": len(recipe.all_stages()),
+        "learning_rate": recipe.learning_rate,
+        "batch_size": recipe.batch_size,
+        **{k: v for k, v in outcome(run.workdir).items() if k.startswith(("train_", "val_"))},
+        **with_interval(evaluate([run]).evaluation),
+        "test_set": test_set(inputs),
+        **provenance(run, inputs),
+    }
+
+
+def _histories(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    if not inputs.runs:
+        raise ValueError("Name the trained runs: --workdir RUN…")
+    histories = {}
+    for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
+        histories[name] = pd.DataFrame(Workdir(path).read_history())
+        if histories[name].empty:
+            raise ValueError(f"{path} has no epoch that is done; train on.")
+    return histories
+
+
+def _together(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat([h.assign(run=n) for n, h in histories.items()], ignore_index=True)

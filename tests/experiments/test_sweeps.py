@@ -1,0 +1,155 @@
+"""Sweeps as a user runs them: every combination, going on, and what is refused."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from hccr_tf import get_recipe
+from hccr_tf.cli import main
+from hccr_tf.commands.settings import parse_grid
+from hccr_tf.experiments.sweeps import sweep
+from hccr_tf.inference.predictor import Predictor
+from hccr_tf.plots import draw_grid
+from hccr_tf.recipes import Stage
+from hccr_tf.training.callbacks import DivergenceError
+from hccr_tf.workdir import Workdir
+
+SMALL = ["--image-size", "16", "--width", "4", "--epochs", "1", "--samples-per-class", "4"]
+
+
+def test_values_are_read_as_their_options_are():
+    grid = parse_grid(["learning_rate=1e-4,1e-3", "stages=backbone:1,3:1;none", "pooled=mean,max",
+                       "crop_ink=True,False", "alpha=0.25,class_frequency"])  # fmt: skip
+    assert grid == {
+        "learning_rate": [1e-4, 1e-3],
+        "stages": [(Stage(1, "backbone"), Stage(1, 3)), ()],
+        "pooled": ["mean", "max"],
+        "crop_ink": [True, False],
+        "alpha": [0.25, "class_frequency"],
+    }
+    for texts, message in (
+        (["seed"], "NAME=VALUE"),
+        (["seed="], "NAME=VALUE"),
+        (["seed=1", "seed=2"], "seed is given twice"),
+        (["epochs=many"], "--set epochs=many: invalid literal"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse_grid(texts)
+
+
+@pytest.mark.slow
+def test_every_combination_is_a_run_and_none_is_trained_twice(
+    sample_store, tmp_path, capsys, monkeypatch
+):
+    folder = tmp_path / "grid"
+    command = [
+        "sweep", "convnet", "--data", str(sample_store.path), "--workdir", str(folder), *SMALL,
+        "--set", "pooled=mean,max", "--set", "seed=1,2", "--split", "test",
+    ]  # fmt: skip
+    # Killed in the second run: the next one isn't there yet.
+    from hccr_tf.experiments import sweeps
+
+    train = sweeps.train
+
+    def killed(recipe, store, path, **circumstances):
+        if path.name == "pooled=mean,seed=2":
+            raise KeyboardInterrupt
+        return train(recipe, store, path, **circumstances)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeps, "train", killed)
+        assert main(command) == 130
+    table = pd.read_csv(folder / "sweep.csv")
+    assert table["state"].tolist() == ["finished", "not run", "not run", "not run"]
+    times = (folder / "pooled=mean,seed=1" / "history.csv").stat().st_mtime_ns
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "[1 of 4] pooled=mean,seed=1" in shown and "is finished; nothing to do" in shown
+    assert (folder / "pooled=mean,seed=1" / "history.csv").stat().st_mtime_ns == times
+    table = pd.read_csv(folder / "sweep.csv")
+    assert table["state"].tolist() == ["finished"] * 4
+    assert table[["pooled", "seed"]].to_numpy().tolist() == [
+        ["mean", 1], ["mean", 2], ["max", 1], ["max", 2],
+    ]  # fmt: skip
+    for row in table.to_dict("records"):
+        run = Workdir(folder / f"pooled={row['pooled']},seed={row['seed']}")
+        (history,) = run.read_history()
+        assert row["val_accuracy"] == pytest.approx(history["val_main_output_accuracy"], abs=1e-4)
+        assert row["train_loss"] == pytest.approx(history["loss"], abs=1e-4)
+        assert run.recipe.model_args["pooled"] == row["pooled"]
+        predictor = Predictor(run.path)
+        indices = sample_store.indices("test")
+        images = predictor.preprocessing.apply_many(
+            [sample_store.image(int(i)) for i in indices]
+        )
+        labels = sample_store.labels[indices]
+        right = (predictor.logits(images).argmax(axis=1) == labels).mean()
+        assert row["accuracy"] == pytest.approx(100 * right, abs=1e-2)
+    picture = cv2.imread(str(folder / "sweep.png"))
+    assert picture is not None and np.ptp(picture) > 200
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_does_not_end_the_sweep(sample_store, tmp_path, monkeypatch):
+    from hccr_tf.experiments import sweeps
+
+    train = sweeps.train
+
+    def diverging(recipe, store, path, **circumstances):
+        if recipe.seed == 1:
+            raise DivergenceError("The loss is nan")
+        return train(recipe, store, path, **circumstances)
+
+    monkeypatch.setattr(sweeps, "train", diverging)
+    recipe = get_recipe("convnet").override(
+        image_size=16, width=4, epochs=1, samples_per_class=4
+    )
+    table = sweep(recipe, {"seed": [1, 2]}, sample_store, tmp_path)
+    assert table["state"].tolist() == ["not run", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([], "at least one setting"),
+        (["--set", "depth=3"], "'depth' is no setting of a recipe .* convnet has no argument"),
+        (["--set", "seed=1,1"], "one value twice"),
+        (["--set", "epochs=0,1"], "epochs is at least 1"),
+        (["--set", "seed=1", "--steps", "4"], "given by --epochs"),
+    ],
+)
+def test_refused_before_anything_is_trained(sample_store, tmp_path, capsys, settings, message):
+    folder = tmp_path / "grid"
+    command = ["sweep", "convnet", "--data", str(sample_store.path), "--workdir", str(folder)]
+    assert main([*command, *settings]) == 2
+    import re
+
+    assert re.search(message, capsys.readouterr().err)
+    assert not folder.exists()
+
+
+def test_the_grids_picture_shows_means_and_what_was_not_run(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr("hccr_tf.plots.save_figure", lambda figure, path: figures.append(figure))
+    table = pd.DataFrame(
+        [
+            {"rate": rate, "batch": batch, "kind": kind, "seed": seed,
+             "val_accuracy": None if (rate, kind) == ("0.1", "b") else 0.5 + 0.1 * seed}
+            for rate in ("0.1", "0.2") for batch in ("8", "16", "32") for kind in ("a", "b")
+            for seed in (1, 2)
+        ]
+    )  # fmt: skip
+    draw_grid(table, ["rate", "batch", "kind", "seed"], "val_accuracy", tmp_path / "grid.png")
+    (figure,) = figures
+    assert isinstance(figure, Figure)
+    first, second, _ = figure.axes
+    assert [axes.get_title() for axes in (first, second)] == ["kind a", "kind b"]
+    texts = [text.get_text() for text in second.texts]
+    assert texts.count("not run") == 3
+    # Mean and deviation of 60 and 70 %.
+    assert texts.count("65.00\n±7.07") == 3
+    assert [t.get_text() for t in first.get_xticklabels()] == ["0.1", "0.2"]
+    assert [t.get_text() for t in first.get_yticklabels()] == ["8", "16", "32"]

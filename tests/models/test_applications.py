@@ -1,0 +1,243 @@
+"""Networks of keras.applications: the paper's counts, official weights, grey pictures."""
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from hccr_tf.complexity import count_macs
+from hccr_tf.models import (
+    BACKBONE,
+    FEATURE_MAP,
+    INPUT_SCALING,
+    MAIN_OUTPUT,
+    POOLING,
+    applications,
+    backbone_layers,
+    blueprint,
+    create_model,
+    model_arguments,
+    model_description,
+)
+from hccr_tf.weights import WeightsError
+
+SMALL = "applications:MobileNetV3Small"
+PICTURES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1), dtype=np.uint8)
+
+
+def fill(model):
+    """Gives a model values under which nothing explodes or vanishes."""
+    rng = np.random.default_rng(1)
+    for variable in model.weights:
+        shape = tuple(variable.shape)
+        if variable.path.endswith(("moving_variance", "gamma")):
+            values = rng.uniform(0.5, 1.5, shape)
+        else:
+            values = rng.normal(size=shape) / np.sqrt(max(1, np.prod(shape[:-1])))
+        variable.assign(values)
+
+
+def write_official(path, model):
+    """Writes weights as Keras 2's `save_weights` wrote the files that are fetched."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array([layer.name.encode() for layer in model.layers])
+        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.4.0"
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{variable.name}:0" for variable in layer.weights]
+            group.attrs["weight_names"] = np.array([n.encode() for n in names], dtype="S99")
+            for name, variable in zip(names, layer.weights, strict=True):
+                group[name] = np.asarray(variable)
+
+
+# === The paper's networks ===
+
+
+def test_efficientnet_has_the_papers_layers_and_parameters():
+    model = blueprint("efficientnet_v2s", num_classes=15)
+    backbone = model.get_layer(BACKBONE)
+    assert len(backbone.layers) == 513
+    assert backbone.count_params() == 20_331_360
+    trained = sum(int(np.prod(v.shape)) for v in backbone.trainable_variables)
+    assert trained == 20_177_488
+    # Dense, dropout, dense (section 4.1).
+    head = [type(layer).__name__ for layer in model.layers[-3:]]
+    assert head == ["Dense", "Dropout", "Dense"]
+    assert model.count_params() == 20_331_360 + 1280 * 256 + 256 + 256 * 15 + 15
+    assert backbone_layers(model) == backbone.layers
+    assert 0.2e9 < count_macs(model) < 0.25e9
+
+
+@pytest.mark.parametrize(("side", "vectors"), [(299, 64), (107, 4), (64, 4), (256, 36)])
+def test_inception_reads_its_map_as_a_sequence(side, vectors):
+    model = blueprint("inception_v3_gru", num_classes=15, image_shape=(side, side, 1))
+    assert model.get_layer("sequence").output.shape == (None, vectors, 2048)
+    gru = model.get_layer(POOLING)
+    assert (gru.units, gru.reset_after) == (256, False)
+    assert len(model.get_layer(BACKBONE).layers) == 311
+    assert model.get_layer(BACKBONE).count_params() == 21_802_784
+    names = [layer.name for layer in model.layers]
+    order = ["sequence", "noise", "dropout", POOLING, "bn", "hidden", MAIN_OUTPUT]
+    assert [n for n in names if n in order] == order
+
+
+def test_noise_can_act_on_the_pictures():
+    model = blueprint("inception_v3_gru", num_classes=15, noise_at="pictures", noise=0.3)
+    names = [layer.name for layer in model.layers]
+    assert names.index("noise") < names.index("dropout") < names.index(BACKBONE)
+    assert model.get_layer("noise").stddev == 0.3
+    with pytest.raises(ValueError, match='noise_at is "features" or "pictures"'):
+        blueprint("inception_v3_gru", num_classes=15, noise_at="map")
+
+
+def test_the_grus_steps_are_the_papers_equations():
+    # Section 3.3; its h_t = (1 - z) h_{t-1} + z h~ has for z what is 1 - z here.
+    gru = keras.layers.GRU(3, reset_after=False)
+    sequence = np.random.default_rng(0).normal(size=(1, 5, 4)).astype(np.float32)
+    gru.build(sequence.shape)
+    fill(gru)
+    w, u, b = (np.split(np.asarray(v), 3, axis=-1) for v in gru.weights)
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    h = np.zeros(3)
+    for x in sequence[0]:
+        one_minus_z, r = (sigmoid(x @ w[i] + h @ u[i] + b[i]) for i in (0, 1))
+        z = 1 - one_minus_z
+        candidate = np.tanh(x @ w[2] + (r * h) @ u[2] + b[2])
+        h = (1 - z) * h + z * candidate
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(gru(sequence))[0], h, atol=1e-6)
+
+
+# === Any network ===
+
+
+def test_any_network_by_name():
+    model = create_model(SMALL, num_classes=7, image_shape=(64, 64, 1), units=20)
+    assert model(PICTURES, training=False)[MAIN_OUTPUT].shape == (2, 7)
+    assert model.get_layer("hidden").units == 20
+    assert model.get_layer(FEATURE_MAP).output.shape == (None, 2, 2, 576)
+    assert set(model_arguments(SMALL)) == {"units", "dropout", "enlarge"}
+    assert "Any network of keras.applications" in model_description("applications")
+
+
+def test_unknown_networks_are_refused_with_those_there_are():
+    with pytest.raises(ValueError, match=r"no 'MobileNet9'; it has .*DenseNet121, .*Xception"):
+        create_model("applications:MobileNet9", num_classes=7)
+    with pytest.raises(ValueError, match=r"no model 'apps:X'; there are: .*applications:NAME"):
+        create_model("apps:X", num_classes=7)
+
+
+@pytest.mark.parametrize("name", ["InceptionV3", "ConvNeXtTiny", "MobileNetV3Small"])
+def test_variables_are_called_the_same_in_every_build(name):
+    paths = []
+    for _ in range(2):
+        applications._template.cache_clear()
+        model = blueprint(f"applications:{name}", num_classes=7)
+        paths.append([v.path for v in model.weights])
+        keras.layers.Conv2D(1, 1), keras.layers.BatchNormalization()  # numbers go on
+    assert paths[0] == paths[1]
+    assert len(set(paths[0])) == len(paths[0])
+
+
+@pytest.mark.parametrize("name", ["ResNet50", "DenseNet121", "InceptionV3", "EfficientNetV2S"])
+def test_grey_becomes_the_colours_that_the_network_was_trained_on(name):
+    model = blueprint(f"applications:{name}", num_classes=7)
+    colours = model.get_layer(INPUT_SCALING)(PICTURES)
+    grey = np.repeat(PICTURES, 3, axis=-1).astype(np.float32)
+    module = {
+        "ResNet50": keras.applications.resnet,
+        "DenseNet121": keras.applications.densenet,
+        "InceptionV3": keras.applications.inception_v3,
+        "EfficientNetV2S": keras.applications.efficientnet_v2,
+    }[name]
+    expected = module.preprocess_input(grey.copy())
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(colours), expected, atol=1e-3)
+    if name == "EfficientNetV2S":
+        np.testing.assert_array_equal(expected, grey)  # it scales inside
+
+
+def test_small_pictures_are_enlarged():
+    model = blueprint("inception_v3_gru", num_classes=7, image_shape=(32, 32, 1))
+    assert model.get_layer("enlarge").output.shape == (None, 128, 128, 3)
+    model = blueprint(SMALL, num_classes=7, image_shape=(20, 20, 1))
+    assert model.get_layer("enlarge").output.shape == (None, 40, 40, 3)
+    model = blueprint(SMALL, num_classes=7, image_shape=(32, 32, 1))
+    assert "enlarge" not in [layer.name for layer in model.layers]
+    model = blueprint(SMALL, num_classes=7, image_shape=(32, 32, 1), enlarge=3)
+    assert model.get_layer("enlarge").output.shape == (None, 96, 96, 3)
+    with pytest.raises(ValueError, match="enlarge is at least 1, not 0"):
+        blueprint(SMALL, num_classes=7, enlarge=0)
+
+
+# === Weights ===
+
+
+def test_a_file_of_the_official_structure(tmp_path):
+    official = keras.applications.EfficientNetV2S(
+        include_top=False, weights=None, input_shape=(64, 64, 3)
+    )
+    fill(official)
+    write_official(tmp_path / "efficientnetv2-s_notop.h5", official)
+    model = create_model(
+        "efficientnet_v2s", num_classes=15, weights=str(tmp_path / "efficientnetv2-s_notop.h5")
+    )
+    # Keras itself takes the file for one of its own.
+    official = keras.applications.EfficientNetV2S(
+        include_top=False, weights=str(tmp_path / "efficientnetv2-s_notop.h5"),
+        input_shape=(64, 64, 3),
+    )  # fmt: skip
+    features = keras.Model(model.input, model.get_layer(FEATURE_MAP).output)
+    got = keras.ops.convert_to_numpy(features(PICTURES, training=False))
+    grey = np.repeat(PICTURES, 3, axis=-1).astype(np.float32)
+    expected = keras.ops.convert_to_numpy(official(grey, training=False))
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path):
+    other = keras.applications.MobileNetV3Small(
+        include_top=False, weights=None, input_shape=(64, 64, 3), alpha=0.75
+    )
+    write_official(tmp_path / "other.h5", other)
+    with pytest.raises(WeightsError, match=r"other\.h5 doesn't fit .*ends in _notop\.h5"):
+        create_model(SMALL, num_classes=7, weights=str(tmp_path / "other.h5"))
+    with pytest.raises(WeightsError, match=r"no weights file .*none\.h5"):
+        create_model(SMALL, num_classes=7, weights=str(tmp_path / "none.h5"))
+    with pytest.raises(ValueError, match="convnet is no network of another package"):
+        create_model("convnet", num_classes=7, weights="imagenet")
+
+
+def test_imagenet_weights_are_kerass_own(monkeypatch):
+    build = keras.applications.MobileNetV3Small
+    asked = []
+
+    def fetching(weights, **arguments):
+        asked.append(weights)
+        model = build(weights=None, **arguments)
+        if weights == "imagenet":
+            fill(model)
+        return model
+
+    fetching.__module__ = build.__module__
+    monkeypatch.setattr(keras.applications, "MobileNetV3Small", fetching)
+    model = create_model(SMALL, num_classes=7, weights="imagenet")
+    assert "imagenet" in asked
+    fetched = fetching("imagenet", include_top=False, input_shape=(64, 64, 3))
+    for ours, theirs in zip(model.get_layer(BACKBONE).weights, fetched.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def test_without_a_network_the_error_says_what_to_do(monkeypatch):
+    def unreachable(weights, **arguments):
+        raise Exception("URL fetch failure on https://example.org/small_notop.h5: None")
+
+    unreachable.__module__ = keras.applications.MobileNetV3Small.__module__
+    applications._template("MobileNetV3Small", (64, 64, 3), "float32")
+    monkeypatch.setattr(keras.applications, "MobileNetV3Small", unreachable)
+    with pytest.raises(WeightsError) as caught:
+        create_model(SMALL, num_classes=7, image_shape=(64, 64, 1), weights="imagenet")
+    for part in ("small_notop.h5", "--weights FILE", "--weights none", "weights=None",
+                 "--init-from"):  # fmt: skip
+        assert part in str(caught.value)

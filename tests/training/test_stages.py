@@ -1,0 +1,261 @@
+"""Runs in stages: what learns when, what ends a stage, and going on at any place."""
+
+import signal
+import time
+
+import h5py
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from hccr_tf import get_recipe, train
+from hccr_tf.cli import main
+from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
+from hccr_tf.recipes import Recipe, Stage, parse_stages
+from hccr_tf.training.callbacks import SaveRun
+from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
+from hccr_tf.training.interruption import Interrupted
+from hccr_tf.training.stages import MONITOR, current_stage, freeze, is_finished
+from hccr_tf.weights import WeightsError, read_attributes
+
+STAGES = (Stage(2, "backbone"), Stage(1, 9, 1e-4), Stage(1))
+
+
+def tiny(**settings):
+    settings = {"stages": STAGES, "patience": 9, **settings}
+    return get_recipe("transfer").override(
+        model="convnet", image_size=16, width=4, batch_size=16, **settings
+    )
+
+
+def rows(*accuracies):
+    return [{MONITOR: value} for value in accuracies]
+
+
+def values(path):
+    with h5py.File(path) as file:
+        return {
+            f"{layer}/{name}": array[()]
+            for layer, group in file["model"].items() if isinstance(group, h5py.Group)
+            for name, array in group.items() if isinstance(array, h5py.Dataset)
+        }  # fmt: skip
+
+
+# === By the history alone ===
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        (rows(), (0, 0)),
+        (rows(0.1), (0, 0)),
+        (rows(0.1, 0.2), (1, 2)),
+        (rows(0.1, 0.2, 0.3), (2, 3)),
+        (rows(0.1, 0.2, 0.3, 0.4), (3, 3)),
+    ],
+)
+def test_stages_follow_one_another(history, expected):
+    recipe = tiny()
+    assert current_stage(history, recipe) == expected
+    assert is_finished(history, recipe) == (expected[0] == 3)
+
+
+def test_patience_ends_a_stage_and_not_the_run():
+    recipe = tiny(stages=(Stage(5, "backbone"), Stage(5)), patience=2)
+    history = rows(0.5, 0.4, 0.3)
+    assert current_stage(history, recipe) == (1, 3)
+    # The second stage is measured by itself, though it isn't better yet than the first.
+    assert current_stage([*history, *rows(0.1, 0.2, 0.3)], recipe) == (1, 3)
+    assert is_finished([*history, *rows(0.3, 0.2, 0.1)], recipe)
+
+
+def test_without_stages_it_is_one():
+    recipe = get_recipe("convnet").override(epochs=3, patience=2)
+    assert current_stage(rows(0.1, 0.2), recipe) == (0, 0)
+    assert is_finished(rows(0.3, 0.2, 0.1), recipe)
+    assert is_finished(rows(0.1, 0.2, 0.3), recipe)
+
+
+# === As data ===
+
+
+def test_stages_of_a_text():
+    assert parse_stages("backbone:10,100:5:1e-4") == (Stage(10, "backbone"), Stage(5, 100, 1e-4))
+    assert parse_stages("none") == ()
+    for text in ("backbone", "backbone:1:2:3", "head:10", "3:0", "-1:2", "1:1:-0.1"):
+        with pytest.raises(ValueError):
+            parse_stages(text)
+
+
+def test_epochs_are_those_of_the_stages():
+    assert tiny().epochs == 4
+    assert tiny(stages=()).epochs == 20
+    with pytest.raises(ValueError, match=r"have 4 epochs together, not 7; --stages sets them"):
+        tiny(epochs=7)
+    with pytest.raises(ValueError, match="it has no stages"):
+        tiny(schedule="stall", warmup_steps=0)
+    copy = Recipe.from_dict(tiny().to_dict())
+    assert copy == tiny() and copy.stages == STAGES
+
+
+def test_layers_are_counted_from_the_picture():
+    model = create_model("efficientnet_v2s", num_classes=5, units=8)
+    layers = backbone_layers(model)
+    freeze(layers, 100)
+    assert [layer.trainable for layer in layers] == [False] * 100 + [True] * 413
+    assert model.get_layer(MAIN_OUTPUT).trainable
+    freeze(layers, "backbone")
+    assert len(model.trainable_variables) == 4  # two dense layers
+    freeze(layers, 0)
+    assert len(model.trainable_variables) > 400
+    with pytest.raises(ValueError, match="freezes 600 layers, and the backbone has 513"):
+        freeze(layers, 600)
+
+
+# === Trained ===
+
+
+@pytest.fixture(scope="module")
+def after_each_epoch(sample_store, tmp_path_factory):
+    """Weights of a run in stages, fresh ones and those after every epoch; and the run."""
+    recipe, found = tiny(), []
+    on_epoch_end = SaveRun.on_epoch_end
+
+    def note(self, epoch, logs=None):
+        on_epoch_end(self, epoch, logs)
+        found.append({v.path: keras.ops.convert_to_numpy(v) for v in self.model.weights})
+
+    keras.utils.set_random_seed(recipe.seed)
+    fresh = create_model("convnet", num_classes=15, image_shape=(16, 16, 1), width=4)
+    found.append({v.path: keras.ops.convert_to_numpy(v) for v in fresh.weights})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SaveRun, "on_epoch_end", note)
+        run = train(recipe, sample_store, tmp_path_factory.mktemp("run"))
+    return found, run
+
+
+def interrupt(patch, epoch, method):
+    """Has a signal come in an epoch, counted from 0, as one of its callbacks is called."""
+    original = getattr(SaveRun, method)
+
+    def asked(self, at, logs=None):
+        if at == epoch:
+            self.stop.number, self.stop.since = signal.SIGTERM, time.monotonic()
+        original(self, at, logs)
+
+    patch.setattr(SaveRun, method, asked)
+
+
+def changed(before, after):
+    return {name.split("/")[0] for name in before if not np.array_equal(before[name], after[name])}
+
+
+@pytest.mark.slow
+def test_only_what_is_not_frozen_learns(after_each_epoch):
+    weights, _ = after_each_epoch
+    model = create_model("convnet", num_classes=15, image_shape=(16, 16, 1), width=4)
+    frozen = {layer.name for layer in backbone_layers(model)[:9]}
+    everything = {layer.name for layer in model.layers if layer.weights}
+    # First the classifier only: batch normalisation's statistics stay as they are too.
+    assert changed(weights[0], weights[1]) == {MAIN_OUTPUT}
+    assert changed(weights[1], weights[2]) == {MAIN_OUTPUT}
+    assert changed(weights[2], weights[3]) == everything - frozen
+    assert {"block1_conv1", "block1_bn1"} <= frozen
+    assert changed(weights[3], weights[4]) == everything
+
+
+@pytest.mark.slow
+def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
+    _, run = after_each_epoch
+    history = pd.read_csv(run.history_path)
+    rates = history["learning_rate"].tolist()
+    # The cosine has come to its end with each stage.
+    assert rates[0] > 0 and max(rates[1:]) < 1e-9
+    steps = history["step"].tolist()
+    assert steps == [steps[0] * i for i in (1, 2, 3, 4)]
+    assert run.read_run()["state"] == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("epoch", "method", "place"),
+    [(1, "on_epoch_end", Place(2)), (3, "on_epoch_begin", Place(3, 1))],
+    ids=["between two stages", "within a later one"],
+)
+def test_stopped_it_goes_on_as_one_that_was_not(
+    after_each_epoch, sample_store, tmp_path, monkeypatch, epoch, method, place
+):
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        interrupt(patch, epoch, method)
+        train(tiny(), sample_store, tmp_path)
+    newest = Checkpoints(tmp_path / "checkpoints").paths()[0]
+    assert Restored(newest, read_attributes(newest)).place == place
+    _, whole = after_each_epoch
+    check_equal(train(tiny(), sample_store, tmp_path), whole)
+
+
+def check_equal(run, whole):
+    # Threads add in any order, so equal to rounding here and not bit by bit.
+    ours, theirs = (pd.read_csv(r.history_path).to_numpy() for r in (run, whole))
+    np.testing.assert_allclose(ours, theirs, rtol=5e-3, atol=1e-5)
+    last = [values(Checkpoints(r.checkpoints).paths()[0]) for r in (run, whole)]
+    for name, value in last[1].items():
+        np.testing.assert_allclose(last[0][name], value, rtol=1e-2, atol=1e-4, err_msg=name)
+
+
+# === What a run begins with ===
+
+
+@pytest.mark.slow
+def test_another_runs_weights_are_taken_and_named(after_each_epoch, sample_store, tmp_path):
+    _, source = after_each_epoch
+    recipe = tiny(stages=(Stage(1, "backbone"),), learning_rate=1e-12)
+    run = train(recipe, sample_store, tmp_path, init_from=source.path)
+    assert run.read_run()["init_from"] == str(source.path)
+    with h5py.File(source.best_weights) as file:
+        assert run.read_run()["init_weights_sha256"] == file.attrs["sha256"]
+    before, after = values(source.best_weights), values(run.best_weights)
+    assert changed(before, after) <= {MAIN_OUTPUT}
+
+
+@pytest.mark.slow
+def test_weights_from_a_file_are_needed_only_to_begin(sample_store, tmp_path, capsys):
+    common = [
+        "train", "transfer", "--model", "applications:MobileNetV3Small", "--image-size", "32",
+        "--samples-per-class", "4", "--data", str(sample_store.path), "--workdir",
+        str(tmp_path / "run"),
+    ]  # fmt: skip
+    missing = [*common, "--weights", str(tmp_path / "notop.h5")]
+    assert main([*missing, "--stages", "backbone:1"]) == 2
+    assert "no weights file" in capsys.readouterr().err
+    # Nothing was begun that other settings would contradict.
+    network = keras.applications.MobileNetV3Small(
+        include_top=False, weights=None, input_shape=(32, 32, 3)
+    )
+    network.save(tmp_path / "notop.h5")
+    given = values_of(network)
+    assert main([*missing, "--stages", "backbone:1"]) == 0
+    (tmp_path / "notop.h5").rename(tmp_path / "elsewhere.h5")
+    trained = values(tmp_path / "run" / "best.weights.h5")
+    for name, value in given.items():
+        np.testing.assert_array_equal(trained[name], value)
+    assert main([*missing, "--stages", "backbone:1"]) == 0
+    assert "is finished; nothing to do" in capsys.readouterr().out
+    (tmp_path / "run" / "run.json").write_text(
+        (tmp_path / "run" / "run.json").read_text().replace("finished", "running")
+    )
+    assert main([*missing, "--stages", "backbone:1"]) == 0
+    assert "Going on in" in capsys.readouterr().out
+
+
+def values_of(network):
+    return {v.path: keras.ops.convert_to_numpy(v) for v in network.weights}
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "dense.h5")
+    with pytest.raises(WeightsError, match="doesn't fit"):
+        create_model(
+            "applications:MobileNetV3Small", num_classes=3, weights=str(tmp_path / "dense.h5")
+        )
