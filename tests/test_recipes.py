@@ -8,7 +8,7 @@ from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.losses import create_loss
 from hccr_tf.models import create_model
-from hccr_tf.recipes import OVERRIDES, SHORT_NAMES, Recipe, get_recipe, list_recipes
+from hccr_tf.recipes import OVERRIDES, SHORT_NAMES, Recipe, Stage, get_recipe, list_recipes
 
 
 @pytest.fixture(params=list_recipes())
@@ -51,7 +51,7 @@ def test_its_description_is_one_line(recipe):
 
 def test_an_unknown_recipe_is_refused_with_those_there_are():
     assert len(set(list_recipes())) == len(list_recipes())
-    with pytest.raises(ValueError, match="no recipe 'kriuk'; there are: kriuk_model1, "):
+    with pytest.raises(ValueError, match="no recipe 'kriuk'; there are: .*kriuk_model1, "):
         get_recipe("kriuk")
 
 
@@ -85,6 +85,29 @@ def test_the_papers_values(name):
 def test_the_papers_inputs(name, kernel, sigma):
     want = Preprocessing(256, fit="stretch", blur_kernel=kernel, blur_sigma=sigma)
     assert get_recipe(name).preprocessing == want
+
+
+def test_chens_values():
+    efficientnet, inception = (
+        get_recipe(f"chen_{name}") for name in ("efficientnet_v2s", "inception_v3_gru")
+    )
+    # Section 4.1: the classifier, then all but the first 100 layers, ten epochs each.
+    assert [(s.epochs, s.frozen) for s in efficientnet.stages] == [(10, "backbone"), (10, 100)]
+    assert efficientnet.samples_per_class == 70
+    assert efficientnet.validation_per_class * 15 == 1050
+    # Section 4.2 and table 2, model 12; a fifth of 5 % of 1,000 pictures a class validates.
+    assert inception.preprocessing.image_size == 299
+    assert (inception.learning_rate, inception.batch_size) == (1e-4, 40)
+    assert (inception.samples_per_class, inception.validation_per_class) == (40, 10)
+    for recipe in (efficientnet, inception):
+        assert recipe.weights == "imagenet" and recipe.patience == recipe.epochs == 20
+
+
+def test_another_network_comes_with_its_own_arguments():
+    recipe = get_recipe("chen_inception_v3_gru").override(model="convnet", width=8, weights="none")
+    assert (recipe.model, recipe.model_args, recipe.weights) == ("convnet", {"width": 8}, None)
+    with pytest.raises(ValueError, match=r"\['weights'\] are no arguments of a network"):
+        recipe.override(model_args={"weights": "imagenet"})
 
 
 # === Overrides ===
@@ -132,6 +155,7 @@ def test_every_setting_of_the_command_line_can_be_overridden(name):
         "border": 0.125,
         "augment_amount": 0.25,
         "augment_shift": 0.25,
+        "stages": (Stage(3, "backbone"),),
     }
     recipe = get_recipe("mrbc_ir" if name == "step_loss" else "kriuk_model2")
     changed = recipe.override(**{name: values.get(name, 3 if name != "image_size" else 64)})
@@ -166,7 +190,7 @@ def test_an_argument_that_was_asked_for_is_never_dropped():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"colour": 1}, r"no setting 'colour'; it has \['alpha', .*'warmup_steps', 'width'\]"),
+        ({"colour": 1}, r"no setting 'colour'; it has \['alpha', .*'weights', 'width'\]"),
         ({"loss": "focal"}, "no loss 'focal'"),
         ({"epochs": 0}, "epochs is at least 1, not 0"),
         (

@@ -10,12 +10,13 @@ from hccr_tf.recipes import get_recipe, list_recipes
 def run_list(options) -> None:
     """Lists the registered models with their own arguments, and the recipes."""
     backend.start()
-    from hccr_tf.models import list_models, model_arguments, model_description
+    from hccr_tf.models import list_families, list_models, model_arguments, model_description
 
     print("models:")
-    for name in list_models():
+    for name in [*list_models(), *list_families()]:
         arguments = ", ".join(f"{k}={v!r}" for k, v in model_arguments(name).items())
-        print(f"  {name}({arguments})\n      {model_description(name)}")
+        shown = f"{name}:NAME" if name in list_families() else name
+        print(f"  {shown}({arguments})\n      {model_description(name)}")
     print("recipes:")
     for name in list_recipes():
         print(f"  {name:<22} {get_recipe(name).description}")

@@ -19,13 +19,14 @@ from hccr_tf.training.interruption import Interrupted
 from hccr_tf.training.stages import MONITOR, current_stage, freeze, is_finished
 from hccr_tf.weights import WeightsError, read_attributes
 
+NETWORK = {"width": 4, "blocks": [1, 1, 1]}
 STAGES = (Stage(2, "backbone"), Stage(1, 9, 1e-4), Stage(1))
 
 
 def tiny(**settings):
     settings = {"stages": STAGES, "patience": 9, **settings}
     return get_recipe("transfer").override(
-        model="convnet", image_size=16, width=4, batch_size=16, **settings
+        model="convnet", model_args=NETWORK, image_size=16, batch_size=16, **settings
     )
 
 
@@ -127,7 +128,7 @@ def after_each_epoch(sample_store, tmp_path_factory):
         found.append({v.path: keras.ops.convert_to_numpy(v) for v in self.model.weights})
 
     keras.utils.set_random_seed(recipe.seed)
-    fresh = create_model("convnet", num_classes=15, image_shape=(16, 16, 1), width=4)
+    fresh = create_model("convnet", num_classes=15, image_shape=(16, 16, 1), **NETWORK)
     found.append({v.path: keras.ops.convert_to_numpy(v) for v in fresh.weights})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SaveRun, "on_epoch_end", note)
@@ -154,7 +155,7 @@ def changed(before, after):
 @pytest.mark.slow
 def test_only_what_is_not_frozen_learns(after_each_epoch):
     weights, _ = after_each_epoch
-    model = create_model("convnet", num_classes=15, image_shape=(16, 16, 1), width=4)
+    model = create_model("convnet", num_classes=15, image_shape=(16, 16, 1), **NETWORK)
     frozen = {layer.name for layer in backbone_layers(model)[:9]}
     everything = {layer.name for layer in model.layers if layer.weights}
     # First the classifier only: batch normalisation's statistics stay as they are too.
