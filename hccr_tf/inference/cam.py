@@ -196,20 +196,18 @@ def _output(model: keras.Model, layer: str):
 
 
 def _map_layer(model: keras.Model) -> str:
-    names = [one.name for one in model.layers]
-    for one in reversed(model.layers[: names.index(FEATURE_MAP) + 1]):
+    layers = model.layers
+    # What has no weights before it is the picture, made larger or of three channels at most.
+    first = next(i for i, layer in enumerate(layers) if layer.weights)
+    last = [layer.name for layer in layers].index(FEATURE_MAP)
+    for one in reversed(layers[first : last + 1]):
         shape = getattr(one.output, "shape", ())
-        if len(shape) == 4 and min(shape[1:3]) >= _LEAST_SIDE and not _is_input(one):
+        if len(shape) == 4 and min(shape[1:3]) >= _LEAST_SIDE:
             return one.name
     raise ValueError(
         f"No layer of {model.name} has a map of at least {_LEAST_SIDE}×{_LEAST_SIDE}; its "
-        "pictures are too small for one."
-    )
-
-
-def _is_input(layer) -> bool:
-    return isinstance(layer, keras.layers.InputLayer) or not layer.trainable_variables and (
-        layer.output.shape[-1] == 1
+        "pictures are too small for one. Networks of keras.applications can enlarge them "
+        "(enlarge=2)."
     )
 
 
