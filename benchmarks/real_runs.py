@@ -48,6 +48,28 @@ def with_state(table: pd.DataFrame, settings: Mapping[str, Sequence[str]]) -> pd
     )
 
 
+def with_earlier(
+    table: pd.DataFrame, path: Path, names: Sequence[str], *columns: str
+) -> pd.DataFrame:
+    """A table with the rows of an earlier one whose runs aren't in the folder any more.
+
+    Long trainings come about over several sittings, each with its own folder.
+
+    Args:
+        table: rows of the runs that the folder holds.
+        path: CSV of the earlier table; there may be none.
+        names: the runs that the folder holds.
+        *columns: those that name a row's runs; `run` if none.
+    """
+    if not path.exists():
+        return table
+    earlier = pd.read_csv(path)
+    old = ~earlier[list(columns or ["run"])].isin(names).all(axis=1)
+    if "state" in earlier:
+        old &= earlier["state"] != "not run"
+    return pd.concat([earlier[old], table], ignore_index=True)
+
+
 def histories(runs: Path, names: Sequence[str]) -> pd.DataFrame:
     """The curves of runs, one after another."""
     return pd.concat([pd.read_csv(runs / n / "history.csv").assign(run=n) for n in names])

@@ -15,7 +15,18 @@ already is not done again. --collect trains nothing.
 from pathlib import Path
 
 import pandas as pd
-from real_runs import RESULTS, hccr, histories, main, reproduce, trained, with_state
+from real_runs import (
+    RESULTS,
+    hccr,
+    histories,
+    main,
+    reproduce,
+    trained,
+    with_earlier,
+    with_state,
+)
+
+from hccr_tf.experiments.yang_2017 import gain_of_refinement
 
 SMALL = ["--image-size", "32", "--epochs", "8", "--mixed-precision", "bfloat16"]
 RUNS = {
@@ -34,17 +45,25 @@ RUNS = {
 
 
 def collect(runs: Path) -> None:
-    """Tabulates everything that the folder holds."""
+    """Tabulates everything that the folder holds, beside what earlier ones held."""
     names, out = trained(runs, RUNS), runs / "results.yang"
     reproduce("yang_table1", runs, names, out)
-    table = with_state(pd.read_csv(out / "yang_table1_ours.csv"), RUNS)
+
+    def keep(table: pd.DataFrame, name: str, *columns: str) -> pd.DataFrame:
+        path = RESULTS / f"yang_hwdb100{name}.csv"
+        table = with_earlier(table, path, names, *columns)
+        table.to_csv(path, index=False)
+        return table
+
+    ours = pd.read_csv(out / "yang_table1_ours.csv")
+    ours = with_earlier(ours, RESULTS / "yang_hwdb100.csv", names)
+    table = with_state(ours.sort_values("run", key=lambda r: r.map(list(RUNS).index)), RUNS)
     # Whole numbers stay whole beside cells that are empty.
     table.convert_dtypes().to_csv(RESULTS / "yang_hwdb100.csv", index=False)
-    for name in ("steps", "gain", "pairs"):
-        if (out / f"yang_table1_{name}.csv").exists():
-            copy = pd.read_csv(out / f"yang_table1_{name}.csv")
-            copy.to_csv(RESULTS / f"yang_hwdb100_{name}.csv", index=False)
-    histories(runs, names).to_csv(RESULTS / "yang_hwdb100_history.csv", index=False)
+    gain_of_refinement(ours).to_csv(RESULTS / "yang_hwdb100_gain.csv", index=False)
+    keep(pd.read_csv(out / "yang_table1_steps.csv"), "_steps")
+    keep(pd.read_csv(out / "yang_table1_pairs.csv"), "_pairs", "first", "second")
+    keep(histories(runs, names), "_history")
     if "mrbc_ir" in names:
         hccr("refine", "--data", runs / "store", "--workdir", runs / "mrbc_ir", "--out",
              runs / "refined")  # fmt: skip

@@ -1,0 +1,138 @@
+"""Chen et al. 2023 on Chinese MNIST at small sizes: from scratch, and from 100 HWDB classes.
+
+  .venv/bin/python benchmarks/chinese_mnist.py --source chinese_mnist/ \
+      --hwdb100 CASIA-HWDB_Train.zip CASIA-HWDB_Test.zip --runs runs/chinese_mnist
+
+Prepares both stores (test pictures of Chinese MNIST are of 20 writers whom nothing else has
+seen), pre-trains both networks on HWDB, trains them on 70, 140 and 210 pictures a class, runs the
+grid of table 2, and trains every registered network at one size. Writes
+results/chinese_mnist_transfer*.csv, chinese_mnist_grid.csv and chinese_mnist_networks*.csv. Each
+step is a `hccr` command, printed before it runs; what is done already is not done again. --only
+names parts, --collect trains nothing.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from real_runs import RESULTS, hccr, histories, trained, with_state
+
+from hccr_tf.models import list_models
+
+FAST = ["--mixed-precision", "bfloat16"]
+# InceptionV3 has a single vector below 107 pixels.
+SIZES = {"efficientnet_v2s": "64", "inception_v3_gru": "107"}
+NETWORKS = list(SIZES)
+SEEDS = ("1", "2", "3")
+
+# On HWDB: what transfer begins with.
+PRETRAINING = {
+    f"hwdb_{name}": [name, "--image-size", size, "--epochs", "4", *FAST]
+    for name, size in SIZES.items()
+}
+
+
+def on_numerals(network: str, subset: str, seed: str) -> list[str]:
+    """What runs on Chinese MNIST share, whatever they begin with."""
+    return ["transfer", "--model", network, "--image-size", SIZES[network],
+            "--samples-per-class", subset, "--validation-per-class", "70", "--seed", seed,
+            *FAST]  # fmt: skip
+
+
+TRANSFER = {}
+for _network in NETWORKS:
+    for _seed in SEEDS:
+        _shared = on_numerals(_network, "70", _seed)
+        TRANSFER[f"{_network}_70_hwdb_{_seed}"] = [*_shared, "--init-from", f"hwdb_{_network}"]
+        TRANSFER[f"{_network}_70_fresh_{_seed}"] = [*_shared, "--stages", "none"]
+    TRANSFER[f"{_network}_70_staged_1"] = on_numerals(_network, "70", "1")
+    for _subset in ("140", "210"):
+        _shared = on_numerals(_network, _subset, "1")
+        TRANSFER[f"{_network}_{_subset}_hwdb_1"] = [*_shared, "--init-from", f"hwdb_{_network}"]
+
+GRID = ["inception_v3_gru", "--image-size", "107", "--samples-per-class", "40",
+        "--validation-per-class", "10", "--epochs", "6", "--schedule", "constant",
+        "--warmup-steps", "0", *FAST, "--set", "learning_rate=1e-4,2e-4,1e-3", "--set",
+        "batch_size=10,20,40", "--split", "test"]  # fmt: skip
+
+# Every network under one schedule: 3,000 pictures, six epochs; three seeds of the cheapest.
+CHEAPEST = ("convnet", "resnet", "melnyk_net_a", "mrbc")
+OWN = {"brick_net": ["--bricks", "4"]}  # as many as this size allows
+ALL = {
+    f"all_{network}_{seed}": [
+        "transfer", "--model", network, "--stages", "none", "--epochs", "6", "--image-size", "64",
+        "--samples-per-class", "200", "--validation-per-class", "70", "--seed", seed, *FAST,
+        *OWN.get(network, []),
+    ]
+    for network in list_models() for seed in (SEEDS if network in CHEAPEST else SEEDS[:1])
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", nargs="+", help="Chinese MNIST")
+    parser.add_argument("--hwdb100", nargs="+", help="the two zips of the repack")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for stores and runs")
+    parts = ("transfer", "grid", "networks")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--collect", action="store_true", help="only predict and tabulate")
+    options = parser.parse_args()
+    runs = options.runs
+    numerals, hwdb = runs / "store", runs / "hwdb_store"
+    if not numerals.exists():
+        hccr("data", "prepare", *options.source, "--split", "writer", "--validation-split",
+             "shuffle", "--validation-fraction", "0.1", "--out", numerals)  # fmt: skip
+    if "transfer" in options.only and not hwdb.exists():
+        hccr("data", "prepare", *options.hwdb100, "--out", hwdb)
+    if not options.collect:
+        if "transfer" in options.only:
+            train(PRETRAINING, hwdb, runs)
+            train(TRANSFER, numerals, runs)
+        if "grid" in options.only:
+            hccr("sweep", *GRID, "--data", numerals, "--workdir", runs / "grid")
+        if "networks" in options.only:
+            train(ALL, numerals, runs)
+    collect(runs)
+
+
+def train(settings: dict[str, list[str]], store: Path, runs: Path) -> None:
+    """Trains runs that are named by their folders below `runs`."""
+    for name, arguments in settings.items():
+        # --init-from names a run of the same folder.
+        arguments = [str(runs / a) if a in PRETRAINING else a for a in arguments]
+        hccr("train", *arguments, "--data", store, "--workdir", runs / name)
+
+
+def collect(runs: Path) -> None:
+    """Tabulates everything that the folder holds."""
+    for experiment, settings, name in (
+        ("chen_transfer", TRANSFER, "transfer"), ("networks", ALL, "networks"),
+    ):  # fmt: skip
+        names, out = trained(runs, settings), runs / f"results.{name}"
+        if not names:
+            continue
+        hccr("reproduce", experiment, "--data", runs / "store", "--workdir",
+             *(runs / n for n in names), "--out", out)  # fmt: skip
+        for path in sorted(out.glob(f"{experiment}_*.csv")):
+            kind = path.stem.removeprefix(f"{experiment}_")
+            table = pd.read_csv(path)
+            if kind == "ours":
+                table = with_state(table.rename(columns={"model": "run"}), settings)
+                table = table.convert_dtypes()
+            if "begins_with" in table:
+                # Where the runs lie is of no interest.
+                table["begins_with"] = table["begins_with"].map(lambda v: Path(str(v)).name)
+            ending = "" if kind == "ours" else f"_{kind}"
+            table.to_csv(RESULTS / f"chinese_mnist_{name}{ending}.csv", index=False)
+        history = RESULTS / f"chinese_mnist_{name}_history.csv"
+        histories(runs, names).to_csv(history, index=False)
+    if (runs / "grid" / "sweep.csv").exists():
+        pd.read_csv(runs / "grid" / "sweep.csv").to_csv(
+            RESULTS / "chinese_mnist_grid.csv", index=False
+        )
+
+
+if __name__ == "__main__":
+    main()
