@@ -121,9 +121,6 @@ def collect(runs: Path) -> None:
             if kind == "ours":
                 table = with_state(table.rename(columns={"model": "run"}), settings)
                 table = table.convert_dtypes()
-            if "begins_with" in table:
-                # Where the runs lie is of no interest.
-                table["begins_with"] = table["begins_with"].map(lambda v: Path(str(v)).name)
             ending = "" if kind == "ours" else f"_{kind}"
             table.to_csv(RESULTS / f"chinese_mnist_{name}{ending}.csv", index=False)
         history = RESULTS / f"chinese_mnist_{name}_history.csv"

@@ -57,12 +57,14 @@ def collect(runs: Path) -> None:
 
     ours = pd.read_csv(out / "yang_table1_ours.csv")
     ours = with_earlier(ours, RESULTS / "yang_hwdb100.csv", names)
+    ours = ours[ours["run"].isin(RUNS)]
     table = with_state(ours.sort_values("run", key=lambda r: r.map(list(RUNS).index)), RUNS)
     # Whole numbers stay whole beside cells that are empty.
     table.convert_dtypes().to_csv(RESULTS / "yang_hwdb100.csv", index=False)
     gain_of_refinement(ours).to_csv(RESULTS / "yang_hwdb100_gain.csv", index=False)
-    keep(pd.read_csv(out / "yang_table1_steps.csv"), "_steps")
-    keep(pd.read_csv(out / "yang_table1_pairs.csv"), "_pairs", "first", "second")
+    for name, columns in (("steps", ["run"]), ("pairs", ["first", "second"])):
+        if (path := out / f"yang_table1_{name}.csv").exists():
+            keep(pd.read_csv(path), f"_{name}", *columns)
     keep(histories(runs, names), "_history")
     if "mrbc_ir" in names:
         hccr("refine", "--data", runs / "store", "--workdir", runs / "mrbc_ir", "--out",

@@ -116,10 +116,13 @@ class Workdir:
         """Changes some of `run.json`, atomically."""
         write_json(self.path / "run.json", {**self.read_run(), **values})
 
-    def begin(self, recipe: Recipe, charset: Charset, data_hash: str, store: Path) -> None:
+    def begin(
+        self, recipe: Recipe, charset: Charset, data_hash: str, store: Path, **origin: str
+    ) -> None:
         """Writes everything that is fixed for the whole run; the recipe last.
 
-        `exists` looks for the recipe, so a run killed in here is simply begun anew.
+        `origin` says what its weights began with, where that is another run. `exists` looks for
+        the recipe, so a run killed in here is simply begun anew.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         charset.save(self.path / "charset.json")
@@ -133,6 +136,7 @@ class Workdir:
                 "charset_sha256": charset.sha256,
                 "seed": recipe.seed,
                 "command": command_line(),
+                **origin,
             },
         )
         write_json(self.path / "environment.json", environment())

@@ -106,6 +106,11 @@ def test_chens_values():
 def test_another_network_comes_with_its_own_arguments():
     recipe = get_recipe("chen_inception_v3_gru").override(model="convnet", width=8, weights="none")
     assert (recipe.model, recipe.model_args, recipe.weights) == ("convnet", {"width": 8}, None)
+    # Where a network takes no weights, those of the recipe's aren't asked for.
+    recipe = get_recipe("chen_efficientnet_v2s")
+    assert recipe.override(model="convnet").weights is None
+    assert recipe.override(model="applications:VGG16").weights == "imagenet"
+    assert recipe.override(samples_per_class="all").samples_per_class is None
     with pytest.raises(ValueError, match=r"\['weights'\] are no arguments of a network"):
         recipe.override(model_args={"weights": "imagenet"})
 
@@ -155,6 +160,7 @@ def test_every_setting_of_the_command_line_can_be_overridden(name):
         "border": 0.125,
         "augment_amount": 0.25,
         "augment_shift": 0.25,
+        "model": "convnet",
         "stages": (Stage(3, "backbone"),),
     }
     recipe = get_recipe("mrbc_ir" if name == "step_loss" else "kriuk_model2")

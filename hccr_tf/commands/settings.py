@@ -23,9 +23,10 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list]:
         if name in grid:
             raise ValueError(f"--set {name} is given twice; name all its values in one.")
         kind = OVERRIDES[name][0] if name in OVERRIDES else _literal
-        kind = _literal if kind is bool else kind
+        kind = _boolean if kind is bool else kind
         try:
-            grid[name] = [kind(v.strip()) for v in values.split(";" if ";" in values else ",")]
+            separated = values.split(";" if ";" in values else ",")
+            grid[name] = [kind(value.strip()) for value in separated if value.strip()]
         except ValueError as error:
             raise ValueError(f"--set {name}={values}: {error}") from error
     return grid
@@ -36,6 +37,12 @@ def _parted(text: str) -> tuple[str, str]:
     if not equals or not value:
         raise ValueError(f"--set takes NAME=VALUE, not {text!r}.")
     return name, value
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"it is True or False, not {text!r}.")
+    return text.lower() == "true"
 
 
 def _literal(text: str) -> object:

@@ -12,7 +12,11 @@ def train_arguments(parser) -> None:
     run_arguments(parser)
 
 
-def run_arguments(parser) -> None:
+_SET = ("NAME=VALUE", "an argument of the network (`hccr list` has them), such as --set "
+        "gru_bias=True")  # fmt: skip
+
+
+def run_arguments(parser, set_option: tuple[str, str] = _SET) -> None:
     parser.add_argument("--data", required=True, help="store of `hccr data prepare`")
     parser.add_argument(
         "--workdir", required=True,
@@ -22,7 +26,8 @@ def run_arguments(parser) -> None:
         "--init-from", metavar="RUN",
         help="start from this run's best weights; output layers are new where its charset differs",
     )
-    parser.add_argument("--steps", type=int, help="length in steps, in place of --epochs")
+    if set_option is _SET:
+        parser.add_argument("--steps", type=int, help="length in steps, in place of --epochs")
     parser.add_argument(
         "--checkpoint-minutes", type=float, default=10.0,
         help="save within an epoch so often (default 10)",
@@ -35,10 +40,8 @@ def run_arguments(parser) -> None:
         help="classes in place of the store's own, whose characters it must cover: gb2312-1, "
         "gb2312, chinese-mnist, digits, a charset file, a run or a store",
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE",
-        help="an argument of the network (`hccr list` has them), such as --set gru_bias=True",
-    )
+    metavar, text = set_option
+    parser.add_argument("--set", action="append", default=[], metavar=metavar, help=text)
     overrides = parser.add_argument_group("settings of the recipe (default: the recipe's)")
     for name, (kind, text) in OVERRIDES.items():
         flag = "--" + name.replace("_", "-")
@@ -88,6 +91,8 @@ def run_train(options) -> None:
 
 
 def _overridden(options) -> Recipe:
+    if options.init_from is not None and options.weights not in (None, "none"):
+        raise ValueError("A run begins with --init-from or with --weights, not with both.")
     return get_recipe(options.recipe).override(
         **{name: getattr(options, name) for name in OVERRIDES}
     )
@@ -106,7 +111,10 @@ def _circumstances(options) -> dict:
 
 
 def sweep_arguments(parser) -> None:
-    train_arguments(parser)
+    parser.add_argument("recipe", choices=list_recipes(), metavar="RECIPE", help="of `hccr list`")
+    run_arguments(
+        parser, ("NAME=VALUE,…", "a setting, or an argument of the network, and its values")
+    )
     parser.add_argument(
         "--split", help="evaluate each run on it besides, such as test (default: none)"
     )
@@ -127,8 +135,6 @@ def run_sweep(options) -> None:
           --set learning_rate=1e-4,2e-4,1e-3 --set batch_size=10,20,40
     """
     recipe = _overridden(options)
-    if options.steps is not None:
-        raise ValueError("A sweep's length is given by --epochs.")
     if not options.set:
         raise ValueError("Name at least one setting and its values: --set seed=1,2,3.")
     grid = parse_grid(options.set)

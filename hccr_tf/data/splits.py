@@ -132,6 +132,7 @@ def assign_splits(
             raise ValueError(f"{name}_fraction must be at least 0 and below 1, not {fraction}")
     mode = choose_mode(mode, source_splits, writers)
     check_validation_mode(validation_mode)
+    asked = validation_mode
     if validation_mode == "auto":
         validation_mode = "writer" if mode == "writer" else "shuffle"
     if validation_mode == "writer":
@@ -146,6 +147,11 @@ def assign_splits(
         split = np.where(chosen, TEST, TRAIN).astype(np.uint8)
     split = hold_out_duplicates(split, groups)
     if mode == "source" and (split == VALIDATION).any():
+        if asked != "auto":
+            raise ValueError(
+                "the source has a validation split of its own; leave the validation split "
+                f"{asked!r} out"
+            )
         return split
     training = np.flatnonzero(split == TRAIN)
     if validation_mode == "writer":

@@ -8,6 +8,8 @@ from hccr_tf.experiments.paper_results import paper_table
 from hccr_tf.experiments.registry import Inputs, register_experiment
 from hccr_tf.experiments.scored_runs import (
     ScoredRun,
+    beginnings,
+    check_distinct,
     compare_pairs,
     evaluate,
     provenance,
@@ -58,7 +60,8 @@ def chen_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
         rows.append(row)
     ours = pd.DataFrame(rows)
     draw_grid(
-        ours, ["learning_rate", "batch_size", "seed"], "val_accuracy",
+        ours, ["learning_rate", "batch_size", "GPUs", "samples_per_class", "image_size", "seed"],
+        "val_accuracy",
         inputs.out / "chen_table2.png",
     )  # fmt: skip
     return {"ours": ours, "paper": paper_table(_PAPER, "table 2").reset_index(names="model")}
@@ -111,20 +114,26 @@ def gain_over_fresh(rows: pd.DataFrame) -> pd.DataFrame:
     """Accuracy over seeds by what runs began with, and the gain over those with fresh weights.
 
     Args:
-        rows: columns `network`, `image_size`, `samples_per_class`, `begins_with`, `stages`,
-            `seed`, `accuracy`.
+        rows: columns `network`, `image_size`, `samples_per_class`, `epochs_asked`,
+            `begins_with`, `stages`, `learning_rate`, `seed`, `accuracy`.
 
     Returns:
         A row a group: number of seeds, mean and standard deviation of the accuracy, and of its
-        difference to the fresh, unstaged run of the same seed, where there's one.
+        difference to the fresh, unstaged run of the same length and seed, where there's one.
+
+    Raises:
+        ValueError: two runs differ in nothing, not even the seed.
     """
-    same = ["network", "image_size", "samples_per_class"]
+    same = ["network", "image_size", "samples_per_class", "epochs_asked"]
+    kinds = [*same, "begins_with", "stages", "learning_rate"]
     rows = rows.assign(samples_per_class=rows["samples_per_class"].astype(str))
+    check_distinct(rows, [*kinds, "seed"])
     fresh = rows[(rows["begins_with"] == "fresh weights") & (rows["stages"] == 1)]
+    check_distinct(fresh, [*same, "seed"])
     fresh = fresh[[*same, "seed", "accuracy"]].rename(columns={"accuracy": "without"})
     rows = rows.merge(fresh, how="left", on=[*same, "seed"])
     rows["gain"] = rows["accuracy"] - rows["without"]
-    groups = rows.groupby([*same, "begins_with", "stages"], sort=False)
+    groups = rows.groupby(kinds, sort=False)
     return groups.agg(
         seeds=("seed", "count"),
         accuracy=("accuracy", "mean"),
@@ -135,15 +144,12 @@ def gain_over_fresh(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(run: ScoredRun, inputs: Inputs) -> dict[str, Any]:
-    recipe, facts = run.workdir.recipe, run.workdir.read_run()
-    begins = facts.get("init_from") or recipe.weights
+    recipe = run.workdir.recipe
     return {
         "model": run.name,
         "network": recipe.model,
         "image_size": recipe.preprocessing.image_size,
-        "samples_per_class": recipe.samples_per_class or "all",
-        "begins_with": begins or "fresh weights",
-        "stages": len(recipe.all_stages()),
+        **beginnings(run),
         "learning_rate": recipe.learning_rate,
         "batch_size": recipe.batch_size,
         **{k: v for k, v in outcome(run.workdir).items() if k.startswith(("train_", "val_"))},

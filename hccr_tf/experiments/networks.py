@@ -4,6 +4,8 @@ import pandas as pd
 
 from hccr_tf.experiments.registry import Inputs, register_experiment
 from hccr_tf.experiments.scored_runs import (
+    beginnings,
+    check_distinct,
     evaluate,
     provenance,
     score_runs,
@@ -16,8 +18,8 @@ from hccr_tf.experiments.scored_runs import (
 def networks(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Any runs beside each other: parameters, cost, accuracy over seeds, time relative.
 
-    A row a run (`ours`), and a row a network (`summary`): mean and standard deviation of the
-    accuracy over its seeds, and training time in proportion to the fastest's.
+    A row a run (`ours`), and one for all seeds of a network (`summary`): mean and standard
+    deviation of the accuracy, and training time in proportion to the fastest's.
     """
     rows = []
     for run in score_runs(inputs):
@@ -29,6 +31,7 @@ def networks(inputs: Inputs) -> dict[str, pd.DataFrame]:
                 "parameters": run.parameters,
                 "size_mb": round(run.size_mb, 2),
                 "gmac": round(run.macs / 1e9, 4),
+                **beginnings(run),
                 **with_interval(evaluate([run]).evaluation),
                 "test_set": test_set(inputs),
                 **provenance(run, inputs),
@@ -39,8 +42,14 @@ def networks(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a network of `networks`' rows, best first."""
-    groups = rows.groupby(["network", "image_size"], sort=False)
+    """A row for each network, size, subset and beginning in `networks`' rows, best first.
+
+    Raises:
+        ValueError: two of them differ in nothing, not even the seed.
+    """
+    same = ["network", "image_size", "samples_per_class", "begins_with", "stages"]
+    check_distinct(rows, [*same, "epochs_asked", "seed"])
+    groups = rows.groupby([*same, "epochs_asked"], sort=False)
     table = groups.agg(
         parameters=("parameters", "first"),
         gmac=("gmac", "first"),

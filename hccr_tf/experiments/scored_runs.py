@@ -164,6 +164,20 @@ def compare_pairs(right: Mapping[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def check_distinct(rows: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuses to average runs that can't be told apart.
+
+    Raises:
+        ValueError: two rows are equal in all of these columns.
+    """
+    twice = rows[rows.duplicated(list(columns), keep=False)]
+    if len(twice):
+        raise ValueError(
+            f"{len(twice)} runs differ in none of {', '.join(columns)}, so there's no telling what "
+            "their mean is of; name one of them only."
+        )
+
+
 def percent(result: Evaluation) -> float:
     """Top-1 accuracy in percent."""
     return 100 * result.correct[1] / result.total
@@ -182,6 +196,19 @@ def with_interval(result: Evaluation) -> dict[str, float]:
 def test_set(inputs: Inputs) -> str:
     """What a row was measured on."""
     return f"{inputs.store.path.name} {inputs.split}, {len(inputs.store.charset)} classes"
+
+
+def beginnings(run: ScoredRun) -> dict[str, object]:
+    """What a run was trained on and began with, as columns of a table."""
+    recipe, facts = run.workdir.recipe, run.workdir.read_run()
+    begins = recipe.weights or "fresh weights"
+    if "init_recipe" in facts:
+        begins = f"{facts['init_recipe']} on data {facts['init_data_hash'][:8]}"
+    return {
+        "samples_per_class": recipe.samples_per_class or "all",
+        "begins_with": begins,
+        "stages": len(recipe.all_stages()),
+    }
 
 
 def provenance(run: ScoredRun, inputs: Inputs) -> dict[str, object]:

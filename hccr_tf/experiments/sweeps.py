@@ -14,9 +14,11 @@ from hccr_tf.experiments.scored_runs import evaluate, score_runs, with_interval
 from hccr_tf.files import atomic_write
 from hccr_tf.models import model_arguments
 from hccr_tf.plots import draw_grid
-from hccr_tf.recipes import OVERRIDES, Recipe
+from hccr_tf.recipes import OVERRIDES, Recipe, Stage, stages_text
 from hccr_tf.training import train
 from hccr_tf.training.callbacks import DivergenceError
+from hccr_tf.training.loop import check_recipe
+from hccr_tf.training.stages import best_epoch
 from hccr_tf.workdir import Workdir
 
 # Columns of the best epoch's row, by those of `history.csv`.
@@ -63,12 +65,20 @@ def sweep(
     folders = [folder / ",".join(f"{k}={_text(v)}" for k, v in cell.items()) for cell in cells]
     if len(set(folders)) < len(folders):
         raise ValueError("A setting has one value twice.")
+    checked = set()
+    for one in recipes:
+        # These don't decide whether it can be trained.
+        kind = repr(one.override(seed=0, learning_rate=1.0, batch_size=1))
+        if kind not in checked:
+            check_recipe(one, len(circumstances.get("charset") or store.charset))
+            checked.add(kind)
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = [outcome(Workdir(path)) for path in folders]
     for place, (cell_recipe, path) in enumerate(zip(recipes, folders, strict=True)):
         print(f"[{place + 1} of {len(cells)}] {path.name}", flush=True)
         try:
-            train(cell_recipe, store, path, **circumstances)
+            if outcomes[place]["state"] != "diverged":
+                train(cell_recipe, store, path, **circumstances)
         except DivergenceError as error:
             # One of the things that a sweep is there to find out.
             print(error, flush=True)
@@ -104,6 +114,8 @@ def _with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 def _text(value: Any) -> str:
     """A value as a folder's name may hold it."""
+    if isinstance(value, tuple) and all(isinstance(part, Stage) for part in value):
+        value = stages_text(value)
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return text.replace("/", "_").replace(" ", "")
 
@@ -115,8 +127,9 @@ def outcome(workdir: Workdir) -> dict[str, Any]:
     run = workdir.read_run()
     found = {"state": run["state"]}
     if history := workdir.read_history():
-        best = history[run["best_epoch"] - 1]
-        found |= {"epochs": run["epochs_done"], "best_epoch": run["best_epoch"]}
+        place = best_epoch(history)
+        best = history[place]
+        found |= {"epochs": len(history), "best_epoch": place + 1}
         found |= {name: round(best[key], 4) for key, name in OUTCOMES.items() if key in best}
-        found["train_minutes"] = round(run["train_seconds"] / 60, 2)
+        found["train_minutes"] = round(run.get("train_seconds", 0) / 60, 2)
     return found

@@ -206,8 +206,8 @@ def _map_layer(model: keras.Model) -> str:
             return one.name
     raise ValueError(
         f"No layer of {model.name} has a map of at least {_LEAST_SIDE}×{_LEAST_SIDE}; its "
-        "pictures are too small for one. Networks of keras.applications can enlarge them "
-        "(enlarge=2)."
+        "pictures are too small for one. Train with larger ones, or, a network of "
+        "keras.applications, with --set enlarge=2."
     )
 
 

@@ -6,11 +6,14 @@ that a network was trained on inside the model, and small ones are enlarged ther
 """
 
 import inspect
+import math
+import random
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
+from http.client import HTTPException
 
 import keras
 import numpy as np
@@ -32,6 +35,8 @@ from hccr_tf.weights import WeightsError
 IMAGENET = "imagenet"
 # Sides below which a network can't be built; 32 for all others.
 _LEAST_SIDES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
+# ImageNet's standard deviations by colour, as shares of 255.
+_DEVIATIONS = (0.229, 0.224, 0.225)
 # From this side on the last map of InceptionV3 has more than one place.
 _LEAST_SEQUENCE_SIDE = 107
 
@@ -239,8 +244,19 @@ def _backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:
         kind = LayerScale if type(layer).__name__ == "LayerScale" else type(layer)
         return kind.from_config(config)
 
+    def call(layer, *args, **kwargs):
+        outputs = layer(*args, **kwargs)
+        if isinstance(layer, layers.Normalization) and name.startswith("EfficientNetB"):
+            # Keras has it only where it fetches the weights, which were trained with it.
+            scale = [1 / math.sqrt(deviation) for deviation in _DEVIATIONS]
+            outputs = layers.Rescaling(scale, name="rescaling_1")(outputs)
+        return outputs
+
     backbone = keras.models.clone_model(
-        template, input_tensors=keras.Input(shape, name="colour_picture"), clone_function=copy
+        template,
+        input_tensors=keras.Input(shape, name="colour_picture"),
+        clone_function=copy,
+        call_function=call,
     )
     return keras.Model(backbone.inputs[0], backbone.outputs[0], name=BACKBONE)
 
@@ -248,8 +264,13 @@ def _backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:
 @lru_cache(maxsize=4)
 def _template(name: str, shape: tuple[int, int, int], dtype_policy: str) -> keras.Model:
     """The network without values, kept, since building takes seconds; of the current policy."""
-    with keras.StatelessScope(initialize_variables=False):
-        return _build(name, shape, None)
+    # Initialisers draw their seeds from it; drawn or kept, what follows must get the same ones.
+    state = random.getstate()
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            return _build(name, shape, None)
+    finally:
+        random.setstate(state)
 
 
 def _build(name: str, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
@@ -263,7 +284,7 @@ def _fetched(name: str, shape: tuple[int, int, int]) -> list[np.ndarray]:
         return _build(name, shape, IMAGENET).get_weights()
     except Exception as error:
         # Keras raises plain exceptions where a file can't be fetched.
-        if "fetch" not in str(error):
+        if "fetch" not in str(error) and not isinstance(error, OSError | HTTPException):
             raise
         raise WeightsError(
             f"The ImageNet weights of {name} can't be fetched: {error}. Fetch that file where "

@@ -6,7 +6,7 @@ A recipe file is data only: it fills `RECIPES`, a list of `Recipe`s.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from hccr_tf.recipes.recipe import OVERRIDES, SHORT_NAMES, Recipe, Stage, parse_stages
+from hccr_tf.recipes.recipe import OVERRIDES, SHORT_NAMES, Recipe, Stage, parse_stages, stages_text
 
 _RECIPES: dict[str, Recipe] = {}
 for _module in iter_modules(__path__):
@@ -33,4 +33,4 @@ def get_recipe(name: str) -> Recipe:
 
 
 __all__ = ["OVERRIDES", "SHORT_NAMES", "Recipe", "Stage", "get_recipe", "list_recipes",
-           "parse_stages"]
+           "parse_stages", "stages_text"]

@@ -2,7 +2,8 @@
 
 Paper: "Handwritten Chinese Character Recognition with Neural Networks", section 4.
 
-Command: hccr data prepare chinese_mnist/ --split writer --validation-split shuffle --out STORE
+Command: hccr data prepare chinese_mnist/ --split writer --validation-split shuffle \\
+             --validation-fraction 0.1 --out STORE
          hccr train chen_efficientnet_v2s --data STORE --workdir RUN
 
 Cost:    0.24 G multiply–accumulates a picture for EfficientNetV2-S at 64×64, 5.7 G for
@@ -15,7 +16,8 @@ Result:  the paper reports validation accuracies of 93.14, 95.05 and 96.67 % (Ef
 `--weights FILE` takes them from a file, `--weights none` trains from scratch, and `--init-from RUN`
 begins with another run's. `efficientnet_v2s` and `inception_v3_gru` are ours: the same networks
 from scratch under a schedule for small data. `transfer` is ours: the paper's two stages for
-weights of another run, and for any network (`--model`). Where the paper is silent:
+weights of another run, and for any network (`--model`; one with fewer than 100 layers takes
+`--stages` of its own). Where the paper is silent:
 
 1. EfficientNetV2-S is given pictures of their own size, 64×64; an epoch of the whole set in 15 s
    leaves room for no more. Pictures are stretched.
@@ -28,7 +30,8 @@ weights of another run, and for any network (`--model`). Where the paper is sile
 5. Dense layers and the GRU have 256 units, dropout is 0.2 and the noise 0.1 (`--set units=128`).
    Noise and dropout act on the vectors that the GRU reads (`--set noise_at=pictures`).
 6. InceptionV3 + GRU is trained as a whole for 20 epochs.
-7. Nothing is stopped early in `chen_*`, as in the paper; `--patience 5` does.
+7. Nothing is stopped early in `chen_*`, as in the paper; `--patience 5` does, and `transfer` has
+   it for each of its stages.
 """
 
 from dataclasses import replace
@@ -98,13 +101,13 @@ RECIPES = [
     ),
     Recipe(
         name="transfer",
-        description="any network (--model) from another run (--init-from): classifier, then all",
+        description="any network (--model) from another run (--init-from), in --stages",
         model="efficientnet_v2s",
         # Of any network's outputs; those that it doesn't have are passed over.
         loss_weights={"main_output": 1.0, "step*": 1.0, "aux_output*": 0.2},  # ours
         stages=(Stage(10, "backbone"), Stage(10, 100, 3e-4)),  # ours, after section 4.1
         epochs=20,
-        patience=10,  # ours
+        patience=5,  # ours, after section 5.2
         **{**_OURS, "batch_size": 32, "warmup_steps": 20},
     ),
 ]

@@ -221,6 +221,14 @@ class Recipe:
             changes["epochs"] = sum(s.epochs for s in changes["stages"]) or self.epochs
         if changes.get("weights") == "none":
             changes["weights"] = None
+        for name in ("samples_per_class", "validation_per_class"):
+            if changes.get(name) == "all":
+                changes[name] = None
+        if changes.get("model", self.model) != self.model and "weights" not in changes:
+            from hccr_tf.models import takes_weights
+
+            if not takes_weights(changes["model"]):
+                changes["weights"] = None
         if changes.get("loss", self.loss) != self.loss:
             from hccr_tf.losses import loss_arguments
 
@@ -317,6 +325,19 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
+def stages_text(stages: tuple[Stage, ...]) -> str:
+    """Stages as `parse_stages` reads them."""
+    parts = []
+    for stage in stages:
+        rate = "" if stage.learning_rate is None else f":{stage.learning_rate:g}"
+        parts.append(f"{stage.frozen}:{stage.epochs}{rate}")
+    return ",".join(parts) or "none"
+
+
+def _number_or_all(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
 def _number_or_name(text: str) -> float | str:
     try:
         return float(text)
@@ -336,8 +357,8 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
     "patience": (int, "epochs without a better validation accuracy before stopping"),
     "stages": (parse_stages, "parts of the run, FROZEN:EPOCHS[:RATE] each, FROZEN a number of "
                "the backbone's layers or backbone for all: backbone:10,100:10; none for one part"),
-    "samples_per_class": (int, "pictures of each class to train on (default: all)"),
-    "validation_per_class": (int, "pictures of each class to validate on (default: all)"),
+    "samples_per_class": (_number_or_all, "pictures of each class to train on, or all"),
+    "validation_per_class": (_number_or_all, "pictures of each class to validate on, or all"),
     "batch_size": (int, "samples a step"),
     "learning_rate": (float, "peak rate"),
     "schedule": (str, "constant, cosine, halve or stall"),

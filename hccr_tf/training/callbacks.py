@@ -106,14 +106,13 @@ class SaveRun(keras.callbacks.Callback):
         if not self.history:
             return
         write_history(self.workdir, self.history)
-        if self._place.step or best_epoch(self.history) != len(self.history) - 1:
-            return
-        try:
-            written = read_attributes(self.workdir.prediction_weights)["epoch"]
-        except WeightsError:
-            written = None
-        if written != len(self.history):
-            self._save_best(model)
+        if not self._place.step and best_epoch(self.history) == len(self.history) - 1:
+            try:
+                written = read_attributes(self.workdir.prediction_weights)["epoch"]
+            except WeightsError:
+                written = None
+            if written != len(self.history):
+                self._save_best(model)
         self._update_run()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -325,12 +324,15 @@ class WriteEvents(keras.callbacks.Callback):
     Args:
         workdir: where to.
         samples: a reader whose first batch is shown as pictures after each epoch.
+        steps_per_epoch: of training; values stand over the steps since the run began.
         wait: time spent waiting for input.
     """
 
     _PICTURES = 24
 
-    def __init__(self, workdir: Workdir, samples: BatchReader, wait: InputWait):
+    def __init__(
+        self, workdir: Workdir, samples: BatchReader, steps_per_epoch: int, wait: InputWait
+    ):
         super().__init__()
         # TensorBoard's own writer of whole files imports TensorFlow where it's installed.
         from tensorboard.summary.writer.record_writer import RecordWriter
@@ -340,6 +342,7 @@ class WriteEvents(keras.callbacks.Callback):
         self._writer = RecordWriter(open(workdir.tensorboard / name, "wb"))  # noqa: SIM115
         self._add(file_version="brain.Event:2")
         self._samples = samples
+        self._steps_per_epoch = steps_per_epoch
         self._wait = wait
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -352,7 +355,7 @@ class WriteEvents(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        step = int(_number(self.model.optimizer.iterations))
+        step = (epoch + 1) * self._steps_per_epoch
         rate = _number(self.model.optimizer.learning_rate)
         logs = logs_by_output(logs, list(self.model.output))
         values = []

@@ -149,8 +149,8 @@ class Checkpoints:
         Args:
             model: of the recipe that the checkpoint was made with; compiled, if `prepare` doesn't
                 do that.
-            prepare: called with a checkpoint before the model is filled from it; says whether its
-                optimiser goes on.
+            prepare: called with a checkpoint before the optimiser is filled from it; says whether
+                that goes on.
 
         Returns:
             What else the checkpoint holds; None where there's none.
@@ -161,11 +161,10 @@ class Checkpoints:
         problems = []
         for path in self.paths():
             try:
-                restored = Restored(path, read_attributes(path))
-                goes_on = prepare is None or prepare(restored)
                 load_weights(path, "model", model.variables)
-                if goes_on:
-                    # The first call has checked the whole file.
+                # The first call has checked the whole file.
+                restored = Restored(path, read_attributes(path))
+                if prepare is None or prepare(restored):
                     load_weights(path, "optimizer", model.optimizer.variables, verify=False)
             except WeightsError as error:
                 problems.append(str(error))

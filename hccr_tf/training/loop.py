@@ -57,7 +57,8 @@ def train(
         workdir: folder for everything the run makes; one that holds an unfinished run
             of the same recipe and data is continued from its last checkpoint.
         init_from: workdir of another run whose best weights this one starts from, in place of
-            the recipe's `weights`. Where the charsets differ, output layers start fresh.
+            the recipe's `weights`. Where the charsets differ, output layers start fresh. A run
+            that goes on is given the same, of which nothing is read then.
         charset: class order of the network; must cover the store. The store's own if None.
         checkpoints: how often to save within an epoch; every ten minutes if None. After
             each epoch a run saves anyway.
@@ -91,9 +92,11 @@ def _train(
     interval: Interval | None,
     stop: StopRequest,
 ) -> None:
+    if init_from is not None:
+        recipe = recipe.override(weights="none")  # they'd be written over
     begun = workdir.exists()
     if begun:
-        _check_same(workdir, recipe, store, charset)
+        _check_same(workdir, recipe, store, charset, init_from)
         if is_finished(workdir.read_history(), recipe) and (
             workdir.read_run()["state"] == "finished"
         ):
@@ -110,9 +113,6 @@ def _train(
         learner = _Learner(recipe, readers["train"], recipe.weights if begins else None)
         prediction_names = _prediction_names(recipe, len(charset))
     model = learner.model
-    if not begun:
-        # Not before: what can't be built leaves nothing that other settings would contradict.
-        workdir.begin(recipe, charset, store.data_hash, store.path)
     restored = checkpoints.restore(model, learner.prepare)
     if restored is not None:
         print(f"Going on in {workdir.path} from {restored.place}.", flush=True)
@@ -124,8 +124,13 @@ def _train(
             f"{workdir.path} holds {len(workdir.read_history())} epochs and no checkpoint to go "
             "on from. Take another --workdir; --init-from starts from this run's best weights."
         )
-    elif init_from is not None:
-        _initialise(learner.network, recipe, workdir, Workdir(Path(init_from)), charset)
+    else:
+        origin = {}
+        if init_from is not None:
+            origin = _initialise(learner.network, recipe, Workdir(Path(init_from)), charset)
+        if not begun:
+            # Not before: what can't begin leaves nothing that other settings would contradict.
+            workdir.begin(recipe, charset, store.data_hash, store.path, **origin)
 
     place = restored.place if restored else Place()
     on_tensorflow = keras.backend.backend() == "tensorflow"
@@ -135,7 +140,7 @@ def _train(
     )
     saving.finish_epoch_files(model)
     progress = ShowProgress(recipe.epochs, readers["train"], place, wait)
-    events = WriteEvents(workdir, readers["validation"], wait)
+    events = WriteEvents(workdir, readers["validation"], readers["train"].steps_per_epoch, wait)
     callbacks = [progress, events, saving]
     if recipe.schedule == "stall":
         steps_per_epoch = readers["train"].steps_per_epoch
@@ -179,11 +184,19 @@ def _reading(reader: BatchReader):
         yield
 
 
-def _check_same(workdir: Workdir, recipe: Recipe, store: Store, charset: Charset) -> None:
-    """Refuses another recipe, charset or data than those a run was begun with."""
+def _check_same(
+    workdir: Workdir,
+    recipe: Recipe,
+    store: Store,
+    charset: Charset,
+    init_from: str | Path | None,
+) -> None:
+    """Refuses another recipe, charset, data or origin than those a run was begun with."""
     # A longer run or more patience is a continuation; under a cosine, another length would
-    # change the rates of the epochs that are done.
+    # change the rates of the epochs that are done, and another patience where stages begin.
     free = ("patience:",) if recipe.schedule == "cosine" else ("patience:", "epochs:")
+    if recipe.stages:
+        free = ()
     changed = recipe.differences(workdir.recipe)
     differences = [line for line in changed if not line.startswith(free)]
     if differences:
@@ -191,6 +204,13 @@ def _check_same(workdir: Workdir, recipe: Recipe, store: Store, charset: Charset
             f"{workdir.path} holds a run of another recipe, so it can't be continued "
             f"(asked for, there): {'; '.join(differences)}. Take another --workdir, or the "
             "settings it was begun with."
+        )
+    origin = workdir.read_run().get("init_from")
+    asked = None if init_from is None else str(Path(init_from).absolute())
+    if origin != asked:
+        raise ValueError(
+            f"{workdir.path} was begun with {_origin_text(origin)}, so it can't be continued with "
+            f"{_origin_text(asked)}. Take another --workdir, or what it was begun with."
         )
     trained_on = workdir.read_run()["data_hash"]
     if trained_on != store.data_hash:
@@ -208,11 +228,34 @@ def _check_same(workdir: Workdir, recipe: Recipe, store: Store, charset: Charset
         workdir.replace_recipe(recipe)
 
 
+def _origin_text(init_from: str | None) -> str:
+    return "no --init-from" if init_from is None else f"--init-from {init_from}"
+
+
 def _set_determinism(recipe: Recipe) -> None:
     if recipe.deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+
+
+def check_recipe(recipe: Recipe, num_classes: int) -> None:
+    """Builds what a recipe asks for, without values, so that what can't be trained is known first.
+
+    Raises:
+        ValueError: a network, stage, loss or optimiser that there isn't or that doesn't fit.
+    """
+    network = blueprint(
+        recipe.model,
+        num_classes=num_classes,
+        image_shape=recipe.preprocessing.image_shape,
+        **recipe.model_args,
+    )
+    for stage in recipe.stages:
+        freeze(backbone_layers(network), stage.frozen)
+    recipe.output_weights(network.output)
+    create_loss(recipe.loss, class_counts=np.ones(num_classes), **recipe.loss_args)
+    _optimizer(recipe, 1, recipe.all_stages()[0])
 
 
 def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, BatchReader]:
@@ -229,14 +272,6 @@ def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, BatchR
         per_class=recipe.samples_per_class,
         padded_to=padded_to,
     )
-    if recipe.samples_per_class is not None:
-        counts = np.bincount(train_reader.labels)
-        if few := int(((counts > 0) & (counts < recipe.samples_per_class)).sum()):
-            print(
-                f"{few} classes have fewer than {recipe.samples_per_class} training pictures; all "
-                "of theirs are taken.",
-                flush=True,
-            )
     validation = BatchReader(
         store,
         "validation",
@@ -247,7 +282,17 @@ def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, BatchR
         per_class=recipe.validation_per_class,
         padded_to=padded_to,
     )
-    return {"train": train_reader, "validation": validation}
+    readers = {"train": train_reader, "validation": validation}
+    asked = {"train": recipe.samples_per_class, "validation": recipe.validation_per_class}
+    for split, number in asked.items():
+        counts = np.bincount(readers[split].labels)
+        if number is not None and (few := int((counts[counts > 0] < number).sum())):
+            print(
+                f"{few} classes have fewer than {number} pictures in {split}; all of theirs are "
+                "taken.",
+                flush=True,
+            )
+    return readers
 
 
 def _source_size(recipe: Recipe, store: Store) -> int:
@@ -425,8 +470,9 @@ def _prediction_names(recipe: Recipe, num_classes: int) -> set[str]:
 
 
 def _initialise(
-    network: keras.Model, recipe: Recipe, workdir: Workdir, source: Workdir, charset: Charset
-) -> None:
+    network: keras.Model, recipe: Recipe, source: Workdir, charset: Charset
+) -> dict[str, str]:
+    """Fills a network from another run's best weights; what of it `run.json` keeps."""
     fresh: set[str] = set()
     if source.charset.sha256 != charset.sha256:
         fresh = class_variables(
@@ -439,9 +485,12 @@ def _initialise(
             flush=True,
         )
     load_weights(source.best_weights, "model", network.weights, skip=fresh)
-    workdir.update_run(
-        init_from=str(source.path), init_weights_sha256=read_checksum(source.best_weights)
-    )
+    return {
+        "init_from": str(source.path.absolute()),
+        "init_weights_sha256": read_checksum(source.best_weights),
+        "init_recipe": source.recipe.name,
+        "init_data_hash": source.read_run()["data_hash"],
+    }
 
 
 def _make_metrics(model: keras.Model, reader: BatchReader) -> None:

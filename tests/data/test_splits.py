@@ -176,6 +176,9 @@ def test_validation_can_be_drawn_at_random_beside_a_test_set_by_writer(data):
         assign_splits(
             labels, groups, source, np.full(len(labels), -1), "shuffle", validation_mode="writer"
         )
+    own = np.where(np.arange(len(labels)) % 3, TRAIN, VALIDATION).astype(np.int8)
+    with pytest.raises(ValueError, match="has a validation split of its own; leave"):
+        assign_splits(labels, groups, own, writers, "source", validation_mode="shuffle")
 
 
 # === Subsets ===

@@ -20,7 +20,7 @@ SMALL = {
 def runs(sample_store, tmp_path_factory):
     """One from scratch, one in stages that begins with it, and one of another subset."""
     folder = tmp_path_factory.mktemp("runs")
-    recipe = get_recipe("convnet").override(**SMALL, epochs=1, samples_per_class=10)
+    recipe = get_recipe("convnet").override(**SMALL, epochs=2, samples_per_class=10)
     scratch = train(recipe, sample_store, folder / "scratch")
     larger = train(recipe.override(samples_per_class=20), sample_store, folder / "larger")
     staged = get_recipe("transfer").override(
@@ -40,7 +40,8 @@ def test_tables_beside_the_papers(runs, sample_store, tmp_path):
     reproduce("chen_table1", sample_store, runs, tmp_path)
     ours = pd.read_csv(tmp_path / "chen_table1_ours.csv")
     assert ours["samples_per_class"].tolist() == [10, 20, 10]
-    assert ours["begins_with"].tolist() == ["fresh weights"] * 2 + [str(runs[0])]
+    begins = f"convnet on data {sample_store.data_hash[:8]}"
+    assert ours["begins_with"].tolist() == ["fresh weights"] * 2 + [begins]
     assert ours["stages"].tolist() == [1, 1, 2]
     for row, run in zip(ours.to_dict("records"), runs, strict=True):
         history = pd.read_csv(run / "history.csv").iloc[row["best_epoch"] - 1]
@@ -63,7 +64,7 @@ def test_figures_of_runs(runs, sample_store, tmp_path):
         picture = cv2.imread(str(tmp_path / f"{name}.png"))
         assert picture is not None and np.ptp(picture) > 200
         table = pd.read_csv(tmp_path / f"{name}_history.csv")
-        assert table["run"].tolist() == ["scratch", "larger", "begun", "begun"]
+        assert table["run"].tolist() == ["scratch"] * 2 + ["larger"] * 2 + ["begun"] * 2
 
 
 @pytest.mark.slow
@@ -71,19 +72,25 @@ def test_transfer_and_networks(runs, sample_store, tmp_path):
     reproduce("chen_transfer", sample_store, runs, tmp_path)
     rows = pd.read_csv(tmp_path / "chen_transfer_ours.csv").set_index("model")["accuracy"]
     gain = pd.read_csv(tmp_path / "chen_transfer_gain.csv")
-    begun = gain[gain["begins_with"] == str(runs[0])].iloc[0]
+    begun = gain[gain["stages"] == 2].iloc[0]
     assert begun["gain"] == pytest.approx(rows["begun"] - rows["scratch"], abs=2e-3)
     assert len(pd.read_csv(tmp_path / "chen_transfer_pairs.csv")) == 3
     reproduce("networks", sample_store, runs, tmp_path)
     table = pd.read_csv(tmp_path / "networks_summary.csv")
-    assert table["network"].tolist() == ["convnet"] and table["seeds"].tolist() == [1]
+    # Unlike runs aren't averaged.
+    assert table["network"].tolist() == ["convnet"] * 3
+    assert sorted(table["accuracy"]) == pytest.approx(sorted(rows), abs=1e-3)
+    ours = pd.read_csv(tmp_path / "networks_ours.csv")
+    with pytest.raises(ValueError, match="2 runs differ in none of network, .*name one of them"):
+        summary(pd.concat([ours, ours[:1]]))
 
 
 def test_gain_is_that_of_equal_seeds():
     rows = pd.DataFrame(
         [
             {"network": "n", "image_size": 64, "samples_per_class": subset, "stages": stages,
-             "begins_with": begins, "seed": seed, "accuracy": accuracy}
+             "epochs_asked": 9, "learning_rate": 1e-3, "begins_with": begins, "seed": seed,
+             "accuracy": accuracy}
             for subset, stages, begins, seed, accuracy in [
                 (70, 1, "fresh weights", 1, 50.0), (70, 1, "fresh weights", 2, 60.0),
                 (70, 2, "run", 1, 80.0), (70, 2, "run", 2, 86.0), (70, 2, "run", 3, 90.0),
@@ -99,10 +106,13 @@ def test_gain_is_that_of_equal_seeds():
     assert gain.loc[("70", "fresh weights", 1), "gain"] == 0
     assert gain.loc[("70", "fresh weights", 2), "gain"] == -10
     assert np.isnan(gain.loc[("all", "run", 2), "gain"])
+    with pytest.raises(ValueError, match="2 runs differ in none of"):
+        gain_over_fresh(pd.concat([rows, rows[:1]]))
 
 
 def test_networks_are_summed_up_over_seeds():
-    common = {"image_size": 64, "parameters": 5, "gmac": 0.1}
+    common = {"image_size": 64, "parameters": 5, "gmac": 0.1, "samples_per_class": "all",
+              "begins_with": "fresh weights", "stages": 1, "epochs_asked": 3}  # fmt: skip
     rows = pd.DataFrame(
         [
             {**common, "network": "slow", "seed": 1, "accuracy": 90.0, "train_minutes": 6.0},

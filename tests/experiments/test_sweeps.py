@@ -12,7 +12,6 @@ from hccr_tf.experiments.sweeps import sweep
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.plots import draw_grid
 from hccr_tf.recipes import Stage
-from hccr_tf.training.callbacks import DivergenceError
 from hccr_tf.workdir import Workdir
 
 SMALL = ["--image-size", "16", "--width", "4", "--epochs", "1", "--samples-per-class", "4"]
@@ -20,7 +19,7 @@ SMALL = ["--image-size", "16", "--width", "4", "--epochs", "1", "--samples-per-c
 
 def test_values_are_read_as_their_options_are():
     grid = parse_grid(["learning_rate=1e-4,1e-3", "stages=backbone:1,3:1;none", "pooled=mean,max",
-                       "crop_ink=True,False", "alpha=0.25,class_frequency"])  # fmt: skip
+                       "crop_ink=True,false", "alpha=0.25,class_frequency"])  # fmt: skip
     assert grid == {
         "learning_rate": [1e-4, 1e-3],
         "stages": [(Stage(1, "backbone"), Stage(1, 3)), ()],
@@ -33,6 +32,7 @@ def test_values_are_read_as_their_options_are():
         (["seed="], "NAME=VALUE"),
         (["seed=1", "seed=2"], "seed is given twice"),
         (["epochs=many"], "--set epochs=many: invalid literal"),
+        (["crop_ink=true,no"], "it is True or False, not 'no'"),
     ):
         with pytest.raises(ValueError, match=message):
             parse_grid(texts)
@@ -45,7 +45,8 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
     folder = tmp_path / "grid"
     command = [
         "sweep", "convnet", "--data", str(sample_store.path), "--workdir", str(folder), *SMALL,
-        "--set", "pooled=mean,max", "--set", "seed=1,2", "--split", "test",
+        "--set", "pooled=mean,max", "--set", "seed=1,2", "--set", "blocks=(1,1,1);",
+        "--split", "test",
     ]  # fmt: skip
     # Killed in the second run: the next one isn't there yet.
     from hccr_tf.experiments import sweeps
@@ -53,7 +54,7 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
     train = sweeps.train
 
     def killed(recipe, store, path, **circumstances):
-        if path.name == "pooled=mean,seed=2":
+        if path.name == "pooled=mean,seed=2,blocks=(1,1,1)":
             raise KeyboardInterrupt
         return train(recipe, store, path, **circumstances)
 
@@ -62,18 +63,19 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
         assert main(command) == 130
     table = pd.read_csv(folder / "sweep.csv")
     assert table["state"].tolist() == ["finished", "not run", "not run", "not run"]
-    times = (folder / "pooled=mean,seed=1" / "history.csv").stat().st_mtime_ns
+    first = folder / "pooled=mean,seed=1,blocks=(1,1,1)"
+    times = (first / "history.csv").stat().st_mtime_ns
     assert main(command) == 0
     shown = capsys.readouterr().out
-    assert "[1 of 4] pooled=mean,seed=1" in shown and "is finished; nothing to do" in shown
-    assert (folder / "pooled=mean,seed=1" / "history.csv").stat().st_mtime_ns == times
+    assert f"[1 of 4] {first.name}" in shown and "is finished; nothing to do" in shown
+    assert (first / "history.csv").stat().st_mtime_ns == times
     table = pd.read_csv(folder / "sweep.csv")
     assert table["state"].tolist() == ["finished"] * 4
     assert table[["pooled", "seed"]].to_numpy().tolist() == [
         ["mean", 1], ["mean", 2], ["max", 1], ["max", 2],
     ]  # fmt: skip
     for row in table.to_dict("records"):
-        run = Workdir(folder / f"pooled={row['pooled']},seed={row['seed']}")
+        run = Workdir(folder / f"pooled={row['pooled']},seed={row['seed']},blocks=(1,1,1)")
         (history,) = run.read_history()
         assert row["val_accuracy"] == pytest.approx(history["val_main_output_accuracy"], abs=1e-4)
         assert row["train_loss"] == pytest.approx(history["loss"], abs=1e-4)
@@ -91,22 +93,18 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_does_not_end_the_sweep(sample_store, tmp_path, monkeypatch):
-    from hccr_tf.experiments import sweeps
-
-    train = sweeps.train
-
-    def diverging(recipe, store, path, **circumstances):
-        if recipe.seed == 1:
-            raise DivergenceError("The loss is nan")
-        return train(recipe, store, path, **circumstances)
-
-    monkeypatch.setattr(sweeps, "train", diverging)
-    recipe = get_recipe("convnet").override(
-        image_size=16, width=4, epochs=1, samples_per_class=4
+def test_a_run_that_diverges_does_not_end_the_sweep(sample_store, tmp_path):
+    recipe = get_recipe("yang_convnet").override(
+        image_size=16, width=4, epochs=2, samples_per_class=8, batch_size=8
     )
-    table = sweep(recipe, {"seed": [1, 2]}, sample_store, tmp_path)
-    assert table["state"].tolist() == ["not run", "finished"]
+    grid = {"learning_rate": [1e30, 1e-3]}
+    table = sweep(recipe, grid, sample_store, tmp_path)
+    assert table["state"].tolist() == ["diverged", "finished"]
+    assert (tmp_path / "learning_rate=1e+30" / "diverged.json").exists()
+    # It isn't tried again.
+    (tmp_path / "learning_rate=1e+30" / "diverged.json").unlink()
+    assert sweep(recipe, grid, sample_store, tmp_path).equals(table)
+    assert not (tmp_path / "learning_rate=1e+30" / "diverged.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +114,10 @@ def test_a_run_that_diverges_does_not_end_the_sweep(sample_store, tmp_path, monk
         (["--set", "depth=3"], "'depth' is no setting of a recipe .* convnet has no argument"),
         (["--set", "seed=1,1"], "one value twice"),
         (["--set", "epochs=0,1"], "epochs is at least 1"),
-        (["--set", "seed=1", "--steps", "4"], "given by --epochs"),
+        (["--set", "pooled=mean,median"], 'pooled is "mean" or "max"'),
+        (["--set", "stages=backbone:1;900:1"], "freezes 900 layers, and the backbone has"),
+        (["--set", "loss=cross_entropy,hinge"], "no loss 'hinge'"),
+        (["--set", "seed=1", "--init-from", "run", "--weights", "imagenet"], "not with both"),
     ],
 )
 def test_refused_before_anything_is_trained(sample_store, tmp_path, capsys, settings, message):

@@ -158,6 +158,37 @@ def test_grey_becomes_the_colours_that_the_network_was_trained_on(name):
         np.testing.assert_array_equal(expected, grey)  # it scales inside
 
 
+@pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetV2B0"])
+def test_the_network_is_the_one_that_the_weights_were_trained_in(name, monkeypatch):
+    # Keras builds some networks otherwise where it's to fetch their weights.
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *args, **kwargs: "file")
+    monkeypatch.setattr(keras.Model, "load_weights", lambda self, path: None)
+    with keras.StatelessScope(initialize_variables=False):
+        fetched = getattr(keras.applications, name)(
+            include_top=False, weights="imagenet", input_shape=(64, 64, 3)
+        )
+    ours = blueprint(f"applications:{name}", num_classes=7).get_layer(BACKBONE)
+    kinds = [[type(layer).__name__ for layer in m.layers] for m in (ours, fetched)]
+    assert kinds[0] == kinds[1]
+    if name == "EfficientNetB0":
+        first, second = (
+            [layer for layer in m.layers if isinstance(layer, keras.layers.Rescaling)]
+            for m in (ours, fetched)
+        )
+        assert [layer.scale for layer in first] == [layer.scale for layer in second]
+
+
+def test_equal_seeds_give_equal_weights_however_often():
+    found = []
+    applications._template.cache_clear()
+    for _ in range(2):
+        keras.utils.set_random_seed(1)
+        model = create_model(SMALL, num_classes=7, image_shape=(64, 64, 1))
+        found.append([keras.ops.convert_to_numpy(v) for v in model.weights])
+    for first, second in zip(*found, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
 def test_small_pictures_are_enlarged():
     model = blueprint("inception_v3_gru", num_classes=7, image_shape=(32, 32, 1))
     assert model.get_layer("enlarge").output.shape == (None, 128, 128, 3)

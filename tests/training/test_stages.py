@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hccr_tf import get_recipe, train
 from hccr_tf.cli import main
@@ -16,8 +17,10 @@ from hccr_tf.recipes import Recipe, Stage, parse_stages
 from hccr_tf.training.callbacks import SaveRun
 from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
 from hccr_tf.training.interruption import Interrupted
+from hccr_tf.training.schedules import learning_rate
 from hccr_tf.training.stages import MONITOR, current_stage, freeze, is_finished
 from hccr_tf.weights import WeightsError, read_attributes
+from hccr_tf.workdir import Workdir
 
 NETWORK = {"width": 4, "blocks": [1, 1, 1]}
 STAGES = (Stage(2, "backbone"), Stage(1, 9, 1e-4), Stage(1))
@@ -76,6 +79,16 @@ def test_without_stages_it_is_one():
     assert current_stage(rows(0.1, 0.2), recipe) == (0, 0)
     assert is_finished(rows(0.3, 0.2, 0.1), recipe)
     assert is_finished(rows(0.1, 0.2, 0.3), recipe)
+
+
+def test_each_stage_has_its_own_rate():
+    recipe = tiny(schedule="constant", warmup_steps=0)
+    rates = [learning_rate(recipe, 10, stage) for stage in recipe.stages]
+    assert rates == [1e-3, 1e-4, 1e-3]
+    cosines = [learning_rate(tiny(warmup_steps=0), 10, stage) for stage in recipe.stages]
+    for schedule, peak, steps in zip(cosines, rates, (20, 10, 10), strict=True):
+        values = [float(keras.ops.convert_to_numpy(schedule(s))) for s in (0, steps // 2, steps)]
+        assert values == pytest.approx([peak, peak / 2, 0], abs=1e-9)
 
 
 # === As data ===
@@ -167,14 +180,26 @@ def test_only_what_is_not_frozen_learns(after_each_epoch):
 
 
 @pytest.mark.slow
+def test_other_patience_would_move_stages_that_are_done(after_each_epoch, sample_store):
+    _, run = after_each_epoch
+    run.update_run(state="running")
+    with pytest.raises(ValueError, match="another recipe.*patience: 3, 9"):
+        train(tiny(patience=3), sample_store, run.path)
+    run.update_run(state="finished")
+
+
+@pytest.mark.slow
 def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
     _, run = after_each_epoch
     history = pd.read_csv(run.history_path)
     rates = history["learning_rate"].tolist()
-    # The cosine has come to its end with each stage.
-    assert rates[0] > 0 and max(rates[1:]) < 1e-9
+    # The cosine ends with each stage.
+    assert 1e-4 < rates[0] <= 1e-3 and max(rates[1:]) < 1e-9
     steps = history["step"].tolist()
     assert steps == [steps[0] * i for i in (1, 2, 3, 4)]
+    events = EventAccumulator(str(run.tensorboard))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == steps
     assert run.read_run()["state"] == "finished"
 
 
@@ -214,10 +239,22 @@ def test_another_runs_weights_are_taken_and_named(after_each_epoch, sample_store
     recipe = tiny(stages=(Stage(1, "backbone"),), learning_rate=1e-12)
     run = train(recipe, sample_store, tmp_path, init_from=source.path)
     assert run.read_run()["init_from"] == str(source.path)
+    assert run.read_run()["init_recipe"] == "transfer"
+    with pytest.raises(ValueError, match=r"begun with --init-from .* continued with no --init"):
+        train(recipe, sample_store, tmp_path)
     with h5py.File(source.best_weights) as file:
         assert run.read_run()["init_weights_sha256"] == file.attrs["sha256"]
     before, after = values(source.best_weights), values(run.best_weights)
     assert changed(before, after) <= {MAIN_OUTPUT}
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_leaves_no_run(after_each_epoch, sample_store, tmp_path):
+    _, source = after_each_epoch
+    other = get_recipe("transfer").override(model="mrbc", image_size=16, width=4, stages=())
+    with pytest.raises(WeightsError, match="doesn't fit this model"):
+        train(other, sample_store, tmp_path, init_from=source.path)
+    assert not Workdir(tmp_path).exists()
 
 
 @pytest.mark.slow
