@@ -6,9 +6,10 @@
 Prepares the store, trains every run of `RUNS` (or those named by --only) and writes, through
 `hccr reproduce yang_table1`, results/yang_hwdb100.csv (a row a run), yang_hwdb100_steps.csv
 (accuracy at each of eight steps, samples corrected and broken), yang_hwdb100_gain.csv (what
-refinement adds, by seed), yang_hwdb100_pairs.csv and yang_hwdb100_history.csv. Figures 1 and 5 of
-samples that refinement corrects and breaks go into the runs' folder: pictures of the data set,
-which may not be passed on. Each step is a `hccr` command, printed before it runs; what is done
+refinement adds, by seed), yang_hwdb100_pairs.csv, yang_hwdb100_history.csv and
+yang_hwdb100_cases.csv (figure 5: the first five readings at each step of samples that it corrects
+and breaks). Figures 1 and 5 of those as pictures go into the runs' folder: they're of the data set
+and may not be passed on. Each step is a `hccr` command, printed before it runs; what is done
 already is not done again. --collect trains nothing.
 """
 
@@ -69,6 +70,11 @@ def collect(runs: Path) -> None:
     if "mrbc_ir" in names:
         hccr("refine", "--data", runs / "store", "--workdir", runs / "mrbc_ir", "--out",
              runs / "refined")  # fmt: skip
+        cases = [
+            pd.read_csv(runs / "refined" / f"{case}.csv").assign(case=case)
+            for case in ("corrected", "broken")
+        ]
+        pd.concat(cases).to_csv(RESULTS / "yang_hwdb100_cases.csv", index=False)
     print(table[["run", "accuracy", "low", "high", "gmac", "state"]].to_string(index=False))
 
 
