@@ -17,7 +17,7 @@ from hccr_tf.plots import draw_grid
 from hccr_tf.recipes import OVERRIDES, Recipe, Stage, stages_text
 from hccr_tf.training import train
 from hccr_tf.training.callbacks import DivergenceError
-from hccr_tf.training.loop import check_recipe
+from hccr_tf.training.learner import check_recipe
 from hccr_tf.training.stages import best_epoch
 from hccr_tf.workdir import Workdir
 

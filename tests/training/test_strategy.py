@@ -12,20 +12,25 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import pandas as pd
-import hccr_tf.training.loop as loop
-from hccr_tf import Store, get_recipe, predict_split
+import hccr_tf.training.learner as learner
+from hccr_tf import Store, get_recipe, predict_split, train
+from hccr_tf.recipes import Stage
 
-loop._strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+learner._strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 store, workdir = Store(sys.argv[1]), sys.argv[2]
 for epochs in (1, 2):  # begun, then gone on with
     recipe = get_recipe("kriuk_model1").override(
         image_size=16, bricks=2, width=16, batch_size=18, epochs=epochs)
-    run = loop.train(recipe, store, workdir)
+    run = train(recipe, store, workdir)
 state = run.read_run()
 assert state["epochs_done"] == 2, state
 metrics = predict_split(workdir, store, workdir + "/l.h5", split="validation", crops="none")
 # What was reloaded reads as the live model did, which saw one sample of 19 twice.
 assert abs(metrics["logits"]["top1"] - state["best_val_accuracy"]) < 2 / 19, (metrics, state)
+staged = get_recipe("transfer").override(
+    model="convnet", model_args={"width": 4, "blocks": [1, 1, 1]}, image_size=16, batch_size=18,
+    samples_per_class=8, stages=(Stage(1, "backbone"), Stage(1, 3)))
+assert train(staged, store, workdir + "/staged").read_run()["epochs_done"] == 2
 print("steps", pd.read_csv(run.history_path)["step"].iloc[-1])
 """
 
