@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from hccr_tf.blueprints import without_values
+
 
 @dataclass(frozen=True)
 class LayerCost:
@@ -50,8 +52,7 @@ def layer_costs(model: keras.Model) -> list[LayerCost]:
     costs: list[LayerCost] = []
     # A copy of the graph, without values, is called layer by layer: Keras has no other public
     # way to see every call.
-    with keras.StatelessScope(initialize_variables=False):
-        _visit(model, "", costs, set())
+    without_values(lambda: _visit(model, "", costs, set()))
     return costs
 
 

@@ -7,7 +7,7 @@ import pytest
 from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.losses import create_loss
-from hccr_tf.models import create_model
+from hccr_tf.models import blueprint
 from hccr_tf.recipes import OVERRIDES, SHORT_NAMES, Recipe, Stage, get_recipe, list_recipes
 
 
@@ -29,13 +29,12 @@ def test_round_trip_through_json(recipe):
 
 def test_its_model_builds_and_every_output_has_a_weight(recipe):
     small = recipe.override(image_size=96)
-    with keras.StatelessScope(initialize_variables=False):
-        model = create_model(
-            small.model,
-            num_classes=7,
-            image_shape=small.preprocessing.image_shape,
-            **small.model_args,
-        )
+    model = blueprint(
+        small.model,
+        num_classes=7,
+        image_shape=small.preprocessing.image_shape,
+        **small.model_args,
+    )
     assert set(recipe.output_weights(model.output)) == set(model.output)
 
 

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from hccr_tf.blueprints import without_values
 from hccr_tf.keras2_weights import load_keras2_weights
 from hccr_tf.layers import GreyToColour, LayerScale
 from hccr_tf.models.registry import (
@@ -267,8 +268,7 @@ def _template(name: str, shape: tuple[int, int, int], dtype_policy: str) -> kera
     # Initialisers draw their seeds from it; drawn or kept, what follows must get the same ones.
     state = random.getstate()
     try:
-        with keras.StatelessScope(initialize_variables=False):
-            return _build(name, shape, None)
+        return without_values(lambda: _build(name, shape, None))
     finally:
         random.setstate(state)
 

@@ -29,6 +29,8 @@ from functools import partial
 
 import keras
 
+from hccr_tf.blueprints import without_values
+
 INPUT_SCALING = "input_scaling"
 FEATURE_MAP = "feature_map"
 POOLING = "pooling"
@@ -152,8 +154,7 @@ def create_model(
 
 def blueprint(name: str, **arguments) -> keras.Model:
     """What `create_model` builds, but without values, so that the largest network costs nothing."""
-    with keras.StatelessScope(initialize_variables=False):
-        return create_model(name, **arguments)
+    return without_values(lambda: create_model(name, **arguments))
 
 
 def is_refined(name: str) -> bool:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from hccr_tf.blueprints import without_values
 from hccr_tf.models import MAIN_OUTPUT, create_model
 from hccr_tf.models.brick_net import smallest_image_size
 
@@ -63,9 +64,7 @@ def released_network(image_size, num_classes):
 
 
 def blueprint(**arguments):
-    """A brick network whose variables have shapes but no values."""
-    with keras.StatelessScope(initialize_variables=False):
-        return create_model("brick_net", **arguments)
+    return without_values(lambda: create_model("brick_net", **arguments))
 
 
 def small(image_size, **arguments):
@@ -114,8 +113,7 @@ def test_equal_weights_give_the_released_networks_outputs():
 
 
 def test_dropout_and_activations_are_the_released_ones():
-    with keras.StatelessScope(initialize_variables=False):
-        theirs = released_network(86, 5)
+    theirs = without_values(lambda: released_network(86, 5))
     ours = blueprint(num_classes=5, image_shape=(86, 86, 1))
 
     def settings(model):

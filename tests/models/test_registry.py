@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from hccr_tf.blueprints import without_values
 from hccr_tf.models import (
     FEATURE_MAP,
     INPUT_SCALING,
@@ -25,9 +26,7 @@ def build(name, **arguments):
 
 
 def blueprint(name, **arguments):
-    """A model whose variables have shapes and paths but no values, so it costs nothing."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build(name, **arguments)
+    return without_values(lambda: build(name, **arguments))
 
 
 @pytest.fixture(scope="module", params=list_models())

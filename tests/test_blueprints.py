@@ -1,0 +1,29 @@
+"""Networks without values stay so, and cost nothing."""
+
+import keras
+import pytest
+
+from hccr_tf.blueprints import without_values
+from hccr_tf.complexity import count_macs
+from hccr_tf.models import blueprint, create_model
+
+
+def test_other_layers_do_not_give_it_values():
+    model = blueprint("mrbc", num_classes=3, image_shape=(16, 16, 1), width=4)
+    count_macs(model)
+    # Its recurrent cell has Keras fill what it knows to be without values.
+    other = create_model("mrbc_ir", num_classes=3, image_shape=(16, 16, 1), width=4)
+    assert other.weights[0]._value is not None
+    assert model.weights[0]._value is None
+    assert [v.path for v in model.weights][0] == "block1_conv1/kernel"
+
+
+def test_policies_and_errors_pass_through():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert without_values(lambda: keras.layers.Dense(2)).compute_dtype == "bfloat16"
+    finally:
+        keras.config.set_dtype_policy(before)
+    with pytest.raises(ValueError, match="num_classes is at least 2"):
+        blueprint("mrbc", num_classes=1)
