@@ -91,7 +91,7 @@ def test_table_2_resets_the_bias(runs, sample_store, tmp_path):
 def test_it_says_what_is_missing(sample_store, tmp_path, capsys):
     for arguments, message in (
         ((), "hccr reproduce --list"),
-        (("nothing", "--data", sample_store.path), "no experiment 'nothing'; there are: melnyk_"),
+        (("nothing", "--data", sample_store.path), "no experiment 'nothing'; there are: chen_"),
         (("melnyk_table2", "--data", sample_store.path), "Name the trained runs: --workdir"),
     ):
         assert main(["reproduce", *map(str, arguments), "--out", str(tmp_path / "out")]) == 2
