@@ -98,14 +98,12 @@ def chen_transfer(inputs: Inputs) -> dict[str, pd.DataFrame]:
     samples (`pairs`, McNemar's exact test).
     """
     runs = score_runs(inputs)
-    rows = [_row(run, inputs) for run in runs]
     pairs = []
-    seeds = dict.fromkeys(row["seed"] for row in rows)
-    for seed in seeds:
+    for seed in dict.fromkeys(run.workdir.recipe.seed for run in runs):
         of_seed = {r.name: evaluate([r]).right for r in runs if r.workdir.recipe.seed == seed}
         if len(of_seed) > 1:
             pairs.append(compare_pairs(of_seed))
-    ours = pd.DataFrame(rows)
+    ours = pd.DataFrame([_row(run, inputs) for run in runs])
     tables = {"ours": ours, "gain": gain_over_fresh(ours)}
     return {**tables, "pairs": pd.concat(pairs, ignore_index=True)} if pairs else tables
 

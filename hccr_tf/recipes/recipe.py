@@ -224,7 +224,8 @@ class Recipe:
         for name in ("samples_per_class", "validation_per_class"):
             if changes.get(name) == "all":
                 changes[name] = None
-        if changes.get("model", self.model) != self.model and "weights" not in changes:
+        if "model" in changes and self.weights is not None and "weights" not in changes:
+            # Here, as it imports Keras, which most commands don't need so early.
             from hccr_tf.models import takes_weights
 
             if not takes_weights(changes["model"]):
