@@ -25,6 +25,8 @@ _PUBLIC = {
     "list_models": "hccr_tf.models",
     "create_loss": "hccr_tf.losses",
     "train": "hccr_tf.training",
+    "Recognizer": "hccr_tf.inference.recognizer",
+    "Recognition": "hccr_tf.inference.recognizer",
     "Predictor": "hccr_tf.inference.predictor",
     "predict_split": "hccr_tf.inference.predictor",
     "ActivationMapper": "hccr_tf.inference.cam",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hccr_tf import __version__
-from hccr_tf.commands import data, overview, pictures, prediction, training
+from hccr_tf.commands import data, overview, pictures, prediction, recognition, training
 
 _HELP = """\
 Recognise isolated handwritten Chinese characters: prepare data, train, evaluate.
@@ -23,6 +23,8 @@ A whole run on a sample that needs no download:
 
 # Name, line of help, what it does, its arguments.
 _COMMANDS = (
+    ("predict", "read pictures of characters", recognition.run_predict,
+     recognition.predict_arguments),
     ("train", "train a recipe, or go on with a run", training.run_train,
      training.train_arguments),
     ("sweep", "train a recipe for every combination of settings", training.run_sweep,
@@ -31,6 +33,10 @@ _COMMANDS = (
      prediction.evaluate_arguments),
     ("fuse", "fuse logits files into the test accuracy", prediction.run_fuse,
      prediction.fuse_arguments),
+    ("calibrate", "make a run's probabilities true", recognition.run_calibrate,
+     recognition.calibrate_arguments),
+    ("pack", "make a run small enough to pass on", recognition.run_pack,
+     recognition.pack_arguments),
     ("import", "make a run of published weights", training.run_import,
      training.import_arguments),
     ("cam", "draw where runs see a character", pictures.run_cam, pictures.cam_arguments),
@@ -47,6 +53,8 @@ _DATA_COMMANDS = (
     ("prepare", "read sources into a checked store", data.run_prepare, data.prepare_arguments),
     ("show", "print a store and draw a sample sheet", data.run_show, data.show_arguments),
     ("audit", "look for faults in a store", data.run_audit, data.audit_arguments),
+    ("strokes", "make a store of handwriting drawn when asked for", data.run_strokes,
+     data.strokes_arguments),
     ("sample", "write the embedded sample as .gnt files", data.run_sample,
      data.sample_arguments),
 )  # fmt: skip

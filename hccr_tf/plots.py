@@ -386,3 +386,26 @@ def draw_grid(table: pd.DataFrame, settings: Sequence[str], value: str, path: Pa
             axes.set_title(", ".join(f"{name} {text}" for name, text in shown), fontsize=9)
     figure.colorbar(image, ax=all_axes, label=f"{value.replace('_', ' ')}, %")
     save_figure(figure, path)
+
+
+def draw_reliability(curves: dict[str, pd.DataFrame], path: str | Path) -> None:
+    """Draws how often pictures are read rightly against how probable that was said to be.
+
+    Args:
+        curves: tables of `calibration.reliability`, by what stands in the legend.
+        path: PNG file to write.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    for marker, (name, table) in zip(_MARKERS, curves.items(), strict=False):
+        axes.plot(table["confidence"], table["accuracy"], marker=marker, label=name)
+    axes.set(
+        xlabel="claimed probability", ylabel="share read rightly", xlim=(0, 1), ylim=(0, 1),
+        title="Reliability",
+    )  # fmt: skip
+    axes.legend()
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)

@@ -1,4 +1,4 @@
-"""`hccr data`: prepare, show, audit, sample."""
+"""`hccr data`: prepare, show, audit, strokes, sample."""
 
 from pathlib import Path
 
@@ -97,12 +97,16 @@ def run_show(options) -> None:
       hccr data show store --split test
     """
     from hccr_tf.data.sheet import store_sheet
-    from hccr_tf.data.store import Store, summary
+    from hccr_tf.data.store import summary
+    from hccr_tf.data.strokes import StrokeStore, open_store, stroke_summary
 
-    store = Store(options.store)
+    store = open_store(options.store)
     if options.verify:
         store.verify()
         print("Every file has the checksum it was written with.")
+    if isinstance(store, StrokeStore):
+        print(stroke_summary(store))
+        return
     print(summary(store))
     path = Path(options.sheet or f"{Path(options.store)}-sheet.png")
     store_sheet(store, path, split=options.split, rows=options.rows)
@@ -153,6 +157,75 @@ def run_audit(options) -> None:
     result = audit(store, options.split, disagreement, options.run)
     folder = result.write(options.out or f"{Path(options.store)}-audit")
     print(result.text(folder))
+
+
+def strokes_arguments(parser) -> None:
+    parser.add_argument("file", help="centre lines, .json or .json.gz; see above")
+    parser.add_argument("--out", required=True, help="folder of the new store")
+    parser.add_argument(
+        "--charset", metavar="NAME|FILE", default="gb2312",
+        help="which characters: gb2312 (default), gb2312-1, a charset file, a run, or all",
+    )
+    parser.add_argument(
+        "--per-class", type=int, default=8,
+        help="new pictures of each character in every epoch (default 8)",
+    )
+    parser.add_argument(
+        "--held-out", type=int, default=1,
+        help="pictures of each character in validation, and as many in test (default 1)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of all pictures (default 1)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE",
+        help="how handwriting varies, such as --set bend=0.03; what there is stands in "
+        "hccr_tf.data.handwriting.Variation",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a store of strokes")
+    parser.add_argument("--sheet", help="picture to draw (default: OUT-sheet.png beside it)")
+
+
+def run_strokes(options) -> None:
+    """Makes a store that draws its pictures when they're asked for: new ones in every epoch.
+
+    FILE holds stroke centre lines, {character: [[[x, y], ...], ...]}: the `medians` of Make Me
+    a Hanzi (graphics.txt, Arphic Public License), which docs/recogniser.md says where to get.
+    `hccr train --data` takes the store like any other.
+
+    Example:
+      hccr data strokes medians.json.gz --out strokes
+      hccr train recogniser --data strokes --workdir runs/recogniser
+    """
+    from hccr_tf.charset import Charset
+    from hccr_tf.commands.settings import parse_settings
+    from hccr_tf.data.handwriting import Variation
+    from hccr_tf.data.sheet import draw_sheet
+    from hccr_tf.data.strokes import make_stroke_store, stroke_summary
+    from hccr_tf.data.synthetic import load_strokes
+    from hccr_tf.files import sha256_file
+
+    strokes = load_strokes(options.file)
+    charset = None if options.charset == "all" else Charset.open(options.charset)
+    store = make_stroke_store(
+        strokes,
+        options.out,
+        source={"name": Path(options.file).name, "sha256": sha256_file(options.file)},
+        charset=charset,
+        variation=Variation.from_dict(parse_settings(options.set)),
+        per_class=options.per_class,
+        held_out=options.held_out,
+        seed=options.seed,
+        overwrite=options.overwrite,
+    )
+    print(stroke_summary(store))
+    path = Path(options.sheet or f"{Path(options.out)}-sheet.png")
+    # A dozen characters spread over all, each as eight hands write it.
+    classes = len(store.charset)
+    chosen = [i * classes // 12 for i in range(min(12, classes))]
+    numbers = [c + (2 * store.held_out + j) * classes for c in chosen for j in range(8)]
+    draw_sheet(
+        store.images(numbers), [store.charset.char(n % classes) for n in numbers], path, columns=8
+    )
+    print(f"sheet       {path}")
 
 
 def sample_arguments(parser) -> None:

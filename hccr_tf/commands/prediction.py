@@ -34,9 +34,9 @@ def run_evaluate(options) -> None:
     Example:
       hccr evaluate runs/model1 --data store --split test --out runs/logits1.h5
     """
-    from hccr_tf.data.store import Store
+    from hccr_tf.data.strokes import open_store
 
-    store = Store(options.data)
+    store = open_store(options.data)
     backend.start()
     from hccr_tf.inference.predictor import predict_split
 

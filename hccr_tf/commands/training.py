@@ -67,9 +67,9 @@ def run_train(options) -> None:
         recipe = recipe.override(model_args={**recipe.model_args, **parse_settings(options.set)})
 
     from hccr_tf.data.batches import BatchReader
-    from hccr_tf.data.store import Store
+    from hccr_tf.data.strokes import open_store
 
-    store = Store(options.data)
+    store = open_store(options.data)
     if options.steps is not None:
         if options.steps < 1 or options.epochs is not None:
             raise ValueError("--steps is at least 1 and stands in place of --epochs.")
@@ -139,9 +139,9 @@ def run_sweep(options) -> None:
         raise ValueError("Name at least one setting and its values: --set seed=1,2,3.")
     grid = parse_grid(options.set)
 
-    from hccr_tf.data.store import Store
+    from hccr_tf.data.strokes import open_store
 
-    store = Store(options.data)
+    store = open_store(options.data)
     backend.start()
     from hccr_tf.experiments.sweeps import sweep
 

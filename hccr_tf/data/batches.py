@@ -23,6 +23,7 @@ from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.data.reading_processes import ReadingProcesses
 from hccr_tf.data.splits import draw_per_class
 from hccr_tf.data.store import Store
+from hccr_tf.data.strokes import StrokeStore
 
 NUM_CROPS = {"none": 1, "five": 5}
 _ALIGNMENT = 64  # bytes; TensorFlow and JAX take arrays that lie so as they are
@@ -192,7 +193,7 @@ class BatchReader:
 
     def __init__(
         self,
-        store: Store,
+        store: Store | StrokeStore,
         split: str,
         preprocessing: Preprocessing,
         batch_size: int,
@@ -306,7 +307,7 @@ class BatchReader:
             # Drawn for the whole batch, then shared out: shards change nothing.
             affine = self.augmentation.draw(self.seed, epoch, step, len(positions))[index::count]
         positions = positions[index::count]
-        indices = self.indices[positions]
+        indices = self.store.at_epoch(self.indices[positions], epoch)
         images, sizes = self._read(indices, affine)
         if sizes is not None:
             return UnpreparedBatch(images, sizes, self.labels[positions], indices)

@@ -27,6 +27,7 @@ import numpy as np
 
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.data.store import Store
+from hccr_tf.data.strokes import StrokeStore, open_store
 
 # Both are written and read in one piece, whoever else uses the pipe.
 _REQUEST = struct.Struct("<qqq")  # slot, number of pictures, whether maps follow the indices
@@ -54,7 +55,7 @@ class ReadingProcesses:
 
     def __init__(
         self,
-        store: Store,
+        store: Store | StrokeStore,
         preprocessing: Preprocessing,
         num_pictures: int,
         num_processes: int,
@@ -237,7 +238,7 @@ def main() -> None:
     config = json.loads(sys.argv[1])
     file, requests, answers = config["files"]
     memory = memoryview(mmap.mmap(file, 0))
-    store = Store(config["store"])
+    store = open_store(config["store"])
     preprocessing = Preprocessing.from_dict(config["preprocessing"])
     side = config["padded_to"] or preprocessing.image_size
     cv2.setNumThreads(1)

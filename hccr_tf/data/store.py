@@ -174,6 +174,13 @@ class Store:
             raise ValueError(f"{self.path} has no samples in split {split!r}; it has {there}")
         return chosen
 
+    def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
+        """Returns the samples that an epoch reads for those of epoch 0: the same in every epoch.
+
+        Of a `StrokeStore` they're others.
+        """
+        return indices
+
     def image(self, index: int) -> np.ndarray:
         """Returns a picture: shape (height, width), uint8, a read-only view of the file."""
         return self.images(np.array([index]))[0]

@@ -14,6 +14,7 @@ from hccr_tf.data.store import Store
 from hccr_tf.files import exclusive_lock
 from hccr_tf.models import blueprint, class_variables
 from hccr_tf.plots import draw_curves
+from hccr_tf.pretrained import FOLDER, NAME, find_run
 from hccr_tf.recipes import Recipe
 from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents
 from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
@@ -120,7 +121,7 @@ def _train(
     else:
         origin = {}
         if init_from is not None:
-            origin = _initialise(learner.network, recipe, Workdir(Path(init_from)), charset)
+            origin = _initialise(learner.network, recipe, Workdir(find_run(init_from)), charset)
         if not begun:
             # Not before: what can't begin leaves nothing that other settings would contradict.
             workdir.begin(recipe, charset, store.data_hash, store.path, **origin)
@@ -199,7 +200,7 @@ def _check_same(
             "settings it was begun with."
         )
     origin = workdir.read_run().get("init_from")
-    asked = None if init_from is None else str(Path(init_from).absolute())
+    asked = None if init_from is None else _origin_name(init_from)
     if origin != asked:
         raise ValueError(
             f"{workdir.path} was begun with {_origin_text(origin)}, so it can't be continued with "
@@ -219,6 +220,12 @@ def _check_same(
         )
     if changed:
         workdir.replace_recipe(recipe)
+
+
+def _origin_name(init_from: str | Path) -> str:
+    """How a run remembers where its weights came from."""
+    path = find_run(init_from)
+    return NAME if path == FOLDER else str(path.absolute())
 
 
 def _origin_text(init_from: str | None) -> str:
@@ -307,10 +314,15 @@ def _initialise(
             f"the output layers {', '.join(layers)} start fresh.",
             flush=True,
         )
-    load_weights(source.best_weights, "model", network.weights, skip=fresh)
+    weights = source.best_weights
+    if not weights.exists():  # packed: what serves training only isn't there
+        weights = source.prediction_weights
+        held = {variable.path for variable in network.weights}
+        fresh |= held - _prediction_names(recipe, len(charset))
+    load_weights(weights, "model", network.weights, skip=fresh)
     return {
-        "init_from": str(source.path.absolute()),
-        "init_weights_sha256": read_checksum(source.best_weights),
+        "init_from": _origin_name(source.path),
+        "init_weights_sha256": read_checksum(weights),
         "init_recipe": source.recipe.name,
         "init_data_hash": source.read_run()["data_hash"],
     }

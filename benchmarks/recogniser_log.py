@@ -1,0 +1,102 @@
+"""What a recogniser reads of real training pictures: the log that the generator is improved by.
+
+  .venv/bin/python benchmarks/recogniser_log.py --run runs/r1 --hwdb100 runs/hwdb100 \
+      --chinese-mnist runs/cmnist --change "pens thinner" [--misread misread.png]
+
+Reads 20 training pictures of each character of both stores (which characters of GB2312 they
+have), through the same cleaning and preparation as `hccr predict`, with all characters of GB2312
+level 1 competing (level 2 where the character is no other), and adds a row to
+results/recogniser_log.csv. --misread draws what was read wrongly. Test pictures aren't looked at.
+"""
+
+import argparse
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from real_runs import RESULTS
+
+from hccr_tf import Recognizer
+from hccr_tf.charset import Charset
+from hccr_tf.data.photographs import clean
+from hccr_tf.data.sheet import draw_sheet
+from hccr_tf.data.splits import draw_per_class
+from hccr_tf.data.store import Store
+
+PER_CLASS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--hwdb100", required=True, help="store; its training split is read")
+    parser.add_argument("--chinese-mnist", required=True, help="store; its training split is read")
+    parser.add_argument("--change", required=True, help="what was changed, for the log")
+    parser.add_argument("--misread", help="picture to draw")
+    options = parser.parse_args()
+    recognizer = Recognizer(options.run)
+    row = {"date": date.today().isoformat(), "run": Path(options.run).name}
+    wrong = []
+    for name, path in (("hwdb100", options.hwdb100), ("chinese_mnist", options.chinese_mnist)):
+        scores, misread = score(recognizer, Store(path))
+        row |= {f"{name}_{key}": value for key, value in scores.items()}
+        wrong += misread
+    run = recognizer.predictor.workdir.read_run()
+    row |= {
+        "epochs": len(recognizer.predictor.workdir.read_history()),
+        "init_from": Path(run.get("init_from") or "").name,
+        "data_hash": run["data_hash"][:16],
+        "change": options.change,
+    }
+    path = RESULTS / "recogniser_log.csv"
+    table = pd.DataFrame([row])
+    if path.exists():
+        table = pd.concat([pd.read_csv(path), table], ignore_index=True)
+    table.to_csv(path, index=False)
+    print(pd.Series(row).to_string())
+    pairs = Counter((truth, read) for _, truth, read in wrong).most_common(40)
+    print(" ".join(f"{a}→{b} {n}" for (a, b), n in pairs))
+    if options.misread:
+        chosen = np.random.default_rng(1).permutation(len(wrong))[:160]
+        draw_sheet(
+            [wrong[i][0] for i in chosen], [f"{wrong[i][1]}→{wrong[i][2]}" for i in chosen],
+            options.misread, columns=16,
+        )  # fmt: skip
+
+
+def score(recognizer: Recognizer, store: Store) -> tuple[dict[str, float], list]:
+    """Accuracies over the characters that the recogniser knows, and what was misread."""
+    level1 = Charset.named("gb2312-1")
+    indices = store.indices("train")
+    labels = store.labels[indices]
+    drawn = draw_per_class(labels, PER_CLASS, seed=1)
+    indices, labels = indices[drawn], labels[drawn]
+    known = np.array([c in recognizer.charset for c in store.charset])[labels]
+    indices, labels = indices[known], labels[known]
+    first = np.array([c in level1 for c in recognizer.charset])
+    hits = {1: 0, 5: 0}
+    wrong = []
+    for index, label in zip(indices, labels, strict=True):
+        truth = store.charset.char(int(label))
+        image = clean(np.array(store.image(int(index))))
+        logits = recognizer.logits([image])[0]
+        if truth in level1:
+            logits = np.where(first, logits, -np.inf)
+        order = np.argsort(-logits, kind="stable")[:5]
+        read = [recognizer.charset.char(int(i)) for i in order]
+        for k in hits:
+            hits[k] += truth in read[:k]
+        if read[0] != truth:
+            wrong.append((image, truth, read[0]))
+    return {
+        "samples": len(labels),
+        **{f"top{k}": round(100 * n / len(labels), 2) for k, n in hits.items()},
+    }, wrong
+
+
+if __name__ == "__main__":
+    main()

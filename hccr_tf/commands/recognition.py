@@ -1,0 +1,168 @@
+"""`hccr predict`, `hccr calibrate`, `hccr pack`: pictures in, characters out."""
+
+import sys
+from pathlib import Path
+
+from hccr_tf import backend
+
+
+def predict_arguments(parser) -> None:
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH",
+        help="picture files, folders, patterns in quotes, or - for standard input",
+    )
+    parser.add_argument("--top-k", type=int, default=5, help="characters to name (default 5)")
+    parser.add_argument(
+        "--workdir", metavar="RUN", help="a trained run (default: the package's own weights)"
+    )
+    parser.add_argument(
+        "--level", type=int, choices=[1, 2],
+        help="only the 3,755 characters of GB2312 level 1, or all 6,763 (default: all the run has)",
+    )
+    parser.add_argument("--csv", metavar="FILE", help="write a row for each file")
+    parser.add_argument("--cam", metavar="DIR", help="draw where the network saw the characters")
+    parser.add_argument(
+        "--any-layout", action="store_true",
+        help="read pictures that look like several characters, too",
+    )
+
+
+def run_predict(options) -> None:
+    """Reads pictures of single characters: scans, photographs, drawings.
+
+    Dark ink or light, coloured paper, uneven light, margins, ruling: pictures are cleaned
+    first. Printed are character, probability, code point and alternatives. Files that
+    can't be read, and pictures of several characters, are named with the reason.
+
+    Examples:
+      hccr predict photo.jpg
+      hccr predict scans/ '*.png' --top-k 3 --csv read.csv
+      curl -s https://example.org/a.png | hccr predict -
+      hccr predict photo.jpg --workdir runs/model1 --cam maps
+    """
+    from hccr_tf.data.photographs import PictureError, find_pictures, read_clean, read_input
+
+    if options.top_k < 1:
+        raise ValueError("--top-k is at least 1.")
+    files = find_pictures(options.paths)
+    cleaned, reasons = {}, {}
+    for i, file in enumerate(files):
+        try:
+            cleaned[i] = read_clean(read_input(file), single=not options.any_layout)
+        except PictureError as error:
+            reasons[i] = str(error)
+            print(f"{file}: {error}", file=sys.stderr)
+    recognitions = {}
+    if cleaned:
+        backend.start()
+        from hccr_tf.inference.recognizer import Recognizer
+
+        recognizer = Recognizer(options.workdir, level=options.level)
+        found = recognizer.predict_clean(list(cleaned.values()), options.top_k)
+        recognitions = dict(zip(cleaned, found, strict=True))
+    _print(files, recognitions)
+    if options.csv:
+        _write_csv(options.csv, files, recognitions, reasons)
+        print(f"table in {options.csv}")
+    if options.cam and recognitions:
+        from hccr_tf.inference.cam_files import write_cams
+        from hccr_tf.inference.pictures import NamedPicture
+
+        pictures = [NamedPicture(files[i], Path(files[i]).stem, cleaned[i]) for i in recognitions]
+        write_cams([recognizer.predictor], pictures, options.cam)
+        print(f"maps in {Path(options.cam) / 'cam.png'}")
+    if reasons:
+        raise ValueError(f"{len(reasons)} of {len(files)} pictures weren't read; see above.")
+
+
+def _print(files, recognitions) -> None:
+    width = max((len(files[i]) for i in recognitions), default=0)
+    for i, found in recognitions.items():
+        others = "  ".join(f"{c} {100 * p:.1f} %" for c, p in found.alternatives)
+        print(
+            f"{files[i]:<{width}}  {found.character}  {100 * found.probability:5.1f} %  "
+            f"{found.code_point}" + (f"   or {others}" if others else "")
+        )
+
+
+def _write_csv(path, files, recognitions, reasons) -> None:
+    import pandas as pd
+
+    from hccr_tf.files import atomic_write
+
+    rows = []
+    for i, file in enumerate(files):
+        row = {"path": file, "error": reasons.get(i, "")}
+        if i in recognitions:
+            found = recognitions[i]
+            row |= {
+                "character": found.character,
+                "probability": round(found.probability, 6),
+                "code_point": found.code_point,
+                "alternatives": " ".join(f"{c}:{p:.6f}" for c, p in found.alternatives),
+            }
+        rows.append(row)
+    columns = ["path", "character", "probability", "code_point", "alternatives", "error"]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False)
+
+
+def calibrate_arguments(parser) -> None:
+    parser.add_argument("workdir", metavar="RUN", help="a trained run")
+    parser.add_argument("--data", required=True, help="store whose pictures the run hasn't learnt")
+    parser.add_argument("--split", default="validation", help="of --data (default validation)")
+    parser.add_argument(
+        "--level", type=int, choices=[1, 2], help="which characters compete (default: all)"
+    )
+    parser.add_argument(
+        "--per-class", type=int, help="so many pictures of each character (default: all)"
+    )
+
+
+def run_calibrate(options) -> None:
+    """Makes a run's probabilities true to how often it's right.
+
+    Finds the temperature on one half of the pictures and reports on the other: expected
+    calibration error before and after, and the reliability curve. Writes calibration.json,
+    reliability.csv and reliability.png into the run, and `hccr predict` uses it from then on.
+
+    Example:
+      hccr calibrate runs/model1 --data store
+    """
+    from hccr_tf.data.strokes import open_store
+
+    store = open_store(options.data)
+    backend.start()
+    from hccr_tf.inference.calibrating import calibrate
+
+    result = calibrate(
+        options.workdir, store, options.split, level=options.level, per_class=options.per_class
+    )
+    print(
+        f"temperature {result['temperature']:.3f}; expected calibration error "
+        f"{100 * result['ece_before']:.2f} % before, {100 * result['ece_after']:.2f} % after, on "
+        f"{result['samples']:,} pictures that it wasn't found on"
+    )
+    print(f"curve in {Path(options.workdir) / 'reliability.png'}")
+
+
+def pack_arguments(parser) -> None:
+    parser.add_argument("workdir", metavar="RUN", help="a trained run")
+    parser.add_argument("--out", required=True, help="new folder")
+
+
+def run_pack(options) -> None:
+    """Makes a run small enough to pass on: its prediction weights in half precision.
+
+    The folder is a run like any other to `hccr predict`, `evaluate`, `cam` and
+    `train --init-from`; it can't be trained on.
+
+    Example:
+      hccr pack runs/recogniser --out recogniser
+    """
+    backend.start()
+    from hccr_tf.inference.packing import pack
+
+    size = pack(options.workdir, options.out)
+    print(f"{options.out}: {size / 1e6:.2f} MB")

@@ -1,0 +1,412 @@
+"""Handwriting drawn from stroke centre lines, a batch of characters at a time.
+
+Every picture has a writer and a moment of its own, drawn from its seed alone, so that it's the
+same in any batch, process or order. The work on strokes is done for all characters of a batch at
+once, and they are drawn side by side on one canvas: hundreds of characters cost what one would in
+calls.
+
+What varies, and by how much, is a `Variation`. Its defaults were chosen by what a network that
+had learnt from such pictures misread among real ones; `docs/recogniser.md` has the log.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from hccr_tf.data.preprocessing import WHITE
+
+POINTS = 32  # equally spaced along a stroke: enough for the hook of a long one to survive
+
+_GRID = 1024
+_CENTRE = 512 + 388j  # the middle of the grid, whose y grows upwards: rows are 900 - y
+_ALONG = np.linspace(0, 1, POINTS, dtype=np.float32)
+_OVERSAMPLE = 2
+_DRAWN = [*range(0, POINTS - 2, 2), POINTS - 1]  # of a stroke's points; it's smooth between them
+_SUBPIXEL_BITS = 4
+_WAVES = 4
+_SMOOTHINGS = np.arange(0, 16) / 2  # sigmas, in points
+_SHADES = 5
+
+# Draws from a normal and a uniform distribution, for a picture and for each of its strokes.
+_NORMALS, _UNIFORMS, _STROKE_NORMALS, _STROKE_UNIFORMS = 12 + 4 * _WAVES, 20 + 4 * _WAVES, 14, 8
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How far handwriting strays from its centre lines: standard deviations unless said otherwise.
+
+    Lengths are fractions of the character's side, angles radians. Where there's a `_cursive`
+    beside a setting, that much more of it is added for the most cursive hand.
+
+    Attributes:
+        cursive: the hastiest hand that's drawn, 0 to 1. Hands are drawn from 0 up to it, more of
+            the careful ones.
+        turn, turn_cursive: of each stroke about its centre.
+        scale, scale_cursive: of each stroke's length.
+        shift, shift_cursive: of each stroke's place.
+        bend, bend_cursive: of the smooth field that all strokes of a character share.
+        smooth, smooth_cursive: how far corners are rounded, in thirty-seconds of a stroke.
+        trim: how much of a stroke's beginning may be missing, and of a hook at its end (at most).
+        extend: how far a stroke's end may run on, as a part of the stroke (at most).
+        group_split: probability that two strokes which follow one another belong to different
+            parts of the character; parts move as one.
+        group_shift, group_scale, group_turn: of such parts.
+        stretch: of uneven widths and heights along each axis.
+        join, join_reach: probability, for the most cursive hand, that a stroke is joined to the
+            next, and the gap over which it's half as probable.
+        pull: how far joined ends reach out for one another (at most).
+        drop: probability, for the most cursive hand, that a short stroke is left out.
+        turn_all, slant, rise: of the whole character: turned, verticals leaning, horizontals
+            climbing.
+        aspect: of the logarithm of its width over its height.
+        pen_low, pen_high: width of the pen; logarithms in between are equally probable.
+        pressure: relative change of the pen's width along a stroke.
+        fade: the lightest that a stroke's ink may be, 0 to 1 of the darkest.
+        grain: how much ink may be missing where it runs thin (at most).
+        blur: sigma as a part of the pen's width (at most).
+        ink: the lightest pen that's drawn with, 0 to 1 of black.
+        side_low, side_high: longer side of the picture in pixels.
+    """
+
+    cursive: float = 1.0
+    turn: float = 0.06
+    turn_cursive: float = 0.05
+    scale: float = 0.08
+    scale_cursive: float = 0.06
+    shift: float = 0.014
+    shift_cursive: float = 0.016
+    bend: float = 0.022
+    bend_cursive: float = 0.02
+    smooth: float = 1.0
+    smooth_cursive: float = 4.0
+    trim: float = 0.12
+    extend: float = 0.06
+    group_split: float = 0.25
+    group_shift: float = 0.025
+    group_scale: float = 0.08
+    group_turn: float = 0.04
+    stretch: float = 0.03
+    join: float = 0.6
+    join_reach: float = 0.3
+    pull: float = 0.5
+    drop: float = 0.05
+    turn_all: float = 0.05
+    slant: float = 0.1
+    rise: float = 0.06
+    aspect: float = 0.15
+    pen_low: float = 0.018
+    pen_high: float = 0.07
+    pressure: float = 0.3
+    fade: float = 0.45
+    grain: float = 0.4
+    blur: float = 0.18
+    ink: float = 0.45
+    side_low: float = 40.0
+    side_high: float = 80.0
+
+    def __post_init__(self):
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if not isinstance(value, int | float) or not 0 <= value < 1000:
+                raise ValueError(f"{setting.name} is a number of at least 0, not {value!r}.")
+        if not 0 < self.pen_low <= self.pen_high <= 0.3:
+            raise ValueError("Pens are 0 < pen_low <= pen_high <= 0.3 of the character's side.")
+        if not 8 <= self.side_low <= self.side_high <= 512:
+            raise ValueError("Sides are 8 <= side_low <= side_high <= 512 pixels.")
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> "Variation":
+        """Reads `to_dict`'s result; names the settings it doesn't know."""
+        known = {f.name for f in fields(cls)}
+        if unknown := set(settings) - known:
+            raise ValueError(
+                f"Handwriting has no {sorted(unknown)} to vary; it has {sorted(known)}."
+            )
+        return cls(**settings)
+
+
+def centre_lines(strokes: Sequence[np.ndarray]) -> np.ndarray:
+    """One character's strokes as lines of equally spaced points.
+
+    Args:
+        strokes: each of shape (points, 2), x and y in the grid of 1024, y upwards.
+
+    Returns:
+        complex64 (strokes, POINTS): columns + 1j * rows in sides of the character, about its
+        centre.
+    """
+    lines = np.empty((len(strokes), POINTS), np.complex64)
+    for line, stroke in zip(lines, strokes, strict=True):
+        stroke = np.asarray(stroke, np.float64)
+        points = np.conj(stroke[:, 0] + 1j * stroke[:, 1] - _CENTRE) / _GRID
+        at = np.concatenate([[0.0], np.cumsum(abs(np.diff(points)))])
+        line[:] = np.interp(_ALONG * at[-1], at, points)
+    return lines
+
+
+def draw(
+    lines: np.ndarray,
+    counts: np.ndarray,
+    seeds: Sequence[tuple[int, ...]],
+    variation: Variation,
+) -> list[np.ndarray]:
+    """Draws characters, each by its own seed.
+
+    Args:
+        lines: complex64 (strokes of all characters, POINTS) as `centre_lines` makes them, one
+            character after another.
+        counts: int (B,), how many strokes each character has, at least 1.
+        seeds: B keys of NumPy's generator.
+        variation: how far they may stray.
+
+    Returns:
+        B pictures, uint8 (height, width), ink dark on 255, cropped to about the ink.
+    """
+    draws = _Draws(counts, seeds)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    hand = variation.cursive * draws.uniform[:, 0] ** 1.5
+    lines, pressure, owner = _written(lines, owner, hand, draws, variation)
+    return _drawn(lines, pressure, owner, draws, variation)
+
+
+class _Draws:
+    """All random numbers of a batch, a picture's by its own seed."""
+
+    def __init__(self, counts: np.ndarray, seeds: Sequence[tuple[int, ...]]):
+        number, strokes = len(counts), int(counts.sum())
+        self.normal = np.empty((number, _NORMALS), np.float32)
+        self.uniform = np.empty((number, _UNIFORMS), np.float32)
+        self.stroke_normal = np.empty((strokes, _STROKE_NORMALS), np.float32)
+        self.stroke_uniform = np.empty((strokes, _STROKE_UNIFORMS), np.float32)
+        start = 0
+        for i, (seed, count) in enumerate(zip(seeds, counts.tolist(), strict=True)):
+            rng = np.random.default_rng(seed)
+            normals = rng.standard_normal(_NORMALS + count * _STROKE_NORMALS, np.float32)
+            uniforms = rng.random(_UNIFORMS + count * _STROKE_UNIFORMS, np.float32)
+            end = start + count
+            self.normal[i] = normals[:_NORMALS]
+            self.uniform[i] = uniforms[:_UNIFORMS]
+            self.stroke_normal[start:end].reshape(-1)[:] = normals[_NORMALS:]
+            self.stroke_uniform[start:end].reshape(-1)[:] = uniforms[_UNIFORMS:]
+            start = end
+        # Nobody writes five standard deviations off.
+        np.clip(self.normal, -2.5, 2.5, self.normal)
+        np.clip(self.stroke_normal, -2.5, 2.5, self.stroke_normal)
+
+
+def _written(lines, owner, hand, draws: _Draws, v: Variation):
+    """The pen's path, pressure and picture, of every stroke and of what joins strokes."""
+    normal, uniform = draws.stroke_normal.T, draws.stroke_uniform.T
+    cursive = hand[owner]
+    lines = _trimmed(lines, uniform[0], uniform[1], v)
+    lines = _in_groups(lines, owner, normal[:4], uniform[2], v)
+    lines = _stretched(lines, owner, draws, v)
+
+    centre = lines.mean(1, keepdims=True)
+    turn = (v.turn + v.turn_cursive * cursive) * normal[4]
+    scale = 1 + (v.scale + v.scale_cursive * cursive) * normal[5]
+    shift = (v.shift + v.shift_cursive * cursive) * (normal[6] + 1j * normal[7])
+    map_ = (np.exp(1j * turn) * scale).astype(np.complex64)[:, None]
+    lines = centre + shift.astype(np.complex64)[:, None] + (lines - centre) * map_
+    lines = _bent(lines, owner, hand, draws, v)
+
+    # A hasty pen isn't lifted between strokes of one character, and ends reach for one another.
+    gap = abs(lines[1:, 0] - lines[:-1, -1])
+    within = owner[1:] == owner[:-1]
+    chance = v.join * cursive[1:] / (1 + (gap / v.join_reach) ** 2 if v.join_reach else 1)
+    joined = within & (uniform[3, 1:] < chance)
+    reach = (v.pull * uniform[4, 1:] * joined).astype(np.float32)
+    way = (lines[1:, 0] - lines[:-1, -1]) * reach / 2
+    lines[:-1] += way[:, None] * _ALONG**3
+    lines[1:] -= way[:, None] * (1 - _ALONG) ** 3
+
+    lines = _smoothed(lines, (0.2 + 0.8 * uniform[5]) * (v.smooth + v.smooth_cursive * cursive))
+
+    swell = normal[8, :, None] * (_ALONG - 0.5) + 0.5 * normal[9, :, None] * np.cos(
+        2 * np.pi * _ALONG
+    )
+    lift = 1.2 * uniform[6, :, None] * _ALONG**4  # a stroke thins where the pen leaves
+    pressure = 1 + v.pressure * (swell - lift)
+
+    start, stop = lines[:-1, -1:], lines[1:, :1]
+    start, stop = start[joined], stop[joined]
+    bow = (start + stop) / 2 + (stop - start) * (0.15j * normal[10, 1:][joined, None])
+    bridges = (1 - _ALONG) ** 2 * start + 2 * _ALONG * (1 - _ALONG) * bow + _ALONG**2 * stop
+    light = (0.3 + 0.6 * uniform[7, 1:][joined, None]) * np.ones_like(_ALONG)
+
+    # Short strokes are left out, but not a character's only ones.
+    length = abs(np.diff(lines, axis=1)).sum(1)
+    many = np.bincount(owner, minlength=len(hand))[owner] >= 5
+    dropped = (abs(normal[11]) < 1.5 * v.drop * cursive) & (length < 0.25) & many
+    lines = np.concatenate([lines[~dropped], bridges.astype(np.complex64)])
+    pressure = np.concatenate([pressure[~dropped], light])
+    owner = np.concatenate([owner[~dropped], owner[1:][joined]])
+
+    whole = draws.normal.T
+    x, y = lines.real, lines.imag
+    angle = (v.turn_all * whole[0])[owner, None]
+    slant, rise = (v.slant * whole[1])[owner, None], (v.rise * whole[2] + 0.03)[owner, None]
+    aspect = np.exp(v.aspect * whole[3] / 2)[owner, None]
+    x, y = x * aspect, y / aspect
+    x, y = x - (slant + angle) * y, y + (angle - rise) * x
+    return x + 1j * y, np.clip(pressure, 0.4, 1.6), owner
+
+
+def _trimmed(lines, begin, end, v: Variation):
+    """Strokes whose first points are missing, and whose ends are missing or run on."""
+    first = v.trim / 3 * begin**3
+    last = 1 + (v.extend + v.trim) * end - v.trim
+    at = (first[:, None] + (last - first)[:, None] * _ALONG) * (POINTS - 1)
+    low = np.clip(at.astype(np.int32), 0, POINTS - 2)
+    part = (at - low).astype(np.float32)
+    below = np.take_along_axis(lines, low, 1)
+    return below + (np.take_along_axis(lines, low + 1, 1) - below) * part
+
+
+def _in_groups(lines, owner, normal, split, v: Variation):
+    """Parts of a character, each some strokes on end, moved and scaled as one."""
+    begins = np.ones(len(lines), bool)
+    begins[1:] = (owner[1:] != owner[:-1]) | (split[1:] < v.group_split)
+    first = np.flatnonzero(begins)
+    group = np.cumsum(begins) - 1
+    size = np.diff(np.append(first, len(lines)))
+    centre = (np.add.reduceat(lines.mean(1), first) / size).astype(np.complex64)[group, None]
+    shift = v.group_shift * (normal[0] + 1j * normal[1])
+    map_ = np.exp(1j * v.group_turn * normal[2]) * (1 + v.group_scale * normal[3])
+    shift, map_ = (a.astype(np.complex64)[first][group, None] for a in (shift, map_))
+    return centre + shift + (lines - centre) * map_
+
+
+def _stretched(lines, owner, draws: _Draws, v: Variation):
+    """Each axis stretched here and pressed together there."""
+    normal, uniform = draws.normal.T, draws.uniform.T
+    amount = (v.stretch * normal[4:6])[:, owner, None]
+    wave = (2 * np.pi * (0.5 + uniform[1:3]))[:, owner, None]
+    phase = (2 * np.pi * uniform[3:5])[:, owner, None]
+    x = lines.real + amount[0] * np.sin(wave[0] * lines.real + phase[0])
+    y = lines.imag + amount[1] * np.sin(wave[1] * lines.imag + phase[1])
+    return (x + 1j * y).astype(np.complex64)
+
+
+def _bent(lines, owner, hand, draws: _Draws, v: Variation):
+    """Strokes moved by a smooth field: waves of random length, direction and phase."""
+    amount = (v.bend + v.bend_cursive * hand) * np.sqrt(2 / _WAVES)
+    strength = draws.normal[:, 12:].reshape(-1, 4, _WAVES)
+    number = draws.uniform[:, 20:].reshape(-1, 4, _WAVES)
+    moved = lines.copy()
+    for k in range(_WAVES):
+        length = 2 * np.pi / (0.6 + 1.0 * number[:, 0, k])
+        vector = length * np.exp(2j * np.pi * number[:, 1, k])
+        vector = vector.astype(np.complex64)[owner, None]
+        angle = lines.real * vector.real + lines.imag * vector.imag
+        angle += (2 * np.pi * number[:, 2, k])[owner, None]
+        way = amount * (strength[:, 0, k] + 1j * strength[:, 1, k])
+        moved += way.astype(np.complex64)[owner, None] * np.sin(angle)
+    return moved
+
+
+def _smoothed(lines, sigma):
+    """Strokes smoothed along their length, with their ends where they are."""
+    level = np.clip(np.rint(sigma * 2), 0, len(_SMOOTHINGS) - 1).astype(int)
+    smoothed = np.empty_like(lines)
+    for i in np.unique(level):
+        chosen = level == i
+        smoothed[chosen] = lines[chosen] @ _MATRICES[i]
+    return smoothed
+
+
+def _smoothing(sigma: float) -> np.ndarray:
+    index = np.arange(POINTS)
+    kernel = np.exp(-0.5 * ((index[:, None] - index) / max(sigma, 1e-3)) ** 2)
+    kernel /= kernel.sum(1, keepdims=True)
+    # Only the deviation from the chord is smoothed, so that no stroke becomes shorter.
+    chord = np.zeros((POINTS, POINTS))
+    chord[:, 0], chord[:, -1] = 1 - _ALONG, _ALONG
+    return (chord + kernel @ (np.eye(POINTS) - chord)).T.astype(np.complex64)
+
+
+_MATRICES = [_smoothing(sigma) for sigma in _SMOOTHINGS]
+
+
+def _drawn(lines, pressure, owner, draws: _Draws, v: Variation) -> list[np.ndarray]:
+    """Pictures of lines: all on one canvas, one below the other."""
+    import cv2
+
+    number = len(draws.uniform)
+    uniform = draws.uniform.T
+    side = v.side_low + (v.side_high - v.side_low) * uniform[5]
+    pen = v.pen_low * (v.pen_high / v.pen_low) ** uniform[6]
+    blur = v.blur * uniform[7]
+
+    # Every character is made to fill its picture.
+    x, y, pressure = lines.real[:, _DRAWN], lines.imag[:, _DRAWN], pressure[:, _DRAWN]
+    bounds = np.empty((4, number), np.float32)
+    for bound, values, extreme, start in (
+        (bounds[0], x.min(1), np.minimum, np.inf), (bounds[1], y.min(1), np.minimum, np.inf),
+        (bounds[2], x.max(1), np.maximum, -np.inf), (bounds[3], y.max(1), np.maximum, -np.inf),
+    ):  # fmt: skip
+        bound[:] = start
+        extreme.at(bound, owner, values)
+    extent = np.maximum(bounds[2] - bounds[0], bounds[3] - bounds[1])
+    # A single short stroke (一, 丶) isn't blown up to nothing but a blot.
+    extent = np.maximum(extent, 0.3)
+    scale = side / (extent + pen)
+    pen_pixels = pen * scale
+    reach = pen_pixels * (0.8 + 1.5 * blur) + 1
+    cell = int(np.ceil(v.side_high + 2 * reach.max())) + 2
+    origin = np.stack([reach - bounds[0] * scale, reach - bounds[1] * scale])
+    width = np.ceil((bounds[2] - bounds[0]) * scale + 2 * reach).astype(int)
+    height = np.ceil((bounds[3] - bounds[1]) * scale + 2 * reach).astype(int)
+    pixels = np.stack(
+        [
+            x * scale[owner, None] + origin[0, owner, None],
+            y * scale[owner, None] + (origin[1] + np.arange(number) * cell)[owner, None],
+        ],
+        -1,
+    )
+    fixed = np.rint(
+        pixels * (_OVERSAMPLE << _SUBPIXEL_BITS) - (1 << (_SUBPIXEL_BITS - 1))
+    ).astype(np.int32)
+    segments = np.stack([fixed[:, :-1], fixed[:, 1:]], 2).reshape(-1, 2, 2)
+    pressure = ((pressure[:, :-1] + pressure[:, 1:]) / 2).reshape(-1)
+    thickness = np.rint(np.repeat(pen_pixels[owner], len(_DRAWN) - 1) * pressure * _OVERSAMPLE)
+    thickness = np.maximum(thickness.astype(np.int32), 2)
+    # Where the pen is light, ink is light: 0 for full ink.
+    lightness = (1 - v.fade) * np.clip((1.0 - pressure) / 0.6, 0, 1)
+    lightness *= np.repeat(uniform[8][owner], len(_DRAWN) - 1)
+    shade = np.rint(lightness * (_SHADES - 1)).astype(np.int32)
+
+    canvas = np.zeros((number * cell * _OVERSAMPLE, cell * _OVERSAMPLE), np.uint8)
+    kind = (_SHADES - 1 - shade) * 1024 + thickness
+    order = np.argsort(kind, kind="stable")
+    segments, kind = segments[order], kind[order]
+    starts = np.flatnonzero(np.append(True, kind[1:] != kind[:-1]))
+    # Light lines first: where lines cross, the darker one stays.
+    for start, end in zip(starts, [*starts[1:], len(kind)], strict=True):
+        tint, thick = divmod(int(kind[start]), 1024)
+        ink = 255 * (1 - (_SHADES - 1 - tint) / (_SHADES - 1))
+        cv2.polylines(
+            canvas, segments[start:end], False, ink, thick, cv2.LINE_8, _SUBPIXEL_BITS
+        )
+    ink = cv2.resize(canvas, (cell, number * cell), interpolation=cv2.INTER_AREA)
+
+    pictures = []
+    for i in range(number):
+        picture = ink[i * cell : i * cell + height[i], : width[i]]
+        if v.grain:
+            cells = (np.array([height[i], width[i]]) / max(pen_pixels[i] / 3, 1.5)).astype(int) + 1
+            grain = np.random.default_rng(int(uniform[9, i] * 2**24)).random(cells, np.float32)
+            grain = cv2.resize(grain, (width[i], height[i]))
+            picture = (picture * (1 - v.grain * uniform[10, i] * grain)).astype(np.uint8)
+        sigma = float(blur[i] * pen_pixels[i])
+        if sigma > 0.2:
+            picture = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+        dark = 1 - (1 - v.ink) * float(uniform[11, i]) ** 1.5
+        pictures.append(cv2.convertScaleAbs(picture, alpha=-dark, beta=WHITE))
+    return pictures

@@ -1,0 +1,306 @@
+"""A store whose pictures are drawn when they're asked for, from stroke centre lines.
+
+It's a folder as a `Store` is, and is read like one: `hccr train --data` takes it. Its training
+pictures are new in every epoch; each is a pure function of its number, so orders, resuming and
+processes work as they do with pictures on disk. What lies on disk is the centre lines.
+
+The centre lines come from a file `{character: [[[x, y], ...], ...]}` as Make Me a Hanzi's
+`graphics.txt` gives them (its `medians`); the package carries those of fifteen numerals only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hccr_tf.charset import Charset
+from hccr_tf.data.handwriting import POINTS, Variation, centre_lines, draw
+from hccr_tf.data.store import Store
+from hccr_tf.data.store_format import MANIFEST
+from hccr_tf.files import read_json, replace_directory, sha256_file, write_json
+
+FORMAT = "hccr_tf strokes 1"
+_VERSION = 1  # of how pictures are drawn: another one draws others from the same settings
+_HELD_OUT = ("validation", "test")
+
+
+class StrokeStore:
+    """An opened store of stroke centre lines.
+
+    Pictures are numbered: the number's remainder by the number of classes is the class. The first
+    ones of each class validate, the next are for tests, and all others are for training:
+    `per_class` of each class in an epoch.
+
+    Attributes:
+        path: the store's folder.
+        manifest: what `manifest.json` says.
+        charset: the characters of the class indices.
+        data_hash: identifies centre lines, variation and splits: 64 hexadecimal digits.
+        variation: how pictures differ from the centre lines.
+        per_class: training pictures of each class in an epoch.
+        held_out: pictures of each class in validation, and as many in test.
+        seed: of all pictures.
+
+    Raises:
+        FileNotFoundError: there's no such store, or one of its files is missing.
+        ValueError: another format, or files that were altered.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        if not (self.path / MANIFEST).is_file():
+            raise FileNotFoundError(
+                f"{self.path} is no store (it has no {MANIFEST}); make one with `hccr data strokes`"
+            )
+        self.manifest: dict[str, Any] = read_json(self.path / MANIFEST)
+        found = self.manifest.get("format")
+        if found != FORMAT:
+            raise ValueError(
+                f"{self.path} has the format {found!r}, and {FORMAT!r} is needed; make it again "
+                "with `hccr data strokes`"
+            )
+        for name, entry in self.manifest["files"].items():
+            file = self.path / name
+            if not file.is_file():
+                raise FileNotFoundError(f"{self.path} is incomplete: {name} is missing")
+            if file.stat().st_size != entry["num_bytes"]:
+                raise ValueError(f"{file} has another size than it should; make the store again")
+        self.charset = Charset.from_text(self.manifest["charset"]["characters"])
+        self.variation = Variation.from_dict(self.manifest["variation"])
+        self.per_class: int = self.manifest["per_class"]
+        self.held_out: int = self.manifest["held_out"]
+        self.seed: int = self.manifest["seed"]
+        self.data_hash: str = self.manifest["data_hash"]
+        if self.data_hash != _data_hash(self.manifest):
+            raise ValueError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
+        self._lines = np.load(self.path / "lines.npy", mmap_mode="r", allow_pickle=False)
+        self._first = np.load(self.path / "first.npy", allow_pickle=False)
+
+    def __len__(self) -> int:
+        return len(self.charset) * (self.per_class + 2 * self.held_out)
+
+    @property
+    def heights(self) -> np.ndarray:
+        """uint16 (1,): the largest height that a picture can have, in pixels."""
+        # A margin for the pen on both sides.
+        return np.array([self.variation.side_high * 1.5], np.uint16)
+
+    widths = heights
+
+    def verify(self, progress: bool = False) -> None:
+        """Compares every file with its checksum.
+
+        Args:
+            progress: ignored; there are few files.
+
+        Raises:
+            ValueError: a file was altered; it's named.
+        """
+        for name, entry in self.manifest["files"].items():
+            if sha256_file(self.path / name) != entry["sha256"]:
+                raise ValueError(f"{self.path / name} was altered; make the store again")
+
+    def indices(self, split: str) -> np.ndarray:
+        """int64: numbers of a split's pictures; of "train", those of epoch 0.
+
+        Raises:
+            ValueError: there's no such split, or it's empty.
+        """
+        draws = {
+            "validation": (0, self.held_out),
+            "test": (self.held_out, 2 * self.held_out),
+            "train": (2 * self.held_out, 2 * self.held_out + self.per_class),
+            "all": (0, 2 * self.held_out + self.per_class),
+        }
+        first, last = draws.get(split, (0, 0))
+        if first == last:
+            raise ValueError(
+                f"{self.path} has no pictures in split {split!r}; it has train"
+                + ("".join(f", {name}" for name in _HELD_OUT) if self.held_out else "")
+            )
+        return np.arange(first * len(self.charset), last * len(self.charset))
+
+    def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
+        """The pictures that stand for those of epoch 0 in another epoch: others in training."""
+        classes = len(self.charset)
+        trained = indices >= 2 * self.held_out * classes
+        return np.where(trained, indices + epoch * self.per_class * classes, indices)
+
+    def images(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Draws pictures, each uint8 (height, width), ink dark on 255.
+
+        Args:
+            indices: (n,), their numbers.
+        """
+        indices = np.asarray(indices, np.int64)
+        if not len(indices):
+            return []
+        classes = indices % len(self.charset)
+        counts = self._first[classes + 1] - self._first[classes]
+        lines = np.concatenate(
+            [self._lines[self._first[c] : self._first[c + 1]] for c in classes.tolist()]
+        )
+        seeds = [(self.seed, index) for index in indices.tolist()]
+        return draw(lines, counts, seeds, self.variation)
+
+    def image(self, index: int) -> np.ndarray:
+        """Draws one picture: uint8 (height, width)."""
+        return self.images(np.array([index]))[0]
+
+    def labels_for(self, charset: Charset, indices: np.ndarray) -> np.ndarray:
+        """int32 (n,): class indices of pictures under a charset that has every character.
+
+        Raises:
+            ValueError: the charset lacks characters of the store; the message names them.
+        """
+        missing = [c for c in self.charset if c not in charset]
+        if missing:
+            raise ValueError(
+                f"the charset of {len(charset)} characters lacks {len(missing)} of the store "
+                f"{self.path}: {' '.join(missing[:20])}"
+            )
+        table = np.array([charset.index(c) for c in self.charset], np.int32)
+        return table[np.asarray(indices) % len(self.charset)]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32: class indices of the pictures of "all"."""
+        return self.labels_for(self.charset, self.indices("all"))
+
+    def sample_id(self, index: int) -> str:
+        """A picture's character and number."""
+        draw_number, label = divmod(int(index), len(self.charset))
+        return f"{self.charset.char(label)}#{draw_number}"
+
+    def sample_ids(self, indices: Iterable[int]) -> list[str]:
+        """Pictures' characters and numbers."""
+        return [self.sample_id(i) for i in indices]
+
+
+def open_store(path: str | os.PathLike[str]) -> Store | StrokeStore:
+    """Opens a store of pictures or of strokes, whichever lies there.
+
+    Raises:
+        FileNotFoundError: there's none, or one of its files is missing.
+        ValueError: another format, or altered files.
+    """
+    manifest = Path(path) / MANIFEST
+    if manifest.is_file():
+        content = read_json(manifest)
+        if isinstance(content, dict) and content.get("format") == FORMAT:
+            return StrokeStore(path)
+    return Store(path)
+
+
+def make_stroke_store(
+    strokes: Mapping[str, list[np.ndarray]],
+    out: str | os.PathLike[str],
+    *,
+    source: Mapping[str, Any],
+    charset: Charset | None = None,
+    variation: Variation | None = None,
+    per_class: int = 8,
+    held_out: int = 1,
+    seed: int = 1,
+    overwrite: bool = False,
+) -> StrokeStore:
+    """Writes a store of stroke centre lines.
+
+    Args:
+        strokes: as `synthetic.load_strokes` reads them.
+        out: the new folder.
+        source: what the manifest says of where the strokes come from.
+        charset: the classes, each of which needs strokes; all characters of `strokes` by code
+            point if None.
+        variation: how pictures differ from the centre lines.
+        per_class: training pictures of each class in an epoch.
+        held_out: pictures of each class for validation, and as many for tests.
+        seed: of all pictures.
+        overwrite: whether to replace a store of strokes that's there.
+
+    Raises:
+        FileExistsError: something else lies there, or a store and `overwrite` is False.
+        ValueError: characters without strokes, or numbers out of range.
+    """
+    charset = charset or Charset.sorted(strokes)
+    missing = [c for c in charset if not strokes.get(c)]
+    if missing:
+        raise ValueError(
+            f"no strokes for {len(missing)} of {len(charset)} characters: {' '.join(missing[:20])}"
+        )
+    if per_class < 1 or held_out < 0 or seed < 0:
+        raise ValueError("per_class is at least 1, held_out and seed at least 0")
+    out = Path(out)
+    if out.exists() and any(out.iterdir()):
+        is_ours = (out / MANIFEST).is_file() and (
+            read_json(out / MANIFEST).get("format") == FORMAT
+        )
+        if not (overwrite and is_ours):
+            raise FileExistsError(
+                f"{out} exists already; choose another --out"
+                + (" or add --overwrite" if is_ours else "")
+            )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        made = Path(folder) / "store"
+        made.mkdir()
+        lines = [centre_lines(strokes[c]) for c in charset]
+        first = np.cumsum([0] + [len(character) for character in lines])
+        np.save(made / "lines.npy", np.concatenate(lines))
+        np.save(made / "first.npy", first)
+        manifest = {
+            "format": FORMAT,
+            "version": _VERSION,
+            "charset": {"characters": charset.text, "sha256": charset.sha256},
+            "num_classes": len(charset),
+            "num_strokes": int(first[-1]),
+            "points": POINTS,
+            "source": dict(source),
+            "variation": (variation or Variation()).to_dict(),
+            "per_class": per_class,
+            "held_out": held_out,
+            "seed": seed,
+            "files": {
+                name: {
+                    "num_bytes": (made / name).stat().st_size,
+                    "sha256": sha256_file(made / name),
+                }
+                for name in ("lines.npy", "first.npy")
+            },
+        }
+        manifest["data_hash"] = _data_hash(manifest)
+        write_json(made / MANIFEST, manifest)
+        replace_directory(made, out)
+    return StrokeStore(out)
+
+
+def _data_hash(manifest: Mapping[str, Any]) -> str:
+    """What identifies the pictures: lines, classes, variation, splits."""
+    names = ("format", "version", "charset", "variation", "per_class", "held_out", "seed", "files")
+    content = {name: manifest[name] for name in names}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def stroke_summary(store: StrokeStore) -> str:
+    """Describes a store of strokes in a few lines of text, for `hccr data show`."""
+    m = store.manifest
+    characters = store.charset.text
+    shown = characters if len(characters) <= 40 else f"{characters[:20]} … {characters[-20:]}"
+    return "\n".join(
+        [
+            f"store       {store.path}",
+            f"data hash   {store.data_hash}",
+            f"strokes     {m['num_strokes']:,} centre lines of {m['num_classes']:,} characters",
+            f"pictures    drawn when asked for: {m['per_class']} new ones of each character in an "
+            f"epoch, {m['held_out']} each in validation and test",
+            f"charset     {shown} (SHA-256 {m['charset']['sha256'][:12]}…)",
+            f"source      {m['source']['name']} (SHA-256 {m['source']['sha256'][:12]}…)",
+        ]
+    )

@@ -1,0 +1,72 @@
+"""Makes a run small enough to pass on, or to come with the package."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from hccr_tf.files import replace_directory, write_json
+from hccr_tf.inference.calibration import FILE as CALIBRATION
+from hccr_tf.inference.predictor import Predictor
+from hccr_tf.weights import read_checksum, save_weights
+from hccr_tf.workdir import Workdir
+
+_KEPT = ("recipe.json", "charset.json", "preprocessing.json", "environment.json", "history.csv")
+_MORE = (CALIBRATION, "reliability.csv", "reliability.png")
+
+
+def pack(workdir: str | Path, out: str | Path) -> int:
+    """Copies what prediction needs of a run, its kernels in half precision.
+
+    Args:
+        workdir: a trained run.
+        out: the new folder, a run itself; state "packed".
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        FileExistsError: there's something at `out`.
+        ValueError: no run, a run without weights, or weights too large for half precision.
+    """
+    source, out = Workdir(Path(workdir)), Path(out)
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} exists already; choose another --out.")
+    predictor = Predictor(source.path)
+    arrays = {}
+    for variable in predictor.model.weights:
+        values = np.array(_values(variable))
+        if values.ndim > 1:  # what belongs to single channels is little, and less even-sized
+            halved = values.astype(np.float16)
+            if not np.isfinite(halved).all():
+                raise ValueError(f"{variable.path} is too large for half precision.")
+            values = halved
+        arrays[variable.path] = values
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        made = Workdir(Path(folder) / "run")
+        made.path.mkdir()
+        for name in (*_KEPT, *_MORE):
+            if (source.path / name).exists():
+                shutil.copyfile(source.path / name, made.path / name)
+        packed_from = read_checksum(source.prediction_weights)
+        save_weights(
+            made.prediction_weights, {}, {"packed_from": packed_from}, {"model": arrays}
+        )
+        run = source.read_run()
+        for name in ("store", "init_from"):  # paths mean nothing elsewhere
+            run.pop(name, None)
+        run |= {"state": "packed", "packed_from": packed_from,
+                "weights_sha256": read_checksum(made.prediction_weights)}  # fmt: skip
+        write_json(made.path / "run.json", run)
+        replace_directory(made.path, out)
+    return sum(file.stat().st_size for file in out.iterdir())
+
+
+def _values(variable) -> np.ndarray:
+    import keras
+
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))

@@ -1,0 +1,150 @@
+"""From a picture of a character to the character: files, arrays, scans and photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hccr_tf.charset import Charset
+from hccr_tf.data.photographs import PictureError, read_clean
+from hccr_tf.inference.calibration import read_temperature
+from hccr_tf.inference.predictor import Predictor
+from hccr_tf.pretrained import find_run
+
+LEVELS = {1: "gb2312-1", 2: "gb2312"}
+_BATCHES = (1, 8, 32)  # sizes for which a network is compiled; smaller batches are filled up
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What one picture was read as.
+
+    Attributes:
+        character: the most probable character.
+        probability: its calibrated probability, 0 to 1, among the characters that compete.
+        alternatives: the next ones with their probabilities, the most probable first.
+    """
+
+    character: str
+    probability: float
+    alternatives: tuple[tuple[str, float], ...]
+
+    @property
+    def code_point(self) -> str:
+        """Such as "U+6C38"."""
+        return f"U+{ord(self.character):04X}"
+
+
+class Recognizer:
+    """Reads pictures of single characters with the package's own weights, or with a run's.
+
+    Args:
+        workdir: folder of a training run, or of packed weights; None for those that come with
+            the package.
+        level: which characters compete: 1 for the 3,755 of GB2312 level 1, 2 for all 6,763 of
+            GB2312, None for all that the run knows.
+
+    Attributes:
+        charset: characters in class order, those that don't compete included.
+        predictor: the network and how its pictures are prepared.
+        competing: bool (C,), which characters can be read.
+        temperature: what logits are divided by, so that probabilities are true to frequencies;
+            1 where the run wasn't calibrated.
+
+    Raises:
+        ValueError: no run there, or a level of which it knows no character.
+
+    Example:
+        >>> recognizer = Recognizer()
+        >>> recognizer.predict("photo.jpg")[0].character
+        '永'
+    """
+
+    def __init__(self, workdir: str | Path | None = None, *, level: int | None = None):
+        path = find_run(workdir)
+        self.predictor = Predictor(path)
+        self.charset: Charset = self.predictor.charset
+        self.temperature = read_temperature(path)
+        self.level = level
+        self.competing = np.ones(len(self.charset), bool)
+        if level is not None:
+            if level not in LEVELS:
+                raise ValueError(f"level is 1 or 2, not {level!r}.")
+            allowed = Charset.named(LEVELS[level])
+            self.competing = np.array([c in allowed for c in self.charset])
+            if not self.competing.any():
+                raise ValueError(f"{path} knows no character of GB2312 level {level}.")
+
+    def predict(
+        self, images: Any, top_k: int = 5, *, single: bool = True
+    ) -> list[Recognition]:
+        """Reads pictures.
+
+        Args:
+            images: one picture or a sequence of them: paths, bytes of picture files, Pillow
+                images, or uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4). Any size, ink dark or
+                light.
+            top_k: how many characters to name.
+            single: whether to refuse pictures of several characters.
+
+        Returns:
+            What each was read as, in the pictures' order.
+
+        Raises:
+            PictureError: a picture can't be read or doesn't show a single character; it's named
+                by its path or its place.
+        """
+        if _is_one(images):
+            images = [images]
+        cleaned = []
+        for i, image in enumerate(images):
+            try:
+                cleaned.append(read_clean(image, single=single))
+            except PictureError as error:
+                name = str(image) if isinstance(image, str | Path) else f"picture {i}"
+                raise PictureError(f"{name}: {error}") from None
+        return self.predict_clean(cleaned, top_k)
+
+    def predict_clean(self, images: Sequence[np.ndarray], top_k: int = 5) -> list[Recognition]:
+        """Reads pictures uint8 (H, W) that are dark ink on 255 already, as `clean` makes them."""
+        top_k = min(top_k, int(self.competing.sum()))
+        if top_k < 1:
+            raise ValueError("top_k is at least 1.")
+        found = []
+        for logits in self._logits(images):
+            logits = np.where(self.competing, logits / self.temperature, -np.inf)
+            first = np.argpartition(-logits, top_k - 1)[:top_k]
+            first = first[np.argsort(-logits[first], kind="stable")]
+            highest = logits[first[0]]
+            probabilities = np.exp(logits[first] - highest) / np.exp(logits - highest).sum()
+            named = [
+                (self.charset.char(int(c)), float(p))
+                for c, p in zip(first, probabilities, strict=True)
+            ]
+            found.append(Recognition(*named[0], tuple(named[1:])))
+        return found
+
+    def logits(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """float32 (B, C) logits of clean pictures; calibration and levels aren't applied."""
+        return np.array(list(self._logits(images)), np.float32).reshape(-1, len(self.charset))
+
+    def _logits(self, images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        largest = _BATCHES[-1]
+        for start in range(0, len(images), largest):
+            chunk = images[start : start + largest]
+            prepared = self.predictor.preprocessing.apply_many(chunk)
+            size = next(b for b in _BATCHES if b >= len(chunk))
+            if size > len(chunk):
+                filler = np.zeros((size - len(chunk), *prepared.shape[1:]), np.uint8)
+                prepared = np.concatenate([prepared, filler])
+            yield from self.predictor.logits(prepared)[: len(chunk)]
+
+
+def _is_one(images: Any) -> bool:
+    if isinstance(images, np.ndarray):
+        return images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (3, 4))
+    return isinstance(images, str | Path | bytes | bytearray) or hasattr(images, "convert")

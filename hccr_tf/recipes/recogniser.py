@@ -1,0 +1,35 @@
+"""The recogniser that comes with the package: all of GB2312 from drawn handwriting.
+
+Command: hccr data strokes medians.json.gz --charset gb2312 --out STROKES
+         hccr train recogniser --data STROKES --workdir RUN
+
+Cost:    0.1 G multiply–accumulates a picture.
+Result:  docs/recogniser.md has the log of what was trained and what it reads.
+
+Pictures keep their aspect and are inverted, white ink on black, so that an empty place is 0 and
+padding adds nothing.
+"""
+
+from hccr_tf.data.augmentation import RandomAffine
+from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.recipes.recipe import Recipe
+
+RECIPES = [
+    Recipe(
+        name="recogniser",
+        description="the package's recogniser: GB2312 from stroke centre lines (hccr data strokes)",
+        model="compact_net",
+        preprocessing=Preprocessing(64, fit="pad", crop_ink=True, border=0.03, invert=True),
+        loss="cross_entropy",
+        optimizer="adamw",
+        optimizer_args={"weight_decay": 1e-4, "clipnorm": 1.0},
+        learning_rate=2e-3,
+        schedule="cosine",
+        warmup_steps=200,
+        augmentation=RandomAffine(shift=0.01),
+        batch_size=128,
+        epochs=20,
+        patience=20,
+        mixed_precision="bfloat16",
+    ),
+]

@@ -1,0 +1,107 @@
+"""Drawing of handwriting: seeds, shapes, and what varies."""
+
+import numpy as np
+import pytest
+
+from hccr_tf.data.handwriting import POINTS, Variation, centre_lines, draw
+from hccr_tf.data.synthetic import load_strokes
+
+# Every amount 0: the centre lines as they are.
+STILL = Variation(**{
+    **dict.fromkeys(Variation().to_dict(), 0.0),
+    "fade": 1.0, "ink": 1.0, "pen_low": 0.05, "pen_high": 0.05, "side_low": 100.0,
+    "side_high": 100.0,
+})  # fmt: skip
+
+
+def _lines(character):
+    return centre_lines(load_strokes()[character])
+
+
+def _draw(characters, seeds, variation=Variation()):
+    lines = [_lines(c) for c in characters]
+    return draw(np.concatenate(lines), np.array([len(x) for x in lines]), seeds, variation)
+
+
+def test_centre_lines_are_equally_spaced_and_centred():
+    line = centre_lines([np.array([[0, 388], [1024, 388]])])[0]
+    assert line.shape == (POINTS,)
+    np.testing.assert_allclose(line.real, np.linspace(-0.5, 0.5, POINTS), atol=1e-6)
+    np.testing.assert_allclose(line.imag, 0, atol=1e-6)
+    # y grows upwards in the file and downwards in the picture
+    assert centre_lines([np.array([[0, 388], [0, 900]])])[0].imag[-1] == pytest.approx(-0.5)
+    assert not np.ptp(centre_lines([np.array([[300, 300]])]))  # a dot
+
+
+def test_a_picture_depends_on_its_seed_only():
+    characters, seeds = "零九百万一", [(1, i) for i in range(5)]
+    together = _draw(characters, seeds)
+    for i, character in enumerate(characters):
+        assert np.array_equal(_draw(character, seeds[i : i + 1])[0], together[i])
+    again = _draw(characters[::-1], seeds[::-1])[::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(together, again, strict=True))
+
+
+def test_other_seeds_draw_otherwise():
+    pictures = _draw("九" * 30, [(1, i) for i in range(30)])
+    assert len({p.tobytes() for p in pictures}) == 30
+    heights, widths = zip(*(p.shape for p in pictures), strict=True)
+    assert min(heights + widths) > 8 and max(heights + widths) < 160
+    for picture in pictures:
+        assert picture.dtype == np.uint8
+        assert picture.min() < 150 and np.median(picture) == 255
+        border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+        assert border.min() > 200  # the pen isn't cut off
+
+
+def test_without_variation_a_line_is_where_it_should_be():
+    # A cross of 100 pixels with a pen of 5: (100 / 1.05) a side of the character.
+    cross = [np.array([[0, 388], [1024, 388]]), np.array([[512, -124], [512, 900]])]
+    lines = centre_lines(cross)
+    picture = draw(lines, np.array([2]), [(0,)], STILL)[0]
+    ink = picture < 128
+    rows, columns = ink.sum(axis=1), ink.sum(axis=0)
+    scale = 100 / 1.05
+    # The horizontal line: as wide as the character and as thick as the pen.
+    assert rows.max() == pytest.approx(scale + 0.05 * scale, abs=2)
+    assert (columns > 50).sum() == pytest.approx(0.05 * scale, abs=1.5)
+    # It rises by three hundredths, as horizontals do, and nothing else varies.
+    assert ink[:, len(columns) // 4].sum() == pytest.approx(0.05 * scale, abs=1.5)
+    left, right = (np.flatnonzero(ink[:, i]).mean() for i in (10, len(columns) - 10))
+    assert left - right == pytest.approx(0.03 * (len(columns) - 20), abs=1)
+    assert abs(np.flatnonzero(rows > 50).mean() - len(rows) / 2) < 2
+    assert picture.min() == 0
+    assert np.array_equal(picture, draw(lines, np.array([2]), [(99,)], STILL)[0])
+
+
+@pytest.mark.parametrize(
+    "setting", ["turn", "scale", "shift", "bend", "group_shift", "stretch", "slant", "aspect",
+                "pressure", "extend", "trim"],
+)  # fmt: skip
+def test_every_amount_changes_pictures(setting):
+    still = _draw("零", [(3, 1)], STILL)[0]
+    amounts = {**STILL.to_dict(), setting: 0.15}
+    if setting == "group_shift":
+        amounts["group_split"] = 0.5
+    moved = _draw("零", [(3, 1)], Variation(**amounts))[0]
+    assert moved.shape != still.shape or not np.array_equal(moved, still)
+
+
+def test_hasty_hands_join_strokes():
+    apart = Variation(**{**STILL.to_dict(), "cursive": 1.0})
+    joined = Variation(**{**apart.to_dict(), "join": 5.0, "join_reach": 10.0})
+    seeds = [(1, i) for i in range(40)]
+    less, more = (
+        np.mean([(p < 128).mean() for p in _draw("三" * 40, seeds, v)]) for v in (apart, joined)
+    )
+    assert more > 1.1 * less
+
+
+def test_settings_are_checked_and_round_trip():
+    assert Variation.from_dict(Variation(bend=0.1).to_dict()) == Variation(bend=0.1)
+    with pytest.raises(ValueError, match="no \\['bendd'\\] to vary; it has .*'bend'"):
+        Variation.from_dict({"bendd": 1})
+    for wrong in ({"bend": -1}, {"bend": "much"}, {"pen_low": 0.2, "pen_high": 0.1},
+                  {"side_low": 4}):  # fmt: skip
+        with pytest.raises(ValueError, match="bend|[Pp]ens|[Ss]ides"):
+            Variation(**wrong)

@@ -1,0 +1,233 @@
+"""Cleaning of scans and photographs, on pictures whose ink is known."""
+
+import io
+import os
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import photographs as made
+
+from hccr_tf.data.photographs import (
+    PictureError,
+    clean,
+    count_characters,
+    decode,
+    find_pictures,
+    read_clean,
+)
+
+NUMERALS = "零一五万亿百八"
+VARIANTS = {
+    "plain": lambda g: g,
+    "white ink on black": lambda g: 255 - g,
+    "blue ink on yellow paper": lambda g: made.coloured(g, (240, 220, 150), (40, 60, 160)),
+    "red ink": lambda g: made.coloured(g, (255, 255, 255), (200, 30, 30)),
+    "chalk": lambda g: made.coloured(g, (30, 80, 50), (240, 240, 230)),
+    "light falling off": made.unevenly_lit,
+    "dark corner, coloured": lambda g: made.unevenly_lit(
+        made.coloured(g, (230, 215, 190), (50, 40, 90)), 0.3
+    ),
+    "chalk, uneven light": lambda g: made.unevenly_lit(
+        made.coloured(g, (60, 90, 70), (250, 250, 240)), 0.5
+    ),
+    "red practice grid": made.gridded,
+    "grey practice grid": lambda g: made.gridded(g, (150, 150, 150)),
+    "grid in uneven light": lambda g: made.unevenly_lit(made.gridded(g, (190, 90, 90)), 0.5),
+    "black bars": made.barred,
+    "black bars, uneven light": lambda g: made.barred(made.unevenly_lit(g, 0.6)),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_ink_is_found_whatever_it_is_on(variant):
+    for character in NUMERALS:
+        truth = made.on_paper(character)
+        cleaned = clean(VARIANTS[variant](truth))
+        assert cleaned.dtype == np.uint8 and cleaned.max() == 255
+        assert made.overlap(cleaned, truth) > 0.8, character
+        assert count_characters(cleaned).characters == 1, character
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_picture_cut_to_the_ink_keeps_its_polarity(invert):
+    for character in NUMERALS:
+        tight = made.written(character)
+        cleaned = clean(255 - tight if invert else tight)
+        assert made.overlap(cleaned, tight) > 0.97, character
+
+
+def test_clean_handwriting_stays_as_it_is():
+    picture = made.on_paper("零")
+    picture[picture > 240] = 255  # what's lighter counts as paper
+    cleaned = clean(picture)
+    rows, columns = np.flatnonzero((picture < 255).any(1)), np.flatnonzero((picture < 255).any(0))
+    cut = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert np.array_equal(cleaned, cut)
+
+
+def test_faint_and_small_characters_keep_their_dots():
+    lines = np.full((64, 64), 255, np.uint8)
+    lines[30:33, 20:44] = 200
+    lines[22:26, 30:33] = 205  # the dot of 六, seven pixels from the rest
+    assert (clean(lines) < 250).sum() == (lines < 240).sum()
+
+
+def test_blank_pictures_are_refused():
+    for blank in (np.full((40, 40), 255, np.uint8), np.full((40, 40), 3, np.uint8)):
+        with pytest.raises(PictureError, match="nothing but paper"):
+            clean(blank)
+    grain = np.random.default_rng(0).normal(200, 2, (80, 80)).clip(0, 255).astype(np.uint8)
+    with pytest.raises(PictureError, match="nothing but paper"):
+        clean(grain)
+
+
+def test_other_arrays_are_refused():
+    for wrong in (np.zeros((5, 5)), np.zeros((5, 5, 2), np.uint8), np.zeros((0, 5), np.uint8)):
+        with pytest.raises(ValueError, match="picture"):
+            clean(wrong)
+
+
+def _encoded(image: Image.Image, kind: str, **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+def test_formats(kind):
+    truth = made.on_paper("五")
+    data = _encoded(Image.fromarray(truth), kind)
+    assert made.overlap(clean(decode(data)), truth) > 0.95
+
+
+def test_exif_rotation_is_undone():
+    truth = made.on_paper("五")
+    turned = Image.fromarray(cv2.rotate(truth, cv2.ROTATE_90_COUNTERCLOCKWISE))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise for display
+    cleaned = clean(decode(_encoded(turned, "JPEG", exif=exif)))
+    assert made.overlap(cleaned, truth) > 0.95
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+def test_transparent_grounds(ink):
+    truth = made.on_paper("万")
+    image = np.full((*truth.shape, 4), ink, np.uint8)
+    image[..., 3] = 255 - truth
+    cleaned = clean(decode(_encoded(Image.fromarray(image), "PNG")))
+    assert made.overlap(cleaned, truth) > 0.95
+
+
+def test_sixteen_bits_and_palettes():
+    truth = made.on_paper("百")
+    deep = Image.fromarray(truth.astype(np.uint16) * 257)
+    few = Image.fromarray(truth).quantize(4)
+    for image in (deep, few):
+        assert made.overlap(clean(decode(_encoded(image, "PNG"))), truth) > 0.9
+
+
+def test_large_photographs_are_made_smaller():
+    truth = made.on_paper("五")
+    large = cv2.resize(truth, (3000, 4000), interpolation=cv2.INTER_CUBIC)
+    cleaned = clean(made.unevenly_lit(large, 0.6))
+    assert max(cleaned.shape) <= 1024
+    assert made.overlap(cleaned, truth) > 0.85
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(50)])
+def test_what_is_no_picture_is_refused(data):
+    with pytest.raises(PictureError):
+        decode(data)
+
+
+def test_truncated_files_are_refused():
+    data = _encoded(Image.fromarray(made.on_paper("五")), "PNG")
+    with pytest.raises(PictureError):
+        decode(data[: len(data) // 2])
+
+
+def test_sizes_that_a_file_only_claims_are_refused():
+    data = bytearray(_encoded(Image.new("1", (10, 10)), "PNG"))
+    data[16:24] = (60000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    with pytest.raises(PictureError, match="million pixels"):
+        decode(bytes(data))
+
+
+def _row(characters: str, gap: int = 18, axis: int = 1) -> np.ndarray:
+    tiles = []
+    for character in characters:
+        tile = np.full((150, 150), 255, np.uint8)
+        ink = made.written(character)
+        top, left = (150 - ink.shape[0]) // 2, (150 - ink.shape[1]) // 2
+        tile[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+        pads = [(0, 0), (0, 0)]
+        pads[axis] = (0, gap)
+        tiles.append(np.pad(tile, pads, constant_values=255))
+    return np.concatenate(tiles, axis=axis)
+
+
+def test_lines_columns_and_pages_are_counted():
+    assert count_characters(_row("五百")).characters == 2
+    assert count_characters(_row("五百万零")).characters == 4
+    column = count_characters(_row("五百万", axis=0))
+    assert (column.rows, column.characters) == (3, 3)
+    page = np.concatenate([_row("五百万"), _row("零九七")])
+    layout = count_characters(page)
+    assert layout.rows == 2 and layout.characters == 6
+
+
+def test_characters_of_parts_are_one():
+    for character in "八二三六亿":
+        for seed in range(20):
+            assert count_characters(made.on_paper(character, seed=seed)).characters == 1
+
+
+def test_a_line_is_refused_with_a_hint_unless_asked_for():
+    line = _row("五百万")
+    with pytest.raises(PictureError, match="line of about 3 characters.*--any-layout"):
+        read_clean(line)
+    assert read_clean(line, single=False).shape[1] > 300
+
+
+def test_files_folders_and_patterns(tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "deeper").mkdir(parents=True)
+    for name in ("b.png", "a.JPG", "deeper/c.webp", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    found = find_pictures([str(folder), str(folder / "*.png"), "-"])
+    names = [os.path.relpath(f, folder) if f != "-" else f for f in found]
+    assert names == ["a.JPG", "b.png", os.path.join("deeper", "c.webp"), "b.png", "-"]
+    with pytest.raises(FileNotFoundError, match="nothing-*"):
+        find_pictures(["nothing-*"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no picture"):
+        find_pictures([str(tmp_path / "empty")])
+
+
+def test_missing_files_are_named_by_their_reason():
+    with pytest.raises(PictureError, match="No such file"):
+        read_clean("missing.png")
+
+
+DATA = Path(os.environ.get("HCCR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+@pytest.mark.skipif(not (DATA / "hwdb100").exists(), reason=f"no real handwriting in {DATA}")
+def test_real_single_characters_are_not_refused(tmp_path):
+    from hccr_tf.data.preparing import prepare
+
+    store = prepare([DATA / "hwdb100" / "CASIA-HWDB_Test.zip"], tmp_path / "store")
+    refused = [
+        i for i in range(len(store))
+        if count_characters(clean(np.array(store.image(i)))).characters > 1
+    ]  # fmt: skip
+    assert len(store) > 5000
+    assert len(refused) <= 0.005 * len(store)
