@@ -1,0 +1,62 @@
+"""Temperatures and reliability against values known beforehand."""
+
+import numpy as np
+import pytest
+
+from hccr_tf.inference.calibration import (
+    find_temperature,
+    log_likelihood,
+    read_temperature,
+    reliability,
+    write_calibration,
+)
+
+
+def _true_logits(count=20_000, classes=6, seed=0):
+    """Logits whose softmax is the very distribution that the labels are drawn from."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.standard_normal((count, classes))
+    gumbel = -np.log(-np.log(rng.random((count, classes))))
+    return logits, (logits + gumbel).argmax(axis=1)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
+def test_the_temperature_undoes_a_known_factor(factor):
+    logits, labels = _true_logits()
+    assert find_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.03)
+
+
+def test_classes_that_do_not_compete_count_for_nothing():
+    logits, labels = _true_logits(2000)
+    masked = np.concatenate([logits, np.full((2000, 3), -np.inf)], axis=1)
+    assert find_temperature(masked, labels) == pytest.approx(find_temperature(logits, labels))
+
+
+def test_likelihood_by_hand():
+    logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])
+    expected = (np.log(0.25) + np.log(0.8)) / 2
+    assert log_likelihood(logits, np.array([1, 1]), 1.0) == pytest.approx(expected)
+
+
+def test_reliability_by_hand():
+    claimed = np.array([0.95, 0.95, 0.95, 0.95, 0.35])
+    right = np.array([True, True, True, False, False])
+    table, error = reliability(claimed, right)
+    assert table["samples"].tolist() == [1, 4]
+    assert table["accuracy"].tolist() == [0.0, 0.75]
+    assert error == pytest.approx((4 * 0.2 + 1 * 0.35) / 5)
+
+
+def test_reliability_is_small_where_claims_are_true_and_large_where_not():
+    logits, labels = _true_logits()
+    for factor, low, high in ((1, 0, 0.015), (4, 0.1, 1)):
+        shares = np.exp(factor * logits)
+        shares /= shares.sum(axis=1, keepdims=True)
+        error = reliability(shares.max(axis=1), shares.argmax(axis=1) == labels)[1]
+        assert low <= error < high
+
+
+def test_files(tmp_path):
+    assert read_temperature(tmp_path) == 1.0
+    write_calibration(tmp_path, 1.23456, data_hash="ab")
+    assert read_temperature(tmp_path) == 1.2346

@@ -1,0 +1,215 @@
+"""The recogniser, from files to characters, with a network that learns fifteen numerals here."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hccr_tf import Recognizer, get_recipe, train
+from hccr_tf.charset import Charset
+from hccr_tf.cli import main
+from hccr_tf.data.photographs import PictureError
+from hccr_tf.data.strokes import make_stroke_store
+from hccr_tf.data.synthetic import load_strokes
+from hccr_tf.workdir import Workdir
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import photographs as made
+
+pytestmark = pytest.mark.slow
+NUMERALS = "零一二三四五六七八九十百千万亿"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_stroke_store(
+        load_strokes(), tmp_path_factory.mktemp("strokes") / "store",
+        source={"name": "embedded", "sha256": "0" * 64}, per_class=60, held_out=10,
+        charset=Charset.from_text(NUMERALS),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(store, tmp_path_factory):
+    """A small network that reads the numerals."""
+    recipe = get_recipe("recogniser").override(
+        image_size=32, width=8, batch_size=32, epochs=8, warmup_steps=20
+    )
+    return train(recipe, store, tmp_path_factory.mktemp("runs") / "run").path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with a picture of each numeral, in several formats, and its answers."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, character in enumerate(NUMERALS):
+        picture = made.on_paper(character, seed=i)
+        if i % 3 == 1:
+            picture = 255 - picture
+        if i % 3 == 2:
+            picture = made.unevenly_lit(made.coloured(picture, (240, 230, 200), (40, 40, 120)))
+        suffix = (".png", ".jpg", ".webp")[i % 3]
+        Image.fromarray(picture).save(folder / f"{i:02d}{suffix}", quality=95)
+    return folder
+
+
+def test_it_learnt_from_drawn_pictures(run):
+    assert Workdir(run).read_run()["best_val_accuracy"] > 0.85
+
+
+def test_pictures_of_any_kind_are_read(run, files):
+    recognizer = Recognizer(run)
+    paths = sorted(files.iterdir())
+    read = "".join(r.character for r in recognizer.predict(paths, top_k=3))
+    assert sum(a == b for a, b in zip(read, NUMERALS, strict=True)) >= 12
+    # however they're given
+    path = paths[0]
+    image = Image.open(path)
+    ways = [path, str(path), path.read_bytes(), image, np.asarray(image),
+            np.asarray(image.convert("RGB"))]  # fmt: skip
+    one = recognizer.predict(ways)
+    assert len({r.character for r in one}) == 1
+    assert all(r.probability == pytest.approx(one[0].probability, abs=1e-4) for r in one)
+    for way in ways:
+        assert recognizer.predict(way)[0].character == one[0].character
+
+
+def test_probabilities_and_alternatives(run, files):
+    recognizer = Recognizer(run)
+    for found in recognizer.predict(sorted(files.iterdir()), top_k=15):
+        named = [(found.character, found.probability), *found.alternatives]
+        assert len(named) == 15 and {c for c, _ in named} == set(NUMERALS)
+        values = [p for _, p in named]
+        assert values == sorted(values, reverse=True)
+        assert sum(values) == pytest.approx(1, abs=1e-6)
+        assert found.code_point == f"U+{ord(found.character):04X}"
+
+
+def test_batches_of_any_size_give_what_single_pictures_give(run):
+    recognizer = Recognizer(run)
+    pictures = [made.on_paper(c, seed=s) for s in range(3) for c in NUMERALS]
+    together = recognizer.logits(pictures)
+    alone = np.concatenate([recognizer.logits([p]) for p in pictures])
+    assert together.shape == (45, 15)
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    assert recognizer.logits([]).shape == (0, 15)
+
+
+def test_levels(run, files):
+    # All fifteen are of level 1; a charset with other characters isn't.
+    path = sorted(files.iterdir())[3]
+    both = [Recognizer(run, level=level).predict(path)[0] for level in (1, 2)]
+    assert both[0] == both[1]
+    with pytest.raises(ValueError, match="level is 1 or 2"):
+        Recognizer(run, level=3)
+
+
+def test_what_cannot_be_read_is_named(run, tmp_path):
+    recognizer = Recognizer(run)
+    with pytest.raises(PictureError, match="gone.png: No such file"):
+        recognizer.predict(["gone.png"])
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(PictureError, match="broken.png: "):
+        recognizer.predict([broken])
+    with pytest.raises(PictureError, match="picture 1: it shows nothing but paper"):
+        recognizer.predict([made.on_paper("五"), np.full((9, 9), 255, np.uint8)])
+    with pytest.raises(ValueError, match="holds no run"):
+        Recognizer(tmp_path)
+
+
+def test_command(run, files, tmp_path, capsys):
+    table, maps = tmp_path / "out" / "read.csv", tmp_path / "maps"
+    (tmp_path / "bad.png").write_bytes(b"x")
+    command = ["predict", str(files), "--workdir", str(run), "--top-k", "2"]
+    assert main([*command, "--csv", str(table), "--cam", str(maps)]) == 0
+    printed = capsys.readouterr().out
+    assert len([line for line in printed.splitlines() if "U+" in line]) == 15
+    rows = pd.read_csv(table)
+    assert list(rows["path"]) == [str(p) for p in sorted(files.iterdir())]
+    assert (rows["code_point"] == [f"U+{ord(c):04X}" for c in rows["character"]]).all()
+    assert all(len(text.split()) == 1 for text in rows["alternatives"])
+    assert (maps / "cam.png").exists()
+    # One bad file of two: the other is read, the bad one is in the table, and the code says so.
+    good = sorted(files.iterdir())[0]
+    code = main(["predict", str(tmp_path / "bad.png"), str(good), "--workdir", str(run), "--csv",
+                 str(table)])  # fmt: skip
+    captured = capsys.readouterr()
+    assert code == 2 and "1 of 2 pictures weren't read" in captured.err
+    rows = pd.read_csv(table, keep_default_na=False)
+    assert rows["error"][0] and not rows["error"][1] and rows["character"][1]
+
+
+def test_command_reads_standard_input(run, files):
+    picture = sorted(files.iterdir())[0].read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "hccr_tf", "predict", "-", "--workdir", str(run)],
+        input=picture, capture_output=True, check=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+    )  # fmt: skip
+    assert done.stdout.decode().startswith("-  ")
+
+
+def test_calibration_makes_probabilities_true(run, store, capsys):
+    before = Recognizer(run)
+    assert before.temperature == 1
+    # A network that's far too sure of itself: its logits ten times as large.
+    workdir = Workdir(run)
+    assert main(["calibrate", str(run), "--data", str(store.path)]) == 0
+    assert "expected calibration error" in capsys.readouterr().out
+    about = json.loads((run / "calibration.json").read_text())
+    assert about["samples"] == 75 and about["data_hash"] == store.data_hash
+    assert about["ece_after"] <= about["ece_before"] + 0.02
+    assert (run / "reliability.png").exists() and (run / "reliability.csv").exists()
+    after = Recognizer(run)
+    assert after.temperature == pytest.approx(about["temperature"])
+    picture = made.on_paper("五")
+    assert after.predict(picture)[0].character == before.predict(picture)[0].character
+    (run / "calibration.json").unlink()
+    assert workdir.exists()
+
+
+def test_packed_runs_read_the_same_at_half_the_size(run, store, tmp_path, capsys):
+    packed = tmp_path / "packed"
+    assert main(["pack", str(run), "--out", str(packed)]) == 0
+    assert "MB" in capsys.readouterr().out
+    assert "store" not in json.loads((packed / "run.json").read_text())
+    size = (packed / "prediction.weights.h5").stat().st_size
+    assert size < 0.75 * (run / "prediction.weights.h5").stat().st_size
+    pictures = store.images(store.indices("test"))
+    one, other = (Recognizer(path).logits(pictures) for path in (run, packed))
+    assert (one.argmax(1) == other.argmax(1)).mean() > 0.99
+    np.testing.assert_allclose(one, other, atol=0.1)
+    assert main(["pack", str(run), "--out", str(packed)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_training_goes_on_from_a_packed_run(run, store, tmp_path):
+    from hccr_tf.inference.packing import pack
+
+    packed = tmp_path / "packed"
+    pack(run, packed)
+    recipe = get_recipe("recogniser").override(
+        image_size=32, width=8, batch_size=32, epochs=1, warmup_steps=0, learning_rate=1e-5
+    )
+    from_scratch = train(recipe, store, tmp_path / "fresh").read_run()
+    tuned = train(recipe, store, tmp_path / "tuned", init_from=packed).read_run()
+    assert tuned["best_val_accuracy"] > 0.8 > from_scratch["best_val_accuracy"]
+
+
+def test_stdin_pictures_of_several_characters_are_refused(run, tmp_path, capsys):
+    line = np.concatenate([made.on_paper(c, 20) for c in "十十十"], axis=1)
+    path = tmp_path / "line.png"
+    stream = io.BytesIO()
+    Image.fromarray(line).save(stream, "PNG")
+    path.write_bytes(stream.getvalue())
+    assert main(["predict", str(path), "--workdir", str(run)]) == 2
+    assert "line of about 3 characters" in capsys.readouterr().err
+    assert main(["predict", str(path), "--workdir", str(run), "--any-layout"]) == 0
