@@ -12,7 +12,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,49 @@ def load_weights(
             )
         for name, variable in wanted.items():
             variable.assign(stored[name][()])
+
+
+def load_rows(
+    path: Path,
+    group: str,
+    variables: Iterable[keras.Variable],
+    axes: Mapping[str, int],
+    rows: Sequence[int],
+    stored_rows: Sequence[int],
+) -> None:
+    """Assigns some rows of a group's arrays to rows of variables; the others keep their values.
+
+    Args:
+        path: file written by `save_weights`.
+        group: which group to read.
+        variables: those of `axes` among them are filled.
+        axes: which axis has the rows, by the variable's path.
+        rows: places in the variables.
+        stored_rows: as many places in the file's arrays.
+
+    Raises:
+        WeightsError: unreadable file, or arrays that differ in another axis. Nothing is assigned
+            then.
+    """
+    named = _by_path(variables)
+    filled = {}
+    with _open(path) as file:
+        stored = file.get(group)
+        for name, axis in axes.items():
+            item = stored.get(name) if stored is not None else None
+            values = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(named[name])).copy()
+            others = [n for i, n in enumerate(values.shape) if i != axis]
+            if not isinstance(item, h5py.Dataset) or others != [
+                n for i, n in enumerate(item.shape) if i != axis
+            ]:
+                raise WeightsError(f"{path} has no {name} that fits this model.")
+            taken = np.take(item[()], np.asarray(stored_rows), axis=axis)
+            place: list[Any] = [slice(None)] * values.ndim
+            place[axis] = np.asarray(rows)
+            values[tuple(place)] = taken
+            filled[name] = values
+    for name, values in filled.items():
+        named[name].assign(values)
 
 
 def _by_path(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:

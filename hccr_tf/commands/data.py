@@ -160,7 +160,7 @@ def run_audit(options) -> None:
 
 
 def strokes_arguments(parser) -> None:
-    parser.add_argument("file", help="centre lines, .json or .json.gz; see above")
+    parser.add_argument("file", help="graphics.txt, or .json, or either .gz; see above")
     parser.add_argument("--out", required=True, help="folder of the new store")
     parser.add_argument(
         "--charset", metavar="NAME|FILE", default="gb2312",
@@ -187,12 +187,12 @@ def strokes_arguments(parser) -> None:
 def run_strokes(options) -> None:
     """Makes a store that draws its pictures when they're asked for: new ones in every epoch.
 
-    FILE holds stroke centre lines, {character: [[[x, y], ...], ...]}: the `medians` of Make Me
-    a Hanzi (graphics.txt, Arphic Public License), which docs/recogniser.md says where to get.
+    FILE holds stroke centre lines: graphics.txt of Make Me a Hanzi (Arphic Public License,
+    docs/recogniser.md says where to get it), or JSON {character: [[[x, y], ...], ...]}.
     `hccr train --data` takes the store like any other.
 
     Example:
-      hccr data strokes medians.json.gz --out strokes
+      hccr data strokes graphics.txt --out strokes
       hccr train recogniser --data strokes --workdir runs/recogniser
     """
     from hccr_tf.charset import Charset

@@ -24,7 +24,8 @@ def run_arguments(parser, set_option: tuple[str, str] = _SET) -> None:
     )
     parser.add_argument(
         "--init-from", metavar="RUN",
-        help="start from this run's best weights; output layers are new where its charset differs",
+        help="start from this run's best weights, or from the package's own (recogniser); where "
+        "its charset differs, only rows of characters that both know are taken over",
     )
     if set_option is _SET:
         parser.add_argument("--steps", type=int, help="length in steps, in place of --epochs")

@@ -41,8 +41,8 @@ class Variation:
     beside a setting, that much more of it is added for the most cursive hand.
 
     Attributes:
-        cursive: the hastiest hand that's drawn, 0 to 1. Hands are drawn from 0 up to it, more of
-            the careful ones.
+        cursive: the hastiest hand that's drawn, 0 to 1; those from 0 up to it are equally
+            probable.
         turn, turn_cursive: of each stroke about its centre.
         scale, scale_cursive: of each stroke's length.
         shift, shift_cursive: of each stroke's place.
@@ -58,9 +58,10 @@ class Variation:
             next, and the gap over which it's half as probable.
         pull: how far joined ends reach out for one another (at most).
         drop: probability, for the most cursive hand, that a short stroke is left out.
-        turn_all, slant, rise: of the whole character: turned, verticals leaning, horizontals
-            climbing.
-        aspect: of the logarithm of its width over its height.
+        turn_all: of the whole character.
+        slant, lean: how much, and on the average, verticals lean to the right, as a tangent.
+        rise, climb: how much, and on the average, horizontals climb to the right.
+        aspect, narrow: how much the logarithm of height over width differs, and its average.
         pen_low, pen_high: width of the pen; logarithms in between are equally probable.
         pressure: relative change of the pen's width along a stroke.
         fade: the lightest that a stroke's ink may be, 0 to 1 of the darkest.
@@ -71,14 +72,14 @@ class Variation:
     """
 
     cursive: float = 1.0
-    turn: float = 0.06
-    turn_cursive: float = 0.05
+    turn: float = 0.08
+    turn_cursive: float = 0.08
     scale: float = 0.08
     scale_cursive: float = 0.06
     shift: float = 0.014
     shift_cursive: float = 0.016
-    bend: float = 0.022
-    bend_cursive: float = 0.02
+    bend: float = 0.028
+    bend_cursive: float = 0.025
     smooth: float = 1.0
     smooth_cursive: float = 4.0
     trim: float = 0.12
@@ -88,21 +89,24 @@ class Variation:
     group_scale: float = 0.08
     group_turn: float = 0.04
     stretch: float = 0.03
-    join: float = 0.6
+    join: float = 0.9
     join_reach: float = 0.3
     pull: float = 0.5
     drop: float = 0.05
     turn_all: float = 0.05
-    slant: float = 0.1
-    rise: float = 0.06
-    aspect: float = 0.15
+    slant: float = 0.09
+    lean: float = 0.045
+    rise: float = 0.075
+    climb: float = 0.09
+    aspect: float = 0.17
+    narrow: float = 0.16
     pen_low: float = 0.018
     pen_high: float = 0.07
     pressure: float = 0.3
-    fade: float = 0.45
-    grain: float = 0.4
+    fade: float = 0.3
+    grain: float = 0.7
     blur: float = 0.18
-    ink: float = 0.45
+    ink: float = 0.8
     side_low: float = 40.0
     side_high: float = 80.0
 
@@ -170,7 +174,7 @@ def draw(
     """
     draws = _Draws(counts, seeds)
     owner = np.repeat(np.arange(len(counts)), counts)
-    hand = variation.cursive * draws.uniform[:, 0] ** 1.5
+    hand = variation.cursive * draws.uniform[:, 0]
     lines, pressure, owner = _written(lines, owner, hand, draws, variation)
     return _drawn(lines, pressure, owner, draws, variation)
 
@@ -251,8 +255,9 @@ def _written(lines, owner, hand, draws: _Draws, v: Variation):
     whole = draws.normal.T
     x, y = lines.real, lines.imag
     angle = (v.turn_all * whole[0])[owner, None]
-    slant, rise = (v.slant * whole[1])[owner, None], (v.rise * whole[2] + 0.03)[owner, None]
-    aspect = np.exp(v.aspect * whole[3] / 2)[owner, None]
+    slant = (v.slant * whole[1] + v.lean)[owner, None]
+    rise = (v.rise * whole[2] + v.climb)[owner, None]
+    aspect = np.exp((v.aspect * whole[3] - v.narrow) / 2)[owner, None]
     x, y = x * aspect, y / aspect
     x, y = x - (slant + angle) * y, y + (angle - rise) * x
     return x + 1j * y, np.clip(pressure, 0.4, 1.6), owner

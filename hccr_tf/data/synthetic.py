@@ -103,7 +103,8 @@ def load_strokes(path: str | Path | None = None) -> dict[str, list[np.ndarray]]:
 
     Args:
         path: A `.json` or `.json.gz` file (see the module's docstring for the format), or
-            None for the embedded fifteen numerals.
+            Make Me a Hanzi's `graphics.txt`, gzipped or not; None for the embedded fifteen
+            numerals.
 
     Returns:
         `{character: strokes}`; a stroke is a float32 array of shape (points, 2), x and y in
@@ -119,7 +120,15 @@ def load_strokes(path: str | Path | None = None) -> dict[str, list[np.ndarray]]:
         file = Path(path)
     raw = file.read_bytes()
     try:
-        document = json.loads(gzip.decompress(raw) if file.name.endswith(".gz") else raw)
+        raw = gzip.decompress(raw) if file.name.endswith(".gz") else raw
+        if Path(file.name.removesuffix(".gz")).suffix == ".txt":
+            # Make Me a Hanzi's own file: an object a line.
+            entries = [json.loads(line) for line in raw.splitlines() if line.strip()]
+            document = {entry["character"]: entry["medians"] for entry in entries}
+        else:
+            document = json.loads(raw)
+    except (KeyError, TypeError) as error:
+        raise _malformed(file, "a line has no character and medians") from error
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise _malformed(file, f"it cannot be read as JSON ({error})") from error
     if not isinstance(document, dict) or not document:
@@ -141,8 +150,8 @@ def load_strokes(path: str | Path | None = None) -> dict[str, list[np.ndarray]]:
 def _malformed(file, fault: str) -> ValueError:
     return ValueError(
         f"{file} is not a file of stroke centre lines: {fault}. "
-        "Expected JSON, {character: [[[x, y], ...], ...]}, plain or, in a name ending in .gz, "
-        "gzipped; download or write it again."
+        "Expected JSON, {character: [[[x, y], ...], ...]}, or Make Me a Hanzi's graphics.txt, "
+        "plain or, in a name ending in .gz, gzipped; download or write it again."
     )
 
 

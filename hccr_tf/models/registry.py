@@ -172,18 +172,25 @@ def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return nested[0].layers if nested else layers
 
 
-def class_variables(name: str, **arguments) -> set[str]:
-    """Paths of the variables that belong to the classes: their shapes change with their number.
+def class_variables(name: str, **arguments) -> dict[str, int]:
+    """Variables that belong to the classes, whose shapes change with their number.
 
     Args:
         name: a registered model.
         **arguments: as for `create_model`, without `num_classes`.
+
+    Returns:
+        The axis that counts classes, by the variable's path.
     """
     few, more = (
         {v.path: tuple(v.shape) for v in blueprint(name, num_classes=n, **arguments).weights}
         for n in (2, 3)
     )
-    return {path for path in few if few[path] != more[path]}
+    return {
+        path: next(i for i, (a, b) in enumerate(zip(few[path], more[path], strict=True)) if a != b)
+        for path in few
+        if few[path] != more[path]
+    }
 
 
 def _builder(name: str) -> Callable[..., keras.Model]:

@@ -2,34 +2,51 @@
 
 Command: hccr data strokes medians.json.gz --charset gb2312 --out STROKES
          hccr train recogniser --data STROKES --workdir RUN
+         hccr train fine_tune --init-from recogniser --data STORE --workdir RUN
 
 Cost:    0.1 G multiply–accumulates a picture.
 Result:  docs/recogniser.md has the log of what was trained and what it reads.
 
 Pictures keep their aspect and are inverted, white ink on black, so that an empty place is 0 and
-padding adds nothing.
+padding adds nothing. `fine_tune` goes on from these weights, or from any run of this network, with
+real pictures: those of a class are a few or thousands.
 """
 
 from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.recipes.recipe import Recipe
 
+_SHARED = {
+    "model": "compact_net",
+    "preprocessing": Preprocessing(64, fit="pad", crop_ink=True, border=0.03, invert=True),
+    "loss": "cross_entropy",
+    "optimizer": "adamw",
+    "optimizer_args": {"weight_decay": 1e-4, "clipnorm": 1.0},
+    "schedule": "cosine",
+}
+
 RECIPES = [
     Recipe(
         name="recogniser",
         description="the package's recogniser: GB2312 from stroke centre lines (hccr data strokes)",
-        model="compact_net",
-        preprocessing=Preprocessing(64, fit="pad", crop_ink=True, border=0.03, invert=True),
-        loss="cross_entropy",
-        optimizer="adamw",
-        optimizer_args={"weight_decay": 1e-4, "clipnorm": 1.0},
         learning_rate=2e-3,
-        schedule="cosine",
         warmup_steps=200,
         augmentation=RandomAffine(shift=0.01),
         batch_size=128,
         epochs=20,
         patience=20,
         mixed_precision="bfloat16",
+        **_SHARED,
+    ),
+    Recipe(
+        name="fine_tune",
+        description="the package's recogniser on your own pictures (--init-from recogniser)",
+        learning_rate=5e-4,
+        warmup_steps=50,
+        augmentation=RandomAffine(amount=0.06, shift=0.02),
+        batch_size=64,
+        epochs=10,
+        patience=10,
+        **_SHARED,
     ),
 ]

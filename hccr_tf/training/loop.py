@@ -23,7 +23,7 @@ from hccr_tf.training.interruption import StopRequest
 from hccr_tf.training.learner import Learner, dtype_policy
 from hccr_tf.training.schedules import StallSchedule
 from hccr_tf.training.stages import current_stage, is_finished
-from hccr_tf.weights import load_weights, read_checksum
+from hccr_tf.weights import load_rows, load_weights, read_checksum
 from hccr_tf.workdir import Workdir
 
 # From so many on processes read an epoch: they take a second to start.
@@ -51,8 +51,10 @@ def train(
         workdir: folder for everything the run makes; one that holds an unfinished run
             of the same recipe and data is continued from its last checkpoint.
         init_from: workdir of another run whose best weights this one starts from, in place of
-            the recipe's `weights`. Where the charsets differ, output layers start fresh. A run
-            that goes on is given the same, of which nothing is read then.
+            the recipe's `weights`; "recogniser" for those that come with the package. Where the
+            charsets differ, output layers keep the rows of characters that both know, and
+            others start fresh. A run that goes on is given the same, of which nothing is read
+            then.
         charset: class order of the network; must cover the store. The store's own if None.
         checkpoints: how often to save within an epoch; every ten minutes if None. After
             each epoch a run saves anyway.
@@ -303,23 +305,32 @@ def _initialise(
     network: keras.Model, recipe: Recipe, source: Workdir, charset: Charset
 ) -> dict[str, str]:
     """Fills a network from another run's best weights; what of it `run.json` keeps."""
-    fresh: set[str] = set()
+    axes: dict[str, int] = {}
     if source.charset.sha256 != charset.sha256:
-        fresh = class_variables(
+        axes = class_variables(
             recipe.model, image_shape=recipe.preprocessing.image_shape, **recipe.model_args
         )
-        layers = sorted({path.split("/")[0] for path in fresh})
+        shared = [c for c in charset if c in source.charset]
+        layers = sorted({path.split("/")[0] for path in axes})
+        rows = f"rows of {len(shared)} characters that both know are taken over, others" * bool(
+            shared
+        )
         print(
-            f"{source.path} has another charset ({source.charset.difference(charset)}); "
-            f"the output layers {', '.join(layers)} start fresh.",
+            f"{source.path} has another charset ({source.charset.difference(charset)}); of the "
+            f"output layers {', '.join(layers)} {rows or 'all rows'} start fresh.",
             flush=True,
         )
-    weights = source.best_weights
+    weights, absent = source.best_weights, set()
     if not weights.exists():  # packed: what serves training only isn't there
         weights = source.prediction_weights
-        held = {variable.path for variable in network.weights}
-        fresh |= held - _prediction_names(recipe, len(charset))
-    load_weights(weights, "model", network.weights, skip=fresh)
+        absent = {v.path for v in network.weights} - _prediction_names(recipe, len(charset))
+    load_weights(weights, "model", network.weights, skip={*axes, *absent})
+    if axes and shared:
+        load_rows(
+            weights, "model", network.weights,
+            {path: axis for path, axis in axes.items() if path not in absent},
+            [charset.index(c) for c in shared], [source.charset.index(c) for c in shared],
+        )  # fmt: skip
     return {
         "init_from": _origin_name(source.path),
         "init_weights_sha256": read_checksum(weights),

@@ -138,7 +138,7 @@ def test_another_charset_replaces_what_belongs_to_the_classes(run, tmp_path, cap
         init_from=run.path,
     )  # fmt: skip
     said = capsys.readouterr().out
-    assert "refinement_classifier, refinement_query start fresh" in said
+    assert "refinement_classifier, refinement_query rows of 4 characters" in said
     settings = {"image_shape": (16, 16, 1), **recipe().model_args}
     models = [create_model("mrbc_ir", num_classes=n, **settings) for n in (15, 4)]
     for model, workdir in zip(models, (run, done), strict=True):
@@ -148,3 +148,8 @@ def test_another_charset_replaces_what_belongs_to_the_classes(run, tmp_path, cap
         for a, b in zip(kept, new, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
     assert models[1].output[MAIN_OUTPUT].shape == (None, 4)
+    rows = [run.charset.index(c) for c in done.charset]
+    for layer, axes in (("refinement_classifier", (1, 0)), ("refinement_query", (0,))):
+        known, new = (model.get_layer(layer).get_weights() for model in models)
+        for a, b, axis in zip(known, new, axes, strict=False):
+            np.testing.assert_allclose(np.take(a, rows, axis), b, atol=1e-6)

@@ -177,12 +177,13 @@ def test_any_networks_maps_are_refined(backbone, arguments, maps, places):
 def test_what_belongs_to_the_classes_is_known():
     found = class_variables("mrbc_ir", image_shape=(16, 16, 1))
     assert found == {
-        "refinement_query/kernel", "refinement_classifier/kernel", "refinement_classifier/bias",
+        "refinement_query/kernel": 0, "refinement_classifier/kernel": 1,
+        "refinement_classifier/bias": 0,
     }  # fmt: skip
     heads = class_variables("brick_net", image_shape=(64, 64, 1), num_bricks=3)
     assert heads == {
-        f"{name}/{part}" for name in ("aux_output1", "aux_output2", "main_output")
-        for part in ("kernel", "bias")
+        f"{name}/{part}": axis for name in ("aux_output1", "aux_output2", "main_output")
+        for part, axis in (("kernel", 1), ("bias", 0))
     }  # fmt: skip
 
 

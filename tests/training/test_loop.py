@@ -8,7 +8,7 @@ import pytest
 from hccr_tf import Predictor, Store, create_model, get_recipe, predict_split, prepare, train
 from hccr_tf.charset import Charset
 from hccr_tf.data.batches import BatchReader
-from hccr_tf.data.synthetic import generate_gnt
+from hccr_tf.data.synthetic import generate_gnt, load_strokes
 from hccr_tf.files import read_json
 from hccr_tf.training.callbacks import MONITOR, DivergenceError, is_finished
 from hccr_tf.training.checkpoints import Checkpoints
@@ -141,7 +141,7 @@ def test_other_data_is_refused(trained, tmp_path):
         train(tiny(epochs=2), other, trained.path)
 
 
-def test_init_from_keeps_weights_and_replaces_output_layers(sample_store, trained, tmp_path):
+def test_init_from_keeps_weights_and_rows_of_known_characters(sample_store, trained, tmp_path):
     generate_gnt(
         tmp_path / "s", characters="一二三四五", num_writers=8, num_test_writers=1,
         samples_per_writer=2,
@@ -154,10 +154,30 @@ def test_init_from_keeps_weights_and_replaces_output_layers(sample_store, traine
         np.testing.assert_allclose(ours[path][()], theirs[path][()], atol=1e-5)
         assert ours["model/main_output/kernel"].shape[1] == 5
         assert theirs["model/main_output/kernel"].shape[1] == 15
+        # Characters that both know keep their rows.
+        rows = [trained.charset.index(c) for c in five.charset]
+        for head in ("main_output", "aux_output1"):
+            known = theirs[f"model/{head}/kernel"][()][:, rows]
+            np.testing.assert_allclose(ours[f"model/{head}/kernel"][()], known, atol=1e-5)
     same = train(recipe, sample_store, tmp_path / "same", init_from=trained.path)
     with h5py.File(newest(same)) as ours, h5py.File(trained.best_weights) as theirs:
         path = "model/main_output/kernel"
         np.testing.assert_allclose(ours[path][()], theirs[path][()], atol=1e-5)
+
+
+def test_init_from_starts_rows_of_new_characters_afresh(trained, tmp_path):
+    dot = [np.array([[500, 500], [600, 400]])]
+    strokes = {c: load_strokes()[c] for c in "一九"} | {"丶": dot}
+    generate_gnt(tmp_path / "s", strokes, num_writers=8, num_test_writers=1)
+    three = prepare([tmp_path / "s"], tmp_path / "store")
+    run = train(tiny(epochs=1, learning_rate=1e-9), three, tmp_path / "run", init_from=trained.path)
+    with h5py.File(newest(run)) as ours, h5py.File(trained.best_weights) as theirs:
+        ours, theirs = (f["model/main_output/kernel"][()] for f in (ours, theirs))
+    known = [three.charset.index(c) for c in "一九"]
+    there = [trained.charset.index(c) for c in "一九"]
+    np.testing.assert_allclose(ours[:, known], theirs[:, there], atol=1e-5)
+    new = ours[:, three.charset.index("丶")]
+    assert np.abs(theirs - new[:, None]).max(axis=0).min() > 0.01 and np.abs(new).max() > 0
 
 
 def test_a_network_with_one_output_trains_alike(sample_store, tmp_path):
