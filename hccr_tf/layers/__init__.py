@@ -1,6 +1,7 @@
 """Layers that Keras doesn't have, on `keras.ops` alone."""
 
 from hccr_tf.layers.device_preprocessing import DevicePreprocessing, gaussian_weights
+from hccr_tf.layers.gabor import GaborMaps
 from hccr_tf.layers.input_scaling import GreyToColour, InputScaling
 from hccr_tf.layers.layer_scale import LayerScale
 from hccr_tf.layers.pooling import (
@@ -13,6 +14,7 @@ from hccr_tf.layers.refinement import AdditiveAttention, RefinementStart, UnionO
 __all__ = [
     "AdditiveAttention",
     "DevicePreprocessing",
+    "GaborMaps",
     "GlobalWeightedAveragePooling2D",
     "GlobalWeightedOutputAveragePooling2D",
     "GreyToColour",

@@ -12,13 +12,14 @@ STILL = Variation(**{
     "fade": 1.0, "ink": 1.0, "pen_low": 0.05, "pen_high": 0.05, "side_low": 100.0,
     "side_high": 100.0,
 })  # fmt: skip
+_DEFAULT = Variation()
 
 
 def _lines(character):
     return centre_lines(load_strokes()[character])
 
 
-def _draw(characters, seeds, variation=Variation()):
+def _draw(characters, seeds, variation=_DEFAULT):
     lines = [_lines(c) for c in characters]
     return draw(np.concatenate(lines), np.array([len(x) for x in lines]), seeds, variation)
 

@@ -1,0 +1,78 @@
+"""AlexNet of Krizhevsky, Sutskever & Hinton 2012, with which Kriuk & Kriuk 2024 compare."""
+
+import keras
+from keras import layers
+
+from hccr_tf.layers import InputScaling
+from hccr_tf.models.registry import (
+    FEATURE_MAP,
+    INPUT_SCALING,
+    MAIN_OUTPUT,
+    POOLING,
+    register_model,
+)
+
+# Kernel, strides, filters, whether a pooling follows.
+_CONVOLUTIONS = (
+    (11, 4, 96, True), (5, 1, 256, True), (3, 1, 384, False), (3, 1, 384, False),
+    (3, 1, 256, True),
+)  # fmt: skip
+_TABLE_WIDTH = 96
+
+
+@register_model
+def alexnet(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (256, 256, 1),
+    aux_outputs: bool = True,
+    width: int = 96,
+    units: int = 4096,
+    dropout: float = 0.5,
+) -> keras.Model:
+    """Krizhevsky et al. 2012, five convolutions and two dense layers, in one piece.
+
+    Kriuk & Kriuk 2024, table 2, compare with it and say nothing of its settings. Readings: one
+    tower instead of two halves on two GPUs; no local response normalisation, which later networks
+    found to bring nothing; one input channel; "same" padding, so that pictures from 32 pixels on
+    go through.
+
+    Args:
+        num_classes: C.
+        image_shape: (H, W, 1) of the pictures, each side at least 32.
+        aux_outputs: there are none.
+        width: filters of the first convolution; the others are in proportion.
+        units: of each of the two dense layers.
+        dropout: before each of them.
+
+    Returns:
+        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
+
+    Raises:
+        ValueError: pictures under 32 pixels, or a width or units under 1.
+    """
+    if min(image_shape[:2]) < 32:
+        raise ValueError(f"alexnet takes pictures from 32×32 on, not {image_shape}.")
+    if width < 1 or units < 1:
+        raise ValueError(f"width and units are at least 1, not {width} and {units}.")
+
+    # === Functional Model ===
+    inputs = keras.Input(image_shape, dtype="uint8", name="image")
+    x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
+    for i, (kernel, strides, filters, pools) in enumerate(_CONVOLUTIONS, start=1):
+        x = layers.Conv2D(
+            max(1, filters * width // _TABLE_WIDTH), kernel, strides=strides, padding="same",
+            activation="relu", kernel_initializer="he_normal", name=f"conv{i}",
+        )(x)  # fmt: skip
+        if pools:
+            x = layers.MaxPooling2D(
+                3, 2, padding="same", name=FEATURE_MAP if i == len(_CONVOLUTIONS) else f"pool{i}"
+            )(x)
+    x = layers.Flatten(name=POOLING)(x)
+    for i in (6, 7):
+        x = layers.Dropout(dropout, name=f"dropout{i}")(x)
+        x = layers.Dense(
+            units, activation="relu", kernel_initializer="he_normal", name=f"dense{i}"
+        )(x)
+    x = layers.Dense(num_classes, dtype="float32", name=MAIN_OUTPUT)(x)
+    return keras.Model(inputs, {MAIN_OUTPUT: x}, name="alexnet")

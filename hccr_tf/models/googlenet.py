@@ -1,0 +1,151 @@
+"""HCCR-GoogLeNet of Zhong, Jin & Xie 2015 and an improved one: four inception modules."""
+
+import keras
+from keras import layers
+
+from hccr_tf.layers import GaborMaps, InputScaling
+from hccr_tf.models.registry import (
+    FEATURE_MAP,
+    INPUT_SCALING,
+    MAIN_OUTPUT,
+    POOLING,
+    register_model,
+)
+
+# Widths of each module: 1×1; before and in 3×3; before and in 5×5; after the pooling. The first
+# two are GoogLeNet's own, the others wider.
+_MODULES = (
+    ("inception3a", (64, 96, 128, 16, 32, 32)),
+    ("inception3b", (128, 128, 192, 32, 96, 64)),
+    ("inception4a", (160, 112, 224, 24, 64, 64)),
+    ("inception4b", (256, 160, 320, 32, 128, 128)),
+)
+_POOLED = "inception3b"  # a pooling follows
+_TABLE_WIDTH = 64
+
+
+@register_model
+def googlenet(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (112, 112, 1),
+    aux_outputs: bool = True,
+    width: int = 64,
+    units: int = 1024,
+    dropout: float = 0.4,
+    gabor: bool = False,
+) -> keras.Model:
+    """Zhong et al. 2015, HCCR-GoogLeNet: a stem, four inception modules, a dense layer.
+
+    Kriuk & Kriuk 2024, table 1 and Yang et al. 2017, table I, compare with it. The paper isn't
+    among this package's sources; of its widths, those are a reading: the four modules of
+    GoogLeNet's stages 3 and 4, the later ones wider, which comes to 27.7 MB at 3,755 classes
+    within a tenth. Eight Gabor maps beside the picture are its other input.
+
+    Args:
+        num_classes: C.
+        image_shape: (H, W, 1) of the pictures, each side at least 16.
+        aux_outputs: there are none.
+        width: filters of the first convolution; the others are in proportion.
+        units: of the dense layer.
+        dropout: before it.
+        gabor: whether to append eight Gabor maps to the picture.
+
+    Returns:
+        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
+
+    Raises:
+        ValueError: pictures under 16 pixels, a width under 8, or units under 1.
+    """
+    return _googlenet(
+        "googlenet", num_classes, image_shape, width, units, dropout, gabor, improved=False
+    )
+
+
+@register_model
+def improved_googlenet(
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (112, 112, 1),
+    aux_outputs: bool = True,
+    width: int = 64,
+    units: int = 1024,
+    dropout: float = 0.4,
+    gabor: bool = False,
+) -> keras.Model:
+    """Our reading of Kriuk & Kriuk 2024's "Improved GoogLeNet": normalised, residual modules.
+
+    No paper here says what was improved. This is `googlenet` with what networks had learnt since:
+    batch normalisation after every convolution, two 3×3 in place of 5×5, and a shortcut around
+    every module. Arguments and result are those of `googlenet`.
+    """
+    return _googlenet(
+        "improved_googlenet", num_classes, image_shape, width, units, dropout, gabor, improved=True
+    )
+
+
+def _googlenet(name, num_classes, image_shape, width, units, dropout, gabor, improved):
+    if min(image_shape[:2]) < 16:
+        raise ValueError(f"{name} takes pictures from 16×16 on, not {image_shape}.")
+    if width < 8 or units < 1:
+        raise ValueError(f"width is at least 8 and units 1, not {width} and {units}.")
+
+    def scaled(filters):
+        return max(1, filters * width // _TABLE_WIDTH)
+
+    # === Functional Model ===
+    inputs = keras.Input(image_shape, dtype="uint8", name="image")
+    x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
+    if gabor:
+        x = GaborMaps(name="gabor_maps")(x)
+    x = _conv(x, width, 7, "conv1", improved, strides=2)
+    x = layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
+    x = _conv(x, width, 1, "conv2a", improved)
+    x = _conv(x, scaled(192), 3, "conv2b", improved)
+    x = layers.MaxPooling2D(3, 2, padding="same", name="pool2")(x)
+    for module, widths in _MODULES:
+        x = _inception(x, [scaled(w) for w in widths], module, improved)
+        if module == _POOLED:
+            x = layers.MaxPooling2D(3, 2, padding="same", name="pool3")(x)
+    x = layers.Identity(name=FEATURE_MAP)(x)
+    x = layers.GlobalAveragePooling2D(name=POOLING)(x)
+    x = layers.Dense(units, activation="relu", name="dense")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Dense(num_classes, dtype="float32", name=MAIN_OUTPUT)(x)
+    return keras.Model(inputs, {MAIN_OUTPUT: x}, name=name)
+
+
+def _inception(x, widths, name, improved):
+    one, before3, three, before5, five, pooled = widths
+    branches = [
+        _conv(x, one, 1, f"{name}_1x1", improved),
+        _conv(_conv(x, before3, 1, f"{name}_before3x3", improved), three, 3, f"{name}_3x3",
+              improved),
+    ]  # fmt: skip
+    y = _conv(x, before5, 1, f"{name}_before5x5", improved)
+    if improved:
+        y = _conv(y, five, 3, f"{name}_5x5a", improved)
+        branches.append(_conv(y, five, 3, f"{name}_5x5b", improved))
+    else:
+        branches.append(_conv(y, five, 5, f"{name}_5x5", improved))
+    y = layers.MaxPooling2D(3, 1, padding="same", name=f"{name}_pool")(x)
+    branches.append(_conv(y, pooled, 1, f"{name}_after_pool", improved))
+    y = layers.Concatenate(name=f"{name}_joined")(branches)
+    if improved:
+        shortcut = layers.Conv2D(
+            y.shape[-1], 1, use_bias=False, kernel_initializer="he_normal",
+            name=f"{name}_shortcut",
+        )(x)  # fmt: skip
+        shortcut = layers.BatchNormalization(name=f"{name}_shortcut_bn")(shortcut)
+        y = layers.Add(name=f"{name}_added")([shortcut, y])
+    return y
+
+
+def _conv(x, filters, kernel, name, improved, strides=1):
+    x = layers.Conv2D(
+        filters, kernel, strides=strides, padding="same", use_bias=not improved,
+        kernel_initializer="he_normal", name=name,
+    )(x)  # fmt: skip
+    if improved:
+        x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)

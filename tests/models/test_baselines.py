@@ -1,0 +1,121 @@
+"""AlexNet, GoogLeNet and the compact network: shapes and parameters by hand."""
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from hccr_tf.layers import GaborMaps
+from hccr_tf.layers.gabor import gabor_kernels
+from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, blueprint
+
+
+def _conv(kernel, before, filters, bias=True):
+    return kernel * kernel * before * filters + bias * filters
+
+
+def test_alexnets_parameters_by_hand():
+    model = blueprint("alexnet", num_classes=1000, image_shape=(227, 227, 1))
+    convolutions = (
+        _conv(11, 1, 96) + _conv(5, 96, 256) + _conv(3, 256, 384) + _conv(3, 384, 384)
+        + _conv(3, 384, 256)
+    )  # fmt: skip
+    # 227 / 4, then three poolings by 2, each rounded up
+    assert model.get_layer(FEATURE_MAP).output.shape == (None, 8, 8, 256)
+    dense = (8 * 8 * 256 + 1) * 4096 + 4097 * 4096 + 4097 * 1000
+    assert model.count_params() == convolutions + dense
+
+
+def test_alexnet_takes_small_pictures_but_not_too_small():
+    model = blueprint("alexnet", num_classes=10, image_shape=(64, 64, 1), units=128)
+    assert model.get_layer(FEATURE_MAP).output.shape == (None, 2, 2, 256)
+    with pytest.raises(ValueError, match="32×32"):
+        blueprint("alexnet", num_classes=10, image_shape=(31, 64, 1))
+
+
+def _module(before, widths):
+    one, before3, three, before5, five, pooled = widths
+    return (
+        _conv(1, before, one) + _conv(1, before, before3) + _conv(3, before3, three)
+        + _conv(1, before, before5) + _conv(5, before5, five) + _conv(1, before, pooled)
+    )  # fmt: skip
+
+
+def test_googlenets_parameters_by_hand():
+    model = blueprint("googlenet", num_classes=3755)
+    modules = (
+        (192, (64, 96, 128, 16, 32, 32)), (256, (128, 128, 192, 32, 96, 64)),
+        (480, (160, 112, 224, 24, 64, 64)), (512, (256, 160, 320, 32, 128, 128)),
+    )  # fmt: skip
+    expected = _conv(7, 1, 64) + _conv(1, 64, 64) + _conv(3, 64, 192)
+    expected += sum(_module(*module) for module in modules)
+    expected += 833 * 1024 + 1025 * 3755
+    assert model.count_params() == expected
+    assert model.get_layer(FEATURE_MAP).output.shape == (None, 7, 7, 832)
+    # Zhong et al. 2015, as Melnyk et al. 2018 quote it: 27.7 MB
+    assert abs(4 * expected / 2**20 - 27.7) < 2.77
+
+
+def test_gabor_maps_add_channels_and_no_parameters_but_the_next_kernels():
+    plain, mapped = (
+        blueprint("googlenet", num_classes=9, image_shape=(64, 64, 1), gabor=g)
+        for g in (False, True)
+    )
+    assert mapped.count_params() - plain.count_params() == 7 * 7 * 8 * 64
+    assert mapped.get_layer("gabor_maps").output.shape == (None, 64, 64, 9)
+
+
+def test_improved_googlenet_is_normalised_and_residual():
+    model = blueprint("improved_googlenet", num_classes=9, image_shape=(64, 64, 1))
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds.count("Add") == 4 and kinds.count("BatchNormalization") == 3 + 4 * 8
+    assert not any(
+        layer.kernel_size == (5, 5) for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    )  # fmt: skip
+
+
+def test_compact_nets_parameters_by_hand():
+    model = blueprint("compact_net", num_classes=6763)
+    widths, before, expected = (32, 96, 192, 320), 1, 0
+    for filters in widths:
+        expected += _conv(3, before, filters, False) + _conv(3, filters, filters, False)
+        expected += 2 * 4 * filters
+        before = filters
+    expected += 4 * 4 * 320 + 4 * 320 + 321 * 6763
+    assert model.count_params() == expected
+    assert model.get_layer(FEATURE_MAP).output.shape == (None, 4, 4, 320)
+
+
+def test_gabor_kernels_are_opencvs():
+    ours = gabor_kernels(8, 11, 6.0, 2.5, 0.5)
+    for i in range(8):
+        theirs = cv2.getGaborKernel((11, 11), 2.5, np.pi * i / 8, 6.0, 0.5, 0, cv2.CV_64F)
+        theirs -= theirs.mean()
+        theirs /= abs(theirs).sum()
+        np.testing.assert_allclose(ours[..., 0, i], theirs, atol=1e-6)
+
+
+def test_gabor_maps_see_their_direction():
+    vertical = np.zeros((1, 33, 33, 1), np.float32)
+    vertical[:, :, 15:18] = 1
+    maps = keras.ops.convert_to_numpy(GaborMaps()(vertical))
+    np.testing.assert_array_equal(maps[..., :1], vertical)
+    middle = maps[0, 16, 16, 1:]
+    assert middle.argmax() == 0 and middle[0] > 3 * abs(middle[4])
+    horizontal = keras.ops.convert_to_numpy(GaborMaps()(vertical.swapaxes(1, 2)))[0, 16, 16, 1:]
+    assert horizontal.argmax() == 4
+    even = keras.ops.convert_to_numpy(GaborMaps()(np.ones((1, 33, 33, 1), np.float32)))
+    np.testing.assert_allclose(even[0, 16, 16, 1:], 0, atol=1e-6)
+    with pytest.raises(ValueError, match="odd size"):
+        GaborMaps(size=4)
+
+
+def test_what_cannot_be_built_says_why():
+    for name, arguments, message in (
+        ("googlenet", {"image_shape": (8, 8, 1)}, "16×16"), ("googlenet", {"width": 4}, "width"),
+        ("compact_net", {"blocks": 0}, "blocks"), ("alexnet", {"units": 0}, "units"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            blueprint(name, num_classes=5, **arguments)
+    assert MAIN_OUTPUT in blueprint("compact_net", num_classes=5).output
