@@ -13,6 +13,18 @@ def test_cells_are_unique_and_complete():
     assert (cells[["paper", "table", "row", "column", "value"]] != "").all(axis=None)
 
 
+def test_kriuk_2024():
+    one, two = paper_table("kriuk-2024", "table 1"), paper_table("kriuk-2024", "table 2")
+    assert one.shape == (9, 2) and two.shape == (10, 3)
+    assert one.loc["Our Study"].tolist() == ["2024", "97.79"]
+    assert one["accuracy"].astype(float).idxmax() == "Our Study"
+    assert two.loc["30"].tolist() == ["91.51", "97.02", "97.72"]
+    # Sums over the columns as printed.
+    assert one["accuracy"].astype(float).sum() == pytest.approx(869.03)
+    sums = two.astype(float).sum()
+    assert sums.tolist() == pytest.approx([880.09, 944.73, 948.58])
+
+
 def test_melnyk_2018():
     two, three = paper_table("melnyk-2018", "table 2"), paper_table("melnyk-2018", "table 3")
     assert two.shape == (3, 3) and three.shape == (20, 5)
