@@ -44,6 +44,8 @@ _COMMANDS = (
      pictures.refine_arguments),
     ("reproduce", "make a table or figure of a paper", overview.run_reproduce,
      overview.reproduce_arguments),
+    ("report", "make a page of all tables and figures", overview.run_report,
+     overview.report_arguments),
     ("runs", "list runs, or compare two", overview.run_runs, overview.runs_arguments),
     ("model", "print a network's layers and cost", overview.run_model,
      overview.model_arguments),

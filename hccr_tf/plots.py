@@ -388,6 +388,30 @@ def draw_grid(table: pd.DataFrame, settings: Sequence[str], value: str, path: Pa
     save_figure(figure, path)
 
 
+def draw_bars(table: pd.DataFrame, name: str, path: str | Path, title: str) -> None:
+    """Draws accuracies in percent with their intervals, a bar a row.
+
+    Args:
+        table: columns `accuracy`, `low` and `high`, and what the bars are called.
+        name: the column of that.
+        path: PNG file to write.
+        title: above the bars.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 1.2 + 0.32 * len(table)), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(table))
+    errors = [table["accuracy"] - table["low"], table["high"] - table["accuracy"]]
+    axes.barh(places, table["accuracy"], xerr=np.maximum(errors, 0), color="C0", capsize=2)
+    axes.set_yticks(places, [str(v) for v in table[name]])
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    low = max(0.0, float(table["low"].min()) - 5)
+    axes.set(xlabel="accuracy, %", xlim=(low, min(100.5, float(table["high"].max()) + 2)))
+    axes.set_title(title, fontsize=10)
+    save_figure(figure, Path(path))
+
+
 def draw_reliability(curves: dict[str, pd.DataFrame], path: str | Path) -> None:
     """Draws how often pictures are read rightly against how probable that was said to be.
 
@@ -407,5 +431,4 @@ def draw_reliability(curves: dict[str, pd.DataFrame], path: str | Path) -> None:
         title="Reliability",
     )  # fmt: skip
     axes.legend()
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+    save_figure(figure, Path(path))

@@ -97,47 +97,138 @@ def run_runs(options) -> None:
 
 
 def reproduce_arguments(parser) -> None:
-    parser.add_argument("name", nargs="?", help="of --list")
+    parser.add_argument("name", nargs="?", help="of --list; all for every one that has a plan")
     parser.add_argument("--list", action="store_true", help="list what there is")
     parser.add_argument("--data", metavar="STORE", help="store of `hccr data prepare`")
     parser.add_argument("--split", default="test", help="of the store (default test)")
     parser.add_argument(
-        "--workdir", nargs="+", metavar="RUN", default=[], help="trained runs, a row each"
+        "--workdir", nargs="+", metavar="RUN", default=[],
+        help="trained runs, a row each, in place of those of --scale",
     )
-    parser.add_argument("--out", help="folder for the results (default: results/NAME)")
+    parser.add_argument(
+        "--scale", choices=["full", "real-small", "smoke"],
+        help="train what's missing: full (the paper's size and epochs), real-small (real data, "
+        "hours of CPU), smoke (the embedded sample, which needs no --data; seconds)",
+    )
+    parser.add_argument("--only", nargs="+", metavar="CELL", help="train these runs of --scale")
+    parser.add_argument(
+        "--collect", action="store_true", help="train nothing; tabulate what there is"
+    )
+    parser.add_argument(
+        "--out", help="folder for the results (default: results/NAME, with --scale "
+        "results/SCALE/NAME)",
+    )
+    parser.add_argument(
+        "--runs", metavar="DIR", help="folder of the runs of --scale, which tables share "
+        "(default: runs beside OUT)",
+    )
 
 
 def run_reproduce(options) -> None:
-    """Makes a table or figure of a paper from trained runs, beside the paper's own numbers.
+    """Makes a table or figure of a paper, ours beside the paper's own numbers.
 
-    Writes each table as CSV, and pictures where the paper has them. Logits are kept in
-    OUT/logits, and those of the same weights and data aren't predicted again.
+    Either of runs that are trained (--workdir), or of all it needs at a scale (--scale): these
+    are trained once for all tables, and a killed command goes on where it was when it's given
+    again.
+    Writes each table as CSV, pictures where the paper has them, and cells.csv: what was
+    trained by which command, and what was not run. Logits are kept in OUT/logits, and those of
+    the same weights and data aren't predicted again. `hccr report` makes a page of it all.
 
     Examples:
       hccr reproduce --list
       hccr reproduce melnyk_table2 --data store --workdir runs/a runs/b runs/c
+      hccr reproduce kriuk_figure8 --data store --scale real-small
+      hccr reproduce all --scale smoke
     """
-    if not options.list and (not options.name or not options.data):
-        raise ValueError("Name what to make (`hccr reproduce --list`), and --data.")
+    if not options.list and not options.name:
+        raise ValueError("Name what to make (`hccr reproduce --list`).")
+    if not options.list and not options.data and options.scale != "smoke":
+        raise ValueError("Name the --data to make it of (only --scale smoke brings its own).")
+    if not options.list and options.workdir and options.scale:
+        raise ValueError("Take either --workdir or --scale.")
     backend.start()
-    from hccr_tf.experiments import Inputs, get_experiment, list_experiments
+    from hccr_tf.experiments import get_experiment, list_experiments
 
     if options.list:
         for name in list_experiments():
-            print(f"  {name:<22} {get_experiment(name).description}")
+            experiment = get_experiment(name)
+            scales = " [--scale]" if experiment.plan else ""
+            print(f"  {name:<22} {experiment.description}{scales}")
         return
-    from hccr_tf.data.store import Store
-    from hccr_tf.files import atomic_write
+    if options.name != "all":
+        _reproduce(get_experiment(options.name), options, options.out)
+        return
+    if not options.scale:
+        raise ValueError("all takes a --scale.")
+    base = Path(options.out or Path("results") / options.scale)
+    for name in list_experiments():
+        if get_experiment(name).plan:
+            print(f"=== {name} ===", flush=True)
+            _reproduce(get_experiment(name), options, base / name)
 
-    experiment = get_experiment(options.name)
-    out = Path(options.out or Path("results") / experiment.name)
+
+def _reproduce(experiment, options, out) -> None:
+    from hccr_tf.data.store import Store
+    from hccr_tf.experiments import Inputs
+    from hccr_tf.experiments.plans import cells_table, sample_store, train_cells
+    from hccr_tf.files import atomic_write, write_json
+
+    default = Path("results") / (options.scale or "") / experiment.name
+    out = Path(out or default)
     out.mkdir(parents=True, exist_ok=True)
+    store = Store(options.data) if options.data else sample_store(out.parent / "sample")
     runs = [Path(path) for path in options.workdir]
-    tables = experiment.run(Inputs(Store(options.data), options.split, runs, out))
+    if options.scale:
+        if experiment.plan is None:
+            raise ValueError(
+                f"{experiment.name} has no plan of what to train; name runs: --workdir RUN…"
+            )
+        cells = experiment.plan(options.scale)
+        folder = Path(options.runs or out.parent / "runs")
+        runs = train_cells(cells, store, folder, only=options.only, collect=options.collect)
+        with atomic_write(out / "cells.csv") as temporary:
+            cells_table(cells, folder).to_csv(temporary, index=False)
+        if cells and not runs:
+            print(f"{experiment.name}: nothing is trained yet.")
+            return
+    tables = experiment.run(Inputs(store, options.split, runs, out))
     for name, table in tables.items():
         path = out / f"{experiment.name}_{name}.csv"
         with atomic_write(path) as temporary:
             table.to_csv(temporary, index=False)
         shown = table.drop(columns=["train_command", "hardware"], errors="ignore")
-        text = shown.to_string(index=False, na_rep="")
+        text = shown.to_string(index=False, na_rep="", max_rows=40)
         print(f"{path}\n{text}\n")
+    write_json(
+        out / "about.json",
+        {
+            "experiment": experiment.name,
+            "description": experiment.description,
+            "scale": options.scale,
+            "data": store.path.name,
+            "data_hash": store.data_hash,
+            "split": options.split,
+            "tables": [f"{experiment.name}_{name}.csv" for name in tables],
+        },
+    )
+
+
+def report_arguments(parser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="folder with results of `hccr reproduce`")
+    parser.add_argument("--out", help="page to write (default: DIR/report.html)")
+
+
+def run_report(options) -> None:
+    """Makes one HTML page of all results below a folder: tables, pictures, what was not run.
+
+    The page stands alone: pictures are in it, characters are drawn where no font has them, and
+    tables are sorted by a click on a column's head.
+
+    Example:
+      hccr report results/smoke
+    """
+    from hccr_tf.experiments.report import write_report
+
+    out = Path(options.out or Path(options.folder) / "report.html")
+    number = write_report(Path(options.folder), out)
+    print(f"{number} tables and figures in {out}")

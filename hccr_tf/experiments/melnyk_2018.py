@@ -1,8 +1,11 @@
 """Melnyk, You & Li 2018: tables 2 and 3 with our rows beside the paper's."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from hccr_tf.experiments.paper_results import paper_table
+from hccr_tf.experiments.plans import Cell
 from hccr_tf.experiments.registry import Inputs, register_experiment
 from hccr_tf.experiments.scored_runs import (
     compare_pairs,
@@ -19,7 +22,17 @@ _PAPER = "melnyk-2018"
 _TEST_SET = "ICDAR-2013"  # the paper's
 
 
-@register_experiment
+def _plan(scale: str) -> Sequence[Cell]:
+    settings = {
+        "full": {},
+        "real-small": {"image_size": 48, "epochs": 10, "mixed_precision": "bfloat16"},
+        "smoke": {"image_size": 32, "width": 8, "epochs": 2, "batch_size": 32},
+    }[scale]
+    recipe = "melnyk_{}" if scale == "full" else "melnyk_net_{}"
+    return [Cell(recipe.format(c), recipe.format(c), settings) for c in "abc"]
+
+
+@register_experiment(plan=_plan)
 def melnyk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Melnyk et al. 2018, table 2: parameters, accuracy, and accuracy without the last bias.
 
@@ -54,7 +67,7 @@ def melnyk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     return {**tables, "pairs": pairs} if len(pairs) else tables
 
 
-@register_experiment
+@register_experiment(plan=_plan)
 def melnyk_table3(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Melnyk et al. 2018, table 3: size, accuracy, ensemble and raw data of all methods.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from hccr_tf.data.store import Store
+from hccr_tf.experiments.plans import Plan
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,12 @@ class Experiment:
     Attributes:
         name: as `hccr reproduce` takes it.
         run: makes it; returns tables by name, each written as CSV besides.
+        plan: what has to be trained for it at a scale; None where any runs will do.
     """
 
     name: str
     run: Callable[[Inputs], dict[str, pd.DataFrame]]
+    plan: Plan | None = None
 
     @property
     def description(self) -> str:
@@ -48,12 +51,19 @@ class Experiment:
 _EXPERIMENTS: dict[str, Experiment] = {}
 
 
-def register_experiment(function: Callable) -> Callable:
-    """Registers an experiment under its function's name."""
+def register_experiment(function: Callable | None = None, *, plan: Plan | None = None):
+    """Registers an experiment under its function's name.
+
+    Args:
+        function: what makes it of runs.
+        plan: what has to be trained for it.
+    """
+    if function is None:
+        return lambda decorated: register_experiment(decorated, plan=plan)
     name = function.__name__
     if name in _EXPERIMENTS:
         raise ValueError(f"An experiment named {name!r} is registered already.")
-    _EXPERIMENTS[name] = Experiment(name, function)
+    _EXPERIMENTS[name] = Experiment(name, function, plan)
     return function
 
 

@@ -1,11 +1,13 @@
 """Yang et al. 2017: table I with our rows beside the paper's."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from hccr_tf.experiments.paper_results import paper_table
+from hccr_tf.experiments.plans import Cell
 from hccr_tf.experiments.registry import Inputs, register_experiment
 from hccr_tf.experiments.scored_runs import (
     ScoredRun,
@@ -24,7 +26,21 @@ _BATCH = 32
 _MOST_STEPS = 8
 
 
-@register_experiment
+def _plan(scale: str) -> Sequence[Cell]:
+    settings = {
+        "full": {},
+        "real-small": {"image_size": 32, "epochs": 8, "mixed_precision": "bfloat16"},
+        "smoke": {"image_size": 16, "width": 4, "epochs": 2, "batch_size": 32},
+    }[scale]
+    networks = ["convnet", "resnet", "mrbc"]
+    names = [*networks, *(f"{n}_ir" for n in networks)]
+    if scale == "smoke":
+        names = ["mrbc", "mrbc_ir"]
+    recipe = "yang_{}" if scale == "full" else "{}"
+    return [Cell(recipe.format(n), recipe.format(n), settings) for n in names]
+
+
+@register_experiment(plan=_plan)
 def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Yang et al. 2017, table I: networks with and without refinement, beside the paper's.
 

@@ -1,0 +1,420 @@
+"""Kriuk & Kriuk 2024: tables 1 and 2, figures 4 to 9, and what the paper leaves open."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hccr_tf.data.store import Store
+from hccr_tf.evaluation import mcnemar, softmax, wilson_interval
+from hccr_tf.experiments.paper_results import paper_table
+from hccr_tf.experiments.plans import Cell
+from hccr_tf.experiments.registry import Inputs, register_experiment
+from hccr_tf.experiments.scored_runs import (
+    compare_pairs,
+    evaluate,
+    provenance,
+    score_runs,
+    test_set,
+    with_interval,
+)
+from hccr_tf.files import distinct_names
+from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
+from hccr_tf.inference.logits_file import LogitsFile
+from hccr_tf.inference.predictor import predict_split
+from hccr_tf.plots import draw_bars, draw_validation, pictures_figure, save_figure
+from hccr_tf.recipes import get_recipe
+from hccr_tf.workdir import Workdir
+
+_PAPER = "kriuk-2024"
+GAMMAS = (0.0, 1.0, 2.0, 4.0, 6.0)  # figure 8
+BRICKS = (2, 3, 4, 5)  # figure 9
+_INPUTS = ("model1", "model2", "model3")
+
+# What all runs of a scale share. "full" is the recipe as it is.
+_SCALES: Mapping[str, Mapping[str, object]] = {
+    "full": {},
+    "real-small": {"image_size": 64, "bricks": 4, "samples_per_class": 100, "epochs": 8,
+                   "mixed_precision": "bfloat16"},
+    "smoke": {"image_size": 32, "bricks": 3, "width": 16, "epochs": 2, "batch_size": 32},
+}  # fmt: skip
+
+
+def _brick(name: str, scale: str, model: str = "model1", **settings) -> Cell:
+    """A run of the brick network; the paper's recipe at full scale, ours below."""
+    recipe = f"{'kriuk' if scale == 'full' else 'brick'}_{model}"
+    return Cell(name, recipe, {**_SCALES[scale], **settings})
+
+
+# === Tables 1 and 2 ===
+
+
+def _plan_table1(scale: str) -> Sequence[Cell]:
+    return [_brick(model, scale, model) for model in _INPUTS]
+
+
+@register_experiment(plan=_plan_table1)
+def kriuk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Kriuk & Kriuk 2024, table 1: the fused accuracy beside eight published methods'.
+
+    Five crops, logits fused 0.3 / 0.2 / 0.5 where there are three runs, equally otherwise.
+    """
+    ensemble = _Ensemble(inputs)
+    everyone = tuple(range(len(ensemble.names)))
+    row = {
+        "model": "this package, fused" if len(everyone) > 1 else "this package",
+        **ensemble.score(everyone, ensemble.given(everyone), "five", "logits"),
+        "test_set": test_set(inputs),
+        "data_hash": inputs.store.data_hash[:16],
+    }
+    paper = paper_table(_PAPER, "table 1").reset_index(names="model")
+    return {"ours": pd.DataFrame([row]), "paper": paper}
+
+
+def _plan_table2(scale: str) -> Sequence[Cell]:
+    length = {"full": {"epochs": 50, "patience": 50}, "real-small": {"epochs": 10}, "smoke": {}}
+    shared = {k: v for k, v in {**_SCALES[scale], **length[scale]}.items()
+              if k not in ("bricks", "width")}  # fmt: skip
+    recipe = "kriuk_model1" if scale == "full" else "brick_model1"
+    small = {"width": 16} if scale == "smoke" else {}
+    return [
+        Cell("table2_alexnet", recipe, {"model": "alexnet", "loss": "cross_entropy", **shared},
+             {"units": 64} if scale == "smoke" else {}),
+        Cell("table2_improved_googlenet", recipe,
+             {"model": "improved_googlenet", "loss": "cross_entropy", **shared}, small),
+        _brick("table2_brick_net", scale, **length[scale]),
+    ]  # fmt: skip
+
+
+@register_experiment(plan=_plan_table2)
+def kriuk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Kriuk & Kriuk 2024, table 2: accuracy as training goes on, beside AlexNet and GoogLeNet.
+
+    Validation accuracy in percent every five epochs, or every epoch of shorter runs (`ours`);
+    accuracy of the best epoch on the split (`final`), and pairs on the same samples. The paper's
+    own network there is one of its three; model 1 (raw pictures) here.
+    """
+    runs = score_runs(inputs)
+    columns = {}
+    for run in runs:
+        history = pd.DataFrame(run.workdir.read_history())
+        values = 100 * history["val_main_output_accuracy"]
+        columns[run.name] = dict(zip(history["epoch"], values.round(2), strict=True))
+    epochs = sorted({epoch for column in columns.values() for epoch in column})
+    step = 5 if epochs[-1] > 10 else 1
+    shown = [epoch for epoch in epochs if epoch % step == 0]
+    ours = pd.DataFrame(
+        {"epoch": shown, **{n: [c.get(e) for e in shown] for n, c in columns.items()}}
+    )
+    draw_validation(
+        {run.name: pd.DataFrame(run.workdir.read_history()) for run in runs},
+        inputs.out / "kriuk_table2.png",
+    )
+    paper = paper_table(_PAPER, "table 2").reset_index(names="epoch")
+    return {"ours": ours, "paper": paper, **_compared(inputs, runs, "run", lambda run: run.name)}
+
+
+# === Figures 4 to 7: the inputs, the ensemble ===
+
+
+@register_experiment(plan=lambda scale: ())
+def kriuk_figures4to6(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Kriuk & Kriuk 2024, figures 4 to 6: pictures raw, with 3×3 and with 7×7 blur.
+
+    As the three models of the paper get them, at 256×256 pixels; a row for each of three samples.
+    """
+    store, split = inputs.store, inputs.split
+    indices = store.indices(split)
+    chosen = indices[np.linspace(0, len(indices) - 1, 3).astype(int)]
+    preparations = [get_recipe(f"kriuk_{model}").preprocessing for model in _INPUTS]
+    rows = [
+        [image, *(p.apply(np.array(image)) for p in preparations)]
+        for image in store.images(chosen)
+    ]
+    texts = [store.charset.char(int(store.labels[i])) for i in chosen]
+    titles = ["as stored", "model 1", "model 2", "model 3"]
+    figure = pictures_figure(rows, texts, titles, size=1.6)
+    save_figure(figure, inputs.out / "kriuk_figures4to6.png")
+    table = [
+        {"model": name, "blur_kernel": p.blur_kernel, "blur_sigma": p.blur_sigma,
+         "mean_grey": round(float(np.mean([row[i + 1] for row in rows])), 2)}
+        for i, (name, p) in enumerate(zip(_INPUTS, preparations, strict=True))
+    ]  # fmt: skip
+    return {"inputs": pd.DataFrame(table)}
+
+
+@register_experiment(plan=_plan_table1)
+def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Kriuk & Kriuk 2024, figure 7: every model, every pair and all three, fused in every way.
+
+    At the paper's weights, at equal ones and at those found on the validation split; logits or
+    probabilities; five crops, the centre crop or the whole picture. `members` says by an exact
+    test whether the fusion differs from each of its members. Takes any runs of one charset.
+    """
+    ensemble = _Ensemble(inputs)
+    places = range(len(ensemble.names))
+    groups = [g for n in (1, 2, 3) for g in combinations(places, n) if n <= len(ensemble.names)]
+    rows = []
+    for group in groups:
+        ways = {"given": ensemble.given(group)}
+        if len(group) > 1:
+            ways["equal"] = np.full(len(group), 1 / len(group))
+            ways["found on validation"] = ensemble.found(group)
+        for way, weights in ways.items():
+            for crops in ("five", "centre", "whole"):
+                for fused in ("logits", "probabilities") if len(group) > 1 else ("logits",):
+                    rows.append(
+                        {
+                            "models": " + ".join(ensemble.names[i] for i in group),
+                            "weights": way if len(group) > 1 else "",
+                            "values": " ".join(f"{w:.2f}" for w in weights),
+                            "crops": crops,
+                            "fused": fused if len(group) > 1 else "",
+                            **ensemble.score(group, weights, crops, fused),
+                        }
+                    )
+    table = pd.DataFrame(rows)
+    shown = table[(table["crops"] == "five") & table["weights"].isin(["", "given"])
+                  & table["fused"].isin(["", "logits"])]  # fmt: skip
+    draw_bars(shown, "models", inputs.out / "kriuk_figure7.png", "five crops, logits fused")
+    tables = {"ours": table}
+    if len(ensemble.names) > 1:
+        everyone = tuple(places)
+        fused = ensemble.right(everyone, ensemble.given(everyone), "five", "logits")
+        tables["members"] = pd.DataFrame(
+            [
+                {"member": ensemble.names[i], **_paired(
+                    ensemble.right((i,), np.ones(1), "five", "logits"), fused
+                )}
+                for i in places
+            ]
+        )  # fmt: skip
+    return tables
+
+
+# === Figures 8 and 9: sweeps ===
+
+
+def _plan_figure8(scale: str) -> Sequence[Cell]:
+    wanted = [("model1", gamma) for gamma in GAMMAS]
+    if scale == "smoke":
+        wanted = wanted[-2:]
+    else:
+        wanted += [(model, gamma) for model in _INPUTS[1:] for gamma in (0.0, 4.0)]
+    # γ is 4 in the recipes: these runs are table 1's.
+    return [
+        _brick(model, scale, model)
+        if gamma == 4
+        else _brick(f"{model}_gamma{gamma:g}", scale, model, gamma=gamma)
+        for model, gamma in wanted
+    ]
+
+
+@register_experiment(plan=_plan_figure8)
+def kriuk_figure8(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Kriuk & Kriuk 2024, figure 8: the focal loss's γ.
+
+    Accuracy by γ and input, every pair compared on the same samples (McNemar's exact test), and
+    the curves. The paper's figure has no numbers.
+    """
+    runs = score_runs(inputs)
+    tables = _compared(inputs, runs, "gamma", lambda run: run.workdir.recipe.loss_args["gamma"])
+    _draw(inputs, runs, tables, "kriuk_figure8")
+    return tables
+
+
+def _plan_figure9(scale: str) -> Sequence[Cell]:
+    size = {"full": {}, "real-small": {"image_size": 96, "epochs": 8}, "smoke": {}}[scale]
+    length = {"epochs": 30, "patience": 30} if scale == "full" else {}
+    bricks = BRICKS[:2] if scale == "smoke" else BRICKS
+    return [_brick(f"bricks{n}", scale, **{**size, **length, "bricks": n}) for n in bricks]
+
+
+@register_experiment(plan=_plan_figure9)
+def kriuk_figure9(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Kriuk & Kriuk 2024, figure 9: networks of two to five bricks.
+
+    Accuracy by number of bricks with cost, every pair compared on the same samples (McNemar's
+    exact test), and the curves. The paper's figure has no numbers.
+    """
+    runs = score_runs(inputs)
+    tables = _compared(
+        inputs, runs, "bricks", lambda run: run.workdir.recipe.model_args["num_bricks"]
+    )
+    _draw(inputs, runs, tables, "kriuk_figure9")
+    return tables
+
+
+# === What the paper leaves open ===
+
+
+def _plan_open(scale: str) -> Sequence[Cell]:
+    cells = [
+        _brick("model1", scale),  # categorical focal
+        _brick("cross_entropy", scale, loss="cross_entropy"),
+        _brick("binary_focal", scale, loss="binary_focal"),
+        _brick("without_aux_heads", scale, aux_heads=[]),
+    ]
+    return cells[:2] if scale == "smoke" else cells
+
+
+@register_experiment(plan=_plan_open)
+def kriuk_losses_and_heads(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Kriuk & Kriuk 2024, left open: which loss, and whether auxiliary heads help.
+
+    Categorical focal loss (the paper's equation), cross-entropy, binary focal loss (the released
+    code's), and no auxiliary heads; pairs compared on the same samples.
+    """
+    runs = score_runs(inputs)
+    tables = _compared(inputs, runs, "loss", lambda run: run.workdir.recipe.loss)
+    _draw(inputs, runs, tables, "kriuk_losses_and_heads")
+    return tables
+
+
+@register_experiment(plan=_plan_table1)
+def kriuk_blur(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Kriuk & Kriuk 2024, left open: blur at prediction as in training, or none, by input.
+
+    The released predictors leave it out.
+    """
+    rows = []
+    for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
+        right = {}
+        for blur in (True, False):
+            out = inputs.out / "logits" / f"{name}-{'blur' if blur else 'plain'}.h5"
+            out.parent.mkdir(parents=True, exist_ok=True)
+            predict_split(path, inputs.store, out, split=inputs.split, crops="none", blur=blur)
+            right[blur] = _right(out)
+        kernel = Workdir(path).preprocessing.blur_kernel
+        rows.append(
+            {
+                "run": name, "blur_kernel": kernel,
+                "with_blur": _percent(right[True]), "without": _percent(right[False]),
+                **_paired(right[True], right[False]),
+            }
+        )  # fmt: skip
+    return {"ours": pd.DataFrame(rows)}
+
+
+# === What they share ===
+
+
+class _Ensemble:
+    """Logits of several runs on one split in every crop, and on the validation split."""
+
+    def __init__(self, inputs: Inputs):
+        if not inputs.runs:
+            raise ValueError("Name the trained runs: --workdir RUN…")
+        self.names = distinct_names(inputs.runs)
+        self._store: Store = inputs.store
+        folder = inputs.out / "logits"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._tests, self._validation = [], []
+        self._labels = None
+        for name, path in zip(self.names, inputs.runs, strict=True):
+            five, whole, held_out = (
+                folder / f"{name}-{kind}.h5" for kind in ("five", "whole", "validation")
+            )
+            predict_split(path, inputs.store, five, split=inputs.split, crops="five")
+            predict_split(path, inputs.store, whole, split=inputs.split, crops="none")
+            predict_split(path, inputs.store, held_out, split="validation", crops="five")
+            self._validation.append(held_out)
+            self._tests.append(
+                {"five": _array(five), "centre": _array(five, "logits_center"),
+                 "whole": _array(whole)}
+            )  # fmt: skip
+            self._labels = _labels(five)
+
+    def given(self, group: Sequence[int]) -> np.ndarray:
+        """The paper's weights of the group's models, made to sum to 1; equal ones if not three."""
+        if len(self.names) != len(PAPER_WEIGHTS):
+            return np.full(len(group), 1 / len(group))
+        weights = np.array([PAPER_WEIGHTS[i] for i in group])
+        return weights / weights.sum()
+
+    def found(self, group: Sequence[int]) -> np.ndarray:
+        """The weights that read most of the validation split."""
+        return np.array(search_weights([self._validation[i] for i in group])[0])
+
+    def right(self, group, weights, crops: str, fused: str) -> np.ndarray:
+        """bool (N,): which samples a fusion reads rightly."""
+        scores = (self._tests[i][crops] for i in group)
+        if fused == "probabilities":
+            scores = (softmax(s) for s in scores)
+        total = sum(w * s for w, s in zip(weights, scores, strict=True))
+        return total.argmax(axis=1) == self._labels
+
+    def score(self, group, weights, crops: str, fused: str) -> dict[str, float]:
+        """Accuracy in percent with its interval."""
+        right = self.right(group, weights, crops, fused)
+        low, high = wilson_interval(int(right.sum()), len(right))
+        return {"accuracy": _percent(right), "low": round(100 * low, 2),
+                "high": round(100 * high, 2)}  # fmt: skip
+
+
+def _array(path: Path, dataset: str = "logits") -> np.ndarray:
+    file = LogitsFile(path)
+    try:
+        return np.concatenate([file.logits(rows, dataset) for rows in file.chunks()])
+    finally:
+        file.close()
+
+
+def _labels(path: Path) -> np.ndarray:
+    file = LogitsFile(path)
+    try:
+        return np.concatenate([file.labels(rows) for rows in file.chunks()])
+    finally:
+        file.close()
+
+
+def _right(path: Path) -> np.ndarray:
+    return _array(path).argmax(axis=1) == _labels(path)
+
+
+def _percent(right: np.ndarray) -> float:
+    return round(100 * float(right.mean()), 3)
+
+
+def _paired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    only_first, only_second, p = mcnemar(first, second)
+    return {
+        "difference": round(_percent(second) - _percent(first), 3),
+        "only_first_right": only_first, "only_second_right": only_second,
+        "p": float(f"{p:.3g}"),
+    }  # fmt: skip
+
+
+def _compared(inputs: Inputs, runs, name: str, value: Callable) -> dict[str, pd.DataFrame]:
+    """Runs by what they differ in, and every pair of them."""
+    rows, right = [], {}
+    for run in runs:
+        score = evaluate([run])
+        right[run.name] = score.right
+        recipe = run.workdir.recipe
+        own = {} if name == "run" else {name: value(run)}
+        rows.append(
+            {
+                "run": run.name,
+                **own,
+                "input": recipe.name.rpartition("_")[2],
+                "image_size": recipe.preprocessing.image_size,
+                "parameters": run.parameters,
+                "gmac": round(run.macs / 1e9, 4),
+                **with_interval(score.evaluation),
+                "test_set": test_set(inputs),
+                **provenance(run, inputs),
+            }
+        )
+    tables = {"final" if name == "run" else "ours": pd.DataFrame(rows)}
+    return {**tables, "pairs": compare_pairs(right)} if len(runs) > 1 else tables
+
+
+def _draw(inputs: Inputs, runs, tables, name: str) -> None:
+    draw_bars(tables["ours"], "run", inputs.out / f"{name}.png", test_set(inputs))
+    draw_validation(
+        {run.name: pd.DataFrame(run.workdir.read_history()) for run in runs},
+        inputs.out / f"{name}_curves.png",
+    )

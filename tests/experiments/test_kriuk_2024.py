@@ -1,0 +1,91 @@
+"""Tables and figures of Kriuk & Kriuk 2024 on two small runs of the sample."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hccr_tf import get_recipe, predict_split, train
+from hccr_tf.cli import main
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def runs(sample_store, tmp_path_factory):
+    """Models 1 and 2 of two bricks, two epochs each."""
+    folder = tmp_path_factory.mktemp("runs")
+    for number in (1, 2):
+        recipe = get_recipe(f"brick_model{number}").override(
+            image_size=16, bricks=2, width=16, epochs=2, batch_size=32, seed=number
+        )
+        train(recipe, sample_store, folder / f"model{number}")
+    return [str(folder / f"model{number}") for number in (1, 2)]
+
+
+@pytest.fixture
+def reproduce(sample_store, runs, tmp_path):
+    def reproduce(name, some=runs):
+        arguments = ["--data", str(sample_store.path), "--out", str(tmp_path), "--workdir", *some]
+        assert main(["reproduce", name, *arguments]) == 0
+        return {
+            path.stem.removeprefix(f"{name}_"): pd.read_csv(path, keep_default_na=False)
+            for path in tmp_path.glob(f"{name}_*.csv")
+        }
+
+    return reproduce
+
+
+def test_table_1_is_the_fusion_of_five_crops(reproduce, sample_store, runs, tmp_path):
+    tables = reproduce("kriuk_table1")
+    assert len(tables["paper"]) == 9
+    out = tmp_path / "five.h5"
+    singles = [predict_split(run, sample_store, out)["logits"]["top1"] for run in runs]
+    (single,) = reproduce("kriuk_table1", runs[:1])["ours"]["accuracy"]
+    assert single == pytest.approx(100 * singles[0], abs=1e-3)
+    (row,) = tables["ours"].to_dict("records")
+    assert row["low"] <= row["accuracy"] <= row["high"]
+
+
+def test_table_2_follows_training(reproduce, tmp_path):
+    tables = reproduce("kriuk_table2")
+    assert tables["ours"]["epoch"].tolist() == [1, 2]
+    assert set(tables["ours"]) == {"epoch", "model1", "model2"} and len(tables["paper"]) == 10
+    assert tables["final"]["run"].tolist() == ["model1", "model2"] and len(tables["pairs"]) == 1
+    assert (tmp_path / "kriuk_table2.png").exists()
+
+
+def test_figure_7_has_every_way_to_fuse(reproduce, tmp_path):
+    table = reproduce("kriuk_figure7")["ours"]
+    # Two models alone in three crops; both in three weights, three crops, two fusions.
+    assert len(table) == 2 * 3 + 3 * 3 * 2
+    alone = table[table["models"] == "model1"].set_index("crops")["accuracy"]
+    assert set(alone.index) == {"five", "centre", "whole"}
+    both = table[table["models"] == "model1 + model2"]
+    weights = both[both["weights"] == "found on validation"]["values"].iloc[0].split()
+    assert sum(map(float, weights)) == pytest.approx(1)
+    assert (tmp_path / "kriuk_figure7.png").exists()
+    members = reproduce("kriuk_figure7")["members"]
+    for row in members.to_dict("records"):
+        gained = row["only_second_right"] - row["only_first_right"]
+        assert row["difference"] == pytest.approx(100 * gained / 120, abs=2e-3)
+
+
+def test_figures_8_and_9_name_what_differs(reproduce, tmp_path):
+    for name, column, values in (
+        ("kriuk_figure8", "gamma", [4.0, 4.0]), ("kriuk_figure9", "bricks", [2, 2]),
+        ("kriuk_losses_and_heads", "loss", ["categorical_focal"] * 2),
+    ):  # fmt: skip
+        tables = reproduce(name)
+        assert tables["ours"][column].tolist() == values
+        assert tables["ours"]["input"].tolist() == ["model1", "model2"]
+        assert len(tables["pairs"]) == 1
+        assert (tmp_path / f"{name}.png").exists() and (tmp_path / f"{name}_curves.png").exists()
+
+
+def test_leaving_out_the_blur_changes_blurred_models_only(reproduce):
+    table = reproduce("kriuk_blur")["ours"].set_index("run")
+    assert table.loc["model1", "with_blur"] == table.loc["model1", "without"]
+    assert table.loc["model1", "p"] == 1
+    assert table.loc["model2", "blur_kernel"] == 3
+    changed = table.loc["model2", ["only_first_right", "only_second_right"]].to_numpy(int)
+    assert np.diff(changed)[0] == pytest.approx(1.2 * table.loc["model2", "difference"], abs=1e-2)
