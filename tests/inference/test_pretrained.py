@@ -1,0 +1,109 @@
+"""The weights that come with the package: what they are, and that they read."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hccr_tf import Recognizer
+from hccr_tf.charset import Charset
+from hccr_tf.cli import main
+from hccr_tf.data.preparing import prepare
+from hccr_tf.data.splits import draw_per_class
+from hccr_tf.pretrained import FOLDER
+from hccr_tf.weights import read_checksum
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import photographs as made
+
+pytestmark = pytest.mark.slow
+NUMERALS = "零一二三四五六七八九十百千万亿"
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return Recognizer()
+
+
+def test_all_of_it_is_at_most_12_megabytes():
+    assert sum(p.stat().st_size for p in FOLDER.parent.rglob("*") if p.is_file()) < 12e6
+
+
+def test_checksums_and_card_agree():
+    weights = FOLDER / "prediction.weights.h5"
+    run = json.loads((FOLDER / "run.json").read_text())
+    assert run["state"] == "packed" and run["weights_sha256"] == read_checksum(weights)
+    card = (FOLDER / "MODEL_CARD.md").read_text("utf-8")
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() in card
+    for word in ("Arphic", "hccr data strokes", "hccr train recogniser"):
+        assert word in card
+    assert "store" not in run and "/" not in run.get("init_from", "")
+
+
+def test_characters_are_gb2312(recognizer):
+    assert recognizer.charset.sha256 == Charset.named("gb2312").sha256
+    first = Recognizer(level=1)
+    assert first.competing.sum() == 3755 and Recognizer(level=2).competing.sum() == 6763
+    # A character of level 2 is never the answer at level 1.
+    pictures = [made.on_paper(c) for c in NUMERALS]
+    for found in first.predict(pictures, top_k=50):
+        assert all(c in Charset.named("gb2312-1") for c, _ in found.alternatives)
+
+
+def test_it_is_calibrated(recognizer):
+    about = json.loads((FOLDER / "calibration.json").read_text())
+    assert recognizer.temperature == about["temperature"] != 1
+    assert about["ece_after"] < about["ece_before"]
+
+
+def test_it_reads_drawn_numerals(recognizer):
+    pictures = [made.on_paper(c, seed=s) for s in range(4) for c in NUMERALS]
+    read = [r.character for r in recognizer.predict(pictures)]
+    assert np.mean([a == b for a, b in zip(read, 4 * NUMERALS, strict=True)]) > 0.8
+
+
+def test_it_reads_photographs(recognizer):
+    pictures, plain = [], []
+    for i, character in enumerate(NUMERALS):
+        paper = made.on_paper(character, seed=7)
+        plain.append(paper)
+        pictures.append(
+            (
+                255 - paper,
+                made.unevenly_lit(made.coloured(paper, (240, 230, 200), (40, 40, 120))),
+                made.barred(paper),
+                made.gridded(paper),
+            )[i % 4]
+        )
+    expected = [r.character for r in recognizer.predict(plain)]
+    found = [r.character for r in recognizer.predict(pictures)]
+    assert sum(a == b for a, b in zip(expected, found, strict=True)) >= 13
+
+
+def test_the_command_needs_no_run(tmp_path, capsys):
+    from PIL import Image
+
+    path = tmp_path / "五.png"
+    Image.fromarray(made.on_paper("五")).save(path)
+    assert main(["predict", str(path), "--level", "1"]) == 0
+    assert "五.png  五" in capsys.readouterr().out
+
+
+def test_it_reads_real_handwriting(recognizer, hwdb100, tmp_path):
+    store = prepare(
+        [hwdb100 / "CASIA-HWDB_Test.zip"], tmp_path / "store", progress=False,
+        charset=Charset.named("gb2312"),
+    )  # fmt: skip
+    indices = store.indices("all")
+    indices = indices[draw_per_class(store.labels[indices], 5, 1)]
+    read = recognizer.logits(store.images(indices))
+    # Of these 90 characters, the right one; the package's table has all 6,763 competing.
+    columns = [recognizer.charset.index(c) for c in store.charset]
+    right = read[:, columns].argmax(axis=1) == store.labels[indices]
+    assert len(right) == 450 and right.mean() > REAL
+
+
+REAL = 0.6
