@@ -186,8 +186,9 @@ def _reproduce(experiment, options, out) -> None:
         cells = experiment.plan(options.scale)
         folder = Path(options.runs or out.parent / "runs")
         runs = train_cells(cells, store, folder, only=options.only, collect=options.collect)
-        with atomic_write(out / "cells.csv") as temporary:
-            cells_table(cells, folder).to_csv(temporary, index=False)
+        if cells:
+            with atomic_write(out / "cells.csv") as temporary:
+                cells_table(cells, folder).to_csv(temporary, index=False)
         if cells and not runs:
             print(f"{experiment.name}: nothing is trained yet.")
             return
@@ -227,7 +228,7 @@ def run_report(options) -> None:
     Example:
       hccr report results/smoke
     """
-    from hccr_tf.experiments.report import write_report
+    from hccr_tf.report import write_report
 
     out = Path(options.out or Path(options.folder) / "report.html")
     number = write_report(Path(options.folder), out)

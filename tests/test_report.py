@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from hccr_tf.data.sheet import encode_png
-from hccr_tf.experiments.report import write_report
+from hccr_tf.report import write_report
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def write_report(folder: Path, out: Path) -> int:
             body.append(f"<h2>{html.escape(_TITLES.get(paper, 'Comparisons'))}</h2>")
             last = paper
         body.append(f'<section id="{html.escape(name)}">{text}</section>')
-    links = "".join(
+    links = " ".join(
         f'<a href="#{html.escape(name)}">{html.escape(name)}</a>' for (_, name), _ in sections
     )
     page = (
