@@ -15,8 +15,10 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from real_runs import RESULTS, hccr, histories, trained, with_state
+from real_runs import RESULTS, hccr, histories, trained, with_earlier, with_state
 
+from hccr_tf.experiments.chen_2023 import gain_over_fresh
+from hccr_tf.experiments.networks import summary
 from hccr_tf.models import list_models
 
 FAST = ["--mixed-precision", "bfloat16"]
@@ -27,9 +29,13 @@ SEEDS = ("1", "2", "3")
 
 # On HWDB: what transfer begins with.
 PRETRAINING = {
-    f"hwdb_{name}": [name, "--image-size", size, "--epochs", "4", *FAST]
+    f"hwdb_{name}": [
+        name, "--image-size", size, "--samples-per-class", "100", "--epochs", "5", *FAST
+    ]
     for name, size in SIZES.items()
-}
+}  # fmt: skip
+STAGED = ["--stages", "backbone:4,100:6:3e-4"]
+FRESH = ["--stages", "none", "--epochs", "10"]
 
 
 def on_numerals(network: str, subset: str, seed: str) -> list[str]:
@@ -43,12 +49,16 @@ TRANSFER = {}
 for _network in NETWORKS:
     for _seed in SEEDS:
         _shared = on_numerals(_network, "70", _seed)
-        TRANSFER[f"{_network}_70_hwdb_{_seed}"] = [*_shared, "--init-from", f"hwdb_{_network}"]
-        TRANSFER[f"{_network}_70_fresh_{_seed}"] = [*_shared, "--stages", "none"]
-    TRANSFER[f"{_network}_70_staged_1"] = on_numerals(_network, "70", "1")
+        TRANSFER[f"{_network}_70_hwdb_{_seed}"] = [
+            *_shared, *STAGED, "--init-from", f"hwdb_{_network}"
+        ]  # fmt: skip
+        TRANSFER[f"{_network}_70_fresh_{_seed}"] = [*_shared, *FRESH]
+    TRANSFER[f"{_network}_70_staged_1"] = [*on_numerals(_network, "70", "1"), *STAGED]
     for _subset in ("140", "210"):
         _shared = on_numerals(_network, _subset, "1")
-        TRANSFER[f"{_network}_{_subset}_hwdb_1"] = [*_shared, "--init-from", f"hwdb_{_network}"]
+        TRANSFER[f"{_network}_{_subset}_hwdb_1"] = [
+            *_shared, *STAGED, "--init-from", f"hwdb_{_network}"
+        ]  # fmt: skip
 
 GRID = ["inception_v3_gru", "--image-size", "107", "--samples-per-class", "40",
         "--validation-per-class", "10", "--epochs", "6", "--schedule", "constant",
@@ -57,10 +67,11 @@ GRID = ["inception_v3_gru", "--image-size", "107", "--samples-per-class", "40",
 
 # Every network under one schedule: 3,000 pictures, six epochs; three seeds of the cheapest.
 CHEAPEST = ("convnet", "resnet", "melnyk_net_a", "mrbc")
-OWN = {"brick_net": ["--bricks", "4"]}  # as many as this size allows
+OWN = {"brick_net": ["--bricks", "3"]}  # as many as this size allows
+SIZE = "32"
 ALL = {
     f"all_{network}_{seed}": [
-        "transfer", "--model", network, "--stages", "none", "--epochs", "6", "--image-size", "64",
+        "transfer", "--model", network, "--stages", "none", "--epochs", "6", "--image-size", SIZE,
         "--samples-per-class", "200", "--validation-per-class", "70", "--seed", seed, *FAST,
         *OWN.get(network, []),
     ]
@@ -106,25 +117,29 @@ def train(settings: dict[str, list[str]], store: Path, runs: Path) -> None:
 
 
 def collect(runs: Path) -> None:
-    """Tabulates everything that the folder holds."""
-    for experiment, settings, name in (
-        ("chen_transfer", TRANSFER, "transfer"), ("networks", ALL, "networks"),
+    """Tabulates everything that the folder holds, beside what earlier ones held."""
+    for experiment, settings, name, derived in (
+        ("chen_transfer", TRANSFER, "transfer", ("gain", gain_over_fresh)),
+        ("networks", ALL, "networks", ("summary", summary)),
     ):  # fmt: skip
         names, out = trained(runs, settings), runs / f"results.{name}"
         if not names:
             continue
         hccr("reproduce", experiment, "--data", runs / "store", "--workdir",
              *(runs / n for n in names), "--out", out)  # fmt: skip
-        for path in sorted(out.glob(f"{experiment}_*.csv")):
-            kind = path.stem.removeprefix(f"{experiment}_")
-            table = pd.read_csv(path)
-            if kind == "ours":
-                table = with_state(table.rename(columns={"model": "run"}), settings)
-                table = table.convert_dtypes()
-            ending = "" if kind == "ours" else f"_{kind}"
-            table.to_csv(RESULTS / f"chinese_mnist_{name}{ending}.csv", index=False)
-        history = RESULTS / f"chinese_mnist_{name}_history.csv"
-        histories(runs, names).to_csv(history, index=False)
+        base = RESULTS / f"chinese_mnist_{name}.csv"
+        ours = pd.read_csv(out / f"{experiment}_ours.csv").rename(columns={"model": "run"})
+        ours = with_earlier(ours, base, names)
+        ours = ours[ours["run"].isin(settings)]
+        with_state(ours, settings).convert_dtypes().to_csv(base, index=False)
+        kind, make = derived
+        make(ours).to_csv(base.with_name(f"{base.stem}_{kind}.csv"), index=False)
+        if (out / f"{experiment}_pairs.csv").exists():
+            path = base.with_name(f"{base.stem}_pairs.csv")
+            pairs = pd.read_csv(out / f"{experiment}_pairs.csv")
+            with_earlier(pairs, path, names, "first", "second").to_csv(path, index=False)
+        path = base.with_name(f"{base.stem}_history.csv")
+        with_earlier(histories(runs, names), path, names).to_csv(path, index=False)
     if (runs / "grid" / "sweep.csv").exists():
         pd.read_csv(runs / "grid" / "sweep.csv").to_csv(
             RESULTS / "chinese_mnist_grid.csv", index=False
