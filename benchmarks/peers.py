@@ -62,13 +62,14 @@ def main() -> None:
     # In one run on one machine only the ratio means something.
     result["time_ratio"] = (result["ms"] / result["ms"].iloc[0]).round(2)
     result["pictures"] = f"{options.pictures.name} ({len(pictures)}, SHA-256 {digest[:12]})"
-    result["weights"] = options.run and Path(options.run).name or "the package's"
+    weights = Path(options.run).name if options.run else "the package's"
+    result["weights"] = [weights if name.startswith("hccr_tf") else "" for name in tables]
     result.to_csv(RESULTS / "peers.csv", index=False)
     print(result.drop(columns="pictures").to_string(index=False))
     log = RESULTS / "peers_log.csv"
     entry = pd.DataFrame([{
         "date": date.today().isoformat(), "reason": options.reason,
-        "weights": result["weights"].iloc[0], "top1_level1": rows[0]["top1"],
+        "weights": weights, "top1_level1": rows[0]["top1"],
         "top5_level1": rows[0]["top5"], "top1_level2": rows[1]["top1"],
     }])  # fmt: skip
     if log.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -57,8 +58,12 @@ def pack(workdir: str | Path, out: str | Path) -> int:
             made.prediction_weights, {}, {"packed_from": packed_from}, {"model": arrays}
         )
         run = source.read_run()
-        for name in ("store", "init_from"):  # paths mean nothing elsewhere
-            run.pop(name, None)
+        # Folders of this machine mean nothing elsewhere.
+        run.pop("store", None)
+        if run.get("init_from"):
+            run["init_from"] = Path(run["init_from"]).name
+        words = shlex.split(run.get("command", ""))
+        run["command"] = shlex.join(w.rpartition("/")[2] if "/" in w else w for w in words)
         run |= {"state": "packed", "packed_from": packed_from,
                 "weights_sha256": read_checksum(made.prediction_weights)}  # fmt: skip
         write_json(made.path / "run.json", run)

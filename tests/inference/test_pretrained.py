@@ -100,10 +100,10 @@ def test_it_reads_real_handwriting(recognizer, hwdb100, tmp_path):
     indices = store.indices("all")
     indices = indices[draw_per_class(store.labels[indices], 5, 1)]
     read = recognizer.logits(store.images(indices))
-    # Of these 90 characters, the right one; the package's table has all 6,763 competing.
-    columns = [recognizer.charset.index(c) for c in store.charset]
-    right = read[:, columns].argmax(axis=1) == store.labels[indices]
-    assert len(right) == 450 and right.mean() > REAL
-
-
-REAL = 0.6
+    # The store's classes are the recogniser's.
+    labels = store.labels[indices]
+    assert store.charset.sha256 == recognizer.charset.sha256 and len(labels) == 450
+    # Measured: 57 % with all 6,763 competing, 80 % with these 90 characters.
+    assert (read.argmax(axis=1) == labels).mean() > 0.5
+    classes = np.unique(labels)
+    assert (classes[read[:, classes].argmax(axis=1)] == labels).mean() > 0.72
