@@ -128,7 +128,7 @@ def test_transparent_grounds(ink):
 def test_sixteen_bits_and_palettes():
     truth = made.on_paper("百")
     deep = Image.fromarray(truth.astype(np.uint16) * 257)
-    few = Image.fromarray(truth).quantize(4)
+    few = Image.fromarray(truth).quantize(8)
     for image in (deep, few):
         assert made.overlap(clean(decode(_encoded(image, "PNG"))), truth) > 0.9
 
