@@ -146,6 +146,8 @@ def run_reproduce(options) -> None:
         raise ValueError("Name the --data to make it of (only --scale smoke brings its own).")
     if not options.list and options.workdir and options.scale:
         raise ValueError("Take either --workdir or --scale.")
+    if not options.scale and (options.only or options.collect or options.runs):
+        raise ValueError("--only, --collect and --runs go with --scale.")
     backend.start()
     from hccr_tf.experiments import get_experiment, list_experiments
 
@@ -185,10 +187,17 @@ def _reproduce(experiment, options, out) -> None:
             )
         cells = experiment.plan(options.scale)
         folder = Path(options.runs or out.parent / "runs")
-        runs = train_cells(cells, store, folder, only=options.only, collect=options.collect)
-        if cells:
-            with atomic_write(out / "cells.csv") as temporary:
-                cells_table(cells, folder).to_csv(temporary, index=False)
+        names = {cell.name for cell in cells}
+        only = options.only
+        if options.name == "all" and only is not None:
+            only = [name for name in only if name in names]
+        try:
+            runs = train_cells(cells, store, folder, only=only, collect=options.collect)
+        finally:
+            # Also where it's stopped: it says what was not run.
+            if cells:
+                with atomic_write(out / "cells.csv") as temporary:
+                    cells_table(cells, folder).to_csv(temporary, index=False)
         if cells and not runs:
             print(f"{experiment.name}: nothing is trained yet.")
             return

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from hccr_tf import backend
 
+_TOGETHER = 32  # pictures that are cleaned before they're read
+
 
 def predict_arguments(parser) -> None:
     parser.add_argument(
@@ -45,44 +47,57 @@ def run_predict(options) -> None:
     if options.top_k < 1:
         raise ValueError("--top-k is at least 1.")
     files = find_pictures(options.paths)
-    cleaned, reasons = {}, {}
-    for i, file in enumerate(files):
-        try:
-            cleaned[i] = read_clean(read_input(file), single=not options.any_layout)
-        except PictureError as error:
-            reasons[i] = str(error)
-            print(f"{file}: {error}", file=sys.stderr)
-    recognitions = {}
-    if cleaned:
-        backend.start()
-        from hccr_tf.inference.recognizer import Recognizer
+    if options.csv and Path(options.csv).is_dir():
+        raise ValueError(f"--csv {options.csv} is a folder; name a file.")
+    if options.cam and Path(options.cam).is_file():
+        raise ValueError(f"--cam {options.cam} is a file; name a folder.")
+    backend.start()
+    from hccr_tf.inference.recognizer import Recognizer
 
-        recognizer = Recognizer(options.workdir, level=options.level)
+    # Whatever is wrong with these shows before the first picture is read.
+    recognizer = Recognizer(options.workdir, level=options.level)
+    recognitions, reasons, kept = {}, {}, {}
+    width = max(len(file) for file in files)
+    for start in range(0, len(files), _TOGETHER):
+        cleaned = {}
+        for i, file in enumerate(files[start : start + _TOGETHER], start):
+            try:
+                cleaned[i] = read_clean(read_input(file), single=not options.any_layout)
+            except PictureError as error:
+                reasons[i] = str(error)
+                print(f"{file}: {error}", file=sys.stderr)
         found = recognizer.predict_clean(list(cleaned.values()), options.top_k)
-        recognitions = dict(zip(cleaned, found, strict=True))
-    _print(files, recognitions)
+        recognitions |= zip(cleaned, found, strict=True)
+        for i, one in zip(cleaned, found, strict=True):
+            _print(files[i], width, one)
+        if options.cam:
+            kept |= cleaned
     if options.csv:
         _write_csv(options.csv, files, recognitions, reasons)
         print(f"table in {options.csv}")
-    if options.cam and recognitions:
+    if kept:
         from hccr_tf.inference.cam_files import write_cams
         from hccr_tf.inference.pictures import NamedPicture
 
-        pictures = [NamedPicture(files[i], Path(files[i]).stem, cleaned[i]) for i in recognitions]
-        write_cams([recognizer.predictor], pictures, options.cam)
+        # Under each picture stands what was read, also where fewer characters compete.
+        pictures = [
+            NamedPicture(files[i], f"{Path(files[i]).stem}: {recognitions[i].character}", image)
+            for i, image in kept.items()
+        ]
+        classes = [[recognizer.charset.index(recognitions[i].character)] for i in kept]
+        write_cams([recognizer.predictor], pictures, options.cam, classes=classes)
         print(f"maps in {Path(options.cam) / 'cam.png'}")
     if reasons:
         raise ValueError(f"{len(reasons)} of {len(files)} pictures weren't read; see above.")
 
 
-def _print(files, recognitions) -> None:
-    width = max((len(files[i]) for i in recognitions), default=0)
-    for i, found in recognitions.items():
-        others = "  ".join(f"{c} {100 * p:.1f} %" for c, p in found.alternatives)
-        print(
-            f"{files[i]:<{width}}  {found.character}  {100 * found.probability:5.1f} %  "
-            f"{found.code_point}" + (f"   or {others}" if others else "")
-        )
+def _print(file, width, found) -> None:
+    others = "  ".join(f"{c} {100 * p:.1f} %" for c, p in found.alternatives)
+    print(
+        f"{file:<{width}}  {found.character}  {100 * found.probability:5.1f} %  "
+        f"{found.code_point}" + (f"   or {others}" if others else ""),
+        flush=True,
+    )
 
 
 def _write_csv(path, files, recognitions, reasons) -> None:

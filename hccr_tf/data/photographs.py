@@ -21,11 +21,12 @@ import numpy as np
 
 from hccr_tf.data.preprocessing import WHITE
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 MAX_BYTES = 128 << 20
 MAX_PIXELS = 200_000_000  # a telephone's; a file of some kilobytes can claim more
 
 _WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
+_FULL_SCALES = (1, 255, 1023, 4095, 16383, 65535)
 _LIGHT_SIDE = 96  # pixels of the longer side at which uneven light is looked at
 _FLAT_SHARE = 0.35  # of pixels that have the paper's grey level where a picture is clean already
 _LOWEST_CONTRAST = 12  # grey levels between paper and ink, below which there's nothing to read
@@ -62,8 +63,9 @@ def decode(data: bytes) -> np.ndarray:
             picture.load()
             picture = ImageOps.exif_transpose(picture)
             if picture.mode.startswith("I") or picture.mode == "F":
-                values = np.asarray(picture, np.float64)
-                highest = 65535 if values.max() > 255 else 255
+                values = np.nan_to_num(np.asarray(picture, np.float64), posinf=0, neginf=0)
+                # Numbers of 0 to 1, or of as many bits as the brightest needs.
+                highest = next((h for h in _FULL_SCALES if h >= values.max()), values.max())
                 picture = Image.fromarray((values * (255 / highest)).clip(0, 255).astype(np.uint8))
             return np.asarray(picture.convert("RGBA"))
     except PictureError:
@@ -102,9 +104,11 @@ def clean(image: np.ndarray) -> np.ndarray:
     grey = _grey(image)
     grey, paper = _without_bars(grey)
     if int(grey.max()) - int(grey.min()) < _LOWEST_CONTRAST:
-        raise PictureError("it shows nothing but paper")
+        # A ruled stroke, 一 or 丨, is all that's left of its picture.
+        if paper is None or abs(float(grey.mean()) - paper) < _LOWEST_CONTRAST:
+            raise PictureError("it shows nothing but paper")
     # A bar's colour isn't the paper's; paper has a good part of what's left.
-    if paper is None or (abs(grey.astype(np.int16) - paper) <= 1).mean() < _FLAT_SHARE / 2:
+    elif paper is None or (abs(grey.astype(np.int16) - paper) <= 1).mean() < _FLAT_SHARE / 2:
         paper = _flat_paper(grey)
     if paper is not None:
         ink, least = _ink_on_flat(grey, paper), 0.2
@@ -489,9 +493,16 @@ def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
         except OSError as error:
             raise PictureError(error.strerror or str(error)) from None
     if isinstance(image, bytes | bytearray | memoryview):
+        if len(image) > MAX_BYTES:
+            raise PictureError(f"it has more than {MAX_BYTES >> 20} MiB")
         image = decode(bytes(image))
+    elif hasattr(image, "convert"):  # a Pillow image
+        image = np.asarray(image.convert("RGBA"))
     elif not isinstance(image, np.ndarray):
-        image = np.asarray(image.convert("RGBA"))  # a Pillow image
+        raise TypeError(
+            "A picture is a path, the bytes of a file, a Pillow image or an array, not "
+            f"{type(image).__name__}."
+        )
     if image.dtype == bool:
         image = image.astype(np.uint8) * 255
     cleaned = clean(image)
@@ -519,7 +530,9 @@ def find_pictures(paths: Iterable[str]) -> list[str]:
             files = sorted(
                 str(file)
                 for file in Path(path).rglob("*")
-                if file.suffix.lower() in SUFFIXES and file.is_file()
+                if file.suffix.lower() in SUFFIXES
+                and not file.name.startswith(".")  # such as macOS's ._photo.jpg
+                and file.is_file()
             )
             if not files:
                 raise FileNotFoundError(f"There's no picture in {path} ({', '.join(SUFFIXES)}).")

@@ -15,6 +15,7 @@ from hccr_tf.files import atomic_write
 from hccr_tf.inference.calibration import find_temperature, reliability, write_calibration
 from hccr_tf.inference.recognizer import Recognizer
 from hccr_tf.plots import draw_reliability
+from hccr_tf.pretrained import FOLDER, find_run
 
 _BATCH = 32
 
@@ -46,7 +47,13 @@ def calibrate(
     Raises:
         ValueError: fewer than 20 pictures are left.
     """
-    recognizer = Recognizer(workdir, level=level)
+    folder = find_run(workdir)
+    if folder == FOLDER:
+        raise ValueError(
+            "The package's own weights are calibrated, and calibrating them anew would change the "
+            "package; make a run of your own first: hccr pack recogniser --out RUN."
+        )
+    recognizer = Recognizer(folder, level=level)
     indices = store.indices(split)
     labels = store.labels_for(store.charset, indices)
     known = np.array([c in recognizer.charset for c in store.charset])
@@ -80,7 +87,6 @@ def calibrate(
     for name, divisor in (("before", 1.0), ("after", temperature)):
         claimed = softmax(shown / divisor).max(axis=1)
         curves[name], errors[name] = reliability(claimed, right)
-    folder = Path(workdir)
     result = {
         "temperature": temperature,
         "ece_before": round(errors["before"], 5),

@@ -26,6 +26,7 @@ def write_cams(
     *,
     top_k: int = 1,
     layer: str | None = None,
+    classes: Sequence[Sequence[int]] | None = None,
 ) -> pd.DataFrame:
     """Writes the maps of several runs for the same pictures.
 
@@ -42,6 +43,7 @@ def write_cams(
         out: folder to write to.
         top_k: the most probable classes to draw maps for.
         layer: as for `ActivationMapper`.
+        classes: (pictures, top_k) class indices to map; the most probable ones if None.
 
     Returns:
         The table: a row for each picture, run and rank.
@@ -66,11 +68,13 @@ def write_cams(
             batch = pictures[begin : begin + _BATCH]
             prepared = predictor.preprocessing.apply_many([p.image for p in batch])
             logits = predictor.logits(prepared)
-            classes = np.argsort(-logits, axis=1, kind="stable")[:, :top_k]
-            found.append(mapper(prepared, classes))
+            mapped = np.argsort(-logits, axis=1, kind="stable")[:, :top_k]
+            if classes is not None:
+                mapped = np.asarray(classes[begin : begin + _BATCH], np.int64)
+            found.append(mapper(prepared, mapped))
             probabilities = softmax(logits)
-            for i, rank in np.ndindex(classes.shape):
-                label, number = int(classes[i, rank]), begin + i
+            for i, rank in np.ndindex(mapped.shape):
+                label, number = int(mapped[i, rank]), begin + i
                 character, probability = predictor.charset.char(label), probabilities[i, label]
                 coloured = overlay(prepared[i], found[-1].maps[i, rank])
                 file = f"{number + 1:03d}-{name}-{rank + 1}-{character_file_name(character)}.png"

@@ -12,6 +12,7 @@ import numpy as np
 from hccr_tf.files import replace_directory, write_json
 from hccr_tf.inference.calibration import FILE as CALIBRATION
 from hccr_tf.inference.predictor import Predictor
+from hccr_tf.pretrained import find_run
 from hccr_tf.weights import read_checksum, save_weights
 from hccr_tf.workdir import Workdir
 
@@ -33,8 +34,8 @@ def pack(workdir: str | Path, out: str | Path) -> int:
         FileExistsError: there's something at `out`.
         ValueError: no run, a run without weights, or weights too large for half precision.
     """
-    source, out = Workdir(Path(workdir)), Path(out)
-    if out.exists() and any(out.iterdir()):
+    source, out = Workdir(find_run(workdir)), Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError(f"{out} exists already; choose another --out.")
     predictor = Predictor(source.path)
     arrays = {}
@@ -63,7 +64,7 @@ def pack(workdir: str | Path, out: str | Path) -> int:
         if run.get("init_from"):
             run["init_from"] = Path(run["init_from"]).name
         words = shlex.split(run.get("command", ""))
-        run["command"] = shlex.join(w.rpartition("/")[2] if "/" in w else w for w in words)
+        run["command"] = shlex.join(Path(w).name if "/" in w else w for w in words)
         run |= {"state": "packed", "packed_from": packed_from,
                 "weights_sha256": read_checksum(made.prediction_weights)}  # fmt: skip
         write_json(made.path / "run.json", run)

@@ -52,10 +52,10 @@ class Predictor:
         self.charset = self.workdir.charset
         self.preprocessing = self.workdir.preprocessing
         if not self.workdir.prediction_weights.exists():
-            raise ValueError(
-                f"{self.workdir.path} has no prediction weights: no epoch of it is done yet. "
-                "Train on."
-            )
+            remedy = "no epoch of it is done yet. Train on."
+            if self.workdir.read_run().get("state") in ("packed", "imported"):
+                remedy = "they were lost; pack or import it again."
+            raise ValueError(f"{self.workdir.path} has no prediction weights: {remedy}")
         self.model = create_model(
             self.recipe.model,
             num_classes=len(self.charset),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,5 +146,7 @@ class Recognizer:
 
 def _is_one(images: Any) -> bool:
     if isinstance(images, np.ndarray):
-        return images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (3, 4))
-    return isinstance(images, str | Path | bytes | bytearray) or hasattr(images, "convert")
+        return images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))
+    # What's no sequence either is refused by name.
+    kinds = str | Path | bytes | bytearray | memoryview
+    return isinstance(images, kinds) or not isinstance(images, Iterable)

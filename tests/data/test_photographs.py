@@ -79,6 +79,16 @@ def test_faint_and_small_characters_keep_their_dots():
     assert (clean(lines) < 250).sum() == (lines < 240).sum()
 
 
+@pytest.mark.parametrize("box", [(95, 105, 30, 170), (30, 170, 95, 105), (90, 140, 90, 140)])
+@pytest.mark.parametrize(("paper", "ink"), [(255, 0), (0, 255), (190, 60)])
+def test_ruled_strokes_are_ink(box, paper, ink):
+    top, bottom, left, right = box
+    picture = np.full((200, 200), paper, np.uint8)
+    picture[top:bottom, left:right] = ink
+    cleaned = clean(picture)
+    assert cleaned.shape == (bottom - top, right - left) and (cleaned == 0).all()
+
+
 def test_blank_pictures_are_refused():
     for blank in (np.full((40, 40), 255, np.uint8), np.full((40, 40), 3, np.uint8)):
         with pytest.raises(PictureError, match="nothing but paper"):
@@ -131,6 +141,18 @@ def test_sixteen_bits_and_palettes():
     few = Image.fromarray(truth).quantize(8)
     for image in (deep, few):
         assert made.overlap(clean(decode(_encoded(image, "PNG"))), truth) > 0.9
+
+
+@pytest.mark.parametrize("highest", [1.0, 1023, 4095, 65535])
+def test_other_ranges_of_grey_are_read(highest):
+    truth = made.on_paper("百")
+    values = truth / 255 * highest
+    deep = values.astype(np.float32) if highest == 1 else np.rint(values).astype(np.uint16)
+    if highest == 1:
+        deep[0, 0] = np.nan
+    image = decode(_encoded(Image.fromarray(deep), "TIFF")).copy()
+    image[0, 0] = 255  # what was no number
+    assert made.overlap(clean(image), truth) > 0.95
 
 
 def test_large_photographs_are_made_smaller():
@@ -200,7 +222,7 @@ def test_a_line_is_refused_with_a_hint_unless_asked_for():
 def test_files_folders_and_patterns(tmp_path):
     folder = tmp_path / "folder"
     (folder / "deeper").mkdir(parents=True)
-    for name in ("b.png", "a.JPG", "deeper/c.webp", "notes.txt"):
+    for name in ("b.png", "a.JPG", "deeper/c.webp", "notes.txt", "._b.png"):
         (folder / name).write_bytes(b"x")
     found = find_pictures([str(folder), str(folder / "*.png"), "-"])
     names = [os.path.relpath(f, folder) if f != "-" else f for f in found]
@@ -210,6 +232,11 @@ def test_files_folders_and_patterns(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no picture"):
         find_pictures([str(tmp_path / "empty")])
+
+
+def test_what_cannot_be_a_picture_is_named_by_its_type():
+    with pytest.raises(TypeError, match="not int"):
+        read_clean(5)
 
 
 def test_missing_files_are_named_by_their_reason():

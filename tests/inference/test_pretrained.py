@@ -50,7 +50,14 @@ def test_characters_are_gb2312(recognizer):
     # A character of level 2 is never the answer at level 1.
     pictures = [made.on_paper(c) for c in NUMERALS]
     for found in first.predict(pictures, top_k=50):
-        assert all(c in Charset.named("gb2312-1") for c, _ in found.alternatives)
+        named = [found.character, *(c for c, _ in found.alternatives)]
+        assert len(named) == 50 and set(named) <= set(Charset.named("gb2312-1"))
+
+
+def test_the_packages_own_weights_are_not_written_over(tmp_path, capsys):
+    assert main(["calibrate", "recogniser", "--data", str(tmp_path)]) == 2
+    assert main(["pack", "recogniser", "--out", str(tmp_path / "copy")]) == 0
+    assert (tmp_path / "copy" / "calibration.json").exists()
 
 
 def test_it_is_calibrated(recognizer):

@@ -72,7 +72,8 @@ def test_pictures_of_any_kind_are_read(run, files):
     # however they're given
     path = paths[0]
     image = Image.open(path)
-    ways = [path, str(path), path.read_bytes(), image, np.asarray(image),
+    ways = [path, str(path), path.read_bytes(), memoryview(path.read_bytes()), image,
+            np.asarray(image), np.asarray(image)[..., None],
             np.asarray(image.convert("RGB"))]  # fmt: skip
     one = recognizer.predict(ways)
     assert len({r.character for r in one}) == 1
@@ -111,6 +112,19 @@ def test_levels(run, files):
         Recognizer(run, level=3)
 
 
+def test_what_does_not_compete_is_never_read(run):
+    recognizer = Recognizer(run)
+    picture = made.on_paper("五")
+    first, second = recognizer.predict(picture, top_k=2)[0].alternatives[0][0], "五"
+    recognizer.competing[recognizer.charset.index(second)] = False
+    found = recognizer.predict(picture, top_k=99)[0]
+    assert found.character == first != second
+    named = [found.character, *(c for c, _ in found.alternatives)]
+    assert len(named) == 14 and second not in named
+    total = found.probability + sum(p for _, p in found.alternatives)
+    assert total == pytest.approx(1, abs=1e-6)
+
+
 def test_what_cannot_be_read_is_named(run, tmp_path):
     recognizer = Recognizer(run)
     with pytest.raises(PictureError, match="gone.png: No such file"):
@@ -136,7 +150,9 @@ def test_command(run, files, tmp_path, capsys):
     assert list(rows["path"]) == [str(p) for p in sorted(files.iterdir())]
     assert (rows["code_point"] == [f"U+{ord(c):04X}" for c in rows["character"]]).all()
     assert all(len(text.split()) == 1 for text in rows["alternatives"])
-    assert (maps / "cam.png").exists()
+    assert pd.read_csv(maps / "cam.csv")["character"].tolist() == rows["character"].tolist()
+    assert main([*command, "--csv", str(maps)]) == 2
+    assert "is a folder; name a file" in capsys.readouterr().err
     # One bad file of two: the other is read, the bad one is in the table, and the code says so.
     good = sorted(files.iterdir())[0]
     code = main(["predict", str(tmp_path / "bad.png"), str(good), "--workdir", str(run), "--csv",
@@ -160,7 +176,6 @@ def test_command_reads_standard_input(run, files):
 def test_calibration_makes_probabilities_true(run, store, capsys):
     before = Recognizer(run)
     assert before.temperature == 1
-    # A network that's far too sure of itself: its logits ten times as large.
     workdir = Workdir(run)
     assert main(["calibrate", str(run), "--data", str(store.path)]) == 0
     assert "expected calibration error" in capsys.readouterr().out
@@ -204,7 +219,7 @@ def test_training_goes_on_from_a_packed_run(run, store, tmp_path):
     assert tuned["best_val_accuracy"] > 0.8 > from_scratch["best_val_accuracy"]
 
 
-def test_stdin_pictures_of_several_characters_are_refused(run, tmp_path, capsys):
+def test_pictures_of_several_characters_are_refused(run, tmp_path, capsys):
     line = np.concatenate([made.on_paper(c, 20) for c in "十十十"], axis=1)
     path = tmp_path / "line.png"
     stream = io.BytesIO()
