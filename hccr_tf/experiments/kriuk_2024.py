@@ -15,6 +15,7 @@ from hccr_tf.experiments.registry import Inputs, register_experiment
 from hccr_tf.experiments.scored_runs import (
     compare_pairs,
     evaluate,
+    predict_once,
     provenance,
     score_runs,
     test_set,
@@ -23,7 +24,6 @@ from hccr_tf.experiments.scored_runs import (
 from hccr_tf.files import distinct_names
 from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
 from hccr_tf.inference.logits_file import LogitsFile
-from hccr_tf.inference.predictor import predict_split
 from hccr_tf.plots import draw_bars, draw_validation, pictures_figure, save_figure
 from hccr_tf.recipes import get_recipe
 from hccr_tf.workdir import Workdir
@@ -284,8 +284,7 @@ def kriuk_blur(inputs: Inputs) -> dict[str, pd.DataFrame]:
         right = {}
         for blur in (True, False):
             out = inputs.out / "logits" / f"{name}-{'blur' if blur else 'plain'}.h5"
-            out.parent.mkdir(parents=True, exist_ok=True)
-            predict_split(path, inputs.store, out, split=inputs.split, crops="none", blur=blur)
+            predict_once(path, inputs.store, out, inputs.split, "none", blur=blur)
             right[blur] = _right(out)
         kernel = Workdir(path).preprocessing.blur_kernel
         rows.append(
@@ -310,17 +309,15 @@ class _Ensemble:
         self.names = distinct_names(inputs.runs)
         self._store: Store = inputs.store
         folder = inputs.out / "logits"
-        folder.mkdir(parents=True, exist_ok=True)
         self._tests, self._validation = [], []
         self._labels = None
         for name, path in zip(self.names, inputs.runs, strict=True):
             five, whole, held_out = (
                 folder / f"{name}-{kind}.h5" for kind in ("five", "whole", "validation")
             )
-            predict_split(path, inputs.store, five, split=inputs.split, crops="five")
-            predict_split(path, inputs.store, whole, split=inputs.split, crops="none")
-            predict_split(path, inputs.store, held_out, split="validation", crops="five")
-            self._validation.append(held_out)
+            predict_once(path, inputs.store, five, inputs.split, "five")
+            predict_once(path, inputs.store, whole, inputs.split, "none")
+            self._validation.append((path, held_out))
             self._tests.append(
                 {"five": _array(five), "centre": _array(five, "logits_center"),
                  "whole": _array(whole)}
@@ -336,7 +333,11 @@ class _Ensemble:
 
     def found(self, group: Sequence[int]) -> np.ndarray:
         """The weights that read most of the validation split."""
-        return np.array(search_weights([self._validation[i] for i in group])[0])
+        files = []
+        for path, out in (self._validation[i] for i in group):
+            predict_once(path, self._store, out, "validation", "five")
+            files.append(out)
+        return np.array(search_weights(files)[0])
 
     def right(self, group, weights, crops: str, fused: str) -> np.ndarray:
         """bool (N,): which samples a fusion reads rightly."""

@@ -57,8 +57,7 @@ def score_runs(inputs: Inputs) -> list[ScoredRun]:
     for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
         predictor = Predictor(path)
         logits = inputs.out / "logits" / f"{name}.h5"
-        if not _is_current(logits, predictor.workdir, inputs.store, inputs.split):
-            predict_split(path, inputs.store, logits, split=inputs.split, crops="none")
+        predict_once(path, inputs.store, logits, inputs.split, "none")
         model = predictor.model
         classifier = model.get_layer(MAIN_OUTPUT)
         bias = None
@@ -78,18 +77,30 @@ def score_runs(inputs: Inputs) -> list[ScoredRun]:
     return scored
 
 
-def _is_current(logits: Path, workdir: Workdir, store: Store, split: str) -> bool:
+def predict_once(
+    run: Path, store: Store, out: Path, split: str, crops: str, *, blur: bool = True
+) -> None:
+    """Writes a split's logits unless those of the same weights, data and crops are there.
+
+    Args:
+        run, store, out, split, crops, blur: as for `predict_split`.
+    """
+    workdir = Workdir(run)
     wanted = {
         "weights_sha256": read_checksum(workdir.prediction_weights),
         "data_hash": store.data_hash,
         "split": split,
-        "crops": "none",
+        "crops": crops,
+        "blur": blur and workdir.preprocessing.blur_kernel > 0,
     }
     try:
-        with h5py.File(logits) as file:
-            return all(file.attrs.get(name) == value for name, value in wanted.items())
+        with h5py.File(out) as file:
+            if all(file.attrs.get(name) == value for name, value in wanted.items()):
+                return
     except OSError:
-        return False
+        pass
+    out.parent.mkdir(parents=True, exist_ok=True)
+    predict_split(run, store, out, split=split, crops=crops, blur=blur)
 
 
 @dataclass(frozen=True)
