@@ -78,7 +78,7 @@ def write_report(folder: Path, out: Path) -> int:
     sections = [_section(path.parent, read_json(path)) for path in found]
     sections += [
         _section(path.parent, {"experiment": path.parent.name, "tables": [],
-                               "description": "Nothing of it was run yet."})
+                               "description": "No tables of it yet; its runs stand as below."})
         for path in waiting
     ]  # fmt: skip
     sections.sort(key=lambda s: s[0])
@@ -87,9 +87,9 @@ def write_report(folder: Path, out: Path) -> int:
         if paper != last:
             body.append(f"<h2>{html.escape(_TITLES.get(paper, 'Comparisons'))}</h2>")
             last = paper
-        body.append(f'<section id="{html.escape(name)}">{text}</section>')
+        body.append(f'<section id="{_anchor(name)}">{text}</section>')
     links = " ".join(
-        f'<a href="#{html.escape(name)}">{html.escape(name)}</a>' for (_, name), _ in sections
+        f'<a href="#{_anchor(name)}">{html.escape(name)}</a>' for (_, name), _ in sections
     )
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -102,6 +102,11 @@ def write_report(folder: Path, out: Path) -> int:
     with atomic_write(out) as temporary:
         temporary.write_text(page, "utf-8")
     return len(sections)
+
+
+def _anchor(name: str) -> str:
+    """Such as "kriuk_table1-smoke"."""
+    return html.escape(name.replace(" (", "-").rstrip(")"))
 
 
 def _section(folder: Path, about: dict) -> tuple[tuple[str, str], str]:
@@ -125,7 +130,8 @@ def _section(folder: Path, about: dict) -> tuple[tuple[str, str], str]:
             parts.append(_table(folder / table, {"paper": "the paper's"}.get(title, title)))
     if (folder / "cells.csv").exists():
         parts.append(_table(folder / "cells.csv", "runs"))
-    return (paper if paper in _TITLES else "~", name), "".join(parts)
+    shown = f"{name} ({about['scale']})" if about.get("scale") else name
+    return (paper if paper in _TITLES else "~", shown), "".join(parts)
 
 
 def _table(path: Path, title: str) -> str:

@@ -38,6 +38,7 @@ def test_everything_is_in_one_file(page):
     text = page.read_text("utf-8")
     assert text.index("Kriuk") < text.index("Yang et al.")
     assert "永" not in re.sub(r"<[^>]*>", "", text)  # drawn, as a machine may lack the font
+    assert 'href="#yang_table1-smoke"' in text and "#kriuk_figure8" in text
     assert "&amp; &lt;b&gt;" in text and "not run" in text and 'class="missing"' in text
     assert "src=\"data:image/png;base64," in text and "http" not in text
 
@@ -80,11 +81,11 @@ def test_pictures_are_there_and_tables_sort(page, browser):
 
     def column(place):
         return browser.execute_script(
-            "return [...document.querySelector('#yang_table1 tbody').rows]"
+            "return [...document.querySelector('#yang_table1-smoke tbody').rows]"
             f".map(r => r.cells[{place}].dataset.value)"
         )
 
-    heads = browser.find_elements("css selector", "#yang_table1 th")
+    heads = browser.find_elements("css selector", "#yang_table1-smoke th")
     assert column(0) == ["b", "a", "c"]
     heads[0].click()
     assert column(0) == ["a", "b", "c"]
