@@ -244,14 +244,10 @@ def test_missing_files_are_named_by_their_reason():
         read_clean("missing.png")
 
 
-DATA = Path(os.environ.get("HCCR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-
-
-@pytest.mark.skipif(not (DATA / "hwdb100").exists(), reason=f"no real handwriting in {DATA}")
-def test_real_single_characters_are_not_refused(tmp_path):
+def test_real_single_characters_are_not_refused(hwdb100, tmp_path):
     from hccr_tf.data.preparing import prepare
 
-    store = prepare([DATA / "hwdb100" / "CASIA-HWDB_Test.zip"], tmp_path / "store")
+    store = prepare([hwdb100 / "CASIA-HWDB_Test.zip"], tmp_path / "store", progress=False)
     refused = [
         i for i in range(len(store))
         if count_characters(clean(np.array(store.image(i)))).characters > 1

@@ -119,8 +119,9 @@ def test_damaged_stores_are_refused(store):
         StrokeStore(store.path)
 
 
-def test_open_store_tells_kinds_apart(store, tmp_path, make_store=None):
+def test_open_store_tells_kinds_apart(store, sample_store, tmp_path):
     assert isinstance(open_store(store.path), StrokeStore)
+    assert isinstance(open_store(sample_store.path), Store)
     with pytest.raises(FileNotFoundError, match="no store"):
         open_store(tmp_path / "nothing")
     with pytest.raises(ValueError, match="format"):
