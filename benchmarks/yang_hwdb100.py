@@ -40,6 +40,9 @@ RUNS = {
         for seed in (2, 3)
         for name in ("mrbc", "mrbc_ir")
     },
+    # What might be behind the gain, or the lack of one from step to step: one seed each.
+    "mrbc_max": ["mrbc", *SMALL, "--set", "pooled=max"],
+    "mrbc_ir_last": ["mrbc_ir", *SMALL, "--step-loss", "0"],
     # The paper's schedule, which adds up to two epochs at its first rate.
     "yang_mrbc_ir": ["yang_mrbc_ir", *SMALL],
 }
@@ -57,7 +60,7 @@ def collect(runs: Path) -> None:
         return table
 
     ours = pd.read_csv(out / "yang_table1_ours.csv")
-    ours = with_earlier(ours, RESULTS / "yang_hwdb100.csv", names)
+    ours = with_earlier(ours, RESULTS / "yang_hwdb100.csv", names).fillna({"changed": ""})
     ours = ours[ours["run"].isin(RUNS)]
     table = with_state(ours.sort_values("run", key=lambda r: r.map(list(RUNS).index)), RUNS)
     # Whole numbers stay whole beside cells that are empty.

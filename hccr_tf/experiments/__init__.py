@@ -10,6 +10,7 @@ from hccr_tf.experiments.registry import (
     list_experiments,
     register_experiment,
 )
+from hccr_tf.experiments.results import find_results
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -17,6 +18,7 @@ for _module in iter_modules(__path__):
 __all__ = [
     "Experiment",
     "Inputs",
+    "find_results",
     "get_experiment",
     "list_experiments",
     "register_experiment",

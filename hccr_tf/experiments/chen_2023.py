@@ -14,9 +14,11 @@ from hccr_tf.experiments.scored_runs import (
     check_distinct,
     compare_pairs,
     evaluate,
+    histories,
     provenance,
     score_runs,
     test_set,
+    together,
     with_interval,
 )
 from hccr_tf.experiments.sweeps import outcome
@@ -117,9 +119,9 @@ def chen_figures2to4(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
     The paper's are of the small, median and large subset.
     """
-    histories = _histories(inputs)
-    save_figure(curves_figure(histories), inputs.out / "chen_figures2to4.png")
-    return {"history": _together(histories)}
+    curves = _histories(inputs)
+    save_figure(curves_figure(curves), inputs.out / "chen_figures2to4.png")
+    return {"history": together(curves)}
 
 
 @register_experiment(
@@ -130,9 +132,9 @@ def chen_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
     The paper's are of EfficientNetV2-S on 70, 140 and 210 pictures a class.
     """
-    histories = _histories(inputs)
-    draw_validation(histories, inputs.out / "chen_figure5.png")
-    return {"history": _together(histories)}
+    curves = _histories(inputs)
+    draw_validation(curves, inputs.out / "chen_figure5.png")
+    return {"history": together(curves)}
 
 
 @register_experiment
@@ -150,7 +152,9 @@ def chen_transfer(inputs: Inputs) -> dict[str, pd.DataFrame]:
         if len(of_seed) > 1:
             pairs.append(compare_pairs(of_seed))
     ours = pd.DataFrame([_row(run, inputs) for run in runs])
-    tables = {"ours": ours, "gain": gain_over_fresh(ours)}
+    tables = {
+        "ours": ours, "gain": gain_over_fresh(ours), "history": together(histories(runs))
+    }  # fmt: skip
     return {**tables, "pairs": pd.concat(pairs, ignore_index=True)} if pairs else tables
 
 
@@ -206,13 +210,9 @@ def _row(run: ScoredRun, inputs: Inputs) -> dict[str, Any]:
 def _histories(inputs: Inputs) -> dict[str, pd.DataFrame]:
     if not inputs.runs:
         raise ValueError("Name the trained runs: --workdir RUN…")
-    histories = {}
+    curves = {}
     for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
-        histories[name] = pd.DataFrame(Workdir(path).read_history())
-        if histories[name].empty:
+        curves[name] = pd.DataFrame(Workdir(path).read_history())
+        if curves[name].empty:
             raise ValueError(f"{path} has no epoch that is done; train on.")
-    return histories
-
-
-def _together(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat([h.assign(run=n) for n, h in histories.items()], ignore_index=True)
+    return curves

@@ -15,10 +15,12 @@ from hccr_tf.experiments.registry import Inputs, register_experiment
 from hccr_tf.experiments.scored_runs import (
     compare_pairs,
     evaluate,
+    histories,
     predict_once,
     provenance,
     score_runs,
     test_set,
+    together,
     with_interval,
 )
 from hccr_tf.files import distinct_names
@@ -98,20 +100,16 @@ def kriuk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """
     runs = score_runs(inputs)
     columns = {}
-    for run in runs:
-        history = pd.DataFrame(run.workdir.read_history())
+    for name, history in histories(runs).items():
         values = 100 * history["val_main_output_accuracy"]
-        columns[run.name] = dict(zip(history["epoch"], values.round(2), strict=True))
+        columns[name] = dict(zip(history["epoch"], values.round(2), strict=True))
     epochs = sorted({epoch for column in columns.values() for epoch in column})
     step = 5 if epochs[-1] > 10 else 1
     shown = [epoch for epoch in epochs if epoch % step == 0]
     ours = pd.DataFrame(
         {"epoch": shown, **{n: [c.get(e) for e in shown] for n, c in columns.items()}}
     )
-    draw_validation(
-        {run.name: pd.DataFrame(run.workdir.read_history()) for run in runs},
-        inputs.out / "kriuk_table2.png",
-    )
+    draw_validation(histories(runs), inputs.out / "kriuk_table2.png")
     paper = paper_table(_PAPER, "table 2").reset_index(names="epoch")
     return {"ours": ours, "paper": paper, **_compared(inputs, runs, "run", lambda run: run.name)}
 
@@ -409,13 +407,13 @@ def _compared(inputs: Inputs, runs, name: str, value: Callable) -> dict[str, pd.
                 **provenance(run, inputs),
             }
         )
-    tables = {"final" if name == "run" else "ours": pd.DataFrame(rows)}
+    tables = {
+        "final" if name == "run" else "ours": pd.DataFrame(rows),
+        "history": together(histories(runs)),
+    }
     return {**tables, "pairs": compare_pairs(right)} if len(runs) > 1 else tables
 
 
 def _draw(inputs: Inputs, runs, tables, name: str) -> None:
     draw_bars(tables["ours"], "run", inputs.out / f"{name}.png", test_set(inputs))
-    draw_validation(
-        {run.name: pd.DataFrame(run.workdir.read_history()) for run in runs},
-        inputs.out / f"{name}_curves.png",
-    )
+    draw_validation(histories(runs), inputs.out / f"{name}_curves.png")

@@ -237,3 +237,13 @@ def provenance(run: ScoredRun, inputs: Inputs) -> dict[str, object]:
         "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}",
         "train_command": facts["command"],
     }
+
+
+def histories(runs: Sequence[ScoredRun]) -> dict[str, pd.DataFrame]:
+    """The curves of runs, by name."""
+    return {run.name: pd.DataFrame(run.workdir.read_history()) for run in runs}
+
+
+def together(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Curves one after another, with a column `run`."""
+    return pd.concat([h.assign(run=n) for n, h in curves.items()], ignore_index=True)

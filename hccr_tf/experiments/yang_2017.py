@@ -21,9 +21,12 @@ from hccr_tf.experiments.scored_runs import (
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.refine import StepPredictor, count_steps
 from hccr_tf.models import is_refined, model_arguments
+from hccr_tf.recipes import Recipe, get_recipe
 
 _BATCH = 32
 _MOST_STEPS = 8
+# Settings that have columns of their own.
+_ELSEWHERE = ("epochs:", "seed:", "mixed_precision:", "preprocessing.image_size:")
 
 
 def _plan(scale: str) -> Sequence[Cell]:
@@ -44,11 +47,12 @@ def _plan(scale: str) -> Sequence[Cell]:
 def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Yang et al. 2017, table I: networks with and without refinement, beside the paper's.
 
-    Of runs with refinement also accuracy at each of eight steps, whatever number they were
-    trained with (`steps`), and what refinement gains over the same backbone and seed, with mean
-    and standard deviation over the seeds (`gain`); of every two runs how they differ on the same
-    samples (`pairs`). `ms_per_picture` is this machine's, in batches of 32; only its ratios
-    mean something.
+    `changed` says what a run's settings are where they aren't its recipe's. Of runs with
+    refinement also accuracy at each of eight steps, whatever number they were trained with
+    (`steps`), and what refinement gains over the same backbone and seed, with mean and standard
+    deviation over the seeds (`gain`); of every two runs how they differ on the same samples
+    (`pairs`). `ms_per_picture` is this machine's, in batches of 32; only its ratios mean
+    something.
     """
     runs = score_runs(inputs)
     rows, right, steps = [], {}, []
@@ -63,6 +67,7 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
                 "run": run.name,
                 "network": recipe.model,
                 "refinement": f"T = {arguments['steps']}" if refines else "no",
+                "changed": _changed(recipe),
                 "image_size": run.workdir.preprocessing.image_size,
                 "parameters": run.parameters,
                 "gmac": round(run.macs / 1e9, 4),
@@ -94,21 +99,27 @@ def gain_of_refinement(rows: pd.DataFrame) -> pd.DataFrame:
     """What refinement adds to each backbone.
 
     Args:
-        rows: columns `network`, `image_size`, `seed` and `accuracy` in percent.
+        rows: columns `network`, `image_size`, `seed`, `accuracy` in percent, and `changed`:
+            settings that aren't the recipe's, empty for none.
 
     Returns:
-        A row a backbone and seed that was trained with and without it, with mean and standard
-        deviation of the gain over the backbone's seeds; no rows where there are none.
+        A row a run with refinement, beside the backbone alone with the same changes or else with
+        its recipe's settings; mean and standard deviation of the gain are over seeds. No rows
+        where there are none.
     """
-    plain = {(r["network"], r["image_size"], r["seed"]): r for r in rows.to_dict("records")}
+    rows = rows.assign(changed=rows["changed"].fillna(""))
+    same = ("network", "image_size", "seed", "changed")
+    plain = {tuple(r[s] for s in same): r for r in rows.to_dict("records")}
     gains = []
     for row in rows.to_dict("records"):
         backbone = row["network"].removesuffix("_ir")
-        without = plain.get((backbone, row["image_size"], row["seed"]))
+        key = (backbone, row["image_size"], row["seed"])
+        without = plain.get((*key, row["changed"]), plain.get((*key, "")))
         if backbone != row["network"] and without is not None:
             gains.append(
                 {
                     "backbone": backbone,
+                    "changed": row["changed"],
                     "image_size": row["image_size"],
                     "seed": row["seed"],
                     "without": without["accuracy"],
@@ -119,9 +130,15 @@ def gain_of_refinement(rows: pd.DataFrame) -> pd.DataFrame:
     if not gains:
         return pd.DataFrame()
     table = pd.DataFrame(gains)
-    groups = table.groupby(["backbone", "image_size"], sort=False)["gain"]
+    groups = table.groupby(["backbone", "changed", "image_size"], sort=False)["gain"]
     spread = groups.agg(mean="mean", deviation="std").round(3).reset_index()
     return table.merge(spread, how="left")
+
+
+def _changed(recipe: Recipe) -> str:
+    """Such as "model_args.pooled: 'max', None": the run's value, the recipe's."""
+    lines = recipe.differences(get_recipe(recipe.name))
+    return "; ".join(line for line in lines if not line.startswith(_ELSEWHERE))
 
 
 def _milliseconds(run: ScoredRun) -> float:

@@ -5,10 +5,30 @@ import pytest
 
 from hccr_tf import get_recipe, train
 from hccr_tf.cli import main
+from hccr_tf.experiments.yang_2017 import gain_of_refinement
 
-pytestmark = pytest.mark.slow
+
+def test_gain_is_over_the_same_settings_or_the_recipes():
+    rows = [
+        ("mrbc", "", 1, 60.0),
+        ("mrbc", "", 2, 50.0),
+        ("mrbc", "pooled", 1, 80.0),
+        ("mrbc", "width", 1, 70.0),
+        ("mrbc_ir", "", 1, 90.0),
+        ("mrbc_ir", "", 2, 92.0),
+        ("mrbc_ir", "width", 1, 85.0),
+        ("mrbc_ir", "step_loss", 1, 88.0),
+        ("mrbc_ir", "", 3, 91.0),  # nothing to compare it with
+    ]
+    rows = pd.DataFrame(rows, columns=["network", "changed", "seed", "accuracy"])
+    gain = gain_of_refinement(rows.assign(image_size=32))
+    assert gain["changed"].tolist() == ["", "", "width", "step_loss"]
+    assert gain["gain"].tolist() == [30.0, 42.0, 15.0, 28.0]
+    assert gain["mean"].tolist() == [36.0, 36.0, 15.0, 28.0]
+    assert gain["deviation"].tolist()[:2] == pytest.approx([6 * 2**0.5] * 2, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_table_1_has_runs_steps_and_pairs(sample_store, tmp_path, capsys):
     for name in ("convnet", "convnet_ir"):
         recipe = get_recipe(name).override(image_size=16, width=4, epochs=1, batch_size=32)
