@@ -12,12 +12,23 @@ from nbclient import NotebookClient
 
 import hccr_tf
 from hccr_tf import Store, fuse, get_recipe, predict_split, train
+from hccr_tf.cli import main
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-PICTURES = {"01_data": 6, "02_training_curves": 2, "03_ensemble": 6}
+PICTURES = {
+    "01_data": 6, "02_training_curves": 2, "03_ensemble": 6, "04_gamma": 3, "05_bricks": 2,
+    "06_activation_maps": 3, "07_refinement": 3, "08_transfer": 3,
+}  # fmt: skip
+# What a notebook opens on: runs of `make demo`, or results of `hccr reproduce`.
+RESULTS = {
+    "04_gamma": "kriuk_figure8", "05_bricks": "kriuk_figure9", "07_refinement": "yang_table1",
+    "08_transfer": "chen_transfer",
+}  # fmt: skip
 MODELS = (1, 2, 3)
 
 notebooks = pytest.mark.parametrize("name", PICTURES)
+on_runs = pytest.mark.parametrize("name", [name for name in PICTURES if name not in RESULTS])
+on_results = pytest.mark.parametrize("name", RESULTS)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +49,32 @@ def demo_results(sample_store, tmp_path_factory) -> Path:
     return runs
 
 
+@pytest.fixture(scope="session")
+def results(demo_results, sample_store, tmp_path_factory) -> Path:
+    """A folder like results/, of small runs."""
+    folder = tmp_path_factory.mktemp("results")
+    runs, model1 = folder / "runs", demo_results / "model1"
+    store = Store(shutil.copytree(sample_store.path, folder / "sample" / "store"))
+    small = {"image_size": 32, "width": 16, "epochs": 1, "batch_size": 32}
+    recipe = get_recipe("brick_model1").override(**small, gamma=0.0, bricks=3)
+    train(recipe, store, runs / "model1_gamma0")
+    recipe = get_recipe("transfer").override(model="brick_net", bricks=2, **small, stages=())
+    train(recipe, store, runs / "transferred", init_from=model1)
+    small = {"image_size": 16, "width": 4, "epochs": 1, "batch_size": 32}
+    for name in ("mrbc", "mrbc_ir"):
+        train(get_recipe(name).override(**small), store, runs / name)
+    for name, chosen in {
+        "kriuk_figure8": [model1, runs / "model1_gamma0"],
+        "kriuk_figure9": [model1, runs / "model1_gamma0"],
+        "yang_table1": [runs / "mrbc", runs / "mrbc_ir"],
+        "chen_transfer": [model1, runs / "transferred"],
+    }.items():
+        paths = [str(path) for path in chosen]
+        assert main(["reproduce", name, "--data", str(store.path), "--workdir", *paths,
+                     "--out", str(folder / name)]) == 0  # fmt: skip
+    return folder
+
+
 def read(name: str) -> nbformat.NotebookNode:
     return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
@@ -52,8 +89,9 @@ def test_every_notebook_is_listed_here():
 
 @pytest.mark.slow
 @notebooks
-def test_runs_and_draws(name, demo_results, monkeypatch):
+def test_runs_and_draws(name, demo_results, results, monkeypatch):
     monkeypatch.setenv("HCCR_RUNS", str(demo_results))
+    monkeypatch.setenv("HCCR_RESULTS", str(results))
     notebook = read(name)
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
@@ -68,16 +106,38 @@ def test_runs_and_draws(name, demo_results, monkeypatch):
         assert base64.b64decode(picture).startswith(b"\x89PNG")
 
 
-@notebooks
+@on_runs
 def test_says_which_command_makes_missing_results(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HCCR_RUNS", str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError, match="nothing.*make demo.*HCCR_RUNS"):
         exec(code(name)[0], {})
 
 
-@notebooks
+@on_results
+def test_says_which_command_makes_missing_tables(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HCCR_RESULTS", str(tmp_path / "nothing"))
+    command = f"nothing.*`hccr reproduce {RESULTS[name]} --.*HCCR_RESULTS"
+    with pytest.raises(FileNotFoundError, match=command):
+        exec(code(name)[0], {})
+
+
+@on_runs
 def test_takes_the_demo_by_default(name):
     assert 'RUNS = Path(os.environ.get("HCCR_RUNS", "../runs/demo"))' in code(name)[0]
+
+
+@on_results
+def test_takes_ones_own_results_before_committed_ones(name, monkeypatch, tmp_path):
+    monkeypatch.delenv("HCCR_RESULTS", raising=False)
+    for scale in ("smoke", "real-small"):
+        folder = tmp_path / "results" / scale / RESULTS[name]
+        folder.mkdir(parents=True)
+        (folder / "about.json").write_text(json.dumps({"experiment": RESULTS[name]}))
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    names = {}
+    exec(code(name)[0], names)
+    assert names["RESULTS"] == Path("../results/real-small") / RESULTS[name]
 
 
 @notebooks

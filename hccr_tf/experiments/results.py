@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hccr_tf.experiments.plans import SCALES
+from hccr_tf.experiments.registry import get_experiment
 from hccr_tf.files import read_json
 
 
@@ -23,9 +24,15 @@ def find_results(name: str, folders: Sequence[str | Path]) -> Path:
             about = place / "about.json"
             if about.exists() and read_json(about).get("experiment") == name:
                 return place
+    looked = " or ".join(str(Path(folder).resolve()) for folder in folders)
+    command = f"hccr reproduce {name}"
+    ways = f"`{command} --data STORE --workdir RUN…` with runs that are trained"
+    if get_experiment(name).plan:
+        ways = (
+            f"`{command} --scale smoke` (drawn handwriting, minutes) or "
+            f"`{command} --data STORE --scale real-small` (hours)"
+        )
     raise FileNotFoundError(
-        f"There are no results of {name} in {' or '.join(str(Path(f).resolve()) for f in folders)}."
-        f" Run `hccr reproduce {name} --scale smoke` in the repository's folder (seconds, drawn "
-        f"handwriting), or `hccr reproduce {name} --data STORE --scale real-small` (hours); or set "
-        "HCCR_RESULTS to the folder of your own results before starting Jupyter."
+        f"There are no results of {name} in {looked}. In the repository's folder run {ways}; or "
+        "set HCCR_RESULTS to the folder of your own results before starting Jupyter."
     )
