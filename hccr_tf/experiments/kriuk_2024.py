@@ -1,13 +1,14 @@
 """Kriuk & Kriuk 2024: tables 1 and 2, figures 4 to 9, and what the paper leaves open."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.store import Store
 from hccr_tf.evaluation import mcnemar, softmax, wilson_interval
 from hccr_tf.experiments.paper_results import paper_table
 from hccr_tf.experiments.plans import Cell
@@ -25,7 +26,7 @@ from hccr_tf.experiments.scored_runs import (
 )
 from hccr_tf.files import distinct_names
 from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
-from hccr_tf.inference.logits_file import LogitsFile
+from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.plots import draw_bars, draw_validation, pictures_figure, save_figure
 from hccr_tf.recipes import get_recipe
 from hccr_tf.workdir import Workdir
@@ -65,9 +66,10 @@ def kriuk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """
     ensemble = _Ensemble(inputs)
     everyone = tuple(range(len(ensemble.names)))
+    (right,) = ensemble.right([_Fusion(everyone, ensemble.given(everyone))])
     row = {
         "model": "this package, fused" if len(everyone) > 1 else "this package",
-        **ensemble.score(everyone, ensemble.given(everyone), "five", "logits"),
+        **_accuracy(right),
         "test_set": test_set(inputs),
         "data_hash": inputs.store.data_hash[:16],
     }
@@ -153,42 +155,46 @@ def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """
     ensemble = _Ensemble(inputs)
     places = range(len(ensemble.names))
-    groups = [g for n in (1, 2, 3) for g in combinations(places, n) if n <= len(ensemble.names)]
-    rows = []
+    sizes = sorted({1, min(2, len(places)), min(3, len(places)), len(places)})
+    groups = [group for size in sizes for group in combinations(places, size)]
+    fusions, ways = [], []
     for group in groups:
-        ways = {"given": ensemble.given(group)}
+        weights = {"given": ensemble.given(group)}
         if len(group) > 1:
-            ways["equal"] = np.full(len(group), 1 / len(group))
-            ways["found on validation"] = ensemble.found(group)
-        for way, weights in ways.items():
+            weights["equal"] = (1 / len(group),) * len(group)
+            weights["found on validation"] = ensemble.found(group)
+        for way, values in weights.items():
             for crops in ("five", "centre", "whole"):
                 for fused in ("logits", "probabilities") if len(group) > 1 else ("logits",):
-                    rows.append(
-                        {
-                            "models": " + ".join(ensemble.names[i] for i in group),
-                            "weights": way if len(group) > 1 else "",
-                            "values": " ".join(f"{w:.2f}" for w in weights),
-                            "crops": crops,
-                            "fused": fused if len(group) > 1 else "",
-                            **ensemble.score(group, weights, crops, fused),
-                        }
-                    )
+                    fusions.append(_Fusion(group, values, crops, fused))
+                    ways.append(way)
+    rights = ensemble.right(fusions)
+    rows = [
+        {
+            "models": " + ".join(ensemble.names[i] for i in fusion.models),
+            "weights": way if len(fusion.models) > 1 else "",
+            "values": " ".join(f"{w:.2f}" for w in fusion.weights),
+            "crops": fusion.crops,
+            "fused": fusion.fused if len(fusion.models) > 1 else "",
+            **_accuracy(right),
+        }
+        for fusion, way, right in zip(fusions, ways, rights, strict=True)
+    ]
     table = pd.DataFrame(rows)
     shown = table[(table["crops"] == "five") & table["weights"].isin(["", "given"])
                   & table["fused"].isin(["", "logits"])]  # fmt: skip
     draw_bars(shown, "models", inputs.out / "kriuk_figure7.png", "five crops, logits fused")
     tables = {"ours": table}
     if len(ensemble.names) > 1:
+        found = dict(zip(fusions, rights, strict=True))
         everyone = tuple(places)
-        fused = ensemble.right(everyone, ensemble.given(everyone), "five", "logits")
+        fused = found[_Fusion(everyone, ensemble.given(everyone))]
         tables["members"] = pd.DataFrame(
             [
-                {"member": ensemble.names[i], **_paired(
-                    ensemble.right((i,), np.ones(1), "five", "logits"), fused
-                )}
-                for i in places
+                {"member": name, **_paired(found[_Fusion((i,), ensemble.given((i,)))], fused)}
+                for i, name in enumerate(ensemble.names)
             ]
-        )  # fmt: skip
+        )
     return tables
 
 
@@ -298,6 +304,16 @@ def kriuk_blur(inputs: Inputs) -> dict[str, pd.DataFrame]:
 # === What they share ===
 
 
+@dataclass(frozen=True)
+class _Fusion:
+    """Which models are fused, and how."""
+
+    models: tuple[int, ...]
+    weights: tuple[float, ...]
+    crops: str = "five"  # or "centre", "whole"
+    fused: str = "logits"  # or "probabilities"
+
+
 class _Ensemble:
     """Logits of several runs on one split in every crop, and on the validation split."""
 
@@ -305,72 +321,73 @@ class _Ensemble:
         if not inputs.runs:
             raise ValueError("Name the trained runs: --workdir RUN…")
         self.names = distinct_names(inputs.runs)
-        self._store: Store = inputs.store
-        folder = inputs.out / "logits"
-        self._tests, self._validation = [], []
-        self._labels = None
-        for name, path in zip(self.names, inputs.runs, strict=True):
-            five, whole, held_out = (
-                folder / f"{name}-{kind}.h5" for kind in ("five", "whole", "validation")
-            )
-            predict_once(path, inputs.store, five, inputs.split, "five")
-            predict_once(path, inputs.store, whole, inputs.split, "none")
-            self._validation.append((path, held_out))
-            self._tests.append(
-                {"five": _array(five), "centre": _array(five, "logits_center"),
-                 "whole": _array(whole)}
-            )  # fmt: skip
-            self._labels = _labels(five)
+        self._inputs = inputs
+        self._folder = inputs.out / "logits"
 
-    def given(self, group: Sequence[int]) -> np.ndarray:
+    def given(self, group: Sequence[int]) -> tuple[float, ...]:
         """The paper's weights of the group's models, made to sum to 1; equal ones if not three."""
         if len(self.names) != len(PAPER_WEIGHTS):
-            return np.full(len(group), 1 / len(group))
+            return (1 / len(group),) * len(group)
         weights = np.array([PAPER_WEIGHTS[i] for i in group])
-        return weights / weights.sum()
+        return tuple((weights / weights.sum()).tolist())
 
-    def found(self, group: Sequence[int]) -> np.ndarray:
+    def found(self, group: Sequence[int]) -> tuple[float, ...]:
         """The weights that read most of the validation split."""
-        files = []
-        for path, out in (self._validation[i] for i in group):
-            predict_once(path, self._store, out, "validation", "five")
-            files.append(out)
-        return np.array(search_weights(files)[0])
+        return tuple(search_weights([self._logits(i, "validation", "five") for i in group])[0])
 
-    def right(self, group, weights, crops: str, fused: str) -> np.ndarray:
-        """bool (N,): which samples a fusion reads rightly."""
-        scores = (self._tests[i][crops] for i in group)
-        if fused == "probabilities":
-            scores = (softmax(s) for s in scores)
-        total = sum(w * s for w, s in zip(weights, scores, strict=True))
-        return total.argmax(axis=1) == self._labels
+    def right(self, fusions: Sequence[_Fusion]) -> list[np.ndarray]:
+        """bool (N,) each: which samples a fusion reads rightly.
 
-    def score(self, group, weights, crops: str, fused: str) -> dict[str, float]:
-        """Accuracy in percent with its interval."""
-        right = self.right(group, weights, crops, fused)
-        low, high = wilson_interval(int(right.sum()), len(right))
-        return {"accuracy": _percent(right), "low": round(100 * low, 2),
-                "high": round(100 * high, 2)}  # fmt: skip
+        Goes through the files in pieces: at the paper's scale a model's logits are 26 GB.
+        """
+        parts = [[] for _ in fusions]
+        for crops in dict.fromkeys(fusion.crops for fusion in fusions):
+            wanted = [i for i, fusion in enumerate(fusions) if fusion.crops == crops]
+            used = sorted({model for i in wanted for model in fusions[i].models})
+            kind = "none" if crops == "whole" else "five"
+            dataset = "logits_center" if crops == "centre" else "logits"
+            with contextlib.ExitStack() as stack:
+                files = {}
+                for model in used:
+                    files[model] = LogitsFile(self._logits(model, self._inputs.split, kind))
+                    stack.callback(files[model].close)
+                check_same_samples(list(files.values()))
+                first = files[used[0]]
+                for rows in first.chunks():
+                    logits = {m: file.logits(rows, dataset) for m, file in files.items()}
+                    scores = {"logits": logits}
+                    if any(fusions[i].fused == "probabilities" for i in wanted):
+                        scores["probabilities"] = {m: softmax(z) for m, z in logits.items()}
+                    labels = first.labels(rows)
+                    for i in wanted:
+                        fusion = fusions[i]
+                        total = sum(
+                            w * scores[fusion.fused][m]
+                            for m, w in zip(fusion.models, fusion.weights, strict=True)
+                        )
+                        parts[i].append(total.argmax(axis=1) == labels)
+        return [np.concatenate(part) for part in parts]
 
-
-def _array(path: Path, dataset: str = "logits") -> np.ndarray:
-    file = LogitsFile(path)
-    try:
-        return np.concatenate([file.logits(rows, dataset) for rows in file.chunks()])
-    finally:
-        file.close()
-
-
-def _labels(path: Path) -> np.ndarray:
-    file = LogitsFile(path)
-    try:
-        return np.concatenate([file.labels(rows) for rows in file.chunks()])
-    finally:
-        file.close()
+    def _logits(self, model: int, split: str, crops: str) -> Path:
+        path = self._folder / f"{self.names[model]}-{split}-{crops}.h5"
+        predict_once(self._inputs.runs[model], self._inputs.store, path, split, crops)
+        return path
 
 
 def _right(path: Path) -> np.ndarray:
-    return _array(path).argmax(axis=1) == _labels(path)
+    file = LogitsFile(path)
+    try:
+        return np.concatenate(
+            [file.logits(rows).argmax(axis=1) == file.labels(rows) for rows in file.chunks()]
+        )
+    finally:
+        file.close()
+
+
+def _accuracy(right: np.ndarray) -> dict[str, float]:
+    """In percent, with its interval."""
+    low, high = wilson_interval(int(right.sum()), len(right))
+    return {"accuracy": _percent(right), "low": round(100 * low, 2), "high": round(100 * high, 2)}
 
 
 def _percent(right: np.ndarray) -> float:
