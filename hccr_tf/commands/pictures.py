@@ -7,7 +7,7 @@ from hccr_tf import backend
 
 def cam_arguments(parser) -> None:
     parser.add_argument(
-        "images", nargs="*", metavar="IMAGE", help="picture files, or folders of them"
+        "images", nargs="*", metavar="IMAGE", help="picture files, folders, patterns or -"
     )
     parser.add_argument(
         "--workdir", required=True, nargs="+", metavar="RUN", help="trained runs, a column each"
@@ -30,7 +30,7 @@ def run_cam(options) -> None:
     Writes cam.png (a row for each picture and rank, a column for each run, the picture at the
     right), cam.csv, maps.npz and overlays/. Networks that end in a pooling are mapped by their
     weights (Melnyk et al. 2018, eqs. 1, 8, 9), all others through gradients. Pictures are one
-    character each, ink dark on a light ground.
+    character each, scans or photographs, and cleaned as by `hccr predict`.
 
     Examples:
       hccr cam 1.png 2.png --workdir runs/a runs/b runs/c --out cams
@@ -61,7 +61,7 @@ def run_cam(options) -> None:
 
 def refine_arguments(parser) -> None:
     parser.add_argument(
-        "images", nargs="*", metavar="IMAGE", help="picture files, or folders of them"
+        "images", nargs="*", metavar="IMAGE", help="picture files, folders, patterns or -"
     )
     parser.add_argument("--workdir", required=True, metavar="RUN", help="a run with refinement")
     parser.add_argument("--out", required=True, help="folder for pictures and tables")

@@ -42,11 +42,12 @@ def run_predict(options) -> None:
       curl -s https://example.org/a.png | hccr predict -
       hccr predict photo.jpg --workdir runs/model1 --cam maps
     """
-    from hccr_tf.data.photographs import PictureError, find_pictures, read_clean, read_input
+    from hccr_tf.data.photographs import PictureError
+    from hccr_tf.data.picture_files import find_pictures, read_clean, read_input
 
     if options.top_k < 1:
         raise ValueError("--top-k is at least 1.")
-    files = find_pictures(options.paths)
+    files = find_pictures(options.paths, lambda message: print(message, file=sys.stderr))
     if options.csv and Path(options.csv).is_dir():
         raise ValueError(f"--csv {options.csv} is a folder; name a file.")
     if options.cam and Path(options.cam).is_file():

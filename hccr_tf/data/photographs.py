@@ -3,30 +3,14 @@
 `clean` takes a picture as people have it: either polarity, coloured paper and ink, uneven light,
 bars at its sides, ruled or framed paper, specks. What it returns is what the networks' own
 preprocessing takes. A picture that's clean already, such as those of CASIA-HWDB, stays as it is.
-
-`count_characters` says whether a clean picture is one character or a line or page of several.
 """
-
-import glob
-import io
-import os
-import sys
-import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from hccr_tf.data.layout import pen_width
 from hccr_tf.data.preprocessing import WHITE
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
-MAX_BYTES = 128 << 20
-MAX_PIXELS = 200_000_000  # a telephone's; a file of some kilobytes can claim more
-
-_WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
-_FULL_SCALES = (1, 255, 1023, 4095, 16383, 65535)
+WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
 _LIGHT_SIDE = 96  # pixels of the longer side at which uneven light is looked at
 _FLAT_SHARE = 0.35  # of pixels that have the paper's grey level where a picture is clean already
 _LOWEST_CONTRAST = 12  # grey levels between paper and ink, below which there's nothing to read
@@ -34,48 +18,6 @@ _LOWEST_CONTRAST = 12  # grey levels between paper and ink, below which there's 
 
 class PictureError(ValueError):
     """A file that can't be read as a picture, or a picture that shows no single character."""
-
-
-def decode(data: bytes) -> np.ndarray:
-    """Decodes a picture file as it's meant to be seen: turned as its EXIF data say.
-
-    Args:
-        data: a PNG, JPEG, BMP, TIFF or WebP file; of several pictures the first counts.
-
-    Returns:
-        uint8 (H, W, 4): red, green, blue and opacity.
-
-    Raises:
-        PictureError: it can't be decoded, or is larger than 200 million pixels.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    if not data:
-        raise PictureError("it's empty")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures, which are checked here
-            picture = Image.open(io.BytesIO(data))
-            if picture.width * picture.height > MAX_PIXELS:
-                raise PictureError(f"it has more than {MAX_PIXELS // 10**6} million pixels")
-            if picture.format == "JPEG":  # decoded smaller, which takes a fraction of the time
-                picture.draft("RGB", (2 * _WORK_SIDE, 2 * _WORK_SIDE))
-            picture.load()
-            picture = ImageOps.exif_transpose(picture)
-            if picture.mode.startswith("I") or picture.mode == "F":
-                values = np.nan_to_num(np.asarray(picture, np.float64), posinf=0, neginf=0)
-                # Numbers of 0 to 1, or of as many bits as the brightest needs.
-                highest = next((h for h in _FULL_SCALES if h >= values.max()), values.max())
-                picture = Image.fromarray((values * (255 / highest)).clip(0, 255).astype(np.uint8))
-            return np.asarray(picture.convert("RGBA"))
-    except PictureError:
-        raise
-    except Image.DecompressionBombError:
-        raise PictureError(f"it has more than {MAX_PIXELS // 10**6} million pixels") from None
-    except UnidentifiedImageError:
-        raise PictureError("it's no picture that can be decoded") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise PictureError(f"it can't be decoded ({error})") from None
 
 
 def clean(image: np.ndarray) -> np.ndarray:
@@ -98,8 +40,8 @@ def clean(image: np.ndarray) -> np.ndarray:
     if image.ndim == 3 and image.shape[2] not in (1, 3, 4):
         raise ValueError(f"A picture has 1, 3 or 4 channels, not {image.shape[2]}.")
     longest = max(image.shape[:2])
-    if longest > _WORK_SIDE:
-        size = [max(1, round(s * _WORK_SIDE / longest)) for s in image.shape[1::-1]]
+    if longest > WORK_SIDE:
+        size = [max(1, round(s * WORK_SIDE / longest)) for s in image.shape[1::-1]]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     grey = _grey(image)
     grey, paper = _without_bars(grey)
@@ -374,7 +316,7 @@ def _without_specks(ink: np.ndarray, least: float) -> np.ndarray:
     # By ink, so that faint grain counts for less than a dot.
     shares = np.minimum(ink.astype(np.float32) / (0.5 * int(ink.max())), 1)
     areas = np.bincount(labels.reshape(-1), shares.reshape(-1), number)[1:]
-    pen = _pen_width(mask)
+    pen = pen_width(mask)
     small = areas < max(least * pen**2, 0.0008 * areas.sum())
     if not small.any() or small.all():
         return ink
@@ -384,168 +326,3 @@ def _without_specks(ink: np.ndarray, least: float) -> np.ndarray:
         (labels == 0) | specks
     )] = 0
     return ink
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How ink lies on a picture.
-
-    Attributes:
-        rows: lines of characters, 1 for a single character.
-        characters: how many characters there seem to be.
-    """
-
-    rows: int
-    characters: int
-
-
-def count_characters(image: np.ndarray) -> Layout:
-    """Whether a clean picture is one character, or a line, a column or a page of several.
-
-    Parts of one character are narrow, or lie beside each other within a square; characters are
-    about as wide as they're high.
-
-    Args:
-        image: uint8 (H, W), dark ink on 255, as `clean` makes it.
-
-    Returns:
-        The layout; `Layout(1, 1)` in doubt.
-    """
-    mask = image < 200
-    if not mask.any():
-        return Layout(1, 1)
-    lines = _blocks(mask, axis=1)
-    least = 5 * _pen_width(mask)
-    own = _count_in_line(mask, least)
-    if own > 1:
-        return Layout(1, own)
-    # Upright, two parts of one tall character (宁, 寺) look like two characters.
-    own = _count_in_line(mask.T, least)
-    if own > 2:
-        return Layout(own, own)
-    counts = [_count_in_line(mask[top:bottom], least) for top, bottom in lines]
-    if len(lines) > 1 and min(counts) > 1:
-        return Layout(len(lines), sum(counts))
-    return Layout(1, 1)
-
-
-def _pen_width(mask: np.ndarray) -> float:
-    """Width of most lines in pixels."""
-    import cv2
-
-    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
-    return 2 * float(np.percentile(inside[inside > 0], 75))
-
-
-def _count_in_line(mask: np.ndarray, least: float) -> int:
-    """How many characters stand in a row of ink, by its gaps.
-
-    Args:
-        mask: the row.
-        least: height in pixels under which it's a broken stroke.
-    """
-    rows = np.flatnonzero(mask.any(axis=1))
-    blocks = _blocks(mask, axis=0)
-    if not len(rows) or len(blocks) < 2:
-        return 1
-    height = rows[-1] + 1 - rows[0]
-    width = blocks[-1][1] - blocks[0][0]
-    if width < 1.7 * height or height < least:
-        return 1
-    # Blocks nearer to each other than parts of one character are joined up to a square.
-    groups = [list(blocks[0])]
-    for begin, end in blocks[1:]:
-        if end - groups[-1][0] <= 1.15 * height:
-            groups[-1][1] = end
-        else:
-            groups.append([begin, end])
-    wide = [g for g in groups if g[1] - g[0] >= 0.45 * height]
-    return len(wide) if len(wide) > 1 else 1
-
-
-def _blocks(mask: np.ndarray, axis: int) -> list[tuple[int, int]]:
-    """Ranges of columns (axis 0) or rows (axis 1) that have ink, parted by gaps."""
-    filled = mask.any(axis=axis).astype(np.int8)
-    edges = np.diff(np.concatenate([[0], filled, [0]]))
-    begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return list(zip(begins.tolist(), ends.tolist(), strict=True))
-
-
-def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
-    """Reads and cleans one picture.
-
-    Args:
-        image: a path, bytes of a picture file, a Pillow image, or an array as `clean` takes it.
-        single: whether to refuse pictures of several characters.
-
-    Returns:
-        uint8 (H, W), dark ink on 255.
-
-    Raises:
-        PictureError: it can't be read, is blank, or shows several characters.
-    """
-    if isinstance(image, str | Path):
-        path = Path(image)
-        try:
-            if path.stat().st_size > MAX_BYTES:
-                raise PictureError(f"it has more than {MAX_BYTES >> 20} MiB")
-            image = path.read_bytes()
-        except OSError as error:
-            raise PictureError(error.strerror or str(error)) from None
-    if isinstance(image, bytes | bytearray | memoryview):
-        if len(image) > MAX_BYTES:
-            raise PictureError(f"it has more than {MAX_BYTES >> 20} MiB")
-        image = decode(bytes(image))
-    elif hasattr(image, "convert"):  # a Pillow image
-        image = np.asarray(image.convert("RGBA"))
-    elif not isinstance(image, np.ndarray):
-        raise TypeError(
-            "A picture is a path, the bytes of a file, a Pillow image or an array, not "
-            f"{type(image).__name__}."
-        )
-    if image.dtype == bool:
-        image = image.astype(np.uint8) * 255
-    cleaned = clean(image)
-    if single and (layout := count_characters(cleaned)).characters > 1:
-        kind = "a page" if layout.rows > 1 else "a line"
-        raise PictureError(
-            f"it looks like {kind} of about {layout.characters} characters, and this reads "
-            "single ones; cut it into pictures of one character each, or take it as one "
-            "all the same (--any-layout, single=False)"
-        )
-    return cleaned
-
-
-def find_pictures(paths: Iterable[str]) -> list[str]:
-    """Files that paths, folders and patterns stand for, in their order; "-" is standard input.
-
-    Raises:
-        FileNotFoundError: a path or pattern that stands for nothing.
-    """
-    found: list[str] = []
-    for path in paths:
-        if path == "-":
-            found.append(path)
-        elif os.path.isdir(path):
-            files = sorted(
-                str(file)
-                for file in Path(path).rglob("*")
-                if file.suffix.lower() in SUFFIXES
-                and not file.name.startswith(".")  # such as macOS's ._photo.jpg
-                and file.is_file()
-            )
-            if not files:
-                raise FileNotFoundError(f"There's no picture in {path} ({', '.join(SUFFIXES)}).")
-            found += files
-        elif os.path.exists(path):
-            found.append(path)
-        elif files := sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f)):
-            found += files
-        else:
-            raise FileNotFoundError(f"There's no file {path}.")
-    return found
-
-
-def read_input(path: str) -> str | bytes:
-    """What to give `read_clean` for a path of `find_pictures`."""
-    return sys.stdin.buffer.read(MAX_BYTES + 1) if path == "-" else path

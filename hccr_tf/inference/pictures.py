@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hccr_tf.data.image_folder import SUFFIXES, decode_picture
+from hccr_tf.data.photographs import PictureError
+from hccr_tf.data.picture_files import find_pictures, read_clean, read_input
 from hccr_tf.data.store import Store
 from hccr_tf.inference.predictor import Predictor
 
@@ -31,28 +33,20 @@ class NamedPicture:
     image: np.ndarray
 
 
-def read_pictures(paths: Sequence[str | Path]) -> list[NamedPicture]:
-    """Reads picture files; of a folder all that lie in it.
+def read_pictures(paths: Sequence[str]) -> list[NamedPicture]:
+    """Reads and cleans picture files; of a folder all that lie in it.
 
     Raises:
         FileNotFoundError: there's no such file, or no picture in a folder.
-        ValueError: a file can't be read as a picture; it's named.
+        ValueError: a file can't be read as a picture, or shows nothing; it's named.
     """
     pictures = []
-    for path in map(Path, paths):
-        files = [path]
-        if path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not files:
-                raise FileNotFoundError(f"There's no picture in {path} ({', '.join(SUFFIXES)}).")
-        for file in files:
-            if not file.is_file():
-                raise FileNotFoundError(f"There's no file {file}.")
-            try:
-                image = decode_picture(file.read_bytes())
-            except ValueError as error:
-                raise ValueError(f"{file}: {error}; save it again as PNG or JPEG.") from None
-            pictures.append(NamedPicture(str(file), file.stem, image))
+    for file in find_pictures(paths, lambda message: print(message, file=sys.stderr)):
+        try:
+            image = read_clean(read_input(file), single=False)
+        except PictureError as error:
+            raise ValueError(f"{file}: {error}.") from None
+        pictures.append(NamedPicture(file, Path(file).stem, image))
     return pictures
 
 

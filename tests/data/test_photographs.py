@@ -14,14 +14,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import photographs as made
 
-from hccr_tf.data.photographs import (
-    PictureError,
-    clean,
-    count_characters,
-    decode,
-    find_pictures,
-    read_clean,
-)
+from hccr_tf.data.layout import count_characters
+from hccr_tf.data.photographs import PictureError, clean
+from hccr_tf.data.picture_files import decode, find_pictures, read_clean
 
 NUMERALS = "零一五万亿百八"
 VARIANTS = {
@@ -224,9 +219,11 @@ def test_files_folders_and_patterns(tmp_path):
     (folder / "deeper").mkdir(parents=True)
     for name in ("b.png", "a.JPG", "deeper/c.webp", "notes.txt", "._b.png"):
         (folder / name).write_bytes(b"x")
-    found = find_pictures([str(folder), str(folder / "*.png"), "-"])
+    messages = []
+    found = find_pictures([str(folder), str(folder / "*.png"), "-"], messages.append)
     names = [os.path.relpath(f, folder) if f != "-" else f for f in found]
     assert names == ["a.JPG", "b.png", os.path.join("deeper", "c.webp"), "b.png", "-"]
+    assert messages == [f"{folder}: left out 1 files that aren't pictures (1 .txt)"]
     with pytest.raises(FileNotFoundError, match="nothing-*"):
         find_pictures(["nothing-*"])
     (tmp_path / "empty").mkdir()

@@ -1,0 +1,90 @@
+"""Whether a clean picture is one character, or a line, a column or a page of several."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How ink lies on a picture.
+
+    Attributes:
+        rows: lines of characters, 1 for a single character.
+        characters: how many characters there seem to be.
+    """
+
+    rows: int
+    characters: int
+
+
+def count_characters(image: np.ndarray) -> Layout:
+    """Whether a clean picture is one character, or a line, a column or a page of several.
+
+    Parts of one character are narrow, or lie beside each other within a square; characters are
+    about as wide as they're high.
+
+    Args:
+        image: uint8 (H, W), dark ink on 255, as `clean` makes it.
+
+    Returns:
+        The layout; `Layout(1, 1)` in doubt.
+    """
+    mask = image < 200
+    if not mask.any():
+        return Layout(1, 1)
+    lines = _blocks(mask, axis=1)
+    least = 5 * pen_width(mask)
+    own = _count_in_line(mask, least)
+    if own > 1:
+        return Layout(1, own)
+    # Upright, two parts of one tall character (宁, 寺) look like two characters.
+    own = _count_in_line(mask.T, least)
+    if own > 2:
+        return Layout(own, own)
+    counts = [_count_in_line(mask[top:bottom], least) for top, bottom in lines]
+    if len(lines) > 1 and min(counts) > 1:
+        return Layout(len(lines), sum(counts))
+    return Layout(1, 1)
+
+
+def pen_width(mask: np.ndarray) -> float:
+    """Width of most lines in pixels."""
+    import cv2
+
+    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+    return 2 * float(np.percentile(inside[inside > 0], 75))
+
+
+def _count_in_line(mask: np.ndarray, least: float) -> int:
+    """How many characters stand in a row of ink, by its gaps.
+
+    Args:
+        mask: the row.
+        least: height in pixels under which it's a broken stroke.
+    """
+    rows = np.flatnonzero(mask.any(axis=1))
+    blocks = _blocks(mask, axis=0)
+    if not len(rows) or len(blocks) < 2:
+        return 1
+    height = rows[-1] + 1 - rows[0]
+    width = blocks[-1][1] - blocks[0][0]
+    if width < 1.7 * height or height < least:
+        return 1
+    # Blocks nearer to each other than parts of one character are joined up to a square.
+    groups = [list(blocks[0])]
+    for begin, end in blocks[1:]:
+        if end - groups[-1][0] <= 1.15 * height:
+            groups[-1][1] = end
+        else:
+            groups.append([begin, end])
+    wide = [g for g in groups if g[1] - g[0] >= 0.45 * height]
+    return len(wide) if len(wide) > 1 else 1
+
+
+def _blocks(mask: np.ndarray, axis: int) -> list[tuple[int, int]]:
+    """Ranges of columns (axis 0) or rows (axis 1) that have ink, parted by gaps."""
+    filled = mask.any(axis=axis).astype(np.int8)
+    edges = np.diff(np.concatenate([[0], filled, [0]]))
+    begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return list(zip(begins.tolist(), ends.tolist(), strict=True))
