@@ -6,8 +6,10 @@ import numpy as np
 from hccr_tf.data.handwriting import Variation, centre_lines, draw
 from hccr_tf.data.synthetic import load_strokes
 
-STEADY = Variation(grain=0.0, blur=0.05, ink=1.0, fade=1.0, pen_low=0.045, pen_high=0.06,
-                   side_low=140, side_high=140)  # fmt: skip
+STEADY = Variation(
+    grain=0.0, blur=0.05, soften=0.0, noise=0.0, tone=0.0, ink=1.0, fade=1.0,
+    pen_low=0.045, pen_high=0.06, side_low=140, side_high=140,
+)  # fmt: skip
 
 
 def written(character: str, seed: int = 1, variation: Variation = STEADY) -> np.ndarray:

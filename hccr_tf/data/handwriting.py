@@ -11,6 +11,7 @@ had learnt from such pictures misread among real ones; `docs/recogniser.md` has 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,11 @@ _OVERSAMPLE = 2
 _DRAWN = [*range(0, POINTS - 2, 2), POINTS - 1]  # of a stroke's points; it's smooth between them
 _SUBPIXEL_BITS = 4
 _WAVES = 4
+_NEAR = 0.04  # sides of a character by which its parts overlap or lie apart
 _SMOOTHINGS = np.arange(0, 16) / 2  # sigmas, in points
 _SHADES = 5
+_LEVELS = np.arange(256) / 255
+_NOISE_SIDE = 1024  # more than any picture's
 
 # Draws from a normal and a uniform distribution, for a picture and for each of its strokes.
 _NORMALS, _UNIFORMS, _STROKE_NORMALS, _STROKE_UNIFORMS = 12 + 4 * _WAVES, 20 + 4 * _WAVES, 14, 8
@@ -45,14 +49,16 @@ class Variation:
             probable.
         turn, turn_cursive: of each stroke about its centre.
         scale, scale_cursive: of each stroke's length.
+        scale_short: as much more of strokes that are dots, half of it at a sixth of the side.
         shift, shift_cursive: of each stroke's place.
         bend, bend_cursive: of the smooth field that all strokes of a character share.
         smooth, smooth_cursive: how far corners are rounded, in thirty-seconds of a stroke.
         trim: how much of a stroke's beginning may be missing, and of a hook at its end (at most).
         extend: how far a stroke's end may run on, as a part of the stroke (at most).
-        group_split: probability that two strokes which follow one another belong to different
-            parts of the character; parts move as one.
-        group_shift, group_scale, group_turn: of such parts.
+        group_split: probability that what was written before a stroke and what comes from it on
+            are different parts of the character where they lie apart; where they overlap, less.
+            Parts move as one.
+        group_shift, group_scale, group_turn: of such parts; each axis has its own scale.
         stretch: of uneven widths and heights along each axis.
         join, join_reach: probability, for the most cursive hand, that a stroke is joined to the
             next, and the gap over which it's half as probable.
@@ -67,6 +73,9 @@ class Variation:
         fade: the lightest that a stroke's ink may be, 0 to 1 of the darkest.
         grain: how much ink may be missing where it runs thin (at most).
         blur: sigma as a part of the pen's width (at most).
+        soften: sigma of a camera's or an enlargement's blur (at most; most are far sharper).
+        noise: of the ink's grey level from pixel to pixel (at most), as a part of it.
+        tone: of the logarithm of the exponent that grey levels of ink are raised to.
         ink: the lightest pen that's drawn with, 0 to 1 of black.
         side_low, side_high: longer side of the picture in pixels.
     """
@@ -76,6 +85,7 @@ class Variation:
     turn_cursive: float = 0.08
     scale: float = 0.08
     scale_cursive: float = 0.06
+    scale_short: float = 0.15
     shift: float = 0.014
     shift_cursive: float = 0.016
     bend: float = 0.028
@@ -84,30 +94,33 @@ class Variation:
     smooth_cursive: float = 4.0
     trim: float = 0.12
     extend: float = 0.06
-    group_split: float = 0.25
-    group_shift: float = 0.025
-    group_scale: float = 0.08
-    group_turn: float = 0.04
+    group_split: float = 0.9
+    group_shift: float = 0.03
+    group_scale: float = 0.11
+    group_turn: float = 0.05
     stretch: float = 0.03
     join: float = 0.9
     join_reach: float = 0.3
     pull: float = 0.5
     drop: float = 0.05
-    turn_all: float = 0.05
-    slant: float = 0.09
+    turn_all: float = 0.06
+    slant: float = 0.1
     lean: float = 0.045
-    rise: float = 0.075
-    climb: float = 0.09
+    rise: float = 0.1
+    climb: float = 0.11
     aspect: float = 0.17
     narrow: float = 0.16
     pen_low: float = 0.018
-    pen_high: float = 0.07
+    pen_high: float = 0.065
     pressure: float = 0.3
     fade: float = 0.3
     grain: float = 0.7
     blur: float = 0.18
-    ink: float = 0.8
-    side_low: float = 40.0
+    soften: float = 0.025
+    noise: float = 0.3
+    tone: float = 0.3
+    ink: float = 0.6
+    side_low: float = 28.0
     side_high: float = 80.0
 
     def __post_init__(self):
@@ -208,13 +221,15 @@ def _written(lines, owner, hand, draws: _Draws, v: Variation):
     """The pen's path, pressure and picture, of every stroke and of what joins strokes."""
     normal, uniform = draws.stroke_normal.T, draws.stroke_uniform.T
     cursive = hand[owner]
+    apart = parting(lines, owner)
     lines = _trimmed(lines, uniform[0], uniform[1], v)
-    lines = _in_groups(lines, owner, normal[:4], uniform[2], v)
+    lines = _in_groups(lines, apart, normal[[0, 1, 2, 3, 12]], uniform[2], v)
     lines = _stretched(lines, owner, draws, v)
 
     centre = lines.mean(1, keepdims=True)
     turn = (v.turn + v.turn_cursive * cursive) * normal[4]
-    scale = 1 + (v.scale + v.scale_cursive * cursive) * normal[5]
+    short = v.scale_short / (1 + (6 * abs(np.diff(lines, axis=1)).sum(1)) ** 2)
+    scale = 1 + (v.scale + v.scale_cursive * cursive + short) * normal[5]
     shift = (v.shift + v.shift_cursive * cursive) * (normal[6] + 1j * normal[7])
     map_ = (np.exp(1j * turn) * scale).astype(np.complex64)[:, None]
     lines = centre + shift.astype(np.complex64)[:, None] + (lines - centre) * map_
@@ -274,18 +289,60 @@ def _trimmed(lines, begin, end, v: Variation):
     return below + (np.take_along_axis(lines, low + 1, 1) - below) * part
 
 
-def _in_groups(lines, owner, normal, split, v: Variation):
+def parting(lines, owner) -> np.ndarray:
+    """How far apart lie what was written before a stroke and what comes from it on.
+
+    Args:
+        lines: complex64 (strokes of all characters, POINTS).
+        owner: int (strokes of all characters,), which character each belongs to, ascending.
+
+    Returns:
+        float32, one a stroke: sides of the character along the axis on which they're farther
+        apart, below 0 where they overlap, infinite before a character's first stroke. It's the
+        larger of all strokes before and after and, less a little, of three before and after.
+    """
+    count = np.bincount(owner)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+    extremes = np.full((4, len(count), count.max() + 1), -np.inf, np.float32)
+    for extreme, values in zip(
+        extremes, (-lines.real, lines.real, -lines.imag, lines.imag), strict=True
+    ):
+        extreme[owner, place] = values.max(1)
+    before = np.maximum.accumulate(extremes, axis=2)[..., :-1]
+    after = np.maximum.accumulate(extremes[..., ::-1], axis=2)[..., ::-1][..., 1:]
+    gaps = _gap(before, after)
+    # Three on either side: what's before the second stroke of a window and after its third.
+    wide = np.pad(extremes, ((0, 0), (0, 0), (2, 2)), constant_values=-np.inf)
+    windows = np.maximum(np.maximum(wide[..., :-2], wide[..., 1:-1]), wide[..., 2:])
+    gaps = np.maximum(gaps, _gap(windows[..., :-3], windows[..., 3:]) - _NEAR)
+    whole = np.full((len(count), count.max() + 1), np.inf, np.float32)
+    whole[:, 1:] = gaps
+    return whole[owner, place]
+
+
+def _gap(before, after) -> np.ndarray:
+    """Between boxes (4, …) of -left, right, -top, bottom, along the axis where it's widest."""
+    return np.max(
+        [-after[0] - before[1], -before[0] - after[1], -after[2] - before[3],
+         -before[2] - after[3]], axis=0,
+    )  # fmt: skip
+
+
+def _in_groups(lines, apart, normal, split, v: Variation):
     """Parts of a character, each some strokes on end, moved and scaled as one."""
-    begins = np.ones(len(lines), bool)
-    begins[1:] = (owner[1:] != owner[:-1]) | (split[1:] < v.group_split)
+    begins = split < v.group_split / (1 + np.exp(-(apart + _NEAR) / (_NEAR / 2)))
+    begins |= np.isinf(apart)
     first = np.flatnonzero(begins)
     group = np.cumsum(begins) - 1
     size = np.diff(np.append(first, len(lines)))
     centre = (np.add.reduceat(lines.mean(1), first) / size).astype(np.complex64)[group, None]
-    shift = v.group_shift * (normal[0] + 1j * normal[1])
-    map_ = np.exp(1j * v.group_turn * normal[2]) * (1 + v.group_scale * normal[3])
-    shift, map_ = (a.astype(np.complex64)[first][group, None] for a in (shift, map_))
-    return centre + shift + (lines - centre) * map_
+    own = normal[:, first][:, group, None]
+    turned = (lines - centre) * np.exp(1j * v.group_turn * own[2])
+    scaled = turned.real * (1 + v.group_scale * own[3]) + 1j * turned.imag * (
+        1 + v.group_scale * own[4]
+    )
+    moved = centre + v.group_shift * (own[0] + 1j * own[1]) + scaled
+    return moved.astype(np.complex64)
 
 
 def _stretched(lines, owner, draws: _Draws, v: Variation):
@@ -339,6 +396,11 @@ def _smoothing(sigma: float) -> np.ndarray:
 _MATRICES = [_smoothing(sigma) for sigma in _SMOOTHINGS]
 
 
+@cache
+def _noise() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((_NOISE_SIDE, _NOISE_SIDE), np.float32)
+
+
 def _drawn(lines, pressure, owner, draws: _Draws, v: Variation) -> list[np.ndarray]:
     """Pictures of lines: all on one canvas, one below the other."""
     import cv2
@@ -348,6 +410,8 @@ def _drawn(lines, pressure, owner, draws: _Draws, v: Variation) -> list[np.ndarr
     side = v.side_low + (v.side_high - v.side_low) * uniform[5]
     pen = v.pen_low * (v.pen_high / v.pen_low) ** uniform[6]
     blur = v.blur * uniform[7]
+    noise = v.noise * uniform[13] ** 2
+    tone = np.exp(v.tone * draws.normal[:, 6])
 
     # Every character is made to fill its picture.
     x, y, pressure = lines.real[:, _DRAWN], lines.imag[:, _DRAWN], pressure[:, _DRAWN]
@@ -409,9 +473,17 @@ def _drawn(lines, pressure, owner, draws: _Draws, v: Variation) -> list[np.ndarr
             grain = np.random.default_rng(int(uniform[9, i] * 2**24)).random(cells, np.float32)
             grain = cv2.resize(grain, (width[i], height[i]))
             picture = (picture * (1 - v.grain * uniform[10, i] * grain)).astype(np.uint8)
-        sigma = float(blur[i] * pen_pixels[i])
+        soft = v.soften * side[i] * uniform[12, i] ** 4
+        sigma = float(np.hypot(blur[i] * pen_pixels[i], soft))
         if sigma > 0.2:
             picture = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+        if noise[i] > 0.04:
+            h, w = picture.shape
+            top, left = (uniform[14:16, i] * (_NOISE_SIDE - np.array([h, w]))).astype(int)
+            picture = picture * (1 + noise[i] * _noise()[top : top + h, left : left + w])
+        # One table of grey levels does the rest: the scanner's curve and how dark the pen is.
         dark = 1 - (1 - v.ink) * float(uniform[11, i]) ** 1.5
-        pictures.append(cv2.convertScaleAbs(picture, alpha=-dark, beta=WHITE))
+        table = WHITE - WHITE * dark * _LEVELS ** float(tone[i])
+        levels = np.clip(picture, 0, 255).astype(np.uint8)
+        pictures.append(cv2.LUT(levels, np.rint(table).astype(np.uint8)))
     return pictures
