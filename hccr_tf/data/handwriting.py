@@ -16,13 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from hccr_tf.data.pen import ALONG, POINTS, bridges, from_grid, smoothing, swell
 from hccr_tf.data.preprocessing import WHITE
 
-POINTS = 32  # equally spaced along a stroke: enough for the hook of a long one to survive
-
-_GRID = 1024
-_CENTRE = 512 + 388j  # the middle of the grid, whose y grows upwards: rows are 900 - y
-_ALONG = np.linspace(0, 1, POINTS, dtype=np.float32)
+_ALONG = ALONG.astype(np.float32)
 _OVERSAMPLE = 2
 _DRAWN = [*range(0, POINTS - 2, 2), POINTS - 1]  # of a stroke's points; it's smooth between them
 _SUBPIXEL_BITS = 4
@@ -160,8 +157,7 @@ def centre_lines(strokes: Sequence[np.ndarray]) -> np.ndarray:
     """
     lines = np.empty((len(strokes), POINTS), np.complex64)
     for line, stroke in zip(lines, strokes, strict=True):
-        stroke = np.asarray(stroke, np.float64)
-        points = np.conj(stroke[:, 0] + 1j * stroke[:, 1] - _CENTRE) / _GRID
+        points = from_grid(np.asarray(stroke, np.float64))
         at = np.concatenate([[0.0], np.cumsum(abs(np.diff(points)))])
         line[:] = np.interp(_ALONG * at[-1], at, points)
     return lines
@@ -247,23 +243,18 @@ def _written(lines, owner, hand, draws: _Draws, v: Variation):
 
     lines = _smoothed(lines, (0.2 + 0.8 * uniform[5]) * (v.smooth + v.smooth_cursive * cursive))
 
-    swell = normal[8, :, None] * (_ALONG - 0.5) + 0.5 * normal[9, :, None] * np.cos(
-        2 * np.pi * _ALONG
-    )
-    lift = 1.2 * uniform[6, :, None] * _ALONG**4  # a stroke thins where the pen leaves
-    pressure = 1 + v.pressure * (swell - lift)
+    pressure = 1 + v.pressure * swell(*normal[8:10, :, None], 1.2 * uniform[6, :, None], _ALONG)
 
     start, stop = lines[:-1, -1:], lines[1:, :1]
     start, stop = start[joined], stop[joined]
-    bow = (start + stop) / 2 + (stop - start) * (0.15j * normal[10, 1:][joined, None])
-    bridges = (1 - _ALONG) ** 2 * start + 2 * _ALONG * (1 - _ALONG) * bow + _ALONG**2 * stop
+    bowed = bridges(start, stop, 0.15j * normal[10, 1:][joined, None], _ALONG)
     light = (0.3 + 0.6 * uniform[7, 1:][joined, None]) * np.ones_like(_ALONG)
 
     # Short strokes are left out, but not a character's only ones.
     length = abs(np.diff(lines, axis=1)).sum(1)
     many = np.bincount(owner, minlength=len(hand))[owner] >= 5
     dropped = (abs(normal[11]) < 1.5 * v.drop * cursive) & (length < 0.25) & many
-    lines = np.concatenate([lines[~dropped], bridges.astype(np.complex64)])
+    lines = np.concatenate([lines[~dropped], bowed.astype(np.complex64)])
     pressure = np.concatenate([pressure[~dropped], light])
     owner = np.concatenate([owner[~dropped], owner[1:][joined]])
 
@@ -383,17 +374,7 @@ def _smoothed(lines, sigma):
     return smoothed
 
 
-def _smoothing(sigma: float) -> np.ndarray:
-    index = np.arange(POINTS)
-    kernel = np.exp(-0.5 * ((index[:, None] - index) / max(sigma, 1e-3)) ** 2)
-    kernel /= kernel.sum(1, keepdims=True)
-    # Only the deviation from the chord is smoothed, so that no stroke becomes shorter.
-    chord = np.zeros((POINTS, POINTS))
-    chord[:, 0], chord[:, -1] = 1 - _ALONG, _ALONG
-    return (chord + kernel @ (np.eye(POINTS) - chord)).T.astype(np.complex64)
-
-
-_MATRICES = [_smoothing(sigma) for sigma in _SMOOTHINGS]
+_MATRICES = [smoothing(sigma).T.astype(np.complex64) for sigma in _SMOOTHINGS]
 
 
 @cache

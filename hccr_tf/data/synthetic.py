@@ -27,17 +27,15 @@ from pathlib import Path
 
 import numpy as np
 
+from hccr_tf.data.pen import ALONG, GRID, POINTS, bridges, from_grid, smoothing, swell
+
 EMBEDDED_CHARACTERS = "零一二三四五六七八九十百千万亿"
 
-_GRID = 1024  # side of the strokes' grid
-_CENTRE = 512 + 388j  # the middle of the grid; rows are 900 - y, so 388 is 900 - 512
-_POINTS = 32  # points a stroke is resampled to: enough for the hook of a long stroke to survive
 # Lines are drawn four times as large without anti-aliasing, then averaged: faster than OpenCV's
 # anti-aliased lines at twice the size, and finer in width.
 _OVERSAMPLE = 4
 _SUBPIXEL_BITS = 4
 _MARGIN = 2  # white pixels kept on each side of an uncropped picture
-_ALONG = np.linspace(0, 1, _POINTS)
 
 
 @dataclass(frozen=True)
@@ -218,19 +216,17 @@ def _checked(strokes: Sequence[np.ndarray]) -> list[np.ndarray]:
     for index, stroke in enumerate(strokes):
         if stroke.ndim != 2 or stroke.shape[1] != 2 or not len(stroke):
             raise ValueError(f"Stroke {index} has shape {stroke.shape}, expected (points, 2).")
-        if not (np.abs(stroke) <= 8 * _GRID).all():
-            raise ValueError(f"Stroke {index} leaves the grid of {_GRID}, or is not finite.")
+        if not (np.abs(stroke) <= 8 * GRID).all():
+            raise ValueError(f"Stroke {index} leaves the grid of {GRID}, or is not finite.")
     return strokes
 
 
 def _write(
     strokes: list[np.ndarray], writer: Writer, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pen's path and pressure: complex (lines, _POINTS) in sides of the character about its
+    """The pen's path and pressure: complex (lines, POINTS) in sides of the character about its
     centre, rows downwards, and float of the same shape, 1 for the writer's normal pressure."""
-    # Points are complex numbers: turning and scaling a stroke is one multiplication.
-    points = np.concatenate(strokes)
-    points = np.conj(points[:, 0] + 1j * points[:, 1] - _CENTRE) / _GRID
+    points = from_grid(np.concatenate(strokes))
     cursive = float(np.clip(writer.cursive + 0.12 * rng.standard_normal(), 0, 1))
     lines = _resample(points, strokes, cursive, rng)
     count = len(lines)
@@ -244,20 +240,18 @@ def _write(
     bend = 0.013 + 0.015 * cursive
     lines = lines + _warp(lines, bend, np.random.default_rng(writer.habit))
     lines = lines + _warp(lines, bend, rng)
-    lines = lines @ _smoothing(rng.uniform(0.2, 1) * (1.3 + 4 * cursive)).T
+    lines = lines @ smoothing(rng.uniform(0.2, 1) * (1.3 + 4 * cursive)).T
     lines[:, -1] += rng.uniform(-0.3, 0.8, count) * (lines[:, -1] - lines[:, -2])
 
-    swell = by_stroke[4] * (_ALONG - 0.5) + 0.5 * by_stroke[5] * np.cos(2 * np.pi * _ALONG)
-    lift = rng.uniform(0, 1.2, (count, 1)) * _ALONG**4  # a stroke thins where the pen leaves
-    pressure = np.clip(1 + writer.pressure * (swell - lift), 0.4, 1.6)
+    change = swell(by_stroke[4], by_stroke[5], rng.uniform(0, 1.2, (count, 1)))
+    pressure = np.clip(1 + writer.pressure * change, 0.4, 1.6)
 
     # Where the pen is not fully lifted, a thin bowed line leads to the next stroke.
     start, stop = lines[:-1, -1:], lines[1:, :1]
-    bow = (start + stop) / 2 + (stop - start) * 0.15j * rng.standard_normal((count - 1, 1))
+    bow = 0.15j * rng.standard_normal((count - 1, 1))
     joined = rng.random(count - 1) < cursive * (0.6 - 1.5 * abs(stop - start)[:, 0])
-    bridges = (1 - _ALONG) ** 2 * start + 2 * _ALONG * (1 - _ALONG) * bow + _ALONG**2 * stop
-    light = rng.uniform(0.3, 0.7, (count - 1, 1)) * np.ones(_POINTS)
-    lines = np.concatenate([lines, bridges[joined]])
+    light = rng.uniform(0.3, 0.7, (count - 1, 1)) * np.ones(POINTS)
+    lines = np.concatenate([lines, bridges(start, stop, bow)[joined]])
     pressure = np.concatenate([pressure, light[joined]])
 
     vary = rng.standard_normal(4)
@@ -269,7 +263,7 @@ def _write(
 
 
 def _resample(points, strokes, cursive: float, rng: np.random.Generator) -> np.ndarray:
-    """_POINTS equally spaced points of each stroke; a fast writer runs near strokes together."""
+    """POINTS equally spaced points of each stroke; a fast writer runs near strokes together."""
     first = np.cumsum([0] + [len(stroke) for stroke in strokes[:-1]])
     step = abs(np.diff(points))
     gap = step[first[1:] - 1]
@@ -280,7 +274,7 @@ def _resample(points, strokes, cursive: float, rng: np.random.Generator) -> np.n
     step[first[1:] - 1] = 1.0
     at = np.concatenate([[0.0], np.cumsum(step)])
     begin, end = at[first], at[np.append(first[1:], len(points)) - 1]
-    wanted = begin[:, None] + _ALONG * (end - begin)[:, None]
+    wanted = begin[:, None] + ALONG * (end - begin)[:, None]
     return np.interp(wanted, at, points)
 
 
@@ -295,19 +289,8 @@ def _warp(lines: np.ndarray, bend: float, rng: np.random.Generator) -> np.ndarra
     return np.sin(angle + phase) @ amplitude
 
 
-def _smoothing(sigma: float) -> np.ndarray:
-    """The matrix that smooths a stroke along its length with a Gaussian of `sigma` points."""
-    index = np.arange(_POINTS)
-    kernel = np.exp(-0.5 * ((index[:, None] - index) / sigma) ** 2)
-    kernel /= kernel.sum(1, keepdims=True)
-    # Only the deviation from the chord is smoothed, so that no stroke becomes shorter.
-    chord = np.zeros((_POINTS, _POINTS))
-    chord[:, 0], chord[:, -1] = 1 - _ALONG, _ALONG
-    return chord + kernel @ (np.eye(_POINTS) - chord)
-
-
 def _draw(points, pressure, pen: float, height: int, width: int) -> np.ndarray:
-    """The ink, float32 (height, width) in 0-255, of lines (lines, _POINTS, 2) in pixels."""
+    """The ink, float32 (height, width) in 0-255, of lines (lines, POINTS, 2) in pixels."""
     import cv2  # here, so that reading strokes needs no OpenCV
 
     scale = _OVERSAMPLE * 2**_SUBPIXEL_BITS

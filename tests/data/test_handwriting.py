@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hccr_tf.data.handwriting import POINTS, Variation, centre_lines, draw, parting
+from hccr_tf.data.handwriting import Variation, centre_lines, draw, parting
+from hccr_tf.data.pen import POINTS
 from hccr_tf.data.synthetic import load_strokes
 
 # Every amount 0: the centre lines as they are.
