@@ -1,9 +1,11 @@
-"""Melnyk, You & Li 2018: tables 2 and 3 with our rows beside the paper's."""
+"""Melnyk, You & Li 2018: tables 1 to 3 with our rows beside the paper's, and figure 2."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
+from hccr_tf.complexity import layer_costs
 from hccr_tf.experiments.paper_results import paper_table
 from hccr_tf.experiments.plans import Cell
 from hccr_tf.experiments.registry import Inputs, register_experiment
@@ -16,10 +18,19 @@ from hccr_tf.experiments.scored_runs import (
     test_set,
     with_interval,
 )
+from hccr_tf.inference.cam_files import write_cams
+from hccr_tf.inference.pictures import pictures_of_characters
+from hccr_tf.inference.predictor import Predictor
+from hccr_tf.models import create_model
 from hccr_tf.plots import draw_size_against_accuracy
 
 _PAPER = "melnyk-2018"
 _TEST_SET = "ICDAR-2013"  # the paper's
+_FIGURE_2 = "己已鲍吗"
+_LISTED = (
+    "Conv2D", "SameAveragePooling2D", "GlobalAveragePooling2D", "GlobalWeightedAveragePooling2D",
+    "GlobalWeightedOutputAveragePooling2D", "Dense",
+)  # fmt: skip
 
 
 def _plan(scale: str) -> Sequence[Cell]:
@@ -30,6 +41,50 @@ def _plan(scale: str) -> Sequence[Cell]:
     }[scale]
     recipe = "melnyk_{}" if scale == "full" else "melnyk_net_{}"
     return [Cell(recipe.format(c), recipe.format(c), settings) for c in "abc"]
+
+
+@register_experiment(plan=lambda scale: ())
+def melnyk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Melnyk et al. 2018, table 1: the layers of the three networks, with what each costs.
+
+    At 96×96 pixels and 3,755 classes; a convolution's parameters are with its normalisation's.
+    Takes no runs.
+    """
+    paper = paper_table(_PAPER, "table 1")
+    columns: dict[str, list] = {"layer": list(paper.index[1:]), "output_shape": [], "mac": []}
+    for letter in "abc":
+        model = create_model(f"melnyk_net_{letter}", num_classes=3755, image_shape=(96, 96, 1))
+        rows: list[list] = []
+        for cost in layer_costs(model):
+            if cost.kind in _LISTED:
+                rows.append([cost.output_shape, cost.parameters, cost.macs])
+            elif cost.parameters:
+                rows[-1][1] += cost.parameters
+        columns["output_shape"] = [" x ".join(map(str, shape)) for shape, _, _ in rows]
+        columns["mac"] = [macs for _, _, macs in rows]
+        columns[f"parameters_{letter}"] = [parameters for _, parameters, _ in rows]
+    ours = pd.DataFrame(columns)
+    total = ours.drop(columns=["layer", "output_shape"]).sum()
+    ours.loc[len(ours)] = {"layer": "all", "output_shape": "", **total}
+    return {"ours": ours, "paper": paper.reset_index(names="layer")}
+
+
+@register_experiment(plan=_plan)
+def melnyk_figure2(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Melnyk et al. 2018, figure 2: class activation maps of the three networks side by side.
+
+    Of 己, 已, 鲍 and 吗 as in the paper, or where the data lack one, of the charset's first
+    characters; of each a sample that all runs read rightly. `hccr cam` draws any others.
+    """
+    if not inputs.runs:
+        raise ValueError("Name the trained runs: --workdir RUN…")
+    store, predictors = inputs.store, [Predictor(path) for path in inputs.runs]
+    tested = store.labels[store.indices(inputs.split)]
+    there = [store.charset.char(int(label)) for label in np.unique(tested)]
+    characters = [c for c in _FIGURE_2 if c in there] or there[: len(_FIGURE_2)]
+    pictures = pictures_of_characters(store, inputs.split, "".join(characters), predictors)
+    table = write_cams(predictors, pictures, inputs.out)
+    return {"maps": table.drop(columns="overlay")}
 
 
 @register_experiment(plan=_plan)

@@ -1,4 +1,4 @@
-"""Yang et al. 2017: table I with our rows beside the paper's."""
+"""Yang et al. 2017: table I with our rows beside the paper's, figures 1 and 5."""
 
 import time
 from collections.abc import Sequence
@@ -18,8 +18,9 @@ from hccr_tf.experiments.scored_runs import (
     test_set,
     with_interval,
 )
+from hccr_tf.inference.pictures import sample_pictures
 from hccr_tf.inference.predictor import Predictor
-from hccr_tf.inference.refine import StepPredictor, count_steps
+from hccr_tf.inference.refine import StepPredictor, count_steps, write_steps
 from hccr_tf.models import is_refined, model_arguments
 from hccr_tf.recipes import Recipe, get_recipe
 
@@ -93,6 +94,59 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     if len(runs) > 1:
         tables["pairs"] = compare_pairs(right)
     return tables
+
+
+def _plan_figures(scale: str) -> Sequence[Cell]:
+    return [cell for cell in _plan(scale) if cell.name.endswith("mrbc_ir")]
+
+
+@register_experiment(plan=_plan_figures)
+def yang_figure1(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Yang et al. 2017, figure 1: attention at each step over two characters that look alike.
+
+    The two that the run confuses most often, two samples each: `yang_figure1.png`. `read` says
+    what was read at every step, with probabilities.
+    """
+    predictor = _one_run(inputs)
+    counts = count_steps(predictor, inputs.store, inputs.split)
+    wrong = counts.read[:, -1] != counts.labels
+    chosen = np.arange(min(4, len(counts.labels)))
+    if wrong.any():
+        found = np.sort(np.stack([counts.labels, counts.read[:, -1]], axis=1)[wrong], axis=1)
+        pairs, number = np.unique(found, axis=0, return_counts=True)
+        pair = pairs[number.argmax()]
+        chosen = np.concatenate([np.flatnonzero(counts.labels == label)[:2] for label in pair])
+    pictures = sample_pictures(inputs.store, counts.indices[chosen])
+    return {"read": write_steps(predictor, pictures, inputs.out, top_k=1, name="yang_figure1")}
+
+
+@register_experiment(plan=_plan_figures)
+def yang_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Yang et al. 2017, figure 5: the best five characters at each step, where refinement helps.
+
+    Of up to eight samples that are wrong at first and right at last, and of as many of which the
+    reverse is true, which the paper doesn't show: `corrected.txt`, `broken.txt`, pictures with
+    attention, and tables. `steps` counts them all.
+    """
+    predictor = _one_run(inputs)
+    counts = count_steps(predictor, inputs.store, inputs.split)
+    tables = {
+        "steps": counts.table,
+        "paper": paper_table("yang-2017", "figure 5").reset_index(names="example, rank"),
+    }
+    top_k = min(5, len(predictor.charset))
+    for name, first_right in (("corrected", False), ("broken", True)):
+        rows = counts.changed(first_right)[:8]
+        if len(rows):
+            pictures = sample_pictures(inputs.store, counts.indices[rows])
+            tables[name] = write_steps(predictor, pictures, inputs.out, top_k=top_k, name=name)
+    return tables
+
+
+def _one_run(inputs: Inputs) -> StepPredictor:
+    if len(inputs.runs) != 1:
+        raise ValueError("Name one run with refinement: --workdir RUN.")
+    return StepPredictor(inputs.runs[0])
 
 
 def gain_of_refinement(rows: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from hccr_tf.data.store import Store
 from hccr_tf.evaluation import Evaluation
 from hccr_tf.inference.logits_file import write_logits
 from hccr_tf.models import MAIN_OUTPUT, create_model
+from hccr_tf.pretrained import find_run
 from hccr_tf.weights import load_weights, read_checksum
 from hccr_tf.workdir import Workdir, command_line
 
@@ -24,7 +25,8 @@ class Predictor:
     """A trained run, ready to read pictures.
 
     Args:
-        workdir: folder of a training run; its best epoch's prediction weights are used.
+        workdir: folder of a training run, or "recogniser" for the package's own weights; its best
+            epoch's prediction weights are used.
         aux_outputs: whether to build outputs that serve training only; those with weights of
             their own are in the run's training weights only.
         model_args: arguments of the network that differ from the recipe's without changing its
@@ -47,7 +49,7 @@ class Predictor:
         aux_outputs: bool = False,
         model_args: Mapping[str, Any] | None = None,
     ):
-        self.workdir = Workdir(Path(workdir))
+        self.workdir = Workdir(find_run(workdir))
         self.recipe = self.workdir.recipe
         self.charset = self.workdir.charset
         self.preprocessing = self.workdir.preprocessing

@@ -1,4 +1,4 @@
-"""`hccr reproduce` for tables 2 and 3 of Melnyk et al. 2018, on runs of the sample."""
+"""`hccr reproduce` for Melnyk et al. 2018, on runs of the sample."""
 
 import subprocess
 import sys
@@ -51,6 +51,30 @@ def accuracy(run, store, without_bias):
     reader = BatchReader(store, "test", predictor.preprocessing, 32, charset=predictor.charset)
     right = [predictor.logits(b.images).argmax(axis=1) == b.labels for b in reader.batches()]
     return 100 * np.concatenate(right).mean()
+
+
+def test_table_1_counts_every_layer(sample_store, tmp_path):
+    arguments = ["--data", str(sample_store.path), "--out", str(tmp_path)]
+    assert main(["reproduce", "melnyk_table1", *arguments]) == 0
+    ours = pd.read_csv(tmp_path / "melnyk_table1_ours.csv", dtype={"output_shape": str})
+    paper = pd.read_csv(tmp_path / "melnyk_table1_paper.csv", dtype={"output shape": str})
+    # The paper's shapes, layer by layer; the input isn't a layer of ours.
+    assert ours["layer"].tolist() == [*paper["layer"][1:], "all"]
+    assert ours["output_shape"][:-1].tolist() == paper["output shape"][1:].tolist()
+    totals = ours.iloc[-1]
+    assert [totals[f"parameters_{x}"] for x in "abc"] == [6507691, 6508139, 6523819]
+    assert totals["mac"] / 1e9 == pytest.approx(1.2014, abs=1e-4)
+    assert ours["mac"][:-2].sum() / 1e9 == pytest.approx(1.1997, abs=1e-4)
+
+
+def test_figure_2_has_a_row_a_character_and_a_column_a_run(runs, sample_store, tmp_path):
+    arguments = ["--data", str(sample_store.path), "--out", str(tmp_path), "--workdir"]
+    assert main(["reproduce", "melnyk_figure2", *arguments, *map(str, runs)]) == 0
+    table = pd.read_csv(tmp_path / "melnyk_figure2_maps.csv")
+    # The sample has none of the paper's characters: its first four stand for them.
+    assert len(table) == 4 * 2 and table["picture"].nunique() == 4
+    assert table["run"].unique().tolist() == ["melnyk_net_a", "melnyk_net_c"]
+    assert (tmp_path / "cam.png").exists()
 
 
 def test_table_2_resets_the_bias(runs, sample_store, tmp_path):

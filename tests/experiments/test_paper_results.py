@@ -38,6 +38,23 @@ def test_melnyk_2018():
     assert (three["raw data"] == "no").sum() == 3
 
 
+def test_melnyks_table_1():
+    table = paper_table("melnyk-2018", "table 1")
+    assert table.shape == (21, 4)
+    kernels = table["Model A"].str.extract(r"conv. (\d+)")[0].dropna().astype(int)
+    assert kernels.tolist() == [64, 64, 96, 64, 96, 128, 96, 128, 256, 192, 256, 448, 256, 448]
+    assert table.loc["Conv-Block4, 3", "output shape"] == "6 x 6 x 448"
+
+
+def test_yangs_figure_5():
+    table = paper_table("yang-2017", "figure 5")
+    assert table.shape == (15, 4)
+    numbers = table.apply(lambda column: column.str[-5:].astype(float))
+    # Sums by step as printed; probabilities of five characters are at most 1.
+    assert numbers.sum().tolist() == pytest.approx([2.949, 2.951, 2.944, 2.942])
+    assert table.loc["式, 1"].tolist()[-1] == "式: 0.408"
+
+
 def test_an_unknown_table_is_told():
     with pytest.raises(ValueError, match="holds no table 9 of melnyk-2018"):
         paper_table("melnyk-2018", "table 9")

@@ -1,4 +1,4 @@
-"""`hccr reproduce yang_table1` on runs of the sample."""
+"""`hccr reproduce` for Yang et al. 2017, on runs of the sample."""
 
 import pandas as pd
 import pytest
@@ -54,3 +54,19 @@ def test_table_1_has_runs_steps_and_pairs(sample_store, tmp_path, capsys):
     # A bias is reset only where the main output is a dense layer.
     assert main(["reproduce", "melnyk_table2", *arguments, *runs]) == 2
     assert "that end in a dense layer only" in capsys.readouterr().err
+    # Figures take one run; it's the two characters that it confuses most, two samples each.
+    assert main(["reproduce", "yang_figure1", *arguments, *runs]) == 2
+    assert "one run with refinement" in capsys.readouterr().err
+    assert main(["reproduce", "yang_figure1", *arguments, runs[1]]) == 0
+    read = pd.read_csv(tmp_path / "yang_figure1_read.csv")
+    assert len(read) == 4 * 4 and (tmp_path / "yang_figure1.png").exists()
+    assert main(["reproduce", "yang_figure5", *arguments, runs[1]]) == 0
+    counts = pd.read_csv(tmp_path / "yang_figure5_steps.csv")
+    for name in ("corrected", "broken"):
+        number = counts[f"{name}_since_first"].iloc[-1]
+        path = tmp_path / f"yang_figure5_{name}.csv"
+        assert path.exists() == (number > 0)
+        if number:
+            assert len(pd.read_csv(path)) == min(number, 8) * 4 * 5
+            assert "t = 1" in (tmp_path / f"{name}.txt").read_text("utf-8")
+    assert len(pd.read_csv(tmp_path / "yang_figure5_paper.csv")) == 15

@@ -1,0 +1,84 @@
+"""Shuffled or writer-disjoint: how much a random split flatters, on Chinese MNIST.
+
+  .venv/bin/python benchmarks/split_question.py --source chinese_mnist/ --runs runs/split
+
+Chinese MNIST has 100 writers who wrote each character ten times. It's prepared three times with
+test pictures of writers that nothing else has seen, and three times shuffled, as the paper's data
+were, each with another seed; model 1 of the brick network learns the same number of pictures of
+each. Writes results/split_question.csv, a row a run, and prints means and their difference.
+"""
+
+import argparse
+import shlex
+from pathlib import Path
+
+import pandas as pd
+from real_runs import RESULTS, hccr
+
+from hccr_tf.evaluation import wilson_interval
+from hccr_tf.inference.logits_file import LogitsFile
+from hccr_tf.workdir import Workdir
+
+SEEDS = (1, 2, 3)
+SPLITS = ("writer", "shuffle")
+TRAIN = ["brick_model1", "--image-size", "32", "--bricks", "3", "--epochs", "6",
+         "--mixed-precision", "bfloat16"]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", nargs="+", help="Chinese MNIST")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for stores and runs")
+    parser.add_argument("--collect", action="store_true", help="only predict and tabulate")
+    options = parser.parse_args()
+    rows = []
+    for seed in SEEDS:
+        for split in SPLITS:
+            name = f"{split}_{seed}"
+            store, run = options.runs / f"store_{name}", options.runs / name
+            if not options.collect:
+                if not store.exists():
+                    hccr("data", "prepare", *options.source, "--split", split,
+                         "--validation-split", "shuffle", "--seed", seed, "--out",
+                         store)  # fmt: skip
+                hccr("train", *TRAIN, "--seed", seed, "--data", store, "--workdir", run)
+            rows.append(row(split, seed, store, run))
+    table = pd.DataFrame(rows)
+    table.to_csv(RESULTS / "split_question.csv", index=False)
+    print(table.drop(columns=["hardware", "train_command"], errors="ignore").to_string(index=False))
+    if "accuracy" in table:
+        means = table.groupby("split")["accuracy"].agg(["mean", "std", "count"])
+        print(means.round(3).to_string())
+        print(f"shuffled - writer-disjoint: {means['mean'].diff().abs().iloc[-1]:.2f} points")
+
+
+def row(split: str, seed: int, store: Path, run: Path) -> dict:
+    """What one run reads of its own test pictures."""
+    command = shlex.join(["hccr", "train", *TRAIN, "--seed", str(seed)])
+    facts = {"split": split, "seed": seed, "train_command": command}
+    if not (run / "prediction.weights.h5").exists():
+        return {**facts, "state": "not run"}
+    logits = run / "test.h5"
+    hccr("evaluate", run, "--data", store, "--crops", "five", "--out", logits)
+    file = LogitsFile(logits)
+    right = sum(
+        int((file.logits(rows).argmax(axis=1) == file.labels(rows)).sum()) for rows in file.chunks()
+    )
+    low, high = wilson_interval(right, len(file))
+    workdir = Workdir(run)
+    about, machine = workdir.read_run(), workdir.read_environment()
+    result = {
+        **facts, "state": about["state"], "accuracy": round(100 * right / len(file), 3),
+        "low": round(100 * low, 2), "high": round(100 * high, 2), "samples": len(file),
+        "data_hash": about["data_hash"][:16], "epochs": about["epochs_done"],
+        "train_minutes": round(about["train_seconds"] / 60, 1),
+        "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}",
+    }  # fmt: skip
+    file.close()
+    return result
+
+
+if __name__ == "__main__":
+    main()
