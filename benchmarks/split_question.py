@@ -51,7 +51,9 @@ def main() -> None:
     if "accuracy" in table:
         means = table.groupby("split")["accuracy"].agg(["mean", "std", "count"])
         print(means.round(3).to_string())
-        print(f"shuffled - writer-disjoint: {means['mean'].diff().abs().iloc[-1]:.2f} points")
+        if len(means) == 2:
+            difference = means.loc["shuffle", "mean"] - means.loc["writer", "mean"]
+            print(f"shuffled - writer-disjoint: {difference:+.2f} points")
 
 
 def row(split: str, seed: int, store: Path, run: Path) -> dict:

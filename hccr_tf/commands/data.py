@@ -36,6 +36,10 @@ def prepare_arguments(parser) -> None:
     parser.add_argument(
         "--workers", type=int, help="reading processes (default: one a processor)"
     )
+    parser.add_argument(
+        "--photographs", action="store_true",
+        help="clean picture files, scans and photographs, as hccr predict does",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the store at --out")
 
 
@@ -60,6 +64,7 @@ def run_prepare(options) -> None:
       hccr data prepare CASIA-HWDB_Train.zip CASIA-HWDB_Test.zip --out store
       hccr data prepare chinese_mnist/ --split writer --out chinese_mnist_store
       hccr data prepare store1 store2 --charset gb2312-1 --out joined
+      hccr data prepare my_pictures/ --photographs --validation-fraction 0.2 --out mine
     """
     from hccr_tf.charset import Charset
     from hccr_tf.data.preparing import prepare
@@ -78,6 +83,7 @@ def run_prepare(options) -> None:
         overwrite=options.overwrite,
         workers=options.workers,
         charset=None if options.charset is None else Charset.open(options.charset),
+        photographs=options.photographs,
     )
     print(summary(store))
 
@@ -143,12 +149,13 @@ def run_audit(options) -> None:
     if options.run is not None:
         backend.start()
         from hccr_tf.inference.disagreement import predict_disagreement
+        from hccr_tf.pretrained import find_run
         from hccr_tf.workdir import Workdir
 
         disagreement = predict_disagreement(
             options.run, store, split=options.split or "all", batch_size=options.batch_size
         )
-        trained_on = Workdir(Path(options.run)).read_run()["data_hash"]
+        trained_on = Workdir(find_run(options.run)).read_run()["data_hash"]
         if trained_on != store.data_hash:
             print(
                 f"{options.run} was trained on other data (hash {trained_on[:16]}): which "

@@ -174,12 +174,13 @@ def _reproduce(experiment, options, out) -> None:
     from hccr_tf.experiments import Inputs
     from hccr_tf.experiments.plans import cells_table, sample_store, train_cells
     from hccr_tf.files import atomic_write, write_json
+    from hccr_tf.pretrained import find_run
 
     default = Path("results") / (options.scale or "") / experiment.name
     out = Path(out or default)
     out.mkdir(parents=True, exist_ok=True)
     store = Store(options.data) if options.data else sample_store(out.parent / "sample")
-    runs = [Path(path) for path in options.workdir]
+    runs = [find_run(path) for path in options.workdir]
     if options.scale:
         if experiment.plan is None:
             raise ValueError(

@@ -22,6 +22,14 @@ def cam_arguments(parser) -> None:
     parser.add_argument("--data", metavar="STORE", help="take samples of --characters from here")
     parser.add_argument("--characters", help="such as 己已: of each a sample that all runs read")
     parser.add_argument("--split", default="test", help="of --data (default test)")
+    _layout_argument(parser)
+
+
+def _layout_argument(parser) -> None:
+    parser.add_argument(
+        "--any-layout", action="store_true",
+        help="take pictures that look like several characters, too",
+    )
 
 
 def run_cam(options) -> None:
@@ -51,7 +59,7 @@ def run_cam(options) -> None:
             Store(options.data), options.split, options.characters, predictors
         )
     else:
-        pictures = read_pictures(options.images)
+        pictures = read_pictures(options.images, single=not options.any_layout)
     table = write_cams(
         predictors, pictures, options.out, top_k=options.top_k, layer=options.layer
     )
@@ -75,6 +83,7 @@ def refine_arguments(parser) -> None:
         "--cases", type=int, default=8,
         help="samples of --data to draw that refinement corrects, and that it breaks (default 8)",
     )
+    _layout_argument(parser)
 
 
 def run_refine(options) -> None:
@@ -99,7 +108,7 @@ def run_refine(options) -> None:
     predictor = StepPredictor(options.workdir, options.steps)
     out = Path(options.out)
     if options.images:
-        pictures = read_pictures(options.images)
+        pictures = read_pictures(options.images, single=not options.any_layout)
         write_steps(predictor, pictures, out, top_k=options.top_k)
         print((out / "refine.txt").read_text("utf-8"))
         print(f"attention in {out / 'refine.png'}")

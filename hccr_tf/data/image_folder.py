@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import guess_code_page, repair_name
+from hccr_tf.data.photographs import clean
+from hccr_tf.data.picture_files import SUFFIXES, decode
 from hccr_tf.data.readers import SourceFile, register_reader
 from hccr_tf.data.samples import Quarantined, Record, RepairedName, Sample, split_of_path
 from hccr_tf.data.zip_directory import ARCHIVE_ERRORS
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_BYTES = 64 << 20
 """Largest picture file read: a damaged or hostile archive may claim any size."""
 MAX_SIDE = 65535
@@ -85,7 +86,7 @@ def _check_size(data: bytes) -> None:
 
 
 def decode_picture(data: bytes) -> np.ndarray:
-    """Decodes a PNG, JPEG, BMP or TIFF file to grey.
+    """Decodes a picture file to grey: PNG, JPEG, BMP, TIFF, WebP, GIF.
 
     Transparent pixels are laid over white, colours become luma (0.299 R + 0.587 G + 0.114 B), 16
     bits are rounded to 8.
@@ -134,6 +135,7 @@ class ImageFolderReader:
 
     def __init__(self, hints: dict[str, Any] | None = None) -> None:
         self._code_page = (hints or {}).get("code_page")
+        self._photographs = (hints or {}).get("photographs", False)
         self._characters: dict[str | None, str | None] = {None: None}
 
     @classmethod
@@ -159,7 +161,7 @@ class ImageFolderReader:
         try:
             if self._characters[name] is None:
                 raise ValueError("folder name stands for no character")
-            image = read_picture(file)
+            image = read_picture(file, self._photographs)
         except ValueError as error:
             yield Quarantined(file.source, None, file.num_bytes, str(error))
             return
@@ -168,8 +170,12 @@ class ImageFolderReader:
         yield Sample(image, self._characters[name], None, file.source, split)
 
 
-def read_picture(file: SourceFile) -> np.ndarray:
+def read_picture(file: SourceFile, photographs: bool = False) -> np.ndarray:
     """Reads and decodes a picture file, from wherever it lies.
+
+    Args:
+        file: where it is.
+        photographs: whether to clean it, as a scan or photograph.
 
     Returns:
         Shape (height, width), uint8 grey.
@@ -186,4 +192,4 @@ def read_picture(file: SourceFile) -> np.ndarray:
         raise ValueError(
             "archive member fails its checksum" if "CRC" in str(error) else "file cannot be read"
         ) from error
-    return decode_picture(data)
+    return clean(decode(data)) if photographs else decode_picture(data)

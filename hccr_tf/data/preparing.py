@@ -39,6 +39,7 @@ def prepare(
     progress: bool = True,
     workers: int | None = None,
     charset: Charset | None = None,
+    photographs: bool = False,
 ) -> Store:
     """Reads sources into a new store.
 
@@ -63,6 +64,8 @@ def prepare(
             not depend on it.
         charset: The store's characters and their order; samples of others are left out, and
             counted in the manifest. By default all characters, by code point.
+        photographs: Whether picture files are cleaned, as `Recognizer` cleans what it reads: for
+            scans and photographs, of which networks then see dark ink on white in training too.
 
     Returns:
         The store, opened.
@@ -96,7 +99,9 @@ def prepare(
         with exclusive_lock(work / "lock", busy) as lock:
             try:
                 _check_replaceable(out, overwrite, paths)  # It may have come while waiting.
-                manifest = _read_into(work, paths, rule, charset, workers, progress, lock)
+                manifest = _read_into(
+                    work, paths, rule, charset, photographs, workers, progress, lock
+                )
                 write_json(work / STORE / MANIFEST, manifest)
                 replace_directory(work / STORE, out)
             except BaseException:
@@ -121,6 +126,7 @@ def _read_into(
     paths: list[Path],
     rule: SplitRule,
     charset: Charset | None,
+    photographs: bool,
     workers: int | None,
     progress: bool,
     lock: int | None,
@@ -131,6 +137,11 @@ def _read_into(
     plan = make_plan(paths, _prefixes(paths), work)
     state_path = work / "state.json"
     fingerprint = f"{FORMAT} {plan.fingerprint} {charset.sha256 if charset else None}"
+    if photographs:
+        fingerprint += " photographs"
+        for container in plan.containers:
+            for hints in container.hints.values():
+                hints["photographs"] = True
     state = read_json(state_path) if state_path.exists() else {}
     if state.get("fingerprint") != fingerprint:
         if state:
@@ -173,6 +184,7 @@ def _read_into(
         if (path := source.pop("path", None)) is not None:
             source["sha256"] = state["hashes"][path]
     manifest["sources"] = plan.sources
+    manifest["photographs"] = photographs
     checks = []
     if charset is None:
         writers = manifest["writers"]["num_writers"]

@@ -67,6 +67,11 @@ class StrokeStore:
                 f"{self.path} has the format {found!r}, and {FORMAT!r} is needed; make it again "
                 "with `hccr data strokes`"
             )
+        if self.manifest.get("version") != _VERSION:
+            raise ValueError(
+                f"{self.path} is of a version of this package that drew otherwise; make it again "
+                "with `hccr data strokes`"
+            )
         for name, entry in self.manifest["files"].items():
             file = self.path / name
             if not file.is_file():

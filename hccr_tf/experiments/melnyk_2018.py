@@ -73,16 +73,17 @@ def melnyk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
 def melnyk_figure2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Melnyk et al. 2018, figure 2: class activation maps of the three networks side by side.
 
-    Of 己, 已, 鲍 and 吗 as in the paper, or where the data lack one, of the charset's first
-    characters; of each a sample that all runs read rightly. `hccr cam` draws any others.
+    Of 己, 已, 鲍 and 吗 as in the paper; the charset's first characters stand in for those that the
+    data lack. Of each a sample that all runs read rightly. `hccr cam` draws any others.
     """
     if not inputs.runs:
         raise ValueError("Name the trained runs: --workdir RUN…")
     store, predictors = inputs.store, [Predictor(path) for path in inputs.runs]
     tested = store.labels[store.indices(inputs.split)]
     there = [store.charset.char(int(label)) for label in np.unique(tested)]
-    characters = [c for c in _FIGURE_2 if c in there] or there[: len(_FIGURE_2)]
-    pictures = pictures_of_characters(store, inputs.split, "".join(characters), predictors)
+    chosen = [c for c in _FIGURE_2 if c in there]
+    chosen += [c for c in there if c not in chosen][: len(_FIGURE_2) - len(chosen)]
+    pictures = pictures_of_characters(store, inputs.split, "".join(chosen), predictors)
     table = write_cams(predictors, pictures, inputs.out)
     return {"maps": table.drop(columns="overlay")}
 

@@ -14,13 +14,18 @@ def find_results(name: str, folders: Sequence[str | Path]) -> Path:
     Args:
         name: of the experiment.
         folders: where to look, the best first: each holds results as `hccr reproduce` leaves
-            them, DIR/SCALE/NAME or DIR/NAME. Of several scales the largest is taken.
+            them: of the paper's scale, of real-small, of runs that were named, of smoke; the
+            first of these that there is.
 
     Raises:
         FileNotFoundError: there are none; it says which command makes them.
     """
     for folder in map(Path, folders):
-        for place in (*(folder / scale / name for scale in SCALES), folder / name):
+        # Named runs are real ones; smoke shows that it works.
+        for place in (
+            *(folder / scale / name for scale in SCALES[:-1]), folder / name,
+            folder / SCALES[-1] / name,
+        ):  # fmt: skip
             about = place / "about.json"
             if about.exists() and read_json(about).get("experiment") == name:
                 return place

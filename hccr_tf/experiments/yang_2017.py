@@ -67,6 +67,7 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
             {
                 "run": run.name,
                 "network": recipe.model,
+                "recipe": recipe.name,
                 "refinement": f"T = {arguments['steps']}" if refines else "no",
                 "changed": _changed(recipe),
                 "image_size": run.workdir.preprocessing.image_size,
@@ -153,7 +154,7 @@ def gain_of_refinement(rows: pd.DataFrame) -> pd.DataFrame:
     """What refinement adds to each backbone.
 
     Args:
-        rows: columns `network`, `image_size`, `seed`, `accuracy` in percent, and `changed`:
+        rows: columns `recipe`, `image_size`, `seed`, `accuracy` in percent, and `changed`:
             settings that aren't the recipe's, empty for none.
 
     Returns:
@@ -162,14 +163,14 @@ def gain_of_refinement(rows: pd.DataFrame) -> pd.DataFrame:
         where there are none.
     """
     rows = rows.assign(changed=rows["changed"].fillna(""))
-    same = ("network", "image_size", "seed", "changed")
+    same = ("recipe", "image_size", "seed", "changed")
     plain = {tuple(r[s] for s in same): r for r in rows.to_dict("records")}
     gains = []
     for row in rows.to_dict("records"):
-        backbone = row["network"].removesuffix("_ir")
+        backbone = row["recipe"].removesuffix("_ir")
         key = (backbone, row["image_size"], row["seed"])
         without = plain.get((*key, row["changed"]), plain.get((*key, "")))
-        if backbone != row["network"] and without is not None:
+        if backbone != row["recipe"] and without is not None:
             gains.append(
                 {
                     "backbone": backbone,

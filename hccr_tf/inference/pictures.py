@@ -33,20 +33,25 @@ class NamedPicture:
     image: np.ndarray
 
 
-def read_pictures(paths: Sequence[str]) -> list[NamedPicture]:
+def read_pictures(paths: Sequence[str], *, single: bool = True) -> list[NamedPicture]:
     """Reads and cleans picture files; of a folder all that lie in it.
+
+    What can't be read or, with `single`, shows several characters is named on standard error and
+    left out.
 
     Raises:
         FileNotFoundError: there's no such file, or no picture in a folder.
-        ValueError: a file can't be read as a picture, or shows nothing; it's named.
+        ValueError: none is left.
     """
-    pictures = []
-    for file in find_pictures(paths, lambda message: print(message, file=sys.stderr)):
+    pictures, files = [], find_pictures(paths, lambda message: print(message, file=sys.stderr))
+    for file in files:
         try:
-            image = read_clean(read_input(file), single=False)
+            image = read_clean(read_input(file), single=single)
+            pictures.append(NamedPicture(file, Path(file).stem, image))
         except PictureError as error:
-            raise ValueError(f"{file}: {error}.") from None
-        pictures.append(NamedPicture(file, Path(file).stem, image))
+            print(f"{file}: {error}", file=sys.stderr)
+    if not pictures:
+        raise ValueError(f"None of {len(files)} pictures could be read; see above.")
     return pictures
 
 

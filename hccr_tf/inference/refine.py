@@ -18,6 +18,7 @@ from hccr_tf.inference.cam import overlay
 from hccr_tf.inference.pictures import NamedPicture
 from hccr_tf.inference.predictor import Predictor, with_progress
 from hccr_tf.models import ATTENTION, MAIN_OUTPUT, UNION, is_refined
+from hccr_tf.pretrained import find_run
 from hccr_tf.workdir import Workdir
 
 _BATCH = 32
@@ -53,7 +54,7 @@ class StepPredictor(Predictor):
     """
 
     def __init__(self, workdir: str | Path, steps: int | None = None):
-        model = Workdir(Path(workdir)).recipe.model
+        model = Workdir(find_run(workdir)).recipe.model
         if not is_refined(model):
             raise ValueError(f"{workdir} holds a run of {model}, which is without refinement.")
         super().__init__(

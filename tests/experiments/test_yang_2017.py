@@ -19,8 +19,9 @@ def test_gain_is_over_the_same_settings_or_the_recipes():
         ("mrbc_ir", "width", 1, 85.0),
         ("mrbc_ir", "step_loss", 1, 88.0),
         ("mrbc_ir", "", 3, 91.0),  # nothing to compare it with
+        ("yang_mrbc_ir", "", 1, 70.0),  # another schedule than mrbc's
     ]
-    rows = pd.DataFrame(rows, columns=["network", "changed", "seed", "accuracy"])
+    rows = pd.DataFrame(rows, columns=["recipe", "changed", "seed", "accuracy"])
     gain = gain_of_refinement(rows.assign(image_size=32))
     assert gain["changed"].tolist() == ["", "", "width", "step_loss"]
     assert gain["gain"].tolist() == [30.0, 42.0, 15.0, 28.0]
