@@ -14,9 +14,11 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import photographs as made
 
+from hccr_tf.cli import main
 from hccr_tf.data.layout import count_characters
 from hccr_tf.data.photographs import PictureError, clean
 from hccr_tf.data.picture_files import decode, find_pictures, read_clean
+from hccr_tf.data.store import Store
 
 NUMERALS = "零一五万亿百八"
 VARIANTS = {
@@ -251,3 +253,30 @@ def test_real_single_characters_are_not_refused(hwdb100, tmp_path):
     ]  # fmt: skip
     assert len(store) > 5000
     assert len(refused) <= 0.005 * len(store)
+
+
+def test_photographs_are_cleaned_when_they_are_prepared(tmp_path, capsys):
+    """Chalk on slate, in one folder per character, becomes what `Recognizer` reads."""
+    pictures = {}
+    for character in "百五":
+        folder = tmp_path / "mine" / character
+        folder.mkdir(parents=True)
+        for seed in range(4):
+            paper, ink = (40, 60, 50), (230, 230, 220)
+            picture = made.coloured(made.on_paper(character, seed=seed), paper, ink)
+            pictures[f"{character}/{seed}"] = picture
+            Image.fromarray(picture).save(folder / f"{seed}.webp", lossless=True)
+    Image.new("L", (50, 50), 255).save(tmp_path / "mine" / "百" / "blank.png")
+    command = ["data", "prepare", str(tmp_path / "mine")]
+    assert main([*command, "--photographs", "--out", str(tmp_path / "clean")]) == 0
+    assert main([*command, "--out", str(tmp_path / "raw")]) == 0
+    clean_store, raw = Store(tmp_path / "clean"), Store(tmp_path / "raw")
+    assert clean_store.data_hash != raw.data_hash and len(raw) == 9
+    # The blank one is said to be so, and isn't lost.
+    assert len(clean_store) == 8
+    quarantine = (clean_store.path / "quarantine.csv").read_text("utf-8")
+    assert "blank.png" in quarantine and "nothing but paper" in quarantine
+    for i in range(8):
+        name = "/".join(clean_store.sample_id(i).split("/")[-2:]).removesuffix(".webp")
+        np.testing.assert_array_equal(clean_store.image(i), clean(pictures[name]))
+    assert all(np.median(raw.image(i)) < 128 for i in range(9) if raw.image(i).shape != (50, 50))

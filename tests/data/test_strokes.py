@@ -104,6 +104,14 @@ def test_altered_stores_are_refused(store):
         StrokeStore(store.path)
 
 
+def test_stores_that_were_drawn_otherwise_are_refused(store):
+    path = store.path / "manifest.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"version": content["version"] - 1}))
+    with pytest.raises(ValueError, match="drew otherwise; make it again"):
+        StrokeStore(store.path)
+
+
 def test_damaged_stores_are_refused(store):
     lines = store.path / "lines.npy"
     data = bytearray(lines.read_bytes())

@@ -179,15 +179,23 @@ def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
 @pytest.mark.slow
 def test_the_command_draws_picture_files(runs, sample_store, tmp_path, capsys):
     (tmp_path / "in").mkdir()
-    for i in (0, 5):
-        (tmp_path / "in" / f"{i}.png").write_bytes(encode_png(sample_store.image(i)))
+    plain = sample_store.image(0)
+    # Light ink on black, which is cleaned, so that the network sees the same.
+    for name, picture in {"plain": plain, "black": 255 - plain}.items():
+        (tmp_path / "in" / f"{name}.png").write_bytes(encode_png(picture))
     # The pictures first: --workdir takes all that follow it.
     command = ["--workdir", str(runs[0]), "--out", str(tmp_path / "cams")]
     assert main(["cam", str(tmp_path / "in"), *command]) == 0
-    assert len(pd.read_csv(tmp_path / "cams" / "cam.csv")) == 2
-    (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    table = pd.read_csv(tmp_path / "cams" / "cam.csv")
+    assert len(table) == 2 and table["character"].nunique() == 1
+    assert table["probability"][0] == pytest.approx(table["probability"][1], abs=0.02)
+    bad = tmp_path / "in" / "bad.png"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    capsys.readouterr()
+    assert main(["cam", str(tmp_path / "in"), *command]) == 0
+    assert "bad.png: " in capsys.readouterr().err
     for arguments, message in (
-        ([str(tmp_path / "in")], "bad.png: "),
+        ([str(bad)], "None of 1 pictures could be read"),
         ([str(tmp_path / "none.png")], "There's no file"),
         ([], "either picture files, or --data and --characters"),
         (["--data", str(sample_store.path), "--characters", "垂"], "not among the 15 characters"),
