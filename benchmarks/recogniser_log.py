@@ -36,9 +36,10 @@ def main() -> None:
     parser.add_argument("--hwdb100", required=True, help="store; its training split is read")
     parser.add_argument("--chinese-mnist", required=True, help="store; its training split is read")
     parser.add_argument("--change", required=True, help="what was changed, for the log")
+    parser.add_argument("--tta", action="store_true", help="read with test-time augmentation")
     parser.add_argument("--misread", help="picture to draw")
     options = parser.parse_args()
-    recognizer = Recognizer(options.run)
+    recognizer = Recognizer(options.run, tta=options.tta)
     row = {"date": date.today().isoformat(), "run": Path(options.run).name}
     wrong = []
     for name, path in (("hwdb100", options.hwdb100), ("chinese_mnist", options.chinese_mnist)):
@@ -50,12 +51,16 @@ def main() -> None:
         "epochs": len(recognizer.predictor.workdir.read_history()),
         "init_from": Path(run.get("init_from") or "").name,
         "data_hash": run["data_hash"][:16],
+        "tta": options.tta,
         "change": options.change,
     }
     path = RESULTS / "recogniser_log.csv"
     table = pd.DataFrame([row])
     if path.exists():
-        table = pd.concat([pd.read_csv(path), table], ignore_index=True)
+        earlier = pd.read_csv(path)
+        if "tta" not in earlier:
+            earlier["tta"] = False
+        table = pd.concat([earlier, table], ignore_index=True)
     table.to_csv(path, index=False)
     print(pd.Series(row).to_string())
     pairs = Counter((truth, read) for _, truth, read in wrong).most_common(40)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from hccr_tf import Recognizer, get_recipe, train
 from hccr_tf.charset import Charset
 from hccr_tf.cli import main
-from hccr_tf.data.photographs import PictureError
+from hccr_tf.data.photographs import PictureError, clean
 from hccr_tf.data.strokes import make_stroke_store
 from hccr_tf.data.synthetic import load_strokes
 from hccr_tf.workdir import Workdir
@@ -101,6 +102,22 @@ def test_batches_of_any_size_give_what_single_pictures_give(run):
     assert together.shape == (45, 15)
     np.testing.assert_allclose(together, alone, atol=1e-4)
     assert recognizer.logits([]).shape == (0, 15)
+
+
+def test_logits_are_the_mean_of_three_stretches(run):
+    pictures = [clean(made.on_paper(c, seed=i)) for i, c in enumerate("零百万")]
+    with_, without = Recognizer(run), Recognizer(run, tta=False)
+    expected = np.mean(
+        [
+            without.logits(
+                [cv2.resize(p, (round(x * p.shape[1]), round(y * p.shape[0]))) for p in pictures]
+            )
+            for x, y in ((1, 1), (1.2, 1), (1, 1.2))
+        ],
+        axis=0,
+    )
+    np.testing.assert_allclose(with_.logits(pictures), expected, atol=1e-4)
+    assert abs(with_.logits(pictures) - without.logits(pictures)).max() > 0.1
 
 
 def test_levels(run, files):
