@@ -110,7 +110,7 @@ def test_it_reads_real_handwriting(recognizer, hwdb100, tmp_path):
     # The store's classes are the recogniser's.
     labels = store.labels[indices]
     assert store.charset.sha256 == recognizer.charset.sha256 and len(labels) == 450
-    # Measured: 57 % with all 6,763 competing, 80 % with these 90 characters.
-    assert (read.argmax(axis=1) == labels).mean() > 0.5
+    # Measured: 61 % with all 6,763 competing, 82 % with these 90 characters.
+    assert (read.argmax(axis=1) == labels).mean() > 0.55
     classes = np.unique(labels)
-    assert (classes[read[:, classes].argmax(axis=1)] == labels).mean() > 0.72
+    assert (classes[read[:, classes].argmax(axis=1)] == labels).mean() > 0.77
