@@ -26,6 +26,16 @@ def test_the_temperature_undoes_a_known_factor(factor):
     assert find_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.03)
 
 
+def test_a_few_pictures_that_are_all_right_make_nobody_sure():
+    # Each is right with a probability of 2/3 as it is; of ten, 11/12 is the most to be claimed.
+    logits = np.log(np.tile([0.25, 0.5, 0.0 + 1e-300], (10, 1)))
+    labels = np.full(10, 1)
+    temperature = find_temperature(logits, labels)
+    assert temperature == pytest.approx(np.log(2) / np.log(11), abs=2e-3)
+    # What is sure already isn't made less so.
+    assert find_temperature(20 * logits, labels) == 1.0
+
+
 def test_classes_that_do_not_compete_count_for_nothing():
     logits, labels = _true_logits(2000)
     masked = np.concatenate([logits, np.full((2000, 3), -np.inf)], axis=1)
