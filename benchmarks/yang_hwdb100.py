@@ -60,8 +60,10 @@ def collect(runs: Path) -> None:
         return table
 
     ours = pd.read_csv(out / "yang_table1_ours.csv")
-    ours = with_earlier(ours, RESULTS / "yang_hwdb100.csv", names).fillna({"changed": ""})
-    ours["recipe"] = ours["recipe"].fillna(ours["network"])  # of earlier tables, which had none
+    ours = with_earlier(ours, RESULTS / "yang_hwdb100.csv", names)
+    # Earlier tables had neither.
+    ours["changed"] = ours["changed"].astype(object).fillna("")
+    ours["recipe"] = ours["recipe"].fillna(ours["network"])
     ours = ours[ours["run"].isin(RUNS)]
     table = with_state(ours.sort_values("run", key=lambda r: r.map(list(RUNS).index)), RUNS)
     # Whole numbers stay whole beside cells that are empty.
