@@ -267,6 +267,7 @@ def summary(store: Store) -> str:
         ),
         f"pictures    {_range(store.widths)} wide, {_range(store.heights)} high (pixels, "
         "5 % to 95 %)",
+        *(["            cleaned, as scans and photographs"] if m.get("photographs") else []),
         f"charset     {_shortened(charset['characters'])} (SHA-256 {charset['sha256'][:12]}…)",
     ]
     lines += [f"checked     {check['text']}" for check in m["known_sets"]["checks"]]

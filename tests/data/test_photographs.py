@@ -269,7 +269,9 @@ def test_photographs_are_cleaned_when_they_are_prepared(tmp_path, capsys):
     Image.new("L", (50, 50), 255).save(tmp_path / "mine" / "百" / "blank.png")
     command = ["data", "prepare", str(tmp_path / "mine")]
     assert main([*command, "--photographs", "--out", str(tmp_path / "clean")]) == 0
+    assert "cleaned, as scans and photographs" in capsys.readouterr().out
     assert main([*command, "--out", str(tmp_path / "raw")]) == 0
+    assert "cleaned, as" not in capsys.readouterr().out
     clean_store, raw = Store(tmp_path / "clean"), Store(tmp_path / "raw")
     assert clean_store.data_hash != raw.data_hash and len(raw) == 9
     # The blank one is said to be so, and isn't lost.
