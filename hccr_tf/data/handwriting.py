@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hccr_tf.data.pen import ALONG, POINTS, bridges, from_grid, smoothing, swell
+from hccr_tf.data.pen import ALONG, POINTS, from_grid, smoothing, swell
 from hccr_tf.data.preprocessing import WHITE
 
 _ALONG = ALONG.astype(np.float32)
@@ -26,6 +26,8 @@ _SUBPIXEL_BITS = 4
 _WAVES = 4
 _NEAR = 0.04  # sides of a character by which its parts overlap or lie apart
 _SMOOTHINGS = np.arange(0, 16) / 2  # sigmas, in points
+_AIR = np.arange(1, 9, dtype=np.float32) / 9  # points of the pen's way to the next stroke
+_REACH = 24  # points of its path before and after a stroke that its smoothing sees
 _SHADES = 5
 _LEVELS = np.arange(256) / 255
 _NOISE_SIDE = 1024  # more than any picture's
@@ -42,7 +44,7 @@ class Variation:
     beside a setting, that much more of it is added for the most cursive hand.
 
     Attributes:
-        cursive: the hastiest hand that's drawn, 0 to 1; those from 0 up to it are equally
+        cursive: the hastiest hand that's drawn, 1 or so; those from 0 up to it are equally
             probable.
         turn, turn_cursive: of each stroke about its centre.
         scale, scale_cursive: of each stroke's length.
@@ -50,6 +52,8 @@ class Variation:
         shift, shift_cursive: of each stroke's place.
         bend, bend_cursive: of the smooth field that all strokes of a character share.
         smooth, smooth_cursive: how far corners are rounded, in thirty-seconds of a stroke.
+        flow: how far, in thirty-seconds of a stroke, the path of the hastiest pen is smoothed
+            from stroke to stroke, through the air between them too (at most).
         trim: how much of a stroke's beginning may be missing, and of a hook at its end (at most).
         extend: how far a stroke's end may run on, as a part of the stroke (at most).
         group_split: probability that what was written before a stroke and what comes from it on
@@ -77,7 +81,7 @@ class Variation:
         side_low, side_high: longer side of the picture in pixels.
     """
 
-    cursive: float = 1.0
+    cursive: float = 1.15
     turn: float = 0.08
     turn_cursive: float = 0.08
     scale: float = 0.08
@@ -89,11 +93,12 @@ class Variation:
     bend_cursive: float = 0.025
     smooth: float = 1.0
     smooth_cursive: float = 4.0
+    flow: float = 6.0
     trim: float = 0.12
     extend: float = 0.06
     group_split: float = 0.9
     group_shift: float = 0.03
-    group_scale: float = 0.11
+    group_scale: float = 0.125
     group_turn: float = 0.05
     stretch: float = 0.03
     join: float = 0.9
@@ -242,12 +247,14 @@ def _written(lines, owner, hand, draws: _Draws, v: Variation):
     lines[1:] -= way[:, None] * (1 - _ALONG) ** 3
 
     lines = _smoothed(lines, (0.2 + 0.8 * uniform[5]) * (v.smooth + v.smooth_cursive * cursive))
+    haste = hand * (0.25 + 0.75 * draws.uniform[:, 17])
+    lines, ways = flowing(lines, owner, v.flow * haste[owner])
 
     pressure = 1 + v.pressure * swell(*normal[8:10, :, None], 1.2 * uniform[6, :, None], _ALONG)
 
-    start, stop = lines[:-1, -1:], lines[1:, :1]
-    start, stop = start[joined], stop[joined]
-    bowed = bridges(start, stop, 0.15j * normal[10, 1:][joined, None], _ALONG)
+    ways = ways[:-1][joined]
+    bow = 0.15j * normal[10, 1:][joined, None] * (ways[:, -1:] - ways[:, :1])
+    bowed = ways + 2 * _ALONG * (1 - _ALONG) * bow
     light = (0.3 + 0.6 * uniform[7, 1:][joined, None]) * np.ones_like(_ALONG)
 
     # Short strokes are left out, but not a character's only ones.
@@ -372,6 +379,62 @@ def _smoothed(lines, sigma):
         chosen = level == i
         smoothed[chosen] = lines[chosen] @ _MATRICES[i]
     return smoothed
+
+
+def flowing(lines, owner, sigma) -> tuple[np.ndarray, np.ndarray]:
+    """Strokes smoothed as parts of one path, of which the pen's ways through the air are others.
+
+    So hasty strokes begin and end on the way from and to their neighbours. The path's own ends
+    stay where they are.
+
+    Args:
+        lines: complex64 (strokes of all characters, POINTS).
+        owner: int (strokes of all characters,), which character each belongs to, ascending.
+        sigma: (strokes of all characters,), in points, the same for all strokes of a character;
+            0 smooths nothing.
+
+    Returns:
+        complex64 (strokes, POINTS) twice: the strokes, and the way from each to the next one; of
+        a character's last stroke it's nothing that could be drawn.
+    """
+    first = np.append(True, owner[1:] != owner[:-1])[:, None]
+    last = np.append(first[1:], [[True]], 0)
+    start, stop = lines[:, :1], lines[:, -1:]
+    earlier, later = np.roll(lines, 1, 0), np.roll(lines, -1, 0)
+    came = earlier[:, -1:] + (start - earlier[:, -1:]) * _AIR
+    went = stop + (later[:, :1] - stop) * _AIR
+    # What's reflected in its end is smoothed and keeps it.
+    before = np.where(
+        first, 2 * start - lines[:, _REACH:0:-1],
+        np.concatenate([earlier[:, len(_AIR) - _REACH :], came], 1),
+    )  # fmt: skip
+    after = np.where(
+        last, 2 * stop - lines[:, -2 : -_REACH - 2 : -1],
+        np.concatenate([went, later[:, : _REACH - len(_AIR)]], 1),
+    )  # fmt: skip
+    path = np.concatenate([before, lines, after], 1).astype(np.complex64)
+    level = np.clip(np.rint(sigma * 2), 0, len(_SMOOTHINGS) - 1).astype(int)
+    smooth = np.empty((len(lines), 2 * POINTS), np.complex64)
+    for i in np.unique(level):
+        chosen = level == i
+        smooth[chosen] = path[chosen] @ _flow(i)
+    return smooth[:, :POINTS], smooth[:, POINTS:]
+
+
+@cache
+def _flow(level: int) -> np.ndarray:
+    """complex64 (path, 2 * POINTS): from a path to its stroke and the way after it, smoothed."""
+    length = POINTS + 2 * _REACH
+    index = np.arange(length)
+    sigma = max(_SMOOTHINGS[level], 1e-3)
+    kernel = np.exp(-0.5 * ((index[:, None] - index) / sigma) ** 2)
+    kernel /= kernel.sum(1, keepdims=True)
+    # A way has fewer points than are drawn; those in between lie on straight lines.
+    end = _REACH + POINTS - 1
+    at = end + ALONG * (len(_AIR) + 1)
+    way = np.maximum(0, 1 - abs(at[:, None] - index)) @ kernel
+    stroke = kernel[_REACH : end + 1]
+    return np.concatenate([stroke, way]).T.astype(np.complex64)
 
 
 _MATRICES = [smoothing(sigma).T.astype(np.complex64) for sigma in _SMOOTHINGS]

@@ -28,7 +28,7 @@ from hccr_tf.data.store_format import MANIFEST
 from hccr_tf.files import read_json, replace_directory, sha256_file, write_json
 
 FORMAT = "hccr_tf strokes 1"
-_VERSION = 2  # of how pictures are drawn: another one draws others from the same settings
+_VERSION = 3  # of how pictures are drawn: another one draws others from the same settings
 _HELD_OUT = ("validation", "test")
 
 

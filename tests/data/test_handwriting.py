@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hccr_tf.data.handwriting import Variation, centre_lines, draw, parting
+from hccr_tf.data.handwriting import Variation, centre_lines, draw, flowing, parting
 from hccr_tf.data.pen import POINTS
 from hccr_tf.data.synthetic import load_strokes
 
@@ -106,6 +106,28 @@ def test_parts_of_a_character_lie_apart():
     # Before the second cross, three strokes on either side: 0.2, less 0.04.
     expected = [np.inf, 0.2, 0.4, np.inf, -0.2, 0.16, -0.4, -0.1, 0.05]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_hasty_path_flows_from_stroke_to_stroke():
+    along = np.linspace(-0.5, 0.5, POINTS)
+    # 二, then a dot of another character: the pen goes right, back through the air, and right.
+    lines = np.stack([along - 0.2j, along + 0.2j, 0 * along + 0.4]).astype(np.complex64)
+    owner = np.array([0, 0, 1])
+
+    strokes, ways = flowing(lines, owner, np.zeros(3))
+    np.testing.assert_allclose(strokes, lines, atol=1e-6)
+    np.testing.assert_allclose(ways[0], np.linspace(0.5 - 0.2j, -0.5 + 0.2j, POINTS), atol=1e-6)
+
+    strokes, ways = flowing(lines, owner, np.full(3, 4.0))
+    assert strokes[0, 0] == pytest.approx(-0.5 - 0.2j, abs=1e-6)
+    assert strokes[1, -1] == pytest.approx(0.5 + 0.2j, abs=1e-6)
+    np.testing.assert_allclose(strokes[2], lines[2], atol=1e-6)  # another character's
+    # The upper one's end turns round and down, the lower begins later and from above.
+    assert strokes[0, -1].real < 0.45 and strokes[0, -1].imag > -0.19
+    assert strokes[1, 0].real > -0.45 and strokes[1, 0].imag < 0.19
+    np.testing.assert_allclose(strokes[0, 5:15], lines[0, 5:15], atol=0.01)
+    # Nothing jumps: the way begins and ends where the strokes do, in their direction.
+    np.testing.assert_allclose(ways[0, [0, -1]], [strokes[0, -1], strokes[1, 0]], atol=2e-3)
 
 
 def test_hasty_hands_join_strokes():
