@@ -1,0 +1,271 @@
+"""The answers of an audit: as text, tables and sheets of pictures."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hccr_tf.data import splits
+from hccr_tf.data.audit_checks import INFO, Check, Finding
+from hccr_tf.data.audit_classes import ClassReport
+from hccr_tf.data.sheet import draw_sheet
+from hccr_tf.data.store import Store
+from hccr_tf.files import atomic_write, read_json, write_json
+
+FORMAT = "hccr_tf audit 1"
+
+_ON_SHEET = 120
+_SHEET_ROWS = 20  # Classes on the sheet of merged classes.
+_FINDING_COLUMNS = [
+    "check", "severity", "character", "sample_id", "split", "writer", "value", "note", "remedy",
+]  # fmt: skip
+_CLASS_COLUMNS = [
+    "character", *splits.SPLIT_NAMES, "score", "may_be_merged_with", "spread", "step", "bimodality",
+    "pictures_compared", "doubted", "mostly_read_as",
+]  # fmt: skip
+
+
+@dataclass
+class Audit:
+    """The answers of all checks.
+
+    Attributes:
+        store: What was audited.
+        split: The split it was limited to, or None.
+        num_samples: Samples looked at.
+        checks: In a fixed order.
+        classes: Every class, those that may hold two characters first.
+        run: The trained run's path, or None.
+        agreement: By split: share of the samples that the model reads as labelled.
+    """
+
+    store: Store
+    split: str | None
+    num_samples: int
+    checks: list[Check]
+    classes: list[ClassReport]
+    run: str | None = None
+    agreement: dict[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Check:
+        return next(check for check in self.checks if check.name == name)
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes `audit.csv`, `classes.csv`, the sheets, and `summary.json` last.
+
+        Args:
+            folder: Made if need be; an earlier audit in it is replaced, file by file.
+
+        Returns:
+            The folder.
+
+        Raises:
+            FileExistsError: The folder holds something else.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = folder / "summary.json"
+        if any(folder.iterdir()):
+            found = read_json(summary) if summary.is_file() else None
+            if not isinstance(found, dict) or found.get("format") != FORMAT:
+                raise FileExistsError(
+                    f"{folder} is not empty and holds no audit; choose another folder with --out"
+                )
+            # Nothing of an earlier audit may be taken for part of this one.
+            for name in found["files"]:
+                (folder / Path(name).name).unlink(missing_ok=True)
+        files = ["audit.csv", "classes.csv"]
+        _write_csv(folder / "audit.csv", _FINDING_COLUMNS, self._rows())
+        _write_csv(folder / "classes.csv", _CLASS_COLUMNS, map(self._class_row, self.classes))
+        files += [name for name, draw in self._sheets() if draw(folder / name)]
+        write_json(summary, {**self._summary(), "files": [*files, summary.name]})
+        return folder
+
+    def text(self, folder: str | os.PathLike[str] | None = None) -> str:
+        """Describes the audit for a terminal.
+
+        Args:
+            folder: Where it was written, to say where to look.
+        """
+        what = f"split {self.split}" if self.split else "all splits"
+        lines = [
+            f"audit of {self.store.path} (data hash {self.store.data_hash[:16]}): "
+            f"{self.num_samples:,} samples of {what}, {len(self.classes):,} classes"
+        ]
+        drawn = {name for name, _ in self._sheets()}
+        for check in self.checks:
+            mark = check.severity if check.findings else "-"
+            sheet = f" → {check.name}.png" if f"{check.name}.png" in drawn else ""
+            lines.append(f"  {mark:<8}{check.name:<25}{check.count:>9,}  {check.title}{sheet}")
+        remedies = [check for check in self.checks if check.findings and check.severity != INFO]
+        if remedies:
+            lines.append("what to do:")
+            lines += [f"  {check.name}: {check.remedy}" for check in remedies]
+        if self.agreement:
+            shares = ", ".join(f"{name} {100 * v:.2f} %" for name, v in self.agreement.items())
+            lines.append(f"{self.run} reads as labelled: {shares}")
+        lines += self._worst_classes()
+        lines += self._worst_labels()
+        if folder is not None:
+            lines.append(f"every finding in {Path(folder) / 'audit.csv'}, classes in classes.csv")
+        return "\n".join(lines)
+
+    def _worst_classes(self) -> list[str]:
+        lines = [
+            "classes that may hold two characters, most suspicious first (score; spread towards "
+            "the other; step in the numbering; two heaps"
+            + ("; doubted by the model)" if self.run else ")")
+        ]
+        for rank, row in enumerate(self.classes[:10], 1):
+            evidence = row.evidence
+            parts = [
+                f"with {evidence.partner}?" if evidence.partner else "",
+                _number(evidence.spread, "{:.1f}"),
+                _number(evidence.step, "{:.1f}"),
+                _number(evidence.bimodality, "{:+.2f}"),
+            ]
+            line = f"  {rank:>2}. {row.character} {parts[0]:<8} {row.score:5.2f}"
+            line += f"  {parts[1]:>5}  {parts[2]:>5}  {parts[3]:>5}"
+            if row.doubted is not None:
+                line += f"  {100 * row.doubted:5.1f} %"
+                line += f" (mostly as {row.read_as})" if row.read_as else ""
+            lines.append(line)
+        return lines
+
+    def _worst_labels(self) -> list[str]:
+        if not self.run:
+            return []
+        findings = self["likely_wrong_labels"].findings[:8]
+        return ["labels that the model doubts most (margin of logits):"] + [
+            f"  {self.store.sample_id(f.sample)}: {f.character}, {f.note} (+{f.value:.1f})"
+            for f in findings
+        ]
+
+    def _rows(self) -> Iterator[list[Any]]:
+        names = self.store.manifest["writers"]["names"]
+        for check in self.checks:
+            for finding in check.findings:
+                where = ["", "", ""]
+                if finding.sample is not None:
+                    writer = int(self.store.writers[finding.sample])
+                    where = [
+                        self.store.sample_id(finding.sample),
+                        splits.SPLIT_NAMES[self.store.split[finding.sample]],
+                        names[writer] if writer >= 0 else "",
+                    ]
+                value = finding.value
+                yield [
+                    check.name, check.severity, finding.character or "", *where,
+                    f"{value:.6g}" if isinstance(value, float) else "" if value is None else value,
+                    finding.note, check.remedy,
+                ]  # fmt: skip
+
+    def _class_row(self, row: ClassReport) -> list[Any]:
+        e = row.evidence
+        return [
+            row.character, *(row.counts[name] for name in splits.SPLIT_NAMES), f"{row.score:.4f}",
+            e.partner or "", _number(e.spread, "{:.4f}"), _number(e.step, "{:.4f}"),
+            _number(e.bimodality, "{:.4f}"), e.num_pictures, _number(row.doubted, "{:.4f}"),
+            row.read_as or "",
+        ]  # fmt: skip
+
+    def _summary(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "store": str(self.store.path),
+            "data_hash": self.store.data_hash,
+            "split": self.split,
+            "num_samples": self.num_samples,
+            "run": self.run,
+            "agreement": self.agreement,
+            "checks": {
+                check.name: {
+                    "severity": check.severity if check.findings else None,
+                    "count": check.count,
+                    "findings": len(check.findings),
+                    "title": check.title,
+                    "remedy": check.remedy,
+                }
+                for check in self.checks
+            },
+            "classes": [
+                {"character": row.character, "score": round(row.score, 4),
+                 "may_be_merged_with": row.evidence.partner, "doubted": row.doubted}
+                for row in self.classes[:100]
+            ],
+        }  # fmt: skip
+
+    def _sheets(self) -> Iterator[tuple[str, Callable[[Path], Any]]]:
+        """Yields the sheets there are something to draw for: (file name, function that draws)."""
+        for check in self.checks:
+            if check.sheet is None or not check.findings:
+                continue
+            shown = _shown(check)
+
+            def draw(path: Path, check: Check = check, shown: list[Finding] = shown) -> Any:
+                return _draw(
+                    self.store, [f.sample for f in shown], [check.sheet(f) for f in shown], path,
+                    f"{check.name}: {len(shown)} of {len(check.findings):,}", 12,
+                ) is not None  # fmt: skip
+
+            yield f"{check.name}.png", draw
+        merged = [row for row in self.classes if row.evidence.ends][:_SHEET_ROWS]
+        if merged:
+            yield "merged_classes.png", lambda path: self._draw_merged(merged, path)
+
+    def _draw_merged(self, rows: list[ClassReport], path: Path) -> bool:
+        columns = max(len(row.evidence.ends) for row in rows)
+        samples: list[int | None] = []
+        texts: list[str] = []
+        for row in rows:
+            ends = list(row.evidence.ends)
+            samples += ends + [None] * (columns - len(ends))
+            other = f"{row.evidence.partner}?" if row.evidence.partner else f"{row.character}?"
+            half = len(ends) // 2
+            texts += [row.character] * half + [other] * (columns - half)
+        title = "classes that may hold two characters: most like the one, most like the other"
+        return _draw(self.store, samples, texts, path, title, columns) is not None
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _shown(check: Check) -> list[Finding]:
+    """The findings on a check's sheet: the first, or as many of every class."""
+    if not check.by_class:
+        return check.findings[:_ON_SHEET]
+    seen: Counter[str | None] = Counter()
+    most = max(_ON_SHEET // len({f.character for f in check.findings}), 1)
+    shown = []
+    for finding in check.findings:
+        seen[finding.character] += 1
+        if seen[finding.character] <= most:
+            shown.append(finding)
+    return shown[:_ON_SHEET]
+
+
+def _draw(
+    store: Store, samples: list[int | None], texts: list[str], path: Path, title: str, columns: int
+) -> np.ndarray:
+    there = np.array([i for i in samples if i is not None], np.int64)
+    pictures = dict(zip(there.tolist(), store.images(there), strict=True))
+    images = [None if i is None else pictures[i] for i in samples]
+    return draw_sheet(images, texts, path, columns=columns, title=title)
+
+
+def _write_csv(path: Path, head: list[str], rows: Iterable[list[Any]]) -> None:
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows(rows)
