@@ -185,7 +185,7 @@ def strokes_arguments(parser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE",
         help="how handwriting varies, such as --set bend=0.03; what there is stands in "
-        "hccr_tf.data.handwriting.Variation",
+        "hccr_tf.data.variation.Variation",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a store of strokes")
     parser.add_argument("--sheet", help="picture to draw (default: OUT-sheet.png beside it)")
@@ -204,10 +204,10 @@ def run_strokes(options) -> None:
     """
     from hccr_tf.charset import Charset
     from hccr_tf.commands.settings import parse_settings
-    from hccr_tf.data.handwriting import Variation
     from hccr_tf.data.sheet import draw_sheet
     from hccr_tf.data.strokes import make_stroke_store, stroke_summary
     from hccr_tf.data.synthetic import load_strokes
+    from hccr_tf.data.variation import Variation
     from hccr_tf.files import sha256_file
 
     strokes = load_strokes(options.file)

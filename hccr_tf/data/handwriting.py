@@ -10,144 +10,23 @@ had learnt from such pictures misread among real ones; `docs/recogniser.md` has 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
 from functools import cache
-from typing import Any
 
 import numpy as np
 
+from hccr_tf.data.ink import ink_lines
 from hccr_tf.data.pen import ALONG, POINTS, from_grid, smoothing, swell
-from hccr_tf.data.preprocessing import WHITE
+from hccr_tf.data.variation import Variation
 
 _ALONG = ALONG.astype(np.float32)
-_OVERSAMPLE = 2
-_DRAWN = [*range(0, POINTS - 2, 2), POINTS - 1]  # of a stroke's points; it's smooth between them
-_SUBPIXEL_BITS = 4
 _WAVES = 4
 _NEAR = 0.04  # sides of a character by which its parts overlap or lie apart
 _SMOOTHINGS = np.arange(0, 16) / 2  # sigmas, in points
 _AIR = np.arange(1, 9, dtype=np.float32) / 9  # points of the pen's way to the next stroke
 _REACH = 24  # points of its path before and after a stroke that its smoothing sees
-_SHADES = 5
-_LEVELS = np.arange(256) / 255
-_NOISE_SIDE = 1024  # more than any picture's
 
 # Draws from a normal and a uniform distribution, for a picture and for each of its strokes.
 _NORMALS, _UNIFORMS, _STROKE_NORMALS, _STROKE_UNIFORMS = 12 + 4 * _WAVES, 20 + 4 * _WAVES, 14, 8
-
-
-@dataclass(frozen=True)
-class Variation:
-    """How far handwriting strays from its centre lines: standard deviations unless said otherwise.
-
-    Lengths are fractions of the character's side, angles radians. Where there's a `_cursive`
-    beside a setting, that much more of it is added for the most cursive hand.
-
-    Attributes:
-        cursive: the hastiest hand that's drawn, 1 or so; those from 0 up to it are equally
-            probable.
-        turn, turn_cursive: of each stroke about its centre.
-        scale, scale_cursive: of each stroke's length.
-        scale_short: as much more of strokes that are dots, half of it at a sixth of the side.
-        shift, shift_cursive: of each stroke's place.
-        bend, bend_cursive: of the smooth field that all strokes of a character share.
-        smooth, smooth_cursive: how far corners are rounded, in thirty-seconds of a stroke.
-        flow: how far, in thirty-seconds of a stroke, the path of the hastiest pen is smoothed
-            from stroke to stroke, through the air between them too (at most).
-        trim: how much of a stroke's beginning may be missing, and of a hook at its end (at most).
-        extend: how far a stroke's end may run on, as a part of the stroke (at most).
-        group_split: probability that what was written before a stroke and what comes from it on
-            are different parts of the character where they lie apart; where they overlap, less.
-            Parts move as one.
-        group_shift, group_scale, group_turn: of such parts; each axis has its own scale.
-        stretch: of uneven widths and heights along each axis.
-        join, join_reach: probability, for the most cursive hand, that a stroke is joined to the
-            next, and the gap over which it's half as probable.
-        pull: how far joined ends reach out for one another (at most).
-        drop: probability, for the most cursive hand, that a short stroke is left out.
-        turn_all: of the whole character.
-        slant, lean: how much, and on the average, verticals lean to the right, as a tangent.
-        rise, climb: how much, and on the average, horizontals climb to the right.
-        aspect, narrow: how much the logarithm of height over width differs, and its average.
-        pen_low, pen_high: width of the pen; logarithms in between are equally probable.
-        pressure: relative change of the pen's width along a stroke.
-        fade: the lightest that a stroke's ink may be, 0 to 1 of the darkest.
-        grain: how much ink may be missing where it runs thin (at most).
-        blur: sigma as a part of the pen's width (at most).
-        soften: sigma of a camera's or an enlargement's blur (at most; most are far sharper).
-        noise: of the ink's grey level from pixel to pixel (at most), as a part of it.
-        tone: of the logarithm of the exponent that grey levels of ink are raised to.
-        ink: the lightest pen that's drawn with, 0 to 1 of black.
-        side_low, side_high: longer side of the picture in pixels.
-    """
-
-    cursive: float = 1.15
-    turn: float = 0.08
-    turn_cursive: float = 0.08
-    scale: float = 0.08
-    scale_cursive: float = 0.06
-    scale_short: float = 0.15
-    shift: float = 0.014
-    shift_cursive: float = 0.016
-    bend: float = 0.028
-    bend_cursive: float = 0.025
-    smooth: float = 1.0
-    smooth_cursive: float = 4.0
-    flow: float = 6.0
-    trim: float = 0.12
-    extend: float = 0.06
-    group_split: float = 0.9
-    group_shift: float = 0.03
-    group_scale: float = 0.125
-    group_turn: float = 0.05
-    stretch: float = 0.03
-    join: float = 0.9
-    join_reach: float = 0.3
-    pull: float = 0.5
-    drop: float = 0.05
-    turn_all: float = 0.06
-    slant: float = 0.1
-    lean: float = 0.045
-    rise: float = 0.1
-    climb: float = 0.11
-    aspect: float = 0.17
-    narrow: float = 0.16
-    pen_low: float = 0.018
-    pen_high: float = 0.065
-    pressure: float = 0.3
-    fade: float = 0.3
-    grain: float = 0.7
-    blur: float = 0.18
-    soften: float = 0.025
-    noise: float = 0.3
-    tone: float = 0.3
-    ink: float = 0.6
-    side_low: float = 28.0
-    side_high: float = 80.0
-
-    def __post_init__(self):
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            if not isinstance(value, int | float) or not 0 <= value < 1000:
-                raise ValueError(f"{setting.name} is a number of at least 0, not {value!r}.")
-        if not 0 < self.pen_low <= self.pen_high <= 0.3:
-            raise ValueError("Pens are 0 < pen_low <= pen_high <= 0.3 of the character's side.")
-        if not 8 <= self.side_low <= self.side_high <= 512:
-            raise ValueError("Sides are 8 <= side_low <= side_high <= 512 pixels.")
-
-    def to_dict(self) -> dict[str, float]:
-        """Plain data for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> "Variation":
-        """Reads `to_dict`'s result; names the settings it doesn't know."""
-        known = {f.name for f in fields(cls)}
-        if unknown := set(settings) - known:
-            raise ValueError(
-                f"Handwriting has no {sorted(unknown)} to vary; it has {sorted(known)}."
-            )
-        return cls(**settings)
 
 
 def centre_lines(strokes: Sequence[np.ndarray]) -> np.ndarray:
@@ -190,7 +69,7 @@ def draw(
     owner = np.repeat(np.arange(len(counts)), counts)
     hand = variation.cursive * draws.uniform[:, 0]
     lines, pressure, owner = _written(lines, owner, hand, draws, variation)
-    return _drawn(lines, pressure, owner, draws, variation)
+    return ink_lines(lines, pressure, owner, draws.normal, draws.uniform, variation)
 
 
 class _Draws:
@@ -438,96 +317,3 @@ def _flow(level: int) -> np.ndarray:
 
 
 _MATRICES = [smoothing(sigma).T.astype(np.complex64) for sigma in _SMOOTHINGS]
-
-
-@cache
-def _noise() -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((_NOISE_SIDE, _NOISE_SIDE), np.float32)
-
-
-def _drawn(lines, pressure, owner, draws: _Draws, v: Variation) -> list[np.ndarray]:
-    """Pictures of lines: all on one canvas, one below the other."""
-    import cv2
-
-    number = len(draws.uniform)
-    uniform = draws.uniform.T
-    side = v.side_low + (v.side_high - v.side_low) * uniform[5]
-    pen = v.pen_low * (v.pen_high / v.pen_low) ** uniform[6]
-    blur = v.blur * uniform[7]
-    noise = v.noise * uniform[13] ** 2
-    tone = np.exp(v.tone * draws.normal[:, 6])
-
-    # Every character is made to fill its picture.
-    x, y, pressure = lines.real[:, _DRAWN], lines.imag[:, _DRAWN], pressure[:, _DRAWN]
-    bounds = np.empty((4, number), np.float32)
-    for bound, values, extreme, start in (
-        (bounds[0], x.min(1), np.minimum, np.inf), (bounds[1], y.min(1), np.minimum, np.inf),
-        (bounds[2], x.max(1), np.maximum, -np.inf), (bounds[3], y.max(1), np.maximum, -np.inf),
-    ):  # fmt: skip
-        bound[:] = start
-        extreme.at(bound, owner, values)
-    extent = np.maximum(bounds[2] - bounds[0], bounds[3] - bounds[1])
-    # A single short stroke (一, 丶) isn't blown up to nothing but a blot.
-    extent = np.maximum(extent, 0.3)
-    scale = side / (extent + pen)
-    pen_pixels = pen * scale
-    reach = pen_pixels * (0.8 + 1.5 * blur) + 1
-    cell = int(np.ceil(v.side_high + 2 * reach.max())) + 2
-    origin = np.stack([reach - bounds[0] * scale, reach - bounds[1] * scale])
-    width = np.ceil((bounds[2] - bounds[0]) * scale + 2 * reach).astype(int)
-    height = np.ceil((bounds[3] - bounds[1]) * scale + 2 * reach).astype(int)
-    pixels = np.stack(
-        [
-            x * scale[owner, None] + origin[0, owner, None],
-            y * scale[owner, None] + (origin[1] + np.arange(number) * cell)[owner, None],
-        ],
-        -1,
-    )
-    fixed = np.rint(
-        pixels * (_OVERSAMPLE << _SUBPIXEL_BITS) - (1 << (_SUBPIXEL_BITS - 1))
-    ).astype(np.int32)
-    segments = np.stack([fixed[:, :-1], fixed[:, 1:]], 2).reshape(-1, 2, 2)
-    pressure = ((pressure[:, :-1] + pressure[:, 1:]) / 2).reshape(-1)
-    thickness = np.rint(np.repeat(pen_pixels[owner], len(_DRAWN) - 1) * pressure * _OVERSAMPLE)
-    thickness = np.maximum(thickness.astype(np.int32), 2)
-    # Where the pen is light, ink is light: 0 for full ink.
-    lightness = (1 - v.fade) * np.clip((1.0 - pressure) / 0.6, 0, 1)
-    lightness *= np.repeat(uniform[8][owner], len(_DRAWN) - 1)
-    shade = np.rint(lightness * (_SHADES - 1)).astype(np.int32)
-
-    canvas = np.zeros((number * cell * _OVERSAMPLE, cell * _OVERSAMPLE), np.uint8)
-    kind = (_SHADES - 1 - shade) * 1024 + thickness
-    order = np.argsort(kind, kind="stable")
-    segments, kind = segments[order], kind[order]
-    starts = np.flatnonzero(np.append(True, kind[1:] != kind[:-1]))
-    # Light lines first: where lines cross, the darker one stays.
-    for start, end in zip(starts, [*starts[1:], len(kind)], strict=True):
-        tint, thick = divmod(int(kind[start]), 1024)
-        ink = 255 * (1 - (_SHADES - 1 - tint) / (_SHADES - 1))
-        cv2.polylines(
-            canvas, segments[start:end], False, ink, thick, cv2.LINE_8, _SUBPIXEL_BITS
-        )
-    ink = cv2.resize(canvas, (cell, number * cell), interpolation=cv2.INTER_AREA)
-
-    pictures = []
-    for i in range(number):
-        picture = ink[i * cell : i * cell + height[i], : width[i]]
-        if v.grain:
-            cells = (np.array([height[i], width[i]]) / max(pen_pixels[i] / 3, 1.5)).astype(int) + 1
-            grain = np.random.default_rng(int(uniform[9, i] * 2**24)).random(cells, np.float32)
-            grain = cv2.resize(grain, (width[i], height[i]))
-            picture = (picture * (1 - v.grain * uniform[10, i] * grain)).astype(np.uint8)
-        soft = v.soften * side[i] * uniform[12, i] ** 4
-        sigma = float(np.hypot(blur[i] * pen_pixels[i], soft))
-        if sigma > 0.2:
-            picture = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-        if noise[i] > 0.04:
-            h, w = picture.shape
-            top, left = (uniform[14:16, i] * (_NOISE_SIDE - np.array([h, w]))).astype(int)
-            picture = picture * (1 + noise[i] * _noise()[top : top + h, left : left + w])
-        # One table of grey levels does the rest: the scanner's curve and how dark the pen is.
-        dark = 1 - (1 - v.ink) * float(uniform[11, i]) ** 1.5
-        table = WHITE - WHITE * dark * _LEVELS ** float(tone[i])
-        levels = np.clip(picture, 0, 255).astype(np.uint8)
-        pictures.append(cv2.LUT(levels, np.rint(table).astype(np.uint8)))
-    return pictures

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.handwriting import Variation, centre_lines, draw
+from hccr_tf.data.handwriting import centre_lines, draw
 from hccr_tf.data.pen import POINTS
 from hccr_tf.data.store import Store
 from hccr_tf.data.store_format import MANIFEST
+from hccr_tf.data.variation import Variation
 from hccr_tf.files import read_json, replace_directory, sha256_file, write_json
 
 FORMAT = "hccr_tf strokes 1"

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from hccr_tf.data.handwriting import Variation, centre_lines, draw, flowing, parting
+from hccr_tf.data.handwriting import centre_lines, draw, flowing, parting
 from hccr_tf.data.pen import POINTS
 from hccr_tf.data.synthetic import load_strokes
+from hccr_tf.data.variation import Variation
 
 # Every amount 0: the centre lines as they are.
 STILL = Variation(**{

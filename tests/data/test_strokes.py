@@ -81,7 +81,7 @@ def test_processes_draw_the_same(store):
 
 
 def test_what_a_store_is_made_of_is_in_its_hash(store, tmp_path):
-    from hccr_tf.data.handwriting import Variation
+    from hccr_tf.data.variation import Variation
 
     def made(name, **options):
         options = {"per_class": 3, "held_out": 2} | options
