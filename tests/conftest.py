@@ -16,6 +16,11 @@ from hccr_tf.data.store import Store
 from hccr_tf.data.synthetic import generate_gnt
 from hccr_tf.inference.logits_file import write_logits
 
+# Beside another process of tests, more threads of one only wait for it.
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.update(ONE_THREAD)
+
 
 def pytest_collection_modifyitems(items):
     """Files with slow tests first, the slowest of them at the head, which stand last by name.
