@@ -15,8 +15,8 @@ from pathlib import Path
 import pandas as pd
 from real_runs import RESULTS, hccr
 
+from hccr_tf import Store, predict_split
 from hccr_tf.evaluation import wilson_interval
-from hccr_tf.inference.logits_file import LogitsFile
 from hccr_tf.workdir import Workdir
 
 SEEDS = (1, 2, 3)
@@ -62,23 +62,19 @@ def row(split: str, seed: int, store: Path, run: Path) -> dict:
     facts = {"split": split, "seed": seed, "train_command": command}
     if not (run / "prediction.weights.h5").exists():
         return {**facts, "state": "not run"}
-    logits = run / "test.h5"
-    hccr("evaluate", run, "--data", store, "--crops", "five", "--out", logits)
-    file = LogitsFile(logits)
-    right = sum(
-        int((file.logits(rows).argmax(axis=1) == file.labels(rows)).sum()) for rows in file.chunks()
-    )
-    low, high = wilson_interval(right, len(file))
+    found = predict_split(run, Store(store), run / "test.h5", split="test", crops="five")
+    total = len(Store(store).indices("test"))
+    right = round(found["logits"]["top1"] * total)
+    low, high = wilson_interval(right, total)
     workdir = Workdir(run)
     about, machine = workdir.read_run(), workdir.read_environment()
     result = {
-        **facts, "state": about["state"], "accuracy": round(100 * right / len(file), 3),
-        "low": round(100 * low, 2), "high": round(100 * high, 2), "samples": len(file),
+        **facts, "state": about["state"], "accuracy": round(100 * right / total, 3),
+        "low": round(100 * low, 2), "high": round(100 * high, 2), "samples": total,
         "data_hash": about["data_hash"][:16], "epochs": about["epochs_done"],
         "train_minutes": round(about["train_seconds"] / 60, 1),
         "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}",
     }  # fmt: skip
-    file.close()
     return result
 
 
