@@ -12,20 +12,29 @@ import hashlib
 import json
 import os
 import shutil
-import struct
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache, partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hccr_tf.data.alz import check_alz, needs_program, unpack_alz
 from hccr_tf.data.joining import StoreReader, is_store
 from hccr_tf.data.known_sets import Part as KnownPart
 from hccr_tf.data.known_sets import known_set
-from hccr_tf.data.readers import Reader, SourceFile, list_readers, reader_of
+from hccr_tf.data.readers import Reader, list_readers, reader_of
 from hccr_tf.data.samples import Quarantined, Record
+from hccr_tf.data.tasks import (
+    OTHER_ARCHIVES,
+    OTHER_KINDS,
+    Container,
+    Task,
+    folder_of,
+    path_of,
+    read_files,
+    refusal_of_member,
+    task_files,
+)
 from hccr_tf.data.zip_directory import ARCHIVE_ERRORS, Member, ZipDirectory
 
 TASK_BYTES = 64 << 20
@@ -33,16 +42,8 @@ TASK_FILES = 2048
 """A task ends after so many bytes or files: the layout of the store follows from them."""
 
 _MAX_DEPTH = 3
-_BOMB_RATIO, _BOMB_BYTES = 250, 256 << 20
 _COPY = 1 << 20
 
-_OTHER_KINDS = {
-    ".mpf": "CASIA feature file (512 numbers a character), no pictures",
-    ".dgr": "CASIA text page, no single characters",
-    ".dgrl": "CASIA text page, no single characters",
-    ".pot": "CASIA online handwriting (pen movements), no pictures",
-    ".ptts": "CASIA online handwriting (pen movements), no pictures",
-}
 _REMEDIES = {
     ".mpf": "These are the features of HWDB1.xtrn.zip and HWDB1.xtst.zip. The pictures are in the "
     "archives with gnt in their names: Gnt1.0TrainPart1.zip …, in older downloads "
@@ -53,46 +54,6 @@ _REMEDIES = {
     ".pot": "Those are the sets OLHWDB. Pictures are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
     ".ptts": "Those are the sets OLHWDB. Pictures are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
 }
-_OTHER_ARCHIVES = (".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".egg", ".z01")
-
-
-@dataclass
-class Container:
-    """A folder, archive or single file, as plain data.
-
-    Attributes:
-        kind: "folder", "zip" or "file".
-        path: Where it is.
-        label: What goes before the names of its files in sample ids.
-        name: Its own name, without the names of what it lies in.
-        hints: By reader's name: what `Reader.hints` said.
-    """
-
-    kind: str
-    path: str
-    label: str
-    name: str
-    hints: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-@dataclass
-class Task:
-    """A stretch of a container's files, as plain data.
-
-    Attributes:
-        number: Place in the plan.
-        container: Place of its container in the plan.
-        num_bytes: Sum of its files' sizes.
-        start, count: For an archive: position of the first directory entry, number of files.
-        files: For a folder: paths inside of it.
-    """
-
-    number: int
-    container: int
-    num_bytes: int = 0
-    start: int | None = None
-    count: int = 0
-    files: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -195,16 +156,16 @@ class _Planner:
 
     def _refuse(self, path: Path) -> None:
         for suffix, _ in self._suffixes.most_common():
-            if suffix in _OTHER_KINDS:
+            if suffix in OTHER_KINDS:
                 raise ValueError(
-                    f"{path} holds {suffix} files: {_OTHER_KINDS[suffix]}. {_REMEDIES[suffix]}."
+                    f"{path} holds {suffix} files: {OTHER_KINDS[suffix]}. {_REMEDIES[suffix]}."
                 )
         known = "; ".join(reader.name for reader in list_readers())
         found = ", ".join(f"{n} {suffix or 'without'}" for suffix, n in
                           self._suffixes.most_common(5)) or "nothing"  # fmt: skip
         remedy = (
             " Unpack archives of other kinds (.rar, .7z, .tar …) first."
-            if set(self._suffixes) & set(_OTHER_ARCHIVES)
+            if set(self._suffixes) & set(OTHER_ARCHIVES)
             else ""
         )
         broken = "; ".join(q.reason for q in self._quarantined[:3])
@@ -254,7 +215,7 @@ class _Planner:
         try:
             self._add_archive(path, label, depth, described)
         except ValueError as error:
-            if _needs_program(path):
+            if needs_program(path):
                 raise
             num_bytes = path.stat().st_size
             self._quarantined.append(Quarantined(label, None, num_bytes, "archive is broken"))
@@ -264,7 +225,7 @@ class _Planner:
         if depth >= _MAX_DEPTH:
             raise ValueError(f"{label} lies in {depth} archives within each other; unpack it first")
         if path.suffix.lower() == ".alz":
-            _check_alz(path, self._free_bytes())
+            check_alz(path, self._free_bytes())
             folder = self._unpack_folder()
             unpack_alz(path, folder)
             if described:
@@ -279,7 +240,7 @@ class _Planner:
         self._add_members(container, directory, nested)
         for member in nested:
             source = f"{label}/{member.name}"
-            refusal = _refusal_of_member(member)
+            refusal = refusal_of_member(member)
             if refusal is None and member.num_bytes > self._free_bytes():
                 raise OSError(
                     errno.ENOSPC,
@@ -321,7 +282,7 @@ class _Planner:
             if store and not StoreReader.claims(name):
                 continue
             self._note(container, name, readers)
-            file = _path_of(container, name)
+            file = path_of(container, name)
             stat = file.stat()
             self._hash.update(
                 b"%s\0%d\0%d\n"
@@ -377,7 +338,7 @@ class _Planner:
         if reader is None:
             return
         self._claimed += 1
-        folder = _folder_of(container, name)
+        folder = folder_of(container, name)
         if folder is not None:
             readers.setdefault(reader, set()).add(folder)
         place = (len(self._containers), name.rpartition("/")[0])
@@ -411,18 +372,6 @@ def _describe_file(path: Path, name: str) -> dict[str, Any]:
     }
 
 
-def _path_of(container: Container, name: str) -> Path:
-    path = Path(container.path)
-    return path if container.kind == "file" else path / name
-
-
-def _folder_of(container: Container, name: str) -> str | None:
-    parts = name.split("/")
-    if len(parts) > 1:
-        return parts[-2]
-    return container.name if container.kind == "folder" else None
-
-
 def walk(path: Path) -> Iterator[Path]:
     """Yields the files of a folder by name, at any depth; or the file itself.
 
@@ -444,99 +393,6 @@ def walk(path: Path) -> Iterator[Path]:
             yield Path(root, file)
 
 
-# === Reading a task ===
-
-
-def task_files(container: Container, task: Task) -> Iterator[SourceFile]:
-    """Yields the files of a task in order."""
-    if container.kind != "zip":
-        for name in task.files:
-            yield _plain_file(container, name)
-        return
-    directory = ZipDirectory(container.path)
-    for member in directory.members(task.start, task.count):
-        yield _member_file(container, directory, member)
-
-
-def _plain_file(container: Container, name: str) -> SourceFile:
-    path = _path_of(container, name)
-    source = container.label if container.kind == "file" else f"{container.label}/{name}"
-    opener = partial(open, path, "rb")
-    return SourceFile(
-        name, source, _folder_of(container, name), path.stat().st_size, opener, opener,
-        path=path, beside=partial(_plain_file_beside, container, name),
-    )  # fmt: skip
-
-
-def _plain_file_beside(
-    container: Container, name: str, others: Sequence[str]
-) -> SourceFile | None:
-    folder = name[: name.rfind("/") + 1]
-    for other in others:
-        path = _path_of(container, name).with_name(other)
-        if path.is_file():
-            if container.kind == "file":
-                label = container.label.removesuffix(container.name) + other
-                container = replace(container, path=str(path), label=label, name=other)
-            return _plain_file(container, folder + other)
-    return None
-
-
-def _member_file(container: Container, directory: ZipDirectory, member: Member) -> SourceFile:
-    return SourceFile(
-        member.name,
-        f"{container.label}/{member.name}",
-        _folder_of(container, member.name),
-        member.num_bytes,
-        partial(directory.open, member),
-        partial(directory.open, member, checked=False),
-        member.crc,
-        refusal=_refusal_of_member(member),
-        beside=partial(_member_beside, container, directory, member.name),
-    )
-
-
-def _member_beside(
-    container: Container, directory: ZipDirectory, name: str, others: Sequence[str]
-) -> SourceFile | None:
-    folder = name[: name.rfind("/") + 1]
-    wanted = {folder + other for other in others}
-    # One pass for all names, as a directory can have millions of entries.
-    found = {m.name: m for m in directory.members() if m.name in wanted} if wanted else {}
-    for other in others:
-        if folder + other in found:
-            return _member_file(container, directory, found[folder + other])
-    return None
-
-
-def _refusal_of_member(member: Member) -> str | None:
-    if member.link:
-        return "link in an archive"
-    if member.encrypted:
-        return "encrypted archive member"
-    if member.num_bytes > _BOMB_BYTES and member.num_bytes > _BOMB_RATIO * member.packed:
-        return "unpacks to more than 250 times its size"
-    return None
-
-
-def read_files(container: Container, files: Iterable[SourceFile]) -> Iterator[Record]:
-    """Yields the records of files; every file yields at least one, or is quarantined."""
-    readers: dict[type[Reader], Reader] = {}
-    for file in files:
-        kind = reader_of(file.name)
-        if file.refusal is not None:
-            yield Quarantined(file.source, None, file.num_bytes, file.refusal)
-        elif kind is None:
-            reason = _OTHER_KINDS.get(file.suffix, "not a picture or .gnt file")
-            if file.suffix in _OTHER_ARCHIVES:
-                reason = "archive of a kind that is not read"
-            yield Quarantined(file.source, None, file.num_bytes, reason)
-        else:
-            if kind not in readers:
-                readers[kind] = kind(container.hints.get(kind.name, {}))
-            yield from readers[kind].read(file)
-
-
 def read_source(path: str | os.PathLike[str], scratch: Path) -> Iterator[Record]:
     """Yields all records of one source in order, in this process.
 
@@ -553,78 +409,3 @@ def read_source(path: str | os.PathLike[str], scratch: Path) -> Iterator[Record]
     for task in plan.tasks():
         container = plan.containers[task.container]
         yield from read_files(container, task_files(container, task))
-
-
-# === .alz ===
-
-_ALZ_FILE = b"BLZ\1"
-
-
-def _check_alz(path: Path, free: int) -> None:
-    """Checks a .alz archive's names and sizes before the program that unpacks it sees them.
-
-    Raises:
-        ValueError: It is none, or a name would leave its folder.
-        OSError: Its content would not fit on the disk.
-    """
-    total = 0
-    try:
-        with open(path, "rb") as stream:
-            if stream.read(4) != b"ALZ\1":
-                raise ValueError(f"{path} is no .alz archive; download it again")
-            stream.seek(4, os.SEEK_CUR)
-            while stream.read(4) == _ALZ_FILE:
-                length, _, _, descriptor, _ = struct.unpack("<HBIBB", stream.read(9))
-                width = descriptor >> 4
-                packed = 0
-                if width:
-                    stream.seek(6, os.SEEK_CUR)  # Method, an unknown byte, CRC-32.
-                    packed = int.from_bytes(stream.read(width), "little")
-                    total += int.from_bytes(stream.read(width), "little")
-                name = stream.read(length).replace(b"\\", b"/")
-                if name.startswith(b"/") or b":" in name or b".." in name.split(b"/"):
-                    raise ValueError(
-                        f"{path} holds a file named {name!r}, which leads out of its folder; it is "
-                        "not unpacked"
-                    )
-                stream.seek(packed + (12 if descriptor & 1 else 0), os.SEEK_CUR)
-    except struct.error as error:
-        raise ValueError(f"{path} ends within its directory; download it again") from error
-    if total > free:
-        raise OSError(
-            errno.ENOSPC, f"{path} takes {total:,} bytes unpacked and the disk has {free:,} left"
-        )
-
-
-@cache
-def _unalz() -> str | None:
-    return shutil.which("unalz")
-
-
-def _needs_program(path: Path) -> bool:
-    return path.suffix.lower() == ".alz" and _unalz() is None
-
-
-def unpack_alz(path: Path, folder: Path) -> None:
-    """Unpacks a .alz archive (HWDB1.1trn_gnt.zip holds one) into an empty folder.
-
-    Raises:
-        ValueError: The program `unalz` is not installed, or fails.
-    """
-    program = _unalz()
-    if program is None:
-        raise ValueError(
-            f"{path.name} is an .alz archive, which takes the program unalz: install it "
-            "(apt install unalz, brew install unalz), or unpack the archive by other means and "
-            "give the folder with the .gnt files"
-        )
-    done = subprocess.run(
-        [program, "-d", str(folder), str(path)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
-    )  # fmt: skip
-    if done.returncode:
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        raise ValueError(f"unalz cannot unpack {path}: {lines[-1] if lines else 'no reason given'}")
-    for file in folder.rglob("*"):
-        if file.is_symlink() or not (file.is_file() or file.is_dir()):
-            file.unlink()

@@ -7,7 +7,9 @@ import zlib
 import cv2
 import pytest
 
+from hccr_tf.data import alz as alz_module
 from hccr_tf.data import sources as sources_module
+from hccr_tf.data import tasks as tasks_module
 from hccr_tf.data.gnt import write_gnt
 from hccr_tf.data.samples import Quarantined, Sample
 
@@ -116,7 +118,7 @@ def test_the_alz_archive_within_a_zip(tmp_path, gnt, read_records):
 
 
 def test_alz_without_the_program_says_what_to_install(tmp_path, gnt, read_records, monkeypatch):
-    monkeypatch.setattr(sources_module, "_unalz", lambda: None)
+    monkeypatch.setattr(alz_module, "_unalz", lambda: None)
     path = tmp_path / "HWDB1.1trn_gnt.alz"
     path.write_bytes(alz({b"1001-f.gnt": gnt(1)}))
     with pytest.raises(ValueError, match="takes the program unalz: install it"):
@@ -220,7 +222,7 @@ def test_links_in_archives_are_not_followed(tmp_path, gnt, read_records):
 
 
 def test_bombs_are_not_unpacked(tmp_path, gnt, read_records, monkeypatch):
-    monkeypatch.setattr(sources_module, "_BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(tasks_module, "_BOMB_BYTES", 1 << 20)
     path = pack(
         tmp_path / "a.zip",
         {"bomb.gnt": bytes(4 << 20), "bomb.zip": bytes(4 << 20), "1.gnt": gnt(1)},
