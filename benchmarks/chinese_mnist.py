@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from real_runs import RESULTS, hccr, histories, trained, with_earlier, with_state
+from real_runs import RESULTS, hccr, histories, prepare, trained, with_earlier, with_state
 
 from hccr_tf.experiments.chen_2023 import gain_over_fresh
 from hccr_tf.experiments.networks import summary
@@ -96,12 +96,11 @@ def main() -> None:
     options = parser.parse_args()
     runs = options.runs
     numerals, hwdb = runs / "store", runs / "hwdb_store"
-    if not numerals.exists():
-        hccr("data", "prepare", *options.source, "--split", "writer", "--validation-split",
-             "shuffle", "--validation-fraction", "0.1", "--out", numerals)  # fmt: skip
-    if "transfer" in options.only and not hwdb.exists():
-        hccr("data", "prepare", *options.hwdb100, "--out", hwdb)
+    prepare(numerals, options.source, "--source", "--split", "writer", "--validation-split",
+            "shuffle", "--validation-fraction", "0.1")  # fmt: skip
     if not options.collect:
+        if "transfer" in options.only:
+            prepare(hwdb, options.hwdb100, "--hwdb100")
         if "transfer" in options.only:
             train(PRETRAINING, hwdb, runs)
             train(TRANSFER, numerals, runs)

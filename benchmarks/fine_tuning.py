@@ -21,7 +21,10 @@ from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
 from hccr_tf.data.store import Store
 from hccr_tf.evaluation import wilson_interval
+from hccr_tf.plots import save_figure
+from hccr_tf.workdir import Workdir
 
+STORES = ("hwdb100", "chinese_mnist")
 SUBSETS = (0, 1, 5, 20, "all")
 # Passes over the pictures: a few pictures take more of them.
 EPOCHS = {1: 40, 5: 20, 20: 10, "all": 3}
@@ -36,7 +39,7 @@ def main() -> None:
     parser.add_argument("--chinese-mnist", type=Path, required=True, help="store, split by writer")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--run", default="recogniser", help="in place of the package's weights")
-    parser.add_argument("--only", nargs="+", default=["hwdb100", "chinese_mnist"])
+    parser.add_argument("--only", nargs="+", default=list(STORES), choices=STORES)
     parser.add_argument("--collect", action="store_true", help="only predict and tabulate")
     options = parser.parse_args()
     rows = []
@@ -47,31 +50,82 @@ def main() -> None:
             for subset in SUBSETS if start == "recogniser" else (20, "all"):
                 command = ["fine_tune", "--mixed-precision", "bfloat16"]
                 folder = options.runs / f"{name}_{start}_{subset}"
+                row = {"data": name, "start": start, "per_class": str(subset)}
                 if subset == 0:
                     folder = options.run
                 else:
                     command += ["--samples-per-class", str(subset), "--epochs",
                                 str(EPOCHS[subset]), "--validation-per-class", "10"]  # fmt: skip
+                    command += ["--seed", "1"]
                     if start == "recogniser":
                         command += ["--init-from", options.run]
                     if not options.collect:
                         hccr("train", *command, "--data", path, "--workdir", folder)
                     if not (folder / "prediction.weights.h5").exists():
+                        rows.append({**row, "state": "not run"})
                         continue
+                    row["command"] = " ".join(["hccr", "train", *command])
                 rows.append(
-                    {"data": name, "start": start, "per_class": subset,
-                     **accuracy(folder, Store(path)),
-                     "data_hash": Store(path).data_hash[:16],
-                     "command": "hccr train " + " ".join(command) if subset else ""}
+                    {**row, "state": "finished", **accuracy(folder, Store(path)),
+                     "data_hash": Store(path).data_hash[:16], **trained_on(folder, subset)}
                 )  # fmt: skip
                 print(rows[-1], flush=True)
-    pd.DataFrame(rows).to_csv(RESULTS / "fine_tuning.csv", index=False)
+    table = pd.DataFrame(rows)
+    path = RESULTS / "fine_tuning.csv"
+    if path.exists():
+        key = ["data", "start", "per_class"]
+        earlier = pd.read_csv(path, dtype={"per_class": str})
+        # What this folder of runs doesn't hold stays as it was.
+        table = pd.concat([table[table["state"] == "finished"], earlier, table])
+        table = table.drop_duplicates(key).sort_values(key[:2], kind="stable")
+    table.to_csv(path, index=False)
+    draw(table[table["state"] == "finished"], path.with_suffix(".png"))
+
+
+def trained_on(run: Path, subset) -> dict[str, object]:
+    """Minutes and hardware of a run's training; nothing of weights as they came."""
+    if subset == 0:
+        return {}
+    workdir = Workdir(run)
+    machine = workdir.read_environment()
+    return {
+        "train_minutes": round(workdir.read_run()["train_seconds"] / 60, 1),
+        "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}",
+    }
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Accuracy against pictures a class, a line for each store and start."""
+    from matplotlib.figure import Figure
+
+    names = [str(subset) for subset in SUBSETS]
+    figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    colours = {name: f"C{i}" for i, name in enumerate(table["data"].unique())}
+    table = table.assign(place=[names.index(n) for n in table["per_class"]]).sort_values("place")
+    for (data, start), group in table.groupby(["data", "start"]):
+        middle = group["accuracy"]
+        axes.errorbar(
+            group["place"], middle,
+            [middle - group["low"], group["high"] - middle], capsize=3, color=colours[data],
+            linestyle="-" if start == "recogniser" else ":", marker="o", markersize=4,
+            label=f"{data}, from {'the package' if start == 'recogniser' else 'scratch'}",
+        )  # fmt: skip
+    axes.set_xticks(range(len(names)), names)
+    axes.set(xlabel="real pictures a class", ylabel="accuracy on the test, % (95 % intervals)")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    save_figure(figure, path)
 
 
 def accuracy(run, store: Store) -> dict[str, float]:
-    """Top-1 on the test pictures whose characters the recogniser knows, all of them competing."""
+    """Top-1 on the test pictures of characters in GB2312, all of which and no others compete.
+
+    So it's the same pictures and classes whether a run knows GB2312 or the store's characters.
+    """
     recognizer = Recognizer(run)
-    shared = Charset.from_characters(c for c in store.charset if c in recognizer.charset)
+    gb2312 = Charset.named("gb2312")
+    shared = Charset.from_characters(c for c in store.charset if c in gb2312)
     indices = store.indices("test")
     known = np.array([c in shared for c in store.charset])[store.labels[indices]]
     indices = indices[known]

@@ -125,7 +125,7 @@ def main() -> int:
         kills = within = 0
         process = start(store, root / "killed", epochs)
         while kills < options.kills:
-            where = kill_in_time(process, root / "killed", draw, kills % 3 == 2)
+            where = kill_in_time(process, root / "killed", draw, kills % 3 == 0)
             if where is None:
                 break
             kills += 1

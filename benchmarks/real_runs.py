@@ -19,6 +19,15 @@ def hccr(*arguments) -> None:
     subprocess.run([sys.executable, "-m", "hccr_tf", *command[1:]], check=True)
 
 
+def prepare(store: Path, sources: Sequence[str] | None, flag: str, *arguments) -> None:
+    """Makes a store where there's none yet; says which flag is missing if nothing is named."""
+    if store.exists():
+        return
+    if not sources:
+        raise SystemExit(f"error: there's no store in {store}; name the data with {flag}")
+    hccr("data", "prepare", *sources, *arguments, "--out", store)
+
+
 def trained(runs: Path, settings: Mapping[str, Sequence[str]]) -> list[str]:
     """Names of the runs that a folder holds, in their order."""
     return [name for name in settings if (runs / name / "prediction.weights.h5").exists()]
@@ -94,8 +103,7 @@ def main(
     parser.add_argument("--collect", action="store_true", help="only predict and tabulate")
     options = parser.parse_args()
     store = options.runs / "store"
-    if not store.exists():
-        hccr("data", "prepare", *options.source, "--out", store)
+    prepare(store, options.source, "--source")
     if not options.collect:
         for name in options.only:
             hccr("train", *settings[name], "--data", store, "--workdir", options.runs / name)

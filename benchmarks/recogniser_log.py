@@ -5,8 +5,9 @@
 
 Reads 20 training pictures of each character of both stores (which characters of GB2312 they
 have), through the same cleaning and preparation as `hccr predict`, with all characters of GB2312
-level 1 competing (level 2 where the character is no other), and adds a row to
-results/recogniser_log.csv. --misread draws what was read wrongly. Test pictures aren't looked at.
+level 1 competing (level 2 where the character is no other), adds a row to
+results/recogniser_log.csv and draws the log's curve beside it. --misread draws what was read
+wrongly. Test pictures aren't looked at.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from hccr_tf.data.photographs import clean
 from hccr_tf.data.sheet import draw_sheet
 from hccr_tf.data.splits import draw_per_class
 from hccr_tf.data.store import Store
+from hccr_tf.data.strokes import open_store
+from hccr_tf.plots import save_figure
 
 PER_CLASS = 20
 
@@ -47,8 +50,10 @@ def main() -> None:
         row |= {f"{name}_{key}": value for key, value in scores.items()}
         wrong += misread
     run = recognizer.predictor.workdir.read_run()
+    epochs = len(recognizer.predictor.workdir.read_history())
     row |= {
-        "epochs": len(recognizer.predictor.workdir.read_history()),
+        "epochs": epochs,
+        "pictures": epochs * len(open_store(run["store"]).indices("train")),
         "init_from": Path(run.get("init_from") or "").name,
         "data_hash": run["data_hash"][:16],
         "tta": options.tta,
@@ -57,11 +62,10 @@ def main() -> None:
     path = RESULTS / "recogniser_log.csv"
     table = pd.DataFrame([row])
     if path.exists():
-        earlier = pd.read_csv(path)
-        if "tta" not in earlier:
-            earlier["tta"] = False
-        table = pd.concat([earlier, table], ignore_index=True)
+        table = pd.concat([pd.read_csv(path), table], ignore_index=True)
     table.to_csv(path, index=False)
+    table = pd.read_csv(path)
+    draw(table, path.with_suffix(".png"))
     print(pd.Series(row).to_string())
     pairs = Counter((truth, read) for _, truth, read in wrong).most_common(40)
     print(" ".join(f"{a}→{b} {n}" for (a, b), n in pairs))
@@ -71,6 +75,43 @@ def main() -> None:
             [wrong[i][0] for i in chosen], [f"{wrong[i][1]}→{wrong[i][2]}" for i in chosen],
             options.misread, columns=16,
         )  # fmt: skip
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Accuracy against all pictures learnt from, those of the runs that a run began with too."""
+    from matplotlib.figure import Figure
+
+    longest = table.groupby("run")["pictures"].max()
+    before = table.drop_duplicates("run").set_index("run")["init_from"].to_dict()
+
+    def learnt(run: str, pictures: int) -> int:
+        start = before.get(run)  # NaN or a run that isn't in the log adds nothing
+        return pictures + (learnt(start, longest[start]) if start in longest else 0)
+
+    millions = [
+        learnt(run, n) / 1e6 for run, n in zip(table["run"], table["pictures"], strict=True)
+    ]
+    figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    shown = table.assign(millions=millions).sort_values("millions", kind="stable")
+    plain = shown[~shown["tta"]]
+    for name, colour in (("hwdb100", "C0"), ("chinese_mnist", "C1")):
+        for top, line in ((1, "-"), (5, "--")):
+            column = f"{name}_top{top}"
+            axes.plot(
+                plain["millions"], plain[column], line, color=colour, marker="o", markersize=4,
+                label=f"{name}, top {top}",
+            )  # fmt: skip
+    with_tta = shown[shown["tta"]]
+    axes.plot(
+        with_tta["millions"], with_tta["hwdb100_top1"], "x", color="C0",
+        label="hwdb100, top 1, in three stretches",
+    )  # fmt: skip
+    axes.set(xlabel="drawn pictures learnt from, millions", ylabel="real training pictures read, %")
+    axes.set_ylim(0, 100)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    save_figure(figure, path)
 
 
 def score(recognizer: Recognizer, store: Store) -> tuple[dict[str, float], list]:

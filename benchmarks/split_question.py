@@ -13,7 +13,7 @@ import shlex
 from pathlib import Path
 
 import pandas as pd
-from real_runs import RESULTS, hccr
+from real_runs import RESULTS, hccr, prepare
 
 from hccr_tf import Store, predict_split
 from hccr_tf.evaluation import wilson_interval
@@ -39,10 +39,8 @@ def main() -> None:
             name = f"{split}_{seed}"
             store, run = options.runs / f"store_{name}", options.runs / name
             if not options.collect:
-                if not store.exists():
-                    hccr("data", "prepare", *options.source, "--split", split,
-                         "--validation-split", "shuffle", "--seed", seed, "--out",
-                         store)  # fmt: skip
+                prepare(store, options.source, "--source", "--split", split,
+                        "--validation-split", "shuffle", "--seed", seed)  # fmt: skip
                 hccr("train", *TRAIN, "--seed", seed, "--data", store, "--workdir", run)
             rows.append(row(split, seed, store, run))
     table = pd.DataFrame(rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threads import ONE_THREAD
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.preparing import prepare
@@ -17,7 +18,6 @@ from hccr_tf.data.synthetic import generate_gnt
 from hccr_tf.inference.logits_file import write_logits
 
 # Beside another process of tests, more threads of one only wait for it.
-ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.update(ONE_THREAD)
 

@@ -18,7 +18,7 @@ def prepare_arguments(parser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the split (default 1)")
     parser.add_argument(
         "--test-fraction", type=float, default=0.2,
-        help="where the source gives no test set (default 0.2)",
+        help="where the source gives no test set (default 0.2); 1 makes all of it one",
     )
     parser.add_argument(
         "--validation-fraction", type=float, default=0.05,
@@ -63,8 +63,9 @@ def run_prepare(options) -> None:
       hccr data prepare downloads/ --out store
       hccr data prepare CASIA-HWDB_Train.zip CASIA-HWDB_Test.zip --out store
       hccr data prepare chinese_mnist/ --split writer --out chinese_mnist_store
+      hccr data prepare competition-gnt.zip --test-fraction 1 --out icdar
       hccr data prepare store1 store2 --charset gb2312-1 --out joined
-      hccr data prepare my_pictures/ --photographs --validation-fraction 0.2 --out mine
+      hccr data prepare my_pictures/ --photographs --test-fraction 0 --out mine
     """
     from hccr_tf.charset import Charset
     from hccr_tf.data.preparing import prepare

@@ -164,6 +164,8 @@ def run_calibrate(options) -> None:
         f"{100 * result['ece_before']:.2f} % before, {100 * result['ece_after']:.2f} % after, on "
         f"{result['samples']:,} pictures that it wasn't found on"
     )
+    if result["left_out"]:
+        print(f"{result['left_out']:,} pictures of characters that don't compete were left out")
     print(f"curve in {Path(options.workdir) / 'reliability.png'}")
 
 

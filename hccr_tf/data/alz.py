@@ -8,6 +8,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from hccr_tf.data.samples import Unreadable
+
 _ALZ_FILE = b"BLZ\1"
 
 
@@ -22,7 +24,7 @@ def check_alz(path: Path, free: int) -> None:
     try:
         with open(path, "rb") as stream:
             if stream.read(4) != b"ALZ\1":
-                raise ValueError(f"{path} is no .alz archive; download it again")
+                raise Unreadable(f"{path} is no .alz archive; download it again", "no .alz archive")
             stream.seek(4, os.SEEK_CUR)
             while stream.read(4) == _ALZ_FILE:
                 length, _, _, descriptor, _ = struct.unpack("<HBIBB", stream.read(9))
@@ -34,13 +36,16 @@ def check_alz(path: Path, free: int) -> None:
                     total += int.from_bytes(stream.read(width), "little")
                 name = stream.read(length).replace(b"\\", b"/")
                 if name.startswith(b"/") or b":" in name or b".." in name.split(b"/"):
-                    raise ValueError(
+                    raise Unreadable(
                         f"{path} holds a file named {name!r}, which leads out of its folder; it is "
-                        "not unpacked"
+                        "not unpacked",
+                        "archive with a file that leads out of its folder",
                     )
                 stream.seek(packed + (12 if descriptor & 1 else 0), os.SEEK_CUR)
     except struct.error as error:
-        raise ValueError(f"{path} ends within its directory; download it again") from error
+        raise Unreadable(
+            f"{path} ends within its directory; download it again", "archive is cut off"
+        ) from error
     if total > free:
         raise OSError(
             errno.ENOSPC, f"{path} takes {total:,} bytes unpacked and the disk has {free:,} left"
@@ -76,7 +81,10 @@ def unpack_alz(path: Path, folder: Path) -> None:
     )  # fmt: skip
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()
-        raise ValueError(f"unalz cannot unpack {path}: {lines[-1] if lines else 'no reason given'}")
+        raise Unreadable(
+            f"unalz cannot unpack {path}: {lines[-1] if lines else 'no reason given'}",
+            "archive that unalz cannot unpack",
+        )
     for file in folder.rglob("*"):
         if file.is_symlink() or not (file.is_file() or file.is_dir()):
             file.unlink()

@@ -58,7 +58,8 @@ def audit(
         The audit.
 
     Raises:
-        ValueError: There is no such split, or it is empty.
+        ValueError: There is no such split, or it is empty; or one of `disagreement` and `run` is
+            given without the other.
     """
     if (disagreement is None) != (run is None):
         raise ValueError("a run has a disagreement, and a disagreement a run")

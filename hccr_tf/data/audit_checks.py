@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hccr_tf.data import splits
+from hccr_tf.data.image_folder import NAMELESS
 from hccr_tf.data.merged_classes import is_inverted
 from hccr_tf.data.store import Store
 
@@ -70,6 +71,12 @@ class Check:
 
 
 def check_duplicates(store: Store, indices: np.ndarray) -> list[Check]:
+    """Pictures with identical pixels: across splits, within one, under several characters.
+
+    Args:
+        store: The store; copies of the samples are looked for in all of it.
+        indices: Shape (n,), int: the samples.
+    """
     sizes = np.bincount(store.groups)
     wanted = np.zeros(len(sizes), bool)
     wanted[store.groups[indices]] = True
@@ -123,6 +130,7 @@ def check_duplicates(store: Store, indices: np.ndarray) -> list[Check]:
 
 
 def check_writers(store: Store) -> list[Check]:
+    """Writers in more than one split, and samples whose writer isn't known; of the whole store."""
     names = store.manifest["writers"]["names"]
     known = store.writers >= 0
     table = np.zeros((len(names), len(splits.SPLIT_NAMES)), np.int64)
@@ -168,7 +176,7 @@ def what_was_listed(store: Store) -> list[Check]:
     unreadable, nameless = [], []
     for row in _read_csv(store.path / "quarantine.csv"):
         finding = Finding(None, None, row["reason"], row["source"])
-        (nameless if "name" in row["reason"] else unreadable).append(finding)
+        (nameless if row["reason"] == NAMELESS else unreadable).append(finding)
     return [
         Check(
             "repaired_names", INFO, "broken class names that were repaired",
@@ -237,6 +245,13 @@ def _deviations(values: np.ndarray) -> np.ndarray:
 
 
 def check_balance(store: Store, indices: np.ndarray, split: str | None) -> list[Check]:
+    """Classes with far more or fewer samples than the median, and splits that lack classes.
+
+    Args:
+        store: The store.
+        indices: Shape (n,), int: the samples.
+        split: What they were limited to; other splits can then not be said to lack any.
+    """
     kept = indices[store.split[indices] != splits.DUPLICATE]
     table = count_samples(store, kept)
     totals = table.sum(axis=1)
@@ -293,6 +308,13 @@ def count_samples(store: Store, indices: np.ndarray) -> np.ndarray:
 def check_pictures(
     store: Store, indices: np.ndarray, advance: Callable[[int], None]
 ) -> list[Check]:
+    """Pictures with nothing on them, and with light ink on dark.
+
+    Args:
+        store: The store.
+        indices: Shape (n,), int: the samples, all of whose pictures are read.
+        advance: Called with the number of pictures after each piece.
+    """
     blank, inverted = [], []
     for start in range(0, len(indices), _CHUNK):
         chunk = indices[start : start + _CHUNK]

@@ -95,6 +95,14 @@ def report_classes(
     evidence: list[ClassEvidence],
     disagreement: Disagreement | None,
 ) -> list[ClassReport]:
+    """A row for each class, those that may hold two characters first.
+
+    Args:
+        store: The store.
+        indices: Shape (n,), int: the samples.
+        evidence: Of each class, from `find_merged`.
+        disagreement: A model's, or None.
+    """
     table = count_samples(store, indices)
     doubted: dict[int, float] = {}
     read_as: dict[int, str] = {}
@@ -123,6 +131,7 @@ def report_classes(
 
 
 def check_merged(classes: list[ClassReport]) -> list[Check]:
+    """Classes that may hold two characters, which of their pictures are the other, and by name."""
     merged, mergeable, blocks = [], [], []
     for row in classes:
         e = row.evidence
@@ -165,6 +174,7 @@ def check_merged(classes: list[ClassReport]) -> list[Check]:
 
 
 def check_labels(store: Store, indices: np.ndarray, disagreement: Disagreement) -> Check:
+    """Samples of `indices` that the model reads as another class, the clearest first."""
     margins = disagreement.margin[indices]
     doubted = np.flatnonzero(margins > 0)  # NaN is not.
     order = doubted[np.argsort(-margins[doubted], kind="stable")]

@@ -78,10 +78,14 @@ class Audit:
                 raise FileExistsError(
                     f"{folder} is not empty and holds no audit; choose another folder with --out"
                 )
-            # Nothing of an earlier audit may be taken for part of this one.
+            # Nothing of an earlier audit may be taken for part of this one. The summary goes last,
+            # as it says whose the folder is.
             for name in found["files"]:
-                (folder / Path(name).name).unlink(missing_ok=True)
+                if name != summary.name:
+                    (folder / Path(name).name).unlink(missing_ok=True)
         files = ["audit.csv", "classes.csv"]
+        planned = [*files, *(name for name, _ in self._sheets())]
+        write_json(summary, {"format": FORMAT, "state": "unfinished", "files": planned})
         _write_csv(folder / "audit.csv", _FINDING_COLUMNS, self._rows())
         _write_csv(folder / "classes.csv", _CLASS_COLUMNS, map(self._class_row, self.classes))
         files += [name for name, draw in self._sheets() if draw(folder / name)]

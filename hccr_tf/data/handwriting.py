@@ -16,12 +16,12 @@ import numpy as np
 
 from hccr_tf.data.ink import ink_lines
 from hccr_tf.data.pen import ALONG, POINTS, from_grid, smoothing, swell
-from hccr_tf.data.variation import Variation
+from hccr_tf.data.variation import MOST_SMOOTH, Variation
 
 _ALONG = ALONG.astype(np.float32)
 _WAVES = 4
 _NEAR = 0.04  # sides of a character by which its parts overlap or lie apart
-_SMOOTHINGS = np.arange(0, 16) / 2  # sigmas, in points
+_SMOOTHINGS = np.arange(0, 2 * MOST_SMOOTH + 1) / 2  # sigmas, in points
 _AIR = np.arange(1, 9, dtype=np.float32) / 9  # points of the pen's way to the next stroke
 _REACH = 24  # points of its path before and after a stroke that its smoothing sees
 
@@ -252,7 +252,7 @@ def _bent(lines, owner, hand, draws: _Draws, v: Variation):
 
 def _smoothed(lines, sigma):
     """Strokes smoothed along their length, with their ends where they are."""
-    level = np.clip(np.rint(sigma * 2), 0, len(_SMOOTHINGS) - 1).astype(int)
+    level = _level(sigma)
     smoothed = np.empty_like(lines)
     for i in np.unique(level):
         chosen = level == i
@@ -292,7 +292,7 @@ def flowing(lines, owner, sigma) -> tuple[np.ndarray, np.ndarray]:
         np.concatenate([went, later[:, : _REACH - len(_AIR)]], 1),
     )  # fmt: skip
     path = np.concatenate([before, lines, after], 1).astype(np.complex64)
-    level = np.clip(np.rint(sigma * 2), 0, len(_SMOOTHINGS) - 1).astype(int)
+    level = _level(sigma)
     smooth = np.empty((len(lines), 2 * POINTS), np.complex64)
     for i in np.unique(level):
         chosen = level == i
@@ -314,6 +314,11 @@ def _flow(level: int) -> np.ndarray:
     way = np.maximum(0, 1 - abs(at[:, None] - index)) @ kernel
     stroke = kernel[_REACH : end + 1]
     return np.concatenate([stroke, way]).T.astype(np.complex64)
+
+
+def _level(sigma) -> np.ndarray:
+    """Which of the matrices made beforehand smooths by about so much."""
+    return np.rint(np.asarray(sigma) / _SMOOTHINGS[1]).astype(int)
 
 
 _MATRICES = [smoothing(sigma).T.astype(np.complex64) for sigma in _SMOOTHINGS]

@@ -22,6 +22,8 @@ from hccr_tf.data.readers import SourceFile, register_reader
 from hccr_tf.data.samples import Quarantined, Record, RepairedName, Sample, split_of_path
 from hccr_tf.data.zip_directory import ARCHIVE_ERRORS
 
+NAMELESS = "folder name stands for no character"
+"""Why such pictures are in quarantine."""
 MAX_BYTES = 64 << 20
 """Largest picture file read: a damaged or hostile archive may claim any size."""
 MAX_SIDE = 65535
@@ -160,7 +162,7 @@ class ImageFolderReader:
                     yield RepairedName(name, self._characters[name], page)
         try:
             if self._characters[name] is None:
-                raise ValueError("folder name stands for no character")
+                raise ValueError(NAMELESS)
             image = read_picture(file, self._photographs)
         except ValueError as error:
             yield Quarantined(file.source, None, file.num_bytes, str(error))

@@ -85,6 +85,18 @@ class Quarantined:
     reason: str
 
 
+class Unreadable(ValueError):
+    """A source that can't be read.
+
+    Attributes:
+        reason: As `Quarantined.reason`, for where it lies among others that can be.
+    """
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class RepairedName:
     """A class name that was read as something else than it says; see `charset.repair_name`."""

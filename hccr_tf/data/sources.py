@@ -23,7 +23,7 @@ from hccr_tf.data.joining import StoreReader, is_store
 from hccr_tf.data.known_sets import Part as KnownPart
 from hccr_tf.data.known_sets import known_set
 from hccr_tf.data.readers import Reader, list_readers, reader_of
-from hccr_tf.data.samples import Quarantined, Record
+from hccr_tf.data.samples import Quarantined, Record, Unreadable
 from hccr_tf.data.tasks import (
     OTHER_ARCHIVES,
     OTHER_KINDS,
@@ -218,12 +218,16 @@ class _Planner:
             if needs_program(path):
                 raise
             num_bytes = path.stat().st_size
-            self._quarantined.append(Quarantined(label, None, num_bytes, "archive is broken"))
+            reason = error.reason if isinstance(error, Unreadable) else "archive is broken"
+            self._quarantined.append(Quarantined(label, None, num_bytes, reason))
             self._hash.update(f"{label}\0{error}".encode("utf-8", "surrogateescape"))
 
     def _add_archive(self, path: Path, label: str, depth: int, described: bool = False) -> None:
         if depth >= _MAX_DEPTH:
-            raise ValueError(f"{label} lies in {depth} archives within each other; unpack it first")
+            raise Unreadable(
+                f"{label} lies in {depth} archives within each other; unpack it first",
+                f"archive within {_MAX_DEPTH} others: unpack it first",
+            )
         if path.suffix.lower() == ".alz":
             check_alz(path, self._free_bytes())
             folder = self._unpack_folder()

@@ -106,7 +106,7 @@ def assign_splits(
     "source" takes the source's splits; "writer" gives whole writers to the test set; "shuffle"
     draws groups of identical pictures, class by class. Validation is then taken from training: by
     writer in "writer", else by group, class by class; a validation split of the source is kept
-    instead. A class keeps at least one group in training.
+    instead. A class keeps at least one group in training, unless all is asked for the test.
 
     Args:
         labels: Shape (samples,), int32: class indices.
@@ -115,8 +115,8 @@ def assign_splits(
         writers: Shape (samples,), int32: writers' numbers from 0, or -1 for unknown.
         mode: One of `MODES`.
         seed: Seeds the draws. Equal input and seed give equal splits.
-        test_fraction: Share of all samples (or writers) for the test set, 0 to below 1; "source"
-            does not use it.
+        test_fraction: Share of all samples (or writers) for the test set, 0 to 1; "source" does
+            not use it.
         validation_fraction: Share of the training samples (or writers), 0 to below 1.
         validation_mode: "writer" takes whole writers for validation, "shuffle" draws class by
             class; "auto" is "writer" where `mode` is.
@@ -127,9 +127,12 @@ def assign_splits(
     Raises:
         ValueError: The mode is not possible (see `choose_mode`) or a fraction is out of range.
     """
-    for name, fraction in (("test", test_fraction), ("validation", validation_fraction)):
-        if not 0 <= fraction < 1:
-            raise ValueError(f"{name}_fraction must be at least 0 and below 1, not {fraction}")
+    if not 0 <= test_fraction <= 1:
+        raise ValueError(f"test_fraction must be from 0 to 1, not {test_fraction}")
+    if not 0 <= validation_fraction < 1:
+        raise ValueError(
+            f"validation_fraction must be at least 0 and below 1, not {validation_fraction}"
+        )
     mode = choose_mode(mode, source_splits, writers)
     check_validation_mode(validation_mode)
     asked = validation_mode
@@ -140,6 +143,8 @@ def assign_splits(
     rng = np.random.default_rng(seed)
     if mode == "source":
         split = source_splits.astype(np.uint8)
+    elif test_fraction == 1:
+        split = np.full(len(labels), TEST, np.uint8)
     elif mode == "writer":
         split = np.where(_draw_writers(writers, test_fraction, rng), TEST, TRAIN).astype(np.uint8)
     else:

@@ -25,6 +25,7 @@ from hccr_tf.data.store_format import (
     ARRAYS,
     FORMAT,
     MANIFEST,
+    STROKES_FORMAT,
     data_hash,
     digests_of_file,
     picture_file,
@@ -63,6 +64,11 @@ class Store:
             )
         self.manifest: dict[str, Any] = read_json(self.path / MANIFEST)
         found = self.manifest.get("format") if isinstance(self.manifest, dict) else None
+        if found == STROKES_FORMAT:
+            raise ValueError(
+                f"{self.path} is a store of strokes, which are drawn in training and calibrated "
+                "with, and not taken here; give a store of pictures (hccr data prepare)"
+            )
         if found != FORMAT:
             raise ValueError(
                 f"{self.path} has the format {found!r}, and {FORMAT!r} is needed; prepare it again"

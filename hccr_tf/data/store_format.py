@@ -13,6 +13,7 @@ from hccr_tf.charset import Charset
 
 MANIFEST = "manifest.json"
 FORMAT = "hccr_tf store 2"
+STROKES_FORMAT = "hccr_tf strokes 1"  # of a store that draws its pictures
 ARRAYS = {
     "parts": np.int32,
     "offsets": np.int64,

@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+MOST_SMOOTH = 8
+"""Points of a stroke's 32 by which strokes and paths can be smoothed."""
+
 
 @dataclass(frozen=True)
 class Variation:
@@ -20,8 +23,8 @@ class Variation:
         shift, shift_cursive: of each stroke's place.
         bend, bend_cursive: of the smooth field that all strokes of a character share.
         smooth, smooth_cursive: how far corners are rounded, in thirty-seconds of a stroke.
-        flow: how far, in thirty-seconds of a stroke, the path of the hastiest pen is smoothed
-            from stroke to stroke, through the air between them too (at most).
+        flow: how far, in thirty-seconds of a stroke, the path of a hand of 1 is smoothed from
+            stroke to stroke, through the air between them too (at most).
         trim: how much of a stroke's beginning may be missing, and of a hook at its end (at most).
         extend: how far a stroke's end may run on, as a part of the stroke (at most).
         group_split: probability that what was written before a stroke and what comes from it on
@@ -98,6 +101,12 @@ class Variation:
             value = getattr(self, setting.name)
             if not isinstance(value, int | float) or not 0 <= value < 1000:
                 raise ValueError(f"{setting.name} is a number of at least 0, not {value!r}.")
+        for name, most in (
+            ("smooth + smooth_cursive * cursive", self.smooth + self.smooth_cursive * self.cursive),
+            ("flow * cursive", self.flow * self.cursive),
+        ):
+            if most > MOST_SMOOTH:
+                raise ValueError(f"{name} is at most {MOST_SMOOTH}, not {most:g}.")
         if not 0 < self.pen_low <= self.pen_high <= 0.3:
             raise ValueError("Pens are 0 < pen_low <= pen_high <= 0.3 of the character's side.")
         if not 8 <= self.side_low <= self.side_high <= 512:

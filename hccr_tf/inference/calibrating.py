@@ -18,6 +18,7 @@ from hccr_tf.plots import draw_reliability
 from hccr_tf.pretrained import FOLDER, find_run
 
 _BATCH = 32
+_FEWEST = 20
 
 
 def calibrate(
@@ -45,7 +46,7 @@ def calibrate(
         calibration errors `ece_before` and `ece_after`; `left_out`.
 
     Raises:
-        ValueError: fewer than 20 pictures are left.
+        ValueError: fewer than 20 pictures are left, or the run is the package's own.
     """
     folder = find_run(workdir)
     if folder == FOLDER:
@@ -70,8 +71,12 @@ def calibrate(
     kept = competing[labels]
     left_out += int((~kept).sum())
     indices, labels = indices[kept], labels[kept]
-    if len(labels) < 20:
-        raise ValueError(f"{len(labels)} pictures of {split} are too few to calibrate on.")
+    if len(labels) < _FEWEST:
+        raise ValueError(
+            f"{len(labels)} pictures of {split} are too few to calibrate on; {_FEWEST} are needed, "
+            f"and {left_out} of other characters don't count. Prepare more with a larger "
+            "--validation-fraction, or take another --split that the run hasn't learnt from."
+        )
     logits = np.empty((len(labels), len(recognizer.charset)), np.float32)
     for start in range(0, len(labels), _BATCH):
         chunk = indices[start : start + _BATCH]

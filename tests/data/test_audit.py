@@ -9,6 +9,7 @@ import pytest
 from hccr_tf import cli
 from hccr_tf.charset import Charset
 from hccr_tf.data import audit as audit_module
+from hccr_tf.data import audit_report
 from hccr_tf.data.audit import Disagreement, audit
 from hccr_tf.data.gnt import write_gnt
 from hccr_tf.data.merged_classes import find_merged, folder_partners, is_inverted, picture_features
@@ -322,6 +323,25 @@ def test_the_command_writes_tables_and_sheets(faulty, tmp_path, capsys):
     # Once more, of a split without such pictures: no sheet of the earlier audit stays.
     assert cli.main(["data", "audit", str(faulty.path), "--out", str(out), "--split", "test"]) == 0
     assert not (out / "blank.png").exists() and (out / "audit.csv").exists()
+
+
+def test_an_interrupted_audit_is_begun_anew(faulty, tmp_path, monkeypatch):
+    out = tmp_path / "report"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    found = audit(faulty, "all", progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(found), "_draw_merged", stop)
+        patch.setattr(audit_report, "_draw", stop)
+        with pytest.raises(KeyboardInterrupt):
+            found.write(out)
+    assert (out / "audit.csv").exists() and not (out / "blank.png").exists()
+    found.write(out)
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert sorted(summary["files"]) == sorted(p.name for p in out.iterdir())
+    assert "state" not in summary and "blank.png" in summary["files"]
 
 
 def test_other_folders_are_left_alone(faulty, tmp_path, capsys):

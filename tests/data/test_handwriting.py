@@ -76,20 +76,22 @@ def test_without_variation_a_line_is_where_it_should_be():
     assert np.array_equal(picture, draw(lines, np.array([2]), [(99,)], STILL)[0])
 
 
-@pytest.mark.parametrize(
-    "setting", ["turn", "scale", "scale_short", "shift", "bend", "smooth", "group_shift",
-                "group_scale", "group_turn", "stretch", "turn_all", "slant", "lean", "rise",
-                "climb", "aspect", "narrow", "pressure", "extend", "trim", "grain", "blur",
-                "soften", "noise", "tone"],
-)  # fmt: skip
+# Hasty enough for what only hasty hands do, with parts, joined strokes and ink that thins.
+LIVELY = {**STILL.to_dict(), "cursive": 1.0, "group_split": 0.9, "join": 1.0, "join_reach": 0.3,
+          "pressure": 0.3, "shift": 0.02, "blur": 0.1}  # fmt: skip
+AMOUNTS = {"cursive": 0.5, "smooth_cursive": 4.0, "flow": 4.0, "pen_low": 0.03, "pen_high": 0.07,
+           "side_low": 60.0, "side_high": 120.0, "join_reach": 2.0}  # fmt: skip
+SEEDS = [(3, i) for i in range(6)]
+
+
+@pytest.mark.parametrize("setting", Variation().to_dict())
 def test_every_amount_changes_pictures(setting):
-    still = _draw("零", [(3, 1)], STILL)[0]
-    amounts = {**STILL.to_dict(), setting: 0.4, "group_split": 0.9}
-    if setting == "tone":
-        amounts["blur"] = 0.5  # black and white have no tones
-        still = _draw("零", [(3, 1)], Variation(**amounts | {"tone": 0.0}))[0]
-    moved = _draw("零", [(3, 1)], Variation(**amounts))[0]
-    assert moved.shape != still.shape or not np.array_equal(moved, still)
+    others = {"turn_cursive": 0.2} if setting == "cursive" else {}
+    others |= {"group_shift": 0.1} if setting == "group_split" else {}
+    before = _draw("零" * 6, SEEDS, Variation(**{**LIVELY, **others}))
+    changed = {**LIVELY, **others, setting: AMOUNTS.get(setting, 0.4)}
+    after = _draw("零" * 6, SEEDS, Variation(**changed))
+    assert any(not np.array_equal(a, b) for a, b in zip(after, before, strict=True))
 
 
 def test_parts_of_a_character_lie_apart():
@@ -128,7 +130,9 @@ def test_a_hasty_path_flows_from_stroke_to_stroke():
     assert strokes[1, 0].real > -0.45 and strokes[1, 0].imag < 0.19
     np.testing.assert_allclose(strokes[0, 5:15], lines[0, 5:15], atol=0.01)
     # Nothing jumps: the way begins and ends where the strokes do, in their direction.
-    np.testing.assert_allclose(ways[0, [0, -1]], [strokes[0, -1], strokes[1, 0]], atol=2e-3)
+    for sigma, gap in ((4.0, 1e-4), (7.0, 5e-3)):
+        strokes, ways = flowing(lines, owner, np.full(3, sigma))
+        np.testing.assert_allclose(ways[0, [0, -1]], [strokes[0, -1], strokes[1, 0]], atol=gap)
 
 
 def test_hasty_hands_join_strokes():
@@ -146,6 +150,6 @@ def test_settings_are_checked_and_round_trip():
     with pytest.raises(ValueError, match="no \\['bendd'\\] to vary; it has .*'bend'"):
         Variation.from_dict({"bendd": 1})
     for wrong in ({"bend": -1}, {"bend": "much"}, {"pen_low": 0.2, "pen_high": 0.1},
-                  {"side_low": 4}):  # fmt: skip
-        with pytest.raises(ValueError, match="bend|[Pp]ens|[Ss]ides"):
+                  {"side_low": 4}, {"flow": 8.0}, {"smooth_cursive": 7.0}):  # fmt: skip
+        with pytest.raises(ValueError, match="bend|[Pp]ens|[Ss]ides|at most 8"):
             Variation(**wrong)

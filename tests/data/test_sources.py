@@ -99,7 +99,9 @@ def test_archives_nested_too_deep_are_listed(tmp_path, gnt, read_records):
         path = pack(tmp_path / f"{i}.zip", {path.name: path.read_bytes(), f"{i}.gnt": gnt(i)})
     samples, bad = split(read_records(path))
     assert {s.source.rsplit("/", 1)[1][:5] for s in samples} == {"1.gnt", "2.gnt", "3.gnt"}
-    assert [q.source for q in bad] == ["3.zip/2.zip/1.zip/0.zip"]
+    assert [(q.source, q.reason) for q in bad] == [
+        ("3.zip/2.zip/1.zip/0.zip", "archive within 3 others: unpack it first")
+    ]
 
 
 # === .alz ===

@@ -137,8 +137,10 @@ def test_fractions(data):
     for mode in ("writer", "shuffle"):
         split = assign_splits(labels, groups, source, writers, mode, 1, 0.0, 0.0)
         assert (split == TRAIN).all()
-    for bad in ({"test_fraction": 1.0}, {"validation_fraction": -0.1}):
-        with pytest.raises(ValueError, match="at least 0 and below 1"):
+        split = assign_splits(labels, groups, source, writers, mode, 1, 1.0)
+        assert (split == TEST).all()
+    for bad in ({"test_fraction": 1.01}, {"validation_fraction": -0.1}, {"validation_fraction": 1}):
+        with pytest.raises(ValueError, match="from 0 to 1, not 1.01|at least 0 and below 1, not"):
             assign_splits(labels, groups, source, writers, **bad)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from threads import ONE_THREAD
 
 from hccr_tf.files import exclusive_lock
 from hccr_tf.training.checkpoints import Checkpoints
@@ -18,8 +19,7 @@ from hccr_tf.workdir import Workdir
 REPO = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 # As many threads as users have: the order in which they end must change nothing.
-THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in THREADS}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
