@@ -136,7 +136,7 @@ def run_reproduce(options) -> None:
 
     Examples:
       hccr reproduce --list
-      hccr reproduce melnyk_table2 --data store --workdir runs/a runs/b runs/c
+      hccr reproduce melnyk_table2 --data icdar --workdir runs/a runs/b runs/c
       hccr reproduce kriuk_figure8 --data store --scale real-small
       hccr reproduce all --scale smoke
     """

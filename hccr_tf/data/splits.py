@@ -127,12 +127,7 @@ def assign_splits(
     Raises:
         ValueError: The mode is not possible (see `choose_mode`) or a fraction is out of range.
     """
-    if not 0 <= test_fraction <= 1:
-        raise ValueError(f"test_fraction must be from 0 to 1, not {test_fraction}")
-    if not 0 <= validation_fraction < 1:
-        raise ValueError(
-            f"validation_fraction must be at least 0 and below 1, not {validation_fraction}"
-        )
+    check_fractions(test_fraction, validation_fraction)
     mode = choose_mode(mode, source_splits, writers)
     check_validation_mode(validation_mode)
     asked = validation_mode
@@ -165,6 +160,16 @@ def assign_splits(
         chosen = _draw_groups(labels[training], groups[training], validation_fraction, rng)
     split[training[chosen]] = VALIDATION
     return hold_out_duplicates(split, groups)
+
+
+def check_fractions(test_fraction: float, validation_fraction: float) -> None:
+    """Raises ValueError where a fraction is out of range."""
+    if not 0 <= test_fraction <= 1:
+        raise ValueError(f"test_fraction must be from 0 to 1, not {test_fraction}")
+    if not 0 <= validation_fraction < 1:
+        raise ValueError(
+            f"validation_fraction must be at least 0 and below 1, not {validation_fraction}"
+        )
 
 
 def draw_per_class(labels: np.ndarray, number: int, seed: int) -> np.ndarray:

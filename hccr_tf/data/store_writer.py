@@ -36,11 +36,7 @@ class SplitRule:
 
     def check(self) -> None:
         """Raises ValueError where a fraction is out of range, before anything is read."""
-        for name in ("test_fraction", "validation_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
-                )
+        splits.check_fractions(self.test_fraction, self.validation_fraction)
         splits.check_validation_mode(self.validation_mode)
 
 

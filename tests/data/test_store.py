@@ -216,6 +216,8 @@ def test_refusals_say_what_to_do(folder, gnt_file, tmp_path):
         prepare([folder], out, split="random")
     with pytest.raises(ValueError, match="test_fraction must be"):
         prepare([folder], out, test_fraction=1.5)
+    whole = prepare([folder], tmp_path / "whole", split="shuffle", test_fraction=1)
+    assert len(whole.indices("test")) == len(whole)
     bad = tmp_path / "bad.gnt"
     bad.write_bytes(b"\x01\x02\x03")
     with pytest.raises(ValueError, match="no readable sample.*truncated record: 1"):
