@@ -25,7 +25,13 @@ _SMOOTHINGS = np.arange(0, 2 * MOST_SMOOTH + 1) / 2  # sigmas, in points
 _AIR = np.arange(1, 9, dtype=np.float32) / 9  # points of the pen's way to the next stroke
 _REACH = 24  # points of its path before and after a stroke that its smoothing sees
 
-# Draws from a normal and a uniform distribution, for a picture and for each of its strokes.
+# Draws from a normal and a uniform distribution, for a picture and for each of its strokes. Of the
+# columns are taken by:
+#   picture, normal   0 turn_all, 1 slant, 2 rise, 3 aspect, 4 5 stretch, 6 tone, 12… bend
+#   picture, uniform  0 hand, 1–4 stretch, 5 side, 6 pen, 7 blur, 8 lightness, 9 10 grain, 11 ink,
+#                     12 soften, 13–15 noise, 17 haste, 20… bend
+#   stroke, normal    0–3 12 group, 4 turn, 5 scale, 6 7 shift, 8 9 pressure, 10 bow, 11 drop
+#   stroke, uniform   0 1 trim, 2 group, 3 join, 4 pull, 5 smooth, 6 pressure, 7 light
 _NORMALS, _UNIFORMS, _STROKE_NORMALS, _STROKE_UNIFORMS = 12 + 4 * _WAVES, 20 + 4 * _WAVES, 14, 8
 
 
