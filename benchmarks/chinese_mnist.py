@@ -15,7 +15,16 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from real_runs import RESULTS, hccr, histories, prepare, trained, with_earlier, with_state
+from real_runs import (
+    RESULTS,
+    hccr,
+    histories,
+    keep_results,
+    prepare,
+    trained,
+    with_earlier,
+    with_state,
+)
 
 from hccr_tf.experiments.chen_2023 import gain_over_fresh
 from hccr_tf.experiments.networks import summary
@@ -130,6 +139,8 @@ def collect(runs: Path) -> None:
             continue
         hccr("reproduce", experiment, "--data", runs / "store", "--workdir",
              *(runs / n for n in names), "--out", out)  # fmt: skip
+        if experiment == "chen_transfer":
+            keep_results(out, settings)
         base = RESULTS / f"chinese_mnist_{name}.csv"
         ours = pd.read_csv(out / f"{experiment}_ours.csv").rename(columns={"model": "run"})
         ours = with_earlier(ours, base, names)

@@ -1,10 +1,12 @@
 """What the scripts that train on real data share: commands, resuming, tables."""
 
 import argparse
+import json
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -39,13 +41,34 @@ def reproduce(experiment: str, runs: Path, names: Sequence[str], out: Path) -> N
     hccr("reproduce", experiment, "--data", runs / "store", "--workdir", *folders, "--out", out)
 
 
+def keep_results(out: Path, settings: Mapping[str, Sequence[str]]) -> None:
+    """Copies what `hccr reproduce` wrote to results/, where the notebooks find it.
+
+    Args:
+        out: its folder.
+        settings: arguments of `hccr train` by the run's name, for the table `ours`.
+    """
+    about = json.loads((out / "about.json").read_text(encoding="utf-8"))
+    kept = RESULTS / about["experiment"]
+    kept.mkdir(exist_ok=True)
+    for name in about["tables"]:
+        table = pd.read_csv(out / name)
+        if "train_command" in table:
+            names = table["model" if "model" in table else "run"]
+            table["train_command"] = commands(names, settings)
+        table.to_csv(kept / name, index=False)
+    shutil.copyfile(out / "about.json", kept / "about.json")
+
+
+def commands(names: Iterable[str], settings: Mapping[str, Sequence[str]]) -> list[str]:
+    """The commands that trained runs; where these lie is of no interest."""
+    return [shlex.join(["hccr", "train", *settings[name]]) for name in names]
+
+
 def with_state(table: pd.DataFrame, settings: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """A table of runs, by column `run`, with their states and commands and what wasn't run."""
     table = table.copy()
-    # Where the runs lie is of no interest.
-    table["train_command"] = [
-        shlex.join(["hccr", "train", *settings[name]]) for name in table["run"]
-    ]
+    table["train_command"] = commands(table["run"], settings)
     table["state"] = [
         "finished" if row["epochs"] == row["epochs_asked"] else "ended before its last epoch"
         for row in table.to_dict("records")

@@ -20,6 +20,7 @@ from real_runs import (
     RESULTS,
     hccr,
     histories,
+    keep_results,
     main,
     reproduce,
     trained,
@@ -52,6 +53,7 @@ def collect(runs: Path) -> None:
     """Tabulates everything that the folder holds, beside what earlier ones held."""
     names, out = trained(runs, RUNS), runs / "results.yang"
     reproduce("yang_table1", runs, names, out)
+    keep_results(out, RUNS)
 
     def keep(table: pd.DataFrame, name: str, *columns: str) -> pd.DataFrame:
         path = RESULTS / f"yang_hwdb100{name}.csv"
