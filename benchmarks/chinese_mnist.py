@@ -77,8 +77,8 @@ GRID = ["inception_v3_gru", "--image-size", "107", "--samples-per-class", "40",
         "--warmup-steps", "0", *FAST, "--set", "learning_rate=1e-4,2e-4,1e-3", "--set",
         "batch_size=10,20,40", "--split", "test"]  # fmt: skip
 
-# Every network under one schedule: 3,000 pictures, six epochs; three seeds of the four that take the
-# least time, and of ConvNet.
+# Every network under one schedule: 3,000 pictures, six epochs; three seeds of the four that take
+# the least time, and of ConvNet.
 CHEAPEST = ("googlenet", "compact_net", "improved_googlenet", "brick_net", "convnet")
 OWN = {"brick_net": ["--bricks", "3"]}  # as many as this size allows
 SIZE = "32"
