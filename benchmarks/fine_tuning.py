@@ -1,7 +1,7 @@
 """What the package's weights are worth for one's own pictures: accuracy against how many there are.
 
   .venv/bin/python benchmarks/fine_tuning.py --hwdb100 runs/hwdb100 --chinese-mnist runs/cmnist \
-      --runs runs/fine_tuning [--run RUN] [--only hwdb100]
+      --runs runs/fine_tuning [--run RUN] [--only hwdb100] [--start recogniser]
 
 Of both stores' training pictures 1, 5, 20 and all of each class, from the package's weights (or
 those of --run) and, with 20 and all, from scratch; accuracy on the store's test pictures (Chinese
@@ -25,6 +25,7 @@ from hccr_tf.plots import save_figure
 from hccr_tf.workdir import Workdir
 
 STORES = ("hwdb100", "chinese_mnist")
+STARTS = ("recogniser", "scratch")
 SUBSETS = (0, 1, 5, 20, "all")
 # Passes over the pictures: a few pictures take more of them.
 EPOCHS = {1: 40, 5: 20, 20: 10, "all": 3}
@@ -40,13 +41,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--run", default="recogniser", help="in place of the package's weights")
     parser.add_argument("--only", nargs="+", default=list(STORES), choices=STORES)
+    parser.add_argument("--start", nargs="+", default=list(STARTS), choices=STARTS)
     parser.add_argument("--collect", action="store_true", help="only predict and tabulate")
     options = parser.parse_args()
     rows = []
     for name, path in (("hwdb100", options.hwdb100), ("chinese_mnist", options.chinese_mnist)):
         if name not in options.only:
             continue
-        for start in ("recogniser", "scratch"):
+        for start in STARTS:
             for subset in SUBSETS if start == "recogniser" else (20, "all"):
                 command = ["fine_tune", "--mixed-precision", "bfloat16"]
                 folder = options.runs / f"{name}_{start}_{subset}"
@@ -59,7 +61,7 @@ def main() -> None:
                     command += ["--seed", "1"]
                     if start == "recogniser":
                         command += ["--init-from", options.run]
-                    if not options.collect:
+                    if not options.collect and start in options.start:
                         hccr("train", *command, "--data", path, "--workdir", folder)
                     if not (folder / "prediction.weights.h5").exists():
                         rows.append({**row, "state": "not run"})
