@@ -78,7 +78,7 @@ def _count_in_line(mask: np.ndarray, least: float) -> int:
             groups[-1][1] = end
         else:
             groups.append([begin, end])
-    wide = [g for g in groups if g[1] - g[0] >= 0.45 * height]
+    wide = [g for g in groups if g[1] - g[0] >= 0.35 * height]
     return len(wide) if len(wide) > 1 else 1
 
 

@@ -132,7 +132,7 @@ def test_open_store_tells_kinds_apart(store, sample_store, tmp_path):
     assert isinstance(open_store(sample_store.path), Store)
     with pytest.raises(FileNotFoundError, match="no store"):
         open_store(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="format"):
+    with pytest.raises(ValueError, match="is a store of strokes, .*give a store of pictures"):
         Store(store.path)
 
 
