@@ -11,9 +11,9 @@ Cost:    five bricks at 256×256 and 7,330 classes are 407 M parameters. An epoc
 Result:  the paper reports 97.79 % for the fusion of the three (table 1).
 
 `kriuk_*` are the paper's settings. `brick_*` are ours: the same networks, inputs, loss
-and head weights under a schedule that converges in few steps; `brick_*_256` blur at
-256 pixels before the picture is made smaller, so that a small network sees the blur
-the paper's network saw.
+and head weights under a schedule that converges in few steps. With
+`--blur-size 256` blur comes before the picture is made smaller, so that a small network sees
+the blur the paper's network saw.
 """
 
 from dataclasses import replace

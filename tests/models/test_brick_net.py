@@ -170,6 +170,18 @@ def test_the_smallest_size_works_and_one_below_is_refused_with_it(num_bricks):
         small(smallest - 1, num_bricks=num_bricks)
 
 
+def test_a_single_pixel_is_not_strided_over():
+    # The same numbers, and no TensorFlow kernel that leaves half of a bfloat16 gradient unwritten.
+    model = small(22, num_bricks=4)
+    assert model.get_layer("brick3_pool").output.shape[1:3] == (1, 1)
+    strides = [model.get_layer(f"brick{i}_residual_conv1").strides for i in (1, 2, 3)]
+    assert strides == [(2, 2), (2, 2), (1, 1)]
+    x = np.random.default_rng(1).normal(size=(2, 1, 1, 6)).astype("float32")
+    kernel = np.random.default_rng(2).normal(size=(3, 3, 6, 4)).astype("float32")
+    one, two = (keras.ops.conv(x, kernel, strides=s, padding="same") for s in (1, 2))
+    assert np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(two))
+
+
 def test_both_sides_must_be_large_enough():
     with pytest.raises(ValueError, match="100×85 pixels are too few for 5 bricks"):
         create_model("brick_net", num_classes=3, image_shape=(100, 85, 1))
