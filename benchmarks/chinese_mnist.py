@@ -21,6 +21,7 @@ from real_runs import (
     histories,
     keep_results,
     prepare,
+    reproduce,
     trained,
     with_earlier,
     with_state,
@@ -111,7 +112,6 @@ def main() -> None:
     if not options.collect:
         if "transfer" in options.only:
             prepare(hwdb, options.hwdb100, "--hwdb100")
-        if "transfer" in options.only:
             train(PRETRAINING, hwdb, runs)
             train(TRANSFER, numerals, runs)
         if "grid" in options.only:
@@ -138,8 +138,7 @@ def collect(runs: Path) -> None:
         names, out = trained(runs, settings), runs / f"results.{name}"
         if not names:
             continue
-        hccr("reproduce", experiment, "--data", runs / "store", "--workdir",
-             *(runs / n for n in names), "--out", out)  # fmt: skip
+        reproduce(experiment, runs, names, out)
         if experiment == "chen_transfer":
             keep_results(out, settings)
         base = RESULTS / f"chinese_mnist_{name}.csv"
@@ -148,7 +147,7 @@ def collect(runs: Path) -> None:
         ours = ours[ours["run"].isin(settings)]
         with_state(ours, settings).convert_dtypes().to_csv(base, index=False)
         kind, make = derived
-        make(ours).to_csv(base.with_name(f"{base.stem}_{kind}.csv"), index=False)
+        make(ours).convert_dtypes().to_csv(base.with_name(f"{base.stem}_{kind}.csv"), index=False)
         if (out / f"{experiment}_pairs.csv").exists():
             path = base.with_name(f"{base.stem}_pairs.csv")
             pairs = pd.read_csv(out / f"{experiment}_pairs.csv")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from real_runs import RESULTS, hccr
+from real_runs import RESULTS, hccr, weights_of
 
 from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--start", nargs="+", default=list(STARTS), choices=STARTS)
     parser.add_argument("--collect", action="store_true", help="only predict and tabulate")
     options = parser.parse_args()
-    rows = []
+    rows, begun = [], weights_of(options.run)
     for name, path in (("hwdb100", options.hwdb100), ("chinese_mnist", options.chinese_mnist)):
         if name not in options.only:
             continue
@@ -52,7 +52,9 @@ def main() -> None:
             for subset in SUBSETS if start == "recogniser" else (20, "all"):
                 command = ["fine_tune", "--mixed-precision", "bfloat16"]
                 folder = options.runs / f"{name}_{start}_{subset}"
-                row = {"data": name, "start": start, "per_class": str(subset)}
+                row = {"data": name, "start": start, "per_class": str(subset), "seed": 1}
+                if start == "recogniser":
+                    row["weights"] = begun
                 if subset == 0:
                     folder = options.run
                 else:
@@ -77,10 +79,11 @@ def main() -> None:
     if path.exists():
         key = ["data", "start", "per_class"]
         earlier = pd.read_csv(path, dtype={"per_class": str})
-        # What this folder of runs doesn't hold stays as it was.
+        # What this folder of runs doesn't hold stays as it was, if it began with these weights.
+        earlier = earlier[earlier["weights"].isna() | (earlier["weights"] == begun)]
         table = pd.concat([table[table["state"] == "finished"], earlier, table])
         table = table.drop_duplicates(key).sort_values(key[:2], kind="stable")
-    table.to_csv(path, index=False)
+    table.convert_dtypes().to_csv(path, index=False)
     draw(table[table["state"] == "finished"], path.with_suffix(".png"))
 
 
@@ -89,10 +92,9 @@ def trained_on(run: Path, subset) -> dict[str, object]:
     if subset == 0:
         return {}
     workdir = Workdir(run)
-    machine = workdir.read_environment()
     return {
         "train_minutes": round(workdir.read_run()["train_seconds"] / 60, 1),
-        "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}",
+        "hardware": workdir.hardware,
     }
 
 

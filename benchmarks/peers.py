@@ -25,7 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from real_runs import RESULTS
+from real_runs import RESULTS, weights_of
 
 from hccr_tf import Recognizer
 from hccr_tf.data.photographs import clean
@@ -62,7 +62,8 @@ def main() -> None:
     # In one run on one machine only the ratio means something.
     result["time_ratio"] = (result["ms"] / result["ms"].iloc[0]).round(2)
     result["pictures"] = f"{options.pictures.name} ({len(pictures)}, SHA-256 {digest[:12]})"
-    weights = Path(options.run).name if options.run else "the package's"
+    name = Path(options.run).name if options.run else "the package's"
+    weights = f"{name} ({weights_of(options.run or 'recogniser')})"
     result["weights"] = [weights if name.startswith("hccr_tf") else "" for name in tables]
     result.to_csv(RESULTS / "peers.csv", index=False)
     print(result.drop(columns="pictures").to_string(index=False))

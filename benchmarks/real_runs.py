@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from hccr_tf.pretrained import find_run
+from hccr_tf.weights import read_checksum
+from hccr_tf.workdir import Workdir
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -28,6 +32,11 @@ def prepare(store: Path, sources: Sequence[str] | None, flag: str, *arguments) -
     if not sources:
         raise SystemExit(f"error: there's no store in {store}; name the data with {flag}")
     hccr("data", "prepare", *sources, *arguments, "--out", store)
+
+
+def weights_of(run: str | Path) -> str:
+    """What identifies a run's weights in a table: the first digits of their checksum."""
+    return read_checksum(Workdir(find_run(run)).prediction_weights)[:12]
 
 
 def trained(runs: Path, settings: Mapping[str, Sequence[str]]) -> list[str]:
@@ -85,7 +94,7 @@ def with_earlier(
 ) -> pd.DataFrame:
     """A table with the rows of an earlier one whose runs aren't in the folder any more.
 
-    Long trainings come about over several sittings, each with its own folder.
+    Long trainings are spread over several runs of a script, each with its own folder.
 
     Args:
         table: rows of the runs that the folder holds.

@@ -65,13 +65,13 @@ def row(split: str, seed: int, store: Path, run: Path) -> dict:
     right = round(found["logits"]["top1"] * total)
     low, high = wilson_interval(right, total)
     workdir = Workdir(run)
-    about, machine = workdir.read_run(), workdir.read_environment()
+    about = workdir.read_run()
     result = {
         **facts, "state": about["state"], "accuracy": round(100 * right / total, 3),
         "low": round(100 * low, 2), "high": round(100 * high, 2), "samples": total,
         "data_hash": about["data_hash"][:16], "epochs": about["epochs_done"],
         "train_minutes": round(about["train_seconds"] / 60, 1),
-        "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}",
+        "hardware": workdir.hardware,
     }  # fmt: skip
     return result
 

@@ -104,6 +104,12 @@ class Workdir:
         """Content of `environment.json`; see `environment`."""
         return self._read("environment.json")
 
+    @property
+    def hardware(self) -> str:
+        """What it was trained on, for tables."""
+        machine = self.read_environment()
+        return f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}"
+
     def read_history(self) -> list[dict[str, Any]]:
         """Rows of `history.csv`; none before the first epoch is done."""
         if not self.history_path.exists():

@@ -1,5 +1,6 @@
 """`hccr list`, `model`, `runs` and `reproduce`: what there is, and how it compares."""
 
+import sys
 from pathlib import Path
 
 from hccr_tf import backend
@@ -100,7 +101,10 @@ def reproduce_arguments(parser) -> None:
     parser.add_argument("name", nargs="?", help="of --list; all for every one that has a plan")
     parser.add_argument("--list", action="store_true", help="list what there is")
     parser.add_argument("--data", metavar="STORE", help="store of `hccr data prepare`")
-    parser.add_argument("--split", default="test", help="of the store (default test)")
+    parser.add_argument(
+        "--test-data", metavar="STORE", help="another store to test on (default: --data)"
+    )
+    parser.add_argument("--split", default="test", help="to test on (default test)")
     parser.add_argument(
         "--workdir", nargs="+", metavar="RUN", default=[],
         help="trained runs, a row each, in place of those of --scale",
@@ -163,16 +167,29 @@ def run_reproduce(options) -> None:
     if not options.scale:
         raise ValueError("all takes a --scale.")
     base = Path(options.out or Path("results") / options.scale)
-    for name in list_experiments():
-        if get_experiment(name).plan:
-            print(f"=== {name} ===", flush=True)
-            _reproduce(get_experiment(name), options, base / name)
+    experiments = [get_experiment(name) for name in list_experiments()]
+    experiments = [experiment for experiment in experiments if experiment.plan]
+    cells = {cell.name for experiment in experiments for cell in experiment.plan(options.scale)}
+    if unknown := sorted(set(options.only or ()) - cells):
+        raise ValueError(f"There are no cells {unknown}; there are {', '.join(sorted(cells))}.")
+    failed = []
+    for experiment in experiments:
+        print(f"=== {experiment.name} ===", flush=True)
+        try:
+            _reproduce(experiment, options, base / experiment.name)
+        except (ValueError, OSError) as error:
+            # One that needs what isn't there, such as ImageNet weights, leaves the others be.
+            print(f"error: {error}", file=sys.stderr)
+            failed.append(experiment.name)
+    if failed:
+        raise ValueError(f"{', '.join(failed)} failed as said above; the others are made.")
 
 
 def _reproduce(experiment, options, out) -> None:
     from hccr_tf.data.store import Store
     from hccr_tf.experiments import Inputs
     from hccr_tf.experiments.plans import cells_table, sample_store, train_cells
+    from hccr_tf.experiments.scored_runs import runs_table
     from hccr_tf.files import atomic_write, write_json
     from hccr_tf.pretrained import find_run
 
@@ -180,6 +197,8 @@ def _reproduce(experiment, options, out) -> None:
     out = Path(out or default)
     out.mkdir(parents=True, exist_ok=True)
     store = Store(options.data) if options.data else sample_store(out.parent / "sample")
+    tested = Store(options.test_data) if options.test_data else store
+    tested.indices(options.split)  # says so if there are none, before hours of training
     runs = [find_run(path) for path in options.workdir]
     if options.scale:
         if experiment.plan is None:
@@ -202,7 +221,9 @@ def _reproduce(experiment, options, out) -> None:
         if cells and not runs:
             print(f"{experiment.name}: nothing is trained yet.")
             return
-    tables = experiment.run(Inputs(store, options.split, runs, out))
+    tables = experiment.run(Inputs(tested, options.split, runs, out, store))
+    if runs and "runs" not in tables:
+        tables["runs"] = runs_table(runs)
     for name, table in tables.items():
         path = out / f"{experiment.name}_{name}.csv"
         with atomic_write(path) as temporary:
@@ -216,8 +237,8 @@ def _reproduce(experiment, options, out) -> None:
             "experiment": experiment.name,
             "description": experiment.description,
             "scale": options.scale,
-            "data": store.path.name,
-            "data_hash": store.data_hash,
+            "data": tested.path.name,
+            "data_hash": tested.data_hash,
             "split": options.split,
             "tables": [f"{experiment.name}_{name}.csv" for name in tables],
         },

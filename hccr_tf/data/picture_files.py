@@ -100,6 +100,8 @@ def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
     cleaned = clean(image)
     if single and (layout := count_characters(cleaned)).characters > 1:
         kind = "a page" if layout.rows > 1 else "a line"
+        if 1 < layout.rows == layout.characters:
+            kind = "a column"
         raise PictureError(
             f"it looks like {kind} of about {layout.characters} characters, and this reads "
             "single ones; cut it into pictures of one character each, or take it as one "

@@ -28,7 +28,7 @@ from hccr_tf.files import distinct_names
 from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.plots import draw_bars, draw_validation, pictures_figure, save_figure
-from hccr_tf.recipes import get_recipe
+from hccr_tf.recipes import Recipe, get_recipe
 from hccr_tf.workdir import Workdir
 
 _PAPER = "kriuk-2024"
@@ -121,7 +121,7 @@ def kriuk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     )
     draw_validation(histories(runs), inputs.out / "kriuk_table2.png")
     paper = paper_table(_PAPER, "table 2").reset_index(names="epoch")
-    return {"ours": ours, "paper": paper, **_compared(inputs, runs, "run", lambda run: run.name)}
+    return {"ours": ours, "paper": paper, **_compared(inputs, runs)}
 
 
 # === Figures 4 to 7: the inputs, the ensemble ===
@@ -231,15 +231,17 @@ def kriuk_figure8(inputs: Inputs) -> dict[str, pd.DataFrame]:
     Accuracy by γ and input, every pair compared on the same samples (McNemar's exact test), and
     the curves. The paper's figure has no numbers.
     """
+    values = _settings(inputs, "γ", lambda recipe: recipe.loss_args["gamma"])
     runs = score_runs(inputs)
-    tables = _compared(inputs, runs, "gamma", lambda run: run.workdir.recipe.loss_args["gamma"])
+    tables = _compared(inputs, runs, "gamma", values)
     _draw(inputs, runs, tables, "kriuk_figure8")
     return tables
 
 
 def _plan_figure9(scale: str) -> Sequence[Cell]:
     # Two bricks have no second head, so at the small scale none has any.
-    size = {"real-small": {"image_size": 96, "aux_heads": []}}.get(scale, {})
+    size = {"image_size": 96, "aux_heads": [], "epochs": 10, "patience": 10}
+    size = size if scale == "real-small" else {}
     length = {"epochs": 30, "patience": 30} if scale == "full" else {}
     bricks = BRICKS[:2] if scale == "smoke" else BRICKS
     return [_brick(f"bricks{n}", scale, **{**size, **length, "bricks": n}) for n in bricks]
@@ -252,10 +254,9 @@ def kriuk_figure9(inputs: Inputs) -> dict[str, pd.DataFrame]:
     Accuracy by number of bricks with cost, every pair compared on the same samples (McNemar's
     exact test), and the curves. The paper's figure has no numbers.
     """
+    values = _settings(inputs, "number of bricks", lambda r: r.model_args["num_bricks"])
     runs = score_runs(inputs)
-    tables = _compared(
-        inputs, runs, "bricks", lambda run: run.workdir.recipe.model_args["num_bricks"]
-    )
+    tables = _compared(inputs, runs, "bricks", values)
     _draw(inputs, runs, tables, "kriuk_figure9")
     return tables
 
@@ -282,8 +283,9 @@ def kriuk_losses_and_heads(inputs: Inputs) -> dict[str, pd.DataFrame]:
     Categorical focal loss (the paper's equation), cross-entropy, binary focal loss (the released
     code's), and no auxiliary heads; pairs compared on the same samples.
     """
+    values = _settings(inputs, "loss", lambda recipe: recipe.loss)
     runs = score_runs(inputs)
-    tables = _compared(inputs, runs, "loss", lambda run: run.workdir.recipe.loss)
+    tables = _compared(inputs, runs, "loss", values)
     _draw(inputs, runs, tables, "kriuk_losses_and_heads")
     return tables
 
@@ -294,6 +296,8 @@ def kriuk_blur(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
     The released predictors leave it out.
     """
+    if not inputs.runs:
+        raise ValueError("Name the trained runs: --workdir RUN…")
     rows = []
     for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
         right = {}
@@ -381,7 +385,10 @@ class _Ensemble:
 
     def _logits(self, model: int, split: str, crops: str) -> Path:
         path = self._folder / f"{self.names[model]}-{split}-{crops}.h5"
-        predict_once(self._inputs.runs[model], self._inputs.store, path, split, crops)
+        store = self._inputs.store
+        if split != self._inputs.split:
+            store = self._inputs.validation_store or store
+        predict_once(self._inputs.runs[model], store, path, split, crops)
         return path
 
 
@@ -414,14 +421,29 @@ def _paired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _compared(inputs: Inputs, runs, name: str, value: Callable) -> dict[str, pd.DataFrame]:
-    """Runs by what they differ in, and every pair of them."""
+def _settings(inputs: Inputs, what: str, value: Callable[[Recipe], object]) -> list[object]:
+    """What runs differ in, a value each; asked for before anything is predicted."""
+    values = []
+    for path in inputs.runs:
+        try:
+            values.append(value(Workdir(path).recipe))
+        except KeyError:
+            raise ValueError(
+                f"{path} has no {what}: this compares brick networks that differ in it."
+            ) from None
+    return values
+
+
+def _compared(
+    inputs: Inputs, runs, name: str = "", values: Sequence[object] = ()
+) -> dict[str, pd.DataFrame]:
+    """Runs, with the setting `name` that they may differ in, and every pair of them."""
     rows, right = [], {}
-    for run in runs:
+    for place, run in enumerate(runs):
         score = evaluate([run])
         right[run.name] = score.right
         recipe = run.workdir.recipe
-        own = {} if name == "run" else {name: value(run)}
+        own = {name: values[place]} if name else {}
         rows.append(
             {
                 "run": run.name,
@@ -436,7 +458,7 @@ def _compared(inputs: Inputs, runs, name: str, value: Callable) -> dict[str, pd.
             }
         )
     tables = {
-        "final" if name == "run" else "ours": pd.DataFrame(rows),
+        "ours" if name else "final": pd.DataFrame(rows),
         "history": together(histories(runs)),
     }
     return {**tables, "pairs": compare_pairs(right)} if len(runs) > 1 else tables

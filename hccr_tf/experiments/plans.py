@@ -123,7 +123,7 @@ def cells_table(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
         workdir = Workdir(folder / cell.name)
         row = {"cell": cell.name, "state": "not run", "command": cell.command}
         if workdir.exists():
-            run, machine = workdir.read_run(), workdir.read_environment()
+            run = workdir.read_run()
             row |= {
                 "state": run["state"],
                 "epochs": run.get("epochs_done", 0),
@@ -131,8 +131,7 @@ def cells_table(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
                 "seed": run["seed"],
                 "data_hash": run["data_hash"][:16],
                 "minutes": round(run.get("train_seconds", 0) / 60, 2),
-                "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, "
-                f"{machine['backend']}",
+                "hardware": workdir.hardware,
             }
         rows.append(row)
     return pd.DataFrame(rows)

@@ -16,16 +16,19 @@ class Inputs:
     """What an experiment works on.
 
     Attributes:
-        store: the data.
+        store: the data to test on.
         split: of the store.
         runs: folders of trained runs, in the order in which they're shown.
         out: folder for the results.
+        validation_store: whose validation split is looked at where something is chosen; `store`
+            if None.
     """
 
     store: Store
     split: str
     runs: Sequence[Path]
     out: Path
+    validation_store: Store | None = None
 
 
 @dataclass(frozen=True)

@@ -224,17 +224,33 @@ def beginnings(run: ScoredRun) -> dict[str, object]:
 
 def provenance(run: ScoredRun, inputs: Inputs) -> dict[str, object]:
     """Where a row comes from, as columns of a table."""
-    facts = run.workdir.read_run()
-    machine = run.workdir.read_environment()
     return {
         "samples": len(inputs.store.indices(inputs.split)),
         "data_hash": inputs.store.data_hash[:16],
+        **_training(run.workdir),
+    }
+
+
+def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
+    """How runs were trained, a row each; `data_hash` is of the data they learnt from."""
+    rows = []
+    for name, path in zip(distinct_names(paths), paths, strict=True):
+        workdir = Workdir(path)
+        trained_on = workdir.read_run()["data_hash"][:16]
+        rows.append({"run": name, "recipe": workdir.recipe.name, "data_hash": trained_on,
+                     **_training(workdir)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _training(workdir: Workdir) -> dict[str, object]:
+    facts = workdir.read_run()
+    return {
         "seed": facts["seed"],
         "epochs": facts.get("epochs_done"),
-        "epochs_asked": run.workdir.recipe.epochs,
+        "epochs_asked": workdir.recipe.epochs,
         "best_epoch": facts.get("best_epoch"),
         "train_minutes": round(facts.get("train_seconds", 0) / 60, 1),
-        "hardware": f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}",
+        "hardware": workdir.hardware,
         "train_command": facts["command"],
     }
 

@@ -137,6 +137,34 @@ def test_one_figure_from_nothing_to_a_page(tmp_path, capsys):
     assert page.count('src="data:image/png') >= 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("kriuk_figure8", "model1"), ("yang_table1", "mrbc"),
+     ("chen_table1", "efficientnet_v2s_70")],
+)  # fmt: skip
+def test_a_cell_of_each_paper(name, cell, tmp_path, capsys):
+    assert main(["reproduce", name, "--scale", "smoke", "--out", str(tmp_path / "out"),
+                 "--only", cell]) == 0  # fmt: skip
+    cells = pd.read_csv(tmp_path / "out" / "cells.csv").set_index("cell")["state"]
+    assert cells[cell] == "finished" and (cells.drop(cell) == "not run").all()
+    runs = pd.read_csv(tmp_path / "out" / f"{name}_runs.csv")
+    assert runs["run"].tolist() == [cell] and runs["epochs"].tolist() == [2]
+
+
+def test_what_cannot_be_tested_is_said_before_training(sample_store, tmp_path, capsys):
+    arguments = ["reproduce", "kriuk_figure8", "--scale", "smoke", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--data", str(sample_store.path), "--split", "tset"]) == 2
+    assert "no samples in split 'tset'; it has train" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    assert main([*arguments, "--data", str(sample_store.path), "--test-data",
+                 str(tmp_path / "nothing")]) == 2  # fmt: skip
+    assert "nothing" in capsys.readouterr().err
+    assert main(["reproduce", "all", "--scale", "smoke", "--out", str(tmp_path), "--only",
+                 "modle1"]) == 2  # fmt: skip
+    assert "no cells ['modle1']" in capsys.readouterr().err
+
+
 def test_wrong_combinations_say_so(tmp_path, capsys):
     for arguments, message in (
         ([], "Name what to make"), (["kriuk_figure8"], "only --scale smoke brings its own"),
