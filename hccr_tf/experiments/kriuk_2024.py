@@ -1,22 +1,23 @@
 """Kriuk & Kriuk 2024: tables 1 and 2, figures 4 to 9, and what the paper leaves open."""
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hccr_tf.evaluation import mcnemar, softmax, wilson_interval
+from hccr_tf.experiments.ensembles import Ensemble, Fusion
 from hccr_tf.experiments.paper_results import paper_table
 from hccr_tf.experiments.plans import Cell
 from hccr_tf.experiments.registry import Inputs, register_experiment
 from hccr_tf.experiments.scored_runs import (
+    accuracy_columns,
     compare_pairs,
     evaluate,
     histories,
+    paired,
+    percent_right,
     predict_once,
     provenance,
     score_runs,
@@ -25,8 +26,7 @@ from hccr_tf.experiments.scored_runs import (
     with_interval,
 )
 from hccr_tf.files import distinct_names
-from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
-from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
+from hccr_tf.inference.logits_file import LogitsFile
 from hccr_tf.plots import draw_bars, draw_validation, pictures_figure, save_figure
 from hccr_tf.recipes import Recipe, get_recipe
 from hccr_tf.workdir import Workdir
@@ -36,8 +36,9 @@ GAMMAS = (0.0, 1.0, 2.0, 4.0, 6.0)  # figure 8
 BRICKS = (2, 3, 4, 5)  # figure 9
 _INPUTS = ("model1", "model2", "model3")
 
-# What all runs of a scale share. "full" is the recipe as it is. Of "real-small" every run has the
-# same number of steps; the first head, which holds most of the parameters, is a cell of its own.
+# What all runs of a scale share. "full" is the recipe as it is. Of "real-small" all runs but
+# figure 9's have the same number of steps; the first auxiliary head, which holds most of the
+# parameters, is a cell of its own.
 _SCALES: Mapping[str, Mapping[str, object]] = {
     "full": {},
     "real-small": {"image_size": 64, "bricks": 4, "width": 16, "aux_heads": [2, 3],
@@ -66,12 +67,12 @@ def kriuk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
     Five crops, logits fused 0.3 / 0.2 / 0.5 where there are three runs, equally otherwise.
     """
-    ensemble = _Ensemble(inputs)
+    ensemble = Ensemble(inputs)
     everyone = tuple(range(len(ensemble.names)))
-    (right,) = ensemble.right([_Fusion(everyone, ensemble.given(everyone))])
+    (right,) = ensemble.right([Fusion(everyone, ensemble.given(everyone))])
     row = {
         "model": "this package, fused" if len(everyone) > 1 else "this package",
-        **_accuracy(right),
+        **accuracy_columns(right),
         "test_set": test_set(inputs),
         "data_hash": inputs.store.data_hash[:16],
     }
@@ -161,7 +162,7 @@ def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
     probabilities; five crops, the centre crop or the whole picture. `members` says by an exact
     test whether the fusion differs from each of its members. Takes any runs of one charset.
     """
-    ensemble = _Ensemble(inputs)
+    ensemble = Ensemble(inputs)
     places = range(len(ensemble.names))
     sizes = sorted({1, min(2, len(places)), min(3, len(places)), len(places)})
     groups = [group for size in sizes for group in combinations(places, size)]
@@ -174,7 +175,7 @@ def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
         for way, values in weights.items():
             for crops in ("five", "centre", "whole"):
                 for fused in ("logits", "probabilities") if len(group) > 1 else ("logits",):
-                    fusions.append(_Fusion(group, values, crops, fused))
+                    fusions.append(Fusion(group, values, crops, fused))
                     ways.append(way)
     rights = ensemble.right(fusions)
     rows = [
@@ -184,7 +185,7 @@ def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
             "values": " ".join(f"{w:.2f}" for w in fusion.weights),
             "crops": fusion.crops,
             "fused": fusion.fused if len(fusion.models) > 1 else "",
-            **_accuracy(right),
+            **accuracy_columns(right),
         }
         for fusion, way, right in zip(fusions, ways, rights, strict=True)
     ]
@@ -196,10 +197,10 @@ def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
     if len(ensemble.names) > 1:
         found = dict(zip(fusions, rights, strict=True))
         everyone = tuple(places)
-        fused = found[_Fusion(everyone, ensemble.given(everyone))]
+        fused = found[Fusion(everyone, ensemble.given(everyone))]
         tables["members"] = pd.DataFrame(
             [
-                {"member": name, **_paired(found[_Fusion((i,), ensemble.given((i,)))], fused)}
+                {"member": name, **paired(found[Fusion((i,), ensemble.given((i,)))], fused)}
                 for i, name in enumerate(ensemble.names)
             ]
         )
@@ -309,87 +310,14 @@ def kriuk_blur(inputs: Inputs) -> dict[str, pd.DataFrame]:
         rows.append(
             {
                 "run": name, "blur_kernel": kernel,
-                "with_blur": _percent(right[True]), "without": _percent(right[False]),
-                **_paired(right[True], right[False]),
+                "with_blur": percent_right(right[True]), "without": percent_right(right[False]),
+                **paired(right[True], right[False]),
             }
         )  # fmt: skip
     return {"ours": pd.DataFrame(rows)}
 
 
 # === What they share ===
-
-
-@dataclass(frozen=True)
-class _Fusion:
-    """Which models are fused, and how."""
-
-    models: tuple[int, ...]
-    weights: tuple[float, ...]
-    crops: str = "five"  # or "centre", "whole"
-    fused: str = "logits"  # or "probabilities"
-
-
-class _Ensemble:
-    """Logits of several runs on one split in every crop, and on the validation split."""
-
-    def __init__(self, inputs: Inputs):
-        if not inputs.runs:
-            raise ValueError("Name the trained runs: --workdir RUN…")
-        self.names = distinct_names(inputs.runs)
-        self._inputs = inputs
-        self._folder = inputs.out / "logits"
-
-    def given(self, group: Sequence[int]) -> tuple[float, ...]:
-        """The paper's weights of the group's models, made to sum to 1; equal ones if not three."""
-        if len(self.names) != len(PAPER_WEIGHTS):
-            return (1 / len(group),) * len(group)
-        weights = np.array([PAPER_WEIGHTS[i] for i in group])
-        return tuple((weights / weights.sum()).tolist())
-
-    def found(self, group: Sequence[int]) -> tuple[float, ...]:
-        """The weights that read most of the validation split."""
-        return tuple(search_weights([self._logits(i, "validation", "five") for i in group])[0])
-
-    def right(self, fusions: Sequence[_Fusion]) -> list[np.ndarray]:
-        """bool (N,) each: which samples a fusion reads rightly.
-
-        Goes through the files in pieces: at the paper's scale a model's logits are 26 GB.
-        """
-        parts = [[] for _ in fusions]
-        for crops in dict.fromkeys(fusion.crops for fusion in fusions):
-            wanted = [i for i, fusion in enumerate(fusions) if fusion.crops == crops]
-            used = sorted({model for i in wanted for model in fusions[i].models})
-            kind = "none" if crops == "whole" else "five"
-            dataset = "logits_center" if crops == "centre" else "logits"
-            with contextlib.ExitStack() as stack:
-                files = {}
-                for model in used:
-                    files[model] = LogitsFile(self._logits(model, self._inputs.split, kind))
-                    stack.callback(files[model].close)
-                check_same_samples(list(files.values()))
-                first = files[used[0]]
-                for rows in first.chunks():
-                    logits = {m: file.logits(rows, dataset) for m, file in files.items()}
-                    scores = {"logits": logits}
-                    if any(fusions[i].fused == "probabilities" for i in wanted):
-                        scores["probabilities"] = {m: softmax(z) for m, z in logits.items()}
-                    labels = first.labels(rows)
-                    for i in wanted:
-                        fusion = fusions[i]
-                        total = sum(
-                            w * scores[fusion.fused][m]
-                            for m, w in zip(fusion.models, fusion.weights, strict=True)
-                        )
-                        parts[i].append(total.argmax(axis=1) == labels)
-        return [np.concatenate(part) for part in parts]
-
-    def _logits(self, model: int, split: str, crops: str) -> Path:
-        path = self._folder / f"{self.names[model]}-{split}-{crops}.h5"
-        store = self._inputs.store
-        if split != self._inputs.split:
-            store = self._inputs.validation_store or store
-        predict_once(self._inputs.runs[model], store, path, split, crops)
-        return path
 
 
 def _right(path: Path) -> np.ndarray:
@@ -400,25 +328,6 @@ def _right(path: Path) -> np.ndarray:
         )
     finally:
         file.close()
-
-
-def _accuracy(right: np.ndarray) -> dict[str, float]:
-    """In percent, with its interval."""
-    low, high = wilson_interval(int(right.sum()), len(right))
-    return {"accuracy": _percent(right), "low": round(100 * low, 2), "high": round(100 * high, 2)}
-
-
-def _percent(right: np.ndarray) -> float:
-    return round(100 * float(right.mean()), 3)
-
-
-def _paired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    only_first, only_second, p = mcnemar(first, second)
-    return {
-        "difference": round(_percent(second) - _percent(first), 3),
-        "only_first_right": only_first, "only_second_right": only_second,
-        "p": float(f"{p:.3g}"),
-    }  # fmt: skip
 
 
 def _settings(inputs: Inputs, what: str, value: Callable[[Recipe], object]) -> list[object]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from hccr_tf.complexity import count_macs, size_mb
 from hccr_tf.data.store import Store
-from hccr_tf.evaluation import Evaluation, mcnemar
+from hccr_tf.evaluation import Evaluation, mcnemar, wilson_interval
 from hccr_tf.experiments.registry import Inputs
 from hccr_tf.files import distinct_names
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
@@ -159,20 +159,39 @@ def compare_pairs(right: Mapping[str, np.ndarray]) -> pd.DataFrame:
         A row a pair: by how many points the second is better, samples that only one of them
         reads rightly, and the probability of such a difference between equals.
     """
-    rows = []
-    for a, b in combinations(right, 2):
-        only_a, only_b, p = mcnemar(right[a], right[b])
-        rows.append(
-            {
-                "first": a,
-                "second": b,
-                "difference": round(100 * (right[b].mean() - right[a].mean()), 3),
-                "only_first_right": only_a,
-                "only_second_right": only_b,
-                "p": float(f"{p:.3g}"),
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [{"first": a, "second": b, **paired(right[a], right[b])} for a, b in combinations(right, 2)]
+    )
+
+
+def paired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """Two readings of the same samples compared, as columns of a table.
+
+    Args:
+        first, second: bool (N,), which samples each reads rightly.
+    """
+    only_first, only_second, p = mcnemar(first, second)
+    return {
+        "difference": round(100 * float(second.mean() - first.mean()), 3),
+        "only_first_right": only_first,
+        "only_second_right": only_second,
+        "p": float(f"{p:.3g}"),
+    }
+
+
+def percent_right(right: np.ndarray) -> float:
+    """Accuracy in percent, of bool (N,)."""
+    return round(100 * float(right.mean()), 3)
+
+
+def accuracy_columns(right: np.ndarray) -> dict[str, float]:
+    """Accuracy in percent with its 95 % interval, as columns of a table; of bool (N,)."""
+    low, high = wilson_interval(int(right.sum()), len(right))
+    return {
+        "accuracy": percent_right(right),
+        "low": round(100 * low, 2),
+        "high": round(100 * high, 2),
+    }
 
 
 def check_distinct(rows: pd.DataFrame, columns: Sequence[str]) -> None:
