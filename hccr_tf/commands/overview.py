@@ -224,12 +224,18 @@ def _reproduce(experiment, options, out) -> None:
     tables = experiment.run(Inputs(tested, options.split, runs, out, store))
     if runs and "runs" not in tables:
         tables["runs"] = runs_table(runs)
+    if options.scale:
+        commands = {cell.name: cell.command for cell in cells}
+        for table in tables.values():
+            if "train_command" in table:  # what makes this run alone
+                made = table["run" if "run" in table else "model"].map(commands)
+                table["train_command"] = made.fillna(table["train_command"])
     for name, table in tables.items():
         path = out / f"{experiment.name}_{name}.csv"
         with atomic_write(path) as temporary:
             table.to_csv(temporary, index=False)
         shown = table.drop(columns=["train_command", "hardware"], errors="ignore")
-        text = shown.to_string(index=False, na_rep="", max_rows=40)
+        text = "" if name == "history" else shown.to_string(index=False, na_rep="", max_rows=40)
         print(f"{path}\n{text}\n")
     write_json(
         out / "about.json",
