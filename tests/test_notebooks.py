@@ -25,7 +25,7 @@ RESULTS = {
     "08_transfer": "chen_transfer",
 }  # fmt: skip
 # Of those, what is in benchmarks/results, and its pictures: attention takes a trained run.
-COMMITTED = {"07_refinement": 2, "08_transfer": PICTURES["08_transfer"]}
+COMMITTED = {**{name: PICTURES[name] for name in RESULTS}, "07_refinement": 2}
 MODELS = (1, 2, 3)
 
 notebooks = pytest.mark.parametrize("name", PICTURES)
