@@ -6,7 +6,7 @@ which need no network don't wait for one to be imported.
 
 from importlib import import_module
 
-from hccr_tf import backend as _backend
+from hccr_tf.utils import backend as _backend
 
 __version__ = "0.1.0"
 

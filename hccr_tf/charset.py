@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from hccr_tf.files import read_json, write_json
+from hccr_tf.utils.files import read_json, write_json
 
 _FORMAT = "hccr_tf charset 1"
 _STORE_FORMAT = "hccr_tf store "

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf.data.sheet import text_image
-from hccr_tf.files import atomic_write
+from hccr_tf.utils.files import atomic_write
 
 _GLYPH_PIXELS = 44
 _MARKERS = "o^sDv"

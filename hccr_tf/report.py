@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from hccr_tf.data.sheet import encode_png, text_image
-from hccr_tf.files import atomic_write, read_json
+from hccr_tf.utils.files import atomic_write, read_json
 
 _TITLES = {
     "kriuk": "Kriuk & Kriuk 2024", "melnyk": "Melnyk, You & Li 2018", "yang": "Yang et al. 2017",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hccr_tf.files import read_json
+from hccr_tf.utils.files import read_json
 from hccr_tf.plots import overlay_figure, save_figure
 from hccr_tf.workdir import Workdir
 
@@ -75,7 +75,7 @@ def describe(path: Path) -> RunState:
 
 def _is_active(workdir: Workdir) -> bool:
     """Whether some process holds the run's lock; by its files' times where there are no locks."""
-    from hccr_tf.files import is_locked
+    from hccr_tf.utils.files import is_locked
 
     locked = is_locked(workdir.lock_path)
     if locked is not None:

@@ -20,7 +20,7 @@ import h5py
 import keras
 import numpy as np
 
-from hccr_tf.files import atomic_write
+from hccr_tf.utils.files import atomic_write
 
 _FORMAT = 1
 _SEED = re.compile(r"seed_generator(?:_(\d+))?/")

@@ -16,7 +16,7 @@ from hccr_tf.charset import (
     repair_name,
     same_folder,
 )
-from hccr_tf.files import write_json
+from hccr_tf.utils.files import write_json
 
 
 def gb2312_hanzi():

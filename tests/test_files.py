@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hccr_tf.files import (
+from hccr_tf.utils.files import (
     StreamWriter,
     atomic_write,
     distinct_names,
@@ -100,7 +100,7 @@ def test_a_lock_is_held_by_one_and_ends_with_its_process(tmp_path):
     ):
         pass
     program = (
-        "import os, sys, time; from pathlib import Path; from hccr_tf.files import exclusive_lock\n"
+        "import os, sys, time; from pathlib import Path; from hccr_tf.utils.files import exclusive_lock\n"
         "with exclusive_lock(Path(sys.argv[1]), 'busy'):\n"
         "    print('held', flush=True); time.sleep(60)"
     )

@@ -3,7 +3,7 @@ import pytest
 
 from hccr_tf import get_recipe
 from hccr_tf.cli import main
-from hccr_tf.files import exclusive_lock
+from hccr_tf.utils.files import exclusive_lock
 from hccr_tf.runs import compare, describe, find_runs, runs_table
 from hccr_tf.workdir import Workdir
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hccr_tf import backend
+from hccr_tf.utils import backend
 
 
 def prepare_arguments(parser) -> None:
@@ -209,7 +209,7 @@ def run_strokes(options) -> None:
     from hccr_tf.data.strokes import make_stroke_store, stroke_summary
     from hccr_tf.data.synthetic import load_strokes
     from hccr_tf.data.variation import Variation
-    from hccr_tf.files import sha256_file
+    from hccr_tf.utils.files import sha256_file
 
     strokes = load_strokes(options.file)
     charset = None if options.charset == "all" else Charset.open(options.charset)

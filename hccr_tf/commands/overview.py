@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from hccr_tf import backend
+from hccr_tf.utils import backend
 from hccr_tf.commands.settings import parse_settings
 from hccr_tf.recipes import get_recipe, list_recipes
 
@@ -190,7 +190,7 @@ def _reproduce(experiment, options, out) -> None:
     from hccr_tf.experiments import Inputs
     from hccr_tf.experiments.plans import cells_table, sample_store, train_cells
     from hccr_tf.experiments.scored_runs import runs_table
-    from hccr_tf.files import atomic_write, write_json
+    from hccr_tf.utils.files import atomic_write, write_json
     from hccr_tf.pretrained import find_run
 
     default = Path("results") / (options.scale or "") / experiment.name

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hccr_tf import backend
+from hccr_tf.utils import backend
 
 
 def cam_arguments(parser) -> None:
@@ -114,7 +114,7 @@ def run_refine(options) -> None:
         print(f"attention in {out / 'refine.png'}")
         return
     from hccr_tf.data.store import Store
-    from hccr_tf.files import atomic_write
+    from hccr_tf.utils.files import atomic_write
 
     if options.cases < 0:
         raise ValueError("--cases is at least 0.")

@@ -1,6 +1,6 @@
 """`hccr evaluate` and `hccr fuse`: from runs to accuracies."""
 
-from hccr_tf import backend
+from hccr_tf.utils import backend
 
 
 def evaluate_arguments(parser) -> None:

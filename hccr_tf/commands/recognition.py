@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from hccr_tf import backend
+from hccr_tf.utils import backend
 
 _TOGETHER = 32  # pictures that are cleaned before they're read
 
@@ -108,7 +108,7 @@ def _print(file, width, found) -> None:
 def _write_csv(path, files, recognitions, reasons) -> None:
     import pandas as pd
 
-    from hccr_tf.files import atomic_write
+    from hccr_tf.utils.files import atomic_write
 
     rows = []
     for i, file in enumerate(files):

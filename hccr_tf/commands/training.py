@@ -2,7 +2,7 @@
 
 import argparse
 
-from hccr_tf import backend
+from hccr_tf.utils import backend
 from hccr_tf.commands.settings import parse_grid, parse_settings
 from hccr_tf.recipes import OVERRIDES, Recipe, get_recipe, list_recipes
 

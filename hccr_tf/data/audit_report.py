@@ -17,7 +17,7 @@ from hccr_tf.data.audit_checks import INFO, Check, Finding
 from hccr_tf.data.audit_classes import ClassReport
 from hccr_tf.data.sheet import draw_sheet
 from hccr_tf.data.store import Store
-from hccr_tf.files import atomic_write, read_json, write_json
+from hccr_tf.utils.files import atomic_write, read_json, write_json
 
 FORMAT = "hccr_tf audit 1"
 

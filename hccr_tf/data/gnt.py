@@ -22,7 +22,7 @@ from hccr_tf.charset import decode_tag, encode_tag
 from hccr_tf.data.readers import SourceFile, register_reader
 from hccr_tf.data.samples import Quarantined, SampleBlock, split_of_path
 from hccr_tf.data.zip_directory import ARCHIVE_ERRORS
-from hccr_tf.files import atomic_write
+from hccr_tf.utils.files import atomic_write
 
 HEADER = struct.Struct("<I2sHH")
 _FAST_HEADER = struct.Struct("<IHHH")  # The tag as a number, for `_characters_of_tags`.

@@ -17,7 +17,7 @@ from hccr_tf.data import splits
 from hccr_tf.data.readers import SourceFile, register_reader
 from hccr_tf.data.samples import Quarantined, Record, RepairedName, Sample
 from hccr_tf.data.store import Store
-from hccr_tf.files import read_json
+from hccr_tf.utils.files import read_json
 
 _PICTURES = re.compile(r"pictures-(\d{5,})\.bin")
 _LISTS = ("quarantine.csv", "repaired_names.csv")

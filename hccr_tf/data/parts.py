@@ -28,7 +28,7 @@ from hccr_tf.data.readers import SourceFile
 from hccr_tf.data.samples import Quarantined, Record, RepairedName, Sample, SampleBlock
 from hccr_tf.data.store_format import digests_of_file, fold_heights, picture_file
 from hccr_tf.data.tasks import Container, Task, read_files, task_files
-from hccr_tf.files import StreamWriter, sha256_file
+from hccr_tf.utils.files import StreamWriter, sha256_file
 
 STORE, PARTS = "store", "parts"
 """Folders within the work folder."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hccr_tf.data.store import Store
-from hccr_tf.files import atomic_write
+from hccr_tf.utils.files import atomic_write
 
 MAX_CLASSES = 20
 """Most classes on a sheet of a store; more would not be looked at."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from hccr_tf.charset import Charset
 from hccr_tf.data import splits
-from hccr_tf.data.progress import progress_bar
+from hccr_tf.utils.progress import progress_bar
 from hccr_tf.data.store_format import (
     ARRAYS,
     FORMAT,
@@ -30,7 +30,7 @@ from hccr_tf.data.store_format import (
     digests_of_file,
     picture_file,
 )
-from hccr_tf.files import read_json, sha256_file
+from hccr_tf.utils.files import read_json, sha256_file
 
 
 class Store:

@@ -18,7 +18,7 @@ from hccr_tf.data import splits
 from hccr_tf.data.parts import PARTS, QUARANTINE_HEAD, STORE, Part, printable
 from hccr_tf.data.samples import Quarantined
 from hccr_tf.data.store_format import ARRAYS, FORMAT, data_hash, picture_file
-from hccr_tf.files import sha256_file
+from hccr_tf.utils.files import sha256_file
 
 _LISTED = 100
 """Entries of a list that the manifest shows; the CSV file beside it has all."""

@@ -27,7 +27,7 @@ from hccr_tf.data.store import Store
 from hccr_tf.data.store_format import MANIFEST
 from hccr_tf.data.store_format import STROKES_FORMAT as FORMAT
 from hccr_tf.data.variation import Variation
-from hccr_tf.files import read_json, replace_directory, sha256_file, write_json
+from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
 
 _VERSION = 3  # of how pictures are drawn: another one draws others from the same settings
 _HELD_OUT = ("validation", "test")

@@ -10,7 +10,7 @@ import numpy as np
 from hccr_tf.evaluation import softmax
 from hccr_tf.experiments.registry import Inputs
 from hccr_tf.experiments.scored_runs import predict_once
-from hccr_tf.files import distinct_names
+from hccr_tf.utils.files import distinct_names
 from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 

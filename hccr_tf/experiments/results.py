@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hccr_tf.experiments.plans import SCALES
 from hccr_tf.experiments.registry import get_experiment
-from hccr_tf.files import read_json
+from hccr_tf.utils.files import read_json
 
 
 def find_results(name: str, folders: Sequence[str | Path]) -> Path:

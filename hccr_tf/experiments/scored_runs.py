@@ -14,7 +14,7 @@ from hccr_tf.complexity import count_macs, size_mb
 from hccr_tf.data.store import Store
 from hccr_tf.evaluation import Evaluation, mcnemar, wilson_interval
 from hccr_tf.experiments.registry import Inputs
-from hccr_tf.files import distinct_names
+from hccr_tf.utils.files import distinct_names
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.inference.predictor import Predictor, predict_split
 from hccr_tf.models import MAIN_OUTPUT

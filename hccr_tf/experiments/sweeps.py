@@ -11,7 +11,7 @@ import pandas as pd
 from hccr_tf.data.store import Store
 from hccr_tf.experiments.registry import Inputs
 from hccr_tf.experiments.scored_runs import evaluate, score_runs, with_interval
-from hccr_tf.files import atomic_write
+from hccr_tf.utils.files import atomic_write
 from hccr_tf.models import model_arguments
 from hccr_tf.plots import draw_grid
 from hccr_tf.recipes import OVERRIDES, Recipe, Stage, stages_text

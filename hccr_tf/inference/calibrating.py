@@ -11,7 +11,7 @@ from hccr_tf.data.splits import draw_per_class
 from hccr_tf.data.store import Store
 from hccr_tf.data.strokes import StrokeStore
 from hccr_tf.evaluation import softmax
-from hccr_tf.files import atomic_write
+from hccr_tf.utils.files import atomic_write
 from hccr_tf.inference.calibration import find_temperature, reliability, write_calibration
 from hccr_tf.inference.recognizer import Recognizer
 from hccr_tf.plots import draw_reliability

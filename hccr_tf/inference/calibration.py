@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hccr_tf.files import read_json, write_json
+from hccr_tf.utils.files import read_json, write_json
 
 FILE = "calibration.json"
 _BINS = 15

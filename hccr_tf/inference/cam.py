@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from hccr_tf.backend import input_gradient
+from hccr_tf.utils.backend import input_gradient
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING
 
 _LEAST_SIDE = 2  # a single place shows nothing of where

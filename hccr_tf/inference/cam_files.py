@@ -10,7 +10,7 @@ import pandas as pd
 
 from hccr_tf.data.sheet import draw_sheet, encode_png
 from hccr_tf.evaluation import softmax
-from hccr_tf.files import atomic_write, distinct_names
+from hccr_tf.utils.files import atomic_write, distinct_names
 from hccr_tf.inference.cam import ActivationMapper, overlay
 from hccr_tf.inference.pictures import NamedPicture
 from hccr_tf.inference.predictor import Predictor

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hccr_tf.charset import Charset
-from hccr_tf.files import sha256_file
+from hccr_tf.utils.files import sha256_file
 from hccr_tf.keras2_weights import load_keras2_weights
 from hccr_tf.models import create_model
 from hccr_tf.recipes import Recipe

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.files import atomic_write
+from hccr_tf.utils.files import atomic_write
 
 _REQUIRED = ("logits", "labels", "sample_ids")
 

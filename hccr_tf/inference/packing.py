@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hccr_tf.files import replace_directory, write_json
+from hccr_tf.utils.files import replace_directory, write_json
 from hccr_tf.inference.calibration import FILE as CALIBRATION
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.pretrained import find_run

@@ -13,7 +13,7 @@ from hccr_tf.data.batches import BatchReader
 from hccr_tf.data.sheet import draw_sheet
 from hccr_tf.data.store import Store
 from hccr_tf.evaluation import softmax, wilson_interval
-from hccr_tf.files import atomic_write
+from hccr_tf.utils.files import atomic_write
 from hccr_tf.inference.cam import overlay
 from hccr_tf.inference.pictures import NamedPicture
 from hccr_tf.inference.predictor import Predictor, with_progress

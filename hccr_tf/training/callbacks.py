@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from hccr_tf.data.batches import BatchReader
 from hccr_tf.data.sheet import encode_png, sheet_image
-from hccr_tf.files import atomic_write, write_json
+from hccr_tf.utils.files import atomic_write, write_json
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.recipes import Recipe
 from hccr_tf.training.checkpoints import Checkpoints, Place, Restored

@@ -156,7 +156,7 @@ def test_two_at_once_are_refused(source, tmp_path):
         time.sleep(0.01)
     first.send_signal(signal.SIGSTOP)
     try:
-        from hccr_tf.files import exclusive_lock
+        from hccr_tf.utils.files import exclusive_lock
 
         with (
             pytest.raises(BlockingIOError, match="another prepares"),

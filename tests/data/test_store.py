@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.charset import Charset
-from hccr_tf.data import progress
+from hccr_tf.utils import progress
 from hccr_tf.data.gnt import write_gnt
 from hccr_tf.data.parts import PartWriter
 from hccr_tf.data.preparing import prepare

@@ -9,7 +9,7 @@ from hccr_tf import Predictor, Store, create_model, get_recipe, predict_split, p
 from hccr_tf.charset import Charset
 from hccr_tf.data.batches import BatchReader
 from hccr_tf.data.synthetic import generate_gnt, load_strokes
-from hccr_tf.files import read_json
+from hccr_tf.utils.files import read_json
 from hccr_tf.training.callbacks import MONITOR, DivergenceError, is_finished
 from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.weights import load_weights

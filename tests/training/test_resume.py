@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from threads import ONE_THREAD
 
-from hccr_tf.files import exclusive_lock
+from hccr_tf.utils.files import exclusive_lock
 from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.workdir import Workdir
 
