@@ -28,7 +28,7 @@ import pandas as pd
 from real_runs import RESULTS, weights_of
 
 from hccr_tf import Recognizer
-from hccr_tf.data.photographs import clean
+from hccr_tf.images.cleaning import clean
 from hccr_tf.evaluation import wilson_interval
 
 

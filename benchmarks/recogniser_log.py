@@ -21,8 +21,8 @@ from real_runs import RESULTS
 
 from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
-from hccr_tf.data.photographs import clean
-from hccr_tf.data.sheet import draw_sheet
+from hccr_tf.images.cleaning import clean
+from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.data.splits import draw_per_class
 from hccr_tf.data.store import Store
 from hccr_tf.data.strokes import open_store

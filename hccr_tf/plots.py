@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.sheet import text_image
+from hccr_tf.images.contact_sheet import text_image
 from hccr_tf.utils.files import atomic_write
 
 _GLYPH_PIXELS = 44

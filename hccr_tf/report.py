@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hccr_tf.data.sheet import encode_png, text_image
+from hccr_tf.images.contact_sheet import encode_png, text_image
 from hccr_tf.utils.files import atomic_write, read_json
 
 _TITLES = {

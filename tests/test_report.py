@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hccr_tf.data.sheet import encode_png
+from hccr_tf.images.contact_sheet import encode_png
 from hccr_tf.report import write_report
 
 

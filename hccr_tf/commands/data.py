@@ -103,7 +103,7 @@ def run_show(options) -> None:
     Example:
       hccr data show store --split test
     """
-    from hccr_tf.data.sheet import store_sheet
+    from hccr_tf.images.contact_sheet import store_sheet
     from hccr_tf.data.store import summary
     from hccr_tf.data.strokes import StrokeStore, open_store, stroke_summary
 
@@ -205,7 +205,7 @@ def run_strokes(options) -> None:
     """
     from hccr_tf.charset import Charset
     from hccr_tf.commands.settings import parse_settings
-    from hccr_tf.data.sheet import draw_sheet
+    from hccr_tf.images.contact_sheet import draw_sheet
     from hccr_tf.data.strokes import make_stroke_store, stroke_summary
     from hccr_tf.data.synthetic import load_strokes
     from hccr_tf.data.variation import Variation

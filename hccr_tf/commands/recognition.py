@@ -46,8 +46,8 @@ def run_predict(options) -> None:
       curl -s https://example.org/a.png | hccr predict -
       hccr predict photo.jpg --workdir runs/model1 --cam maps
     """
-    from hccr_tf.data.photographs import PictureError
-    from hccr_tf.data.picture_files import find_pictures, read_clean, read_input
+    from hccr_tf.images.cleaning import PictureError
+    from hccr_tf.images.decoding import find_pictures, read_clean, read_input
 
     if options.top_k < 1:
         raise ValueError("--top-k is at least 1.")

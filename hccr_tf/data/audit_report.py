@@ -15,7 +15,7 @@ import numpy as np
 from hccr_tf.data import splits
 from hccr_tf.data.audit_checks import INFO, Check, Finding
 from hccr_tf.data.audit_classes import ClassReport
-from hccr_tf.data.sheet import draw_sheet
+from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.data.store import Store
 from hccr_tf.utils.files import atomic_write, read_json, write_json
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import guess_code_page, repair_name
-from hccr_tf.data.photographs import clean
-from hccr_tf.data.picture_files import SUFFIXES, decode
+from hccr_tf.images.cleaning import clean
+from hccr_tf.images.decoding import SUFFIXES, decode
 from hccr_tf.data.readers import SourceFile, register_reader
 from hccr_tf.data.samples import Quarantined, Record, RepairedName, Sample, split_of_path
 from hccr_tf.data.zip_directory import ARCHIVE_ERRORS

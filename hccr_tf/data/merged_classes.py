@@ -35,7 +35,7 @@ from functools import cache
 import numpy as np
 
 from hccr_tf.charset import same_folder
-from hccr_tf.data.sheet import text_image
+from hccr_tf.images.contact_sheet import text_image
 from hccr_tf.data.store import Store
 
 SUSPICIOUS = 1.0

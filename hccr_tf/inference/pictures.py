@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hccr_tf.data.photographs import PictureError
-from hccr_tf.data.picture_files import find_pictures, read_clean, read_input
+from hccr_tf.images.cleaning import PictureError
+from hccr_tf.images.decoding import find_pictures, read_clean, read_input
 from hccr_tf.data.store import Store
 from hccr_tf.inference.predictor import Predictor
 

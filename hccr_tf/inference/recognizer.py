@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.photographs import PictureError
-from hccr_tf.data.picture_files import read_clean
+from hccr_tf.images.cleaning import PictureError
+from hccr_tf.images.decoding import read_clean
 from hccr_tf.inference.calibration import read_temperature
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.pretrained import find_run

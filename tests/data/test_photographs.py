@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import photographs as made
 
 from hccr_tf.cli import main
-from hccr_tf.data.layout import count_characters
-from hccr_tf.data.photographs import PictureError, clean
-from hccr_tf.data.picture_files import decode, find_pictures, read_clean
+from hccr_tf.images.layout import count_characters
+from hccr_tf.images.cleaning import PictureError, clean
+from hccr_tf.images.decoding import decode, find_pictures, read_clean
 from hccr_tf.data.store import Store
 
 NUMERALS = "零一五万亿百八"

@@ -4,7 +4,7 @@ import pytest
 
 from hccr_tf.data.gnt import write_gnt
 from hccr_tf.data.preparing import prepare
-from hccr_tf.data.sheet import draw_sheet, store_sheet, text_image
+from hccr_tf.images.contact_sheet import draw_sheet, store_sheet, text_image
 
 
 def ink(image):

@@ -16,7 +16,7 @@ from PIL import Image
 from hccr_tf import Recognizer, get_recipe, train
 from hccr_tf.charset import Charset
 from hccr_tf.cli import main
-from hccr_tf.data.photographs import PictureError, clean
+from hccr_tf.images.cleaning import PictureError, clean
 from hccr_tf.data.strokes import make_stroke_store
 from hccr_tf.data.synthetic import load_strokes
 from hccr_tf.workdir import Workdir

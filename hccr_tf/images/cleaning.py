@@ -7,7 +7,7 @@ preprocessing takes. A picture that's clean already, such as those of CASIA-HWDB
 
 import numpy as np
 
-from hccr_tf.data.layout import pen_width
+from hccr_tf.images.layout import pen_width
 from hccr_tf.data.preprocessing import WHITE
 
 WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
