@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 import hccr_tf
-from hccr_tf.data.gnt import HEADER, GntRecord, read_gnt
+from hccr_tf.data.sources.gnt import HEADER, GntRecord, read_gnt
 
 EXTREMES = (0, 1, 9, 10, 11, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 

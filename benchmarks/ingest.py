@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 
 import hccr_tf
-from hccr_tf.data.gnt import HEADER
-from hccr_tf.data.samples import SampleBlock
-from hccr_tf.data.sources import read_source
+from hccr_tf.data.sources.gnt import HEADER
+from hccr_tf.data.sources.records import SampleBlock
+from hccr_tf.data.sources.discovery import read_source
 
 RESULTS = Path(__file__).parent / "results" / "ingest.csv"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hccr_tf.data import splits
-from hccr_tf.data.image_folder import NAMELESS
+from hccr_tf.data.sources.image_folder import NAMELESS
 from hccr_tf.data.merged_classes import is_inverted
 from hccr_tf.data.store import Store
 

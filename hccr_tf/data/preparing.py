@@ -14,10 +14,10 @@ from typing import Any
 
 from hccr_tf.charset import Charset
 from hccr_tf.data import splits
-from hccr_tf.data.known_sets import check_counts
+from hccr_tf.data.sources.catalogue import check_counts
 from hccr_tf.data.parts import PARTS, STORE, Part
 from hccr_tf.utils.progress import progress_bar
-from hccr_tf.data.sources import Plan, make_plan
+from hccr_tf.data.sources.discovery import Plan, make_plan
 from hccr_tf.data.store import Store
 from hccr_tf.data.store_format import FORMAT, MANIFEST, picture_file
 from hccr_tf.data.store_writer import SplitRule, assemble, clear

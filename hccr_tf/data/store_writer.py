@@ -16,7 +16,7 @@ import numpy as np
 from hccr_tf.charset import Charset
 from hccr_tf.data import splits
 from hccr_tf.data.parts import PARTS, QUARANTINE_HEAD, STORE, Part, printable
-from hccr_tf.data.samples import Quarantined
+from hccr_tf.data.sources.records import Quarantined
 from hccr_tf.data.store_format import ARRAYS, FORMAT, data_hash, picture_file
 from hccr_tf.utils.files import sha256_file
 

@@ -360,7 +360,7 @@ def generate_gnt(
             data sets and could put one writer on both sides.
         ValueError: If a character has no strokes, or a number is out of range.
     """
-    from hccr_tf.data.gnt import write_gnt
+    from hccr_tf.data.sources.gnt import write_gnt
 
     strokes = load_strokes() if strokes is None else strokes
     characters = list(strokes if characters is None else characters)

@@ -22,7 +22,7 @@ from typing import Any
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.parts import Part, read_task
-from hccr_tf.data.tasks import Container, Task
+from hccr_tf.data.sources.tasks import Container, Task
 from hccr_tf.utils.files import sha256_file
 
 

@@ -11,7 +11,7 @@ from hccr_tf.charset import Charset
 from hccr_tf.data import audit as audit_module
 from hccr_tf.data import audit_report
 from hccr_tf.data.audit import Disagreement, audit
-from hccr_tf.data.gnt import write_gnt
+from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.merged_classes import find_merged, folder_partners, is_inverted, picture_features
 from hccr_tf.data.preparing import prepare
 from hccr_tf.images.contact_sheet import text_image

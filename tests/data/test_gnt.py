@@ -5,8 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from hccr_tf.data.gnt import GntRecord, read_gnt, write_gnt
-from hccr_tf.data.samples import Quarantined, Sample, split_of_path
+from hccr_tf.data.sources.gnt import GntRecord, read_gnt, write_gnt
+from hccr_tf.data.sources.records import Quarantined, Sample, split_of_path
 
 HEADER = 10
 

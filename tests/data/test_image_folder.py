@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.data.image_folder import check_complete, decode_picture
-from hccr_tf.data.samples import Quarantined, RepairedName, Sample
+from hccr_tf.data.sources.image_folder import check_complete, decode_picture
+from hccr_tf.data.sources.records import Quarantined, RepairedName, Sample
 
 
 def encode(picture: np.ndarray, suffix: str = ".png") -> bytes:

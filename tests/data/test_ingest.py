@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hccr_tf.data import sources as sources_module
-from hccr_tf.data.gnt import write_gnt
+from hccr_tf.data.sources import discovery as sources_module
+from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.preparing import prepare
 from hccr_tf.data.store import Store
 

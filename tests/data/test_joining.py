@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.gnt import write_gnt
+from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.preparing import prepare
 from hccr_tf.data.store import summary
 

@@ -1,7 +1,7 @@
 import pytest
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.known_sets import (
+from hccr_tf.data.sources.catalogue import (
     HWDB_CLASSES,
     KNOWN_COUNTS,
     Part,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from hccr_tf.charset import Charset
-from hccr_tf.data import mnist
-from hccr_tf.data import sources as sources_module
+from hccr_tf.data.sources import mnist
+from hccr_tf.data.sources import discovery as sources_module
 from hccr_tf.data.preparing import prepare
-from hccr_tf.data.samples import Quarantined, Sample
+from hccr_tf.data.sources.records import Quarantined, Sample
 
 TRAIN, TEST = 30, 20
 NAMES = {"train": "train", "test": "t10k"}

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.data.gnt import write_gnt
+from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.preparing import prepare
 from hccr_tf.images.contact_sheet import draw_sheet, store_sheet, text_image
 

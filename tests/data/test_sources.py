@@ -7,11 +7,11 @@ import zlib
 import cv2
 import pytest
 
-from hccr_tf.data import alz as alz_module
-from hccr_tf.data import sources as sources_module
-from hccr_tf.data import tasks as tasks_module
-from hccr_tf.data.gnt import write_gnt
-from hccr_tf.data.samples import Quarantined, Sample
+from hccr_tf.data.sources import alz as alz_module
+from hccr_tf.data.sources import discovery as sources_module
+from hccr_tf.data.sources import tasks as tasks_module
+from hccr_tf.data.sources.gnt import write_gnt
+from hccr_tf.data.sources.records import Quarantined, Sample
 
 
 @pytest.fixture

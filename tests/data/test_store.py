@@ -9,7 +9,7 @@ import pytest
 
 from hccr_tf.charset import Charset
 from hccr_tf.utils import progress
-from hccr_tf.data.gnt import write_gnt
+from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.parts import PartWriter
 from hccr_tf.data.preparing import prepare
 from hccr_tf.data.store import Store, summary

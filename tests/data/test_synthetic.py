@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.data.gnt import GntRecord, read_gnt
+from hccr_tf.data.sources.gnt import GntRecord, read_gnt
 from hccr_tf.data.synthetic import (
     EMBEDDED_CHARACTERS,
     Writer,

@@ -3,7 +3,7 @@ import zipfile
 
 import pytest
 
-from hccr_tf.data.zip_directory import ARCHIVE_ERRORS, ZipDirectory
+from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS, ZipDirectory
 
 CONTENTS = {"a.txt": b"hello" * 100, "folder/宪.bin": bytes(range(256)) * 50, "empty": b""}
 

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 
 from hccr_tf import create_model, get_recipe, train
 from hccr_tf.cli import main
-from hccr_tf.data.image_folder import decode_picture
+from hccr_tf.data.sources.image_folder import decode_picture
 from hccr_tf.images.contact_sheet import encode_png
 from hccr_tf.inference.cam import ActivationMapper, overlay, upsample
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING, list_models

@@ -14,14 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
-from hccr_tf.data.samples import Record
+from hccr_tf.data.sources.records import Record
 
 _MODULES = (
-    "hccr_tf.data.gnt",
-    "hccr_tf.data.chinese_mnist",
-    "hccr_tf.data.mnist",
-    "hccr_tf.data.image_folder",
-    "hccr_tf.data.joining",
+    "hccr_tf.data.sources.gnt",
+    "hccr_tf.data.sources.chinese_mnist",
+    "hccr_tf.data.sources.mnist",
+    "hccr_tf.data.sources.image_folder",
+    "hccr_tf.data.sources.store_source",
 )
 
 

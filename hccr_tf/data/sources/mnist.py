@@ -25,10 +25,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hccr_tf.charset import DIGITS
-from hccr_tf.data.image_folder import MAX_PIXELS, MAX_SIDE
-from hccr_tf.data.readers import SourceFile, register_reader
-from hccr_tf.data.samples import Quarantined, SampleBlock
-from hccr_tf.data.zip_directory import ARCHIVE_ERRORS
+from hccr_tf.data.sources.image_folder import MAX_PIXELS, MAX_SIDE
+from hccr_tf.data.sources.reader import SourceFile, register_reader
+from hccr_tf.data.sources.records import Quarantined, SampleBlock
+from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 
 MAX_PICTURES = 1 << 24
 """Most pictures of an array: its labels are in memory at once."""

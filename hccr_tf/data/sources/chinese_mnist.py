@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from hccr_tf.data.image_folder import read_picture
-from hccr_tf.data.readers import SourceFile, register_reader
-from hccr_tf.data.samples import Quarantined, Sample
-from hccr_tf.data.zip_directory import ARCHIVE_ERRORS
+from hccr_tf.data.sources.image_folder import read_picture
+from hccr_tf.data.sources.reader import SourceFile, register_reader
+from hccr_tf.data.sources.records import Quarantined, Sample
+from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 
 CHARACTERS = "零一二三四五六七八九十百千万亿"
 """The characters of the codes 1 to 15."""

@@ -8,7 +8,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from hccr_tf.data.samples import Unreadable
+from hccr_tf.data.sources.records import Unreadable
 
 _ALZ_FILE = b"BLZ\1"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hccr_tf.data import splits
-from hccr_tf.data.readers import SourceFile, register_reader
-from hccr_tf.data.samples import Quarantined, Record, RepairedName, Sample
+from hccr_tf.data.sources.reader import SourceFile, register_reader
+from hccr_tf.data.sources.records import Quarantined, Record, RepairedName, Sample
 from hccr_tf.data.store import Store
 from hccr_tf.utils.files import read_json
 

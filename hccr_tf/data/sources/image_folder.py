@@ -18,9 +18,9 @@ import numpy as np
 from hccr_tf.charset import guess_code_page, repair_name
 from hccr_tf.images.cleaning import clean
 from hccr_tf.images.decoding import SUFFIXES, decode
-from hccr_tf.data.readers import SourceFile, register_reader
-from hccr_tf.data.samples import Quarantined, Record, RepairedName, Sample, split_of_path
-from hccr_tf.data.zip_directory import ARCHIVE_ERRORS
+from hccr_tf.data.sources.reader import SourceFile, register_reader
+from hccr_tf.data.sources.records import Quarantined, Record, RepairedName, Sample, split_of_path
+from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 
 NAMELESS = "folder name stands for no character"
 """Why such pictures are in quarantine."""

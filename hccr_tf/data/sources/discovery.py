@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hccr_tf.data.alz import check_alz, needs_program, unpack_alz
-from hccr_tf.data.joining import StoreReader, is_store
-from hccr_tf.data.known_sets import Part as KnownPart
-from hccr_tf.data.known_sets import known_set
-from hccr_tf.data.readers import Reader, list_readers, reader_of
-from hccr_tf.data.samples import Quarantined, Record, Unreadable
-from hccr_tf.data.tasks import (
+from hccr_tf.data.sources.alz import check_alz, needs_program, unpack_alz
+from hccr_tf.data.sources.store_source import StoreReader, is_store
+from hccr_tf.data.sources.catalogue import Part as KnownPart
+from hccr_tf.data.sources.catalogue import known_set
+from hccr_tf.data.sources.reader import Reader, list_readers, reader_of
+from hccr_tf.data.sources.records import Quarantined, Record, Unreadable
+from hccr_tf.data.sources.tasks import (
     OTHER_ARCHIVES,
     OTHER_KINDS,
     Container,
@@ -35,7 +35,7 @@ from hccr_tf.data.tasks import (
     refusal_of_member,
     task_files,
 )
-from hccr_tf.data.zip_directory import ARCHIVE_ERRORS, Member, ZipDirectory
+from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS, Member, ZipDirectory
 
 TASK_BYTES = 64 << 20
 TASK_FILES = 2048

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hccr_tf.data.readers import Reader, SourceFile, reader_of
-from hccr_tf.data.samples import Quarantined, Record
-from hccr_tf.data.zip_directory import Member, ZipDirectory
+from hccr_tf.data.sources.reader import Reader, SourceFile, reader_of
+from hccr_tf.data.sources.records import Quarantined, Record
+from hccr_tf.data.sources.zip_stream import Member, ZipDirectory
 
 _BOMB_RATIO, _BOMB_BYTES = 250, 256 << 20
 OTHER_KINDS = {

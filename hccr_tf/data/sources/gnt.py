@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from hccr_tf.charset import decode_tag, encode_tag
-from hccr_tf.data.readers import SourceFile, register_reader
-from hccr_tf.data.samples import Quarantined, SampleBlock, split_of_path
-from hccr_tf.data.zip_directory import ARCHIVE_ERRORS
+from hccr_tf.data.sources.reader import SourceFile, register_reader
+from hccr_tf.data.sources.records import Quarantined, SampleBlock, split_of_path
+from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.utils.files import atomic_write
 
 HEADER = struct.Struct("<I2sHH")
