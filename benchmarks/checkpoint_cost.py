@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 import hccr_tf
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 from hccr_tf.training.checkpoints import Checkpoints, Interval
 
 RESULTS = Path(__file__).parent / "results" / "checkpoint_cost.csv"

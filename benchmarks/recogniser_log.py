@@ -23,8 +23,8 @@ from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
 from hccr_tf.images.cleaning import clean
 from hccr_tf.images.contact_sheet import draw_sheet
-from hccr_tf.data.splits import draw_per_class
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.splits import draw_per_class
+from hccr_tf.data.store.store import Store
 from hccr_tf.data.strokes import open_store
 from hccr_tf.plots import save_figure
 

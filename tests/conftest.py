@@ -10,10 +10,10 @@ import pytest
 from threads import ONE_THREAD
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.preparing import prepare
+from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.sources.records import SampleBlock
 from hccr_tf.data.sources.discovery import read_source
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 from hccr_tf.data.synthetic import generate_gnt
 from hccr_tf.inference.logits_file import write_logits
 

@@ -68,8 +68,8 @@ def run_prepare(options) -> None:
       hccr data prepare my_pictures/ --photographs --test-fraction 0 --out mine
     """
     from hccr_tf.charset import Charset
-    from hccr_tf.data.preparing import prepare
-    from hccr_tf.data.store import summary
+    from hccr_tf.data.store.prepare import prepare
+    from hccr_tf.data.store.store import summary
 
     if options.workers is not None and options.workers < 1:
         raise ValueError("--workers is at least 1.")
@@ -104,7 +104,7 @@ def run_show(options) -> None:
       hccr data show store --split test
     """
     from hccr_tf.images.contact_sheet import store_sheet
-    from hccr_tf.data.store import summary
+    from hccr_tf.data.store.store import summary
     from hccr_tf.data.strokes import StrokeStore, open_store, stroke_summary
 
     store = open_store(options.store)
@@ -143,7 +143,7 @@ def run_audit(options) -> None:
       hccr data audit store --run runs/model1 --out audit
     """
     from hccr_tf.data.audit import audit
-    from hccr_tf.data.store import Store
+    from hccr_tf.data.store.store import Store
 
     store = Store(options.store)
     disagreement = None

@@ -186,7 +186,7 @@ def run_reproduce(options) -> None:
 
 
 def _reproduce(experiment, options, out) -> None:
-    from hccr_tf.data.store import Store
+    from hccr_tf.data.store.store import Store
     from hccr_tf.experiments import Inputs
     from hccr_tf.experiments.plans import cells_table, sample_store, train_cells
     from hccr_tf.experiments.scored_runs import runs_table

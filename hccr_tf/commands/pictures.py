@@ -53,7 +53,7 @@ def run_cam(options) -> None:
 
     predictors = [Predictor(path) for path in options.workdir]
     if options.data:
-        from hccr_tf.data.store import Store
+        from hccr_tf.data.store.store import Store
 
         pictures = pictures_of_characters(
             Store(options.data), options.split, options.characters, predictors
@@ -113,7 +113,7 @@ def run_refine(options) -> None:
         print((out / "refine.txt").read_text("utf-8"))
         print(f"attention in {out / 'refine.png'}")
         return
-    from hccr_tf.data.store import Store
+    from hccr_tf.data.store.store import Store
     from hccr_tf.utils.files import atomic_write
 
     if options.cases < 0:

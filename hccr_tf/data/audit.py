@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from hccr_tf.data import splits
+from hccr_tf.data.store.store import splits
 from hccr_tf.data.audit_checks import (
     check_balance,
     check_duplicates,
@@ -32,7 +32,7 @@ from hccr_tf.data.audit_classes import (
 )
 from hccr_tf.data.audit_report import Audit
 from hccr_tf.data.merged_classes import find_merged
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 
 __all__ = ["Audit", "Disagreement", "audit"]
 

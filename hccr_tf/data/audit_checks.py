@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hccr_tf.data import splits
+from hccr_tf.data.store.store import splits
 from hccr_tf.data.sources.image_folder import NAMELESS
 from hccr_tf.data.merged_classes import is_inverted
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 
 ERROR, WARNING, INFO = "error", "warning", "info"
 """How bad a finding is: it falsifies results; it should be looked at; it is good to know."""

@@ -21,8 +21,8 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.data.reading_processes import ReadingProcesses
-from hccr_tf.data.splits import draw_per_class
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.splits import draw_per_class
+from hccr_tf.data.store.store import Store
 from hccr_tf.data.strokes import StrokeStore
 
 NUM_CROPS = {"none": 1, "five": 5}

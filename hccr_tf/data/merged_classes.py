@@ -36,7 +36,7 @@ import numpy as np
 
 from hccr_tf.charset import same_folder
 from hccr_tf.images.contact_sheet import text_image
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 
 SUSPICIOUS = 1.0
 """`score` from which a class is a finding, such as one of e times the usual spread."""

@@ -26,7 +26,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from hccr_tf.data.preprocessing import Preprocessing
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 from hccr_tf.data.strokes import StrokeStore, open_store
 
 # Both are written and read in one piece, whoever else uses the pipe.

@@ -23,9 +23,9 @@ import numpy as np
 from hccr_tf.charset import Charset
 from hccr_tf.data.handwriting import centre_lines, draw
 from hccr_tf.data.pen import POINTS
-from hccr_tf.data.store import Store
-from hccr_tf.data.store_format import MANIFEST
-from hccr_tf.data.store_format import STROKES_FORMAT as FORMAT
+from hccr_tf.data.store.store import Store
+from hccr_tf.data.store.format import MANIFEST
+from hccr_tf.data.store.format import STROKES_FORMAT as FORMAT
 from hccr_tf.data.variation import Variation
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
 

@@ -14,8 +14,8 @@ from typing import Any
 import keras
 import pandas as pd
 
-from hccr_tf.data.preparing import prepare
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.prepare import prepare
+from hccr_tf.data.store.store import Store
 from hccr_tf.data.synthetic import generate_gnt
 from hccr_tf.recipes import Recipe, get_recipe, stages_text
 from hccr_tf.training import train

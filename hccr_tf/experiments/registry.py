@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 from hccr_tf.experiments.plans import Plan
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf.complexity import count_macs, size_mb
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation import Evaluation, mcnemar, wilson_interval
 from hccr_tf.experiments.registry import Inputs
 from hccr_tf.utils.files import distinct_names

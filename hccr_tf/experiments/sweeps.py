@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import pandas as pd
 
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 from hccr_tf.experiments.registry import Inputs
 from hccr_tf.experiments.scored_runs import evaluate, score_runs, with_interval
 from hccr_tf.utils.files import atomic_write

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import atomic_write
 
 MAX_CLASSES = 20

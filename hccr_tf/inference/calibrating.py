@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hccr_tf.data.splits import draw_per_class
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.splits import draw_per_class
+from hccr_tf.data.store.store import Store
 from hccr_tf.data.strokes import StrokeStore
 from hccr_tf.evaluation import softmax
 from hccr_tf.utils.files import atomic_write

@@ -13,9 +13,9 @@ from hccr_tf.data import audit_report
 from hccr_tf.data.audit import Disagreement, audit
 from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.merged_classes import find_merged, folder_partners, is_inverted, picture_features
-from hccr_tf.data.preparing import prepare
+from hccr_tf.data.store.prepare import prepare
 from hccr_tf.images.contact_sheet import text_image
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 
 MERGED = "宇寥垫庵庀"  # Of hwdb100: with 宀, 寤, 垍, 庠 and 庇.
 

@@ -13,8 +13,8 @@ import pytest
 
 from hccr_tf.data.sources import discovery as sources_module
 from hccr_tf.data.sources.gnt import write_gnt
-from hccr_tf.data.preparing import prepare
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.prepare import prepare
+from hccr_tf.data.store.store import Store
 
 REPO = Path(__file__).parents[2]
 
@@ -107,7 +107,7 @@ def test_finished_parts_are_not_read_again_but_checked(source, tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hccr_tf.data.preparing.assemble", stop)
+        patch.setattr("hccr_tf.data.store.prepare.assemble", stop)
         with pytest.raises(KeyboardInterrupt):
             prepare([source], out, workers=1)
     work = tmp_path / ".out.partial"
@@ -123,7 +123,7 @@ def test_finished_parts_are_not_read_again_but_checked(source, tmp_path, monkeyp
         stop()
 
     with monkeypatch.context() as patch:
-        patch.setattr("hccr_tf.data.preparing.assemble", look)
+        patch.setattr("hccr_tf.data.store.prepare.assemble", look)
         with pytest.raises(KeyboardInterrupt):
             prepare([source], out, workers=1)
     assert [name for name in times if kept[name] != times[name]] == ["pictures-00005.bin"]
@@ -139,7 +139,7 @@ def test_changed_sources_are_read_anew(source, tmp_path, monkeypatch, capfd):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hccr_tf.data.preparing.assemble", stop)
+        patch.setattr("hccr_tf.data.store.prepare.assemble", stop)
         with pytest.raises(KeyboardInterrupt):
             prepare([source], out, workers=1)
     (source / "11-f.gnt").unlink()
@@ -194,7 +194,7 @@ def test_a_full_disk(source, make_disk, workers):
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_said_to_have_died(source, tmp_path, monkeypatch):
-    from hccr_tf.data import workers
+    from hccr_tf.data.store.store import workers
 
     begin = workers._Worker.send
 

@@ -3,8 +3,8 @@ import pytest
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.gnt import write_gnt
-from hccr_tf.data.preparing import prepare
-from hccr_tf.data.store import summary
+from hccr_tf.data.store.prepare import prepare
+from hccr_tf.data.store.store import summary
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources import mnist
 from hccr_tf.data.sources import discovery as sources_module
-from hccr_tf.data.preparing import prepare
+from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.sources.records import Quarantined, Sample
 
 TRAIN, TEST = 30, 20

@@ -18,7 +18,7 @@ from hccr_tf.cli import main
 from hccr_tf.images.layout import count_characters
 from hccr_tf.images.cleaning import PictureError, clean
 from hccr_tf.images.decoding import decode, find_pictures, read_clean
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 
 NUMERALS = "零一五万亿百八"
 VARIANTS = {
@@ -254,7 +254,7 @@ def test_missing_files_are_named_by_their_reason():
 
 
 def test_real_single_characters_are_not_refused(hwdb100, tmp_path):
-    from hccr_tf.data.preparing import prepare
+    from hccr_tf.data.store.prepare import prepare
 
     store = prepare([hwdb100 / "CASIA-HWDB_Test.zip"], tmp_path / "store", progress=False)
     refused = [

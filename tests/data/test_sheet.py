@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.sources.gnt import write_gnt
-from hccr_tf.data.preparing import prepare
+from hccr_tf.data.store.prepare import prepare
 from hccr_tf.images.contact_sheet import draw_sheet, store_sheet, text_image
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hccr_tf.data.splits import (
+from hccr_tf.data.store.splits import (
     DUPLICATE,
     TEST,
     TRAIN,

@@ -10,9 +10,9 @@ import pytest
 from hccr_tf.charset import Charset
 from hccr_tf.utils import progress
 from hccr_tf.data.sources.gnt import write_gnt
-from hccr_tf.data.parts import PartWriter
-from hccr_tf.data.preparing import prepare
-from hccr_tf.data.store import Store, summary
+from hccr_tf.data.store.parts import PartWriter
+from hccr_tf.data.store.prepare import prepare
+from hccr_tf.data.store.store import Store, summary
 
 
 def put(path: Path, picture: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from hccr_tf.data.augmentation import RandomAffine
 from hccr_tf.data.batches import BatchReader
 from hccr_tf.data.preprocessing import Preprocessing
 from hccr_tf.data.reading_processes import are_possible
-from hccr_tf.data.store import Store
+from hccr_tf.data.store.store import Store
 from hccr_tf.data.strokes import StrokeStore, make_stroke_store, open_store
 from hccr_tf.data.synthetic import load_strokes
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.parts import Part, read_task
+from hccr_tf.data.store.parts import Part, read_task
 from hccr_tf.data.sources.tasks import Container, Task
 from hccr_tf.utils.files import sha256_file
 
@@ -107,7 +107,7 @@ class _Worker:
         package = str(Path(__file__).parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hccr_tf.data.workers"],
+            [sys.executable, "-m", "hccr_tf.data.store.workers"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # NumPy's linear algebra has threads of its own, which nothing here uses.

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from hccr_tf.charset import Charset
-from hccr_tf.data import splits
+from hccr_tf.data.store.store import splits
 from hccr_tf.data.sources.catalogue import check_counts
-from hccr_tf.data.parts import PARTS, STORE, Part
+from hccr_tf.data.store.parts import PARTS, STORE, Part
 from hccr_tf.utils.progress import progress_bar
 from hccr_tf.data.sources.discovery import Plan, make_plan
-from hccr_tf.data.store import Store
-from hccr_tf.data.store_format import FORMAT, MANIFEST, picture_file
-from hccr_tf.data.store_writer import SplitRule, assemble, clear
-from hccr_tf.data.workers import default_workers, read_job, run_jobs
+from hccr_tf.data.store.store import Store
+from hccr_tf.data.store.format import FORMAT, MANIFEST, picture_file
+from hccr_tf.data.store.writer import SplitRule, assemble, clear
+from hccr_tf.data.store.workers import default_workers, read_job, run_jobs
 from hccr_tf.utils.files import exclusive_lock, read_json, replace_directory, sync, write_json
 
 _SMALL = 16 << 20  # Bytes that are read sooner than processes start.

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data import splits
-from hccr_tf.data.parts import PARTS, QUARANTINE_HEAD, STORE, Part, printable
+from hccr_tf.data.store.store import splits
+from hccr_tf.data.store.parts import PARTS, QUARANTINE_HEAD, STORE, Part, printable
 from hccr_tf.data.sources.records import Quarantined
-from hccr_tf.data.store_format import ARRAYS, FORMAT, data_hash, picture_file
+from hccr_tf.data.store.format import ARRAYS, FORMAT, data_hash, picture_file
 from hccr_tf.utils.files import sha256_file
 
 _LISTED = 100

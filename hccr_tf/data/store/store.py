@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data import splits
+from hccr_tf.data.store.store import splits
 from hccr_tf.utils.progress import progress_bar
-from hccr_tf.data.store_format import (
+from hccr_tf.data.store.format import (
     ARRAYS,
     FORMAT,
     MANIFEST,
