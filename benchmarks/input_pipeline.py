@@ -47,7 +47,7 @@ import cv2
 import numpy as np
 
 from hccr_tf import BatchReader, Preprocessing, Store
-from hccr_tf.data.batches import BufferPool, num_reading_threads
+from hccr_tf.data.loading.loader import BufferPool, num_reading_threads
 
 BLURS = {"raw": (0, 0.0), "3x3": (3, 20.0), "7x7": (7, 50.0)}
 # Goals, in multiples of the released loader.
@@ -128,7 +128,7 @@ def read_numpy(batches: BatchReader, epochs: int = EPOCHS) -> None:
 
 
 def read_tf(batches: BatchReader) -> None:
-    from hccr_tf.data.pipeline import tf_dataset
+    from hccr_tf.data.loading.tf_dataset import tf_dataset
 
     for _ in tf_dataset(batches, ["main_output"], epochs=EPOCHS):
         pass
@@ -169,7 +169,7 @@ def forget(paths) -> None:
 
 
 def read_device(batches: BatchReader, prepare) -> None:
-    from hccr_tf.data.pipeline import tf_dataset
+    from hccr_tf.data.loading.tf_dataset import tf_dataset
 
     for inputs, _ in tf_dataset(batches, ["main_output"], epochs=EPOCHS):
         last = prepare(inputs)

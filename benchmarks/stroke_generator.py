@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from real_runs import RESULTS
 
-from hccr_tf.data.batches import BatchReader
+from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.data.strokes import StrokeStore
 from hccr_tf.data.synthetic import Writer, load_strokes, render
 from hccr_tf.models import MAIN_OUTPUT, create_model

@@ -14,8 +14,8 @@ _backend.choose()
 
 _PUBLIC = {
     "Charset": "hccr_tf.charset",
-    "Preprocessing": "hccr_tf.data.preprocessing",
-    "BatchReader": "hccr_tf.data.batches",
+    "Preprocessing": "hccr_tf.data.loading.preprocessing",
+    "BatchReader": "hccr_tf.data.loading.loader",
     "Store": "hccr_tf.data.store.store",
     "prepare": "hccr_tf.data.store.prepare",
     "Recipe": "hccr_tf.recipes",

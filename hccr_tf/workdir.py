@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.utils.files import read_json, write_json
 from hccr_tf.recipes import Recipe
 

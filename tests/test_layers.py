@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.layers import DevicePreprocessing, SameAveragePooling2D, gaussian_weights
 
 SIDE = 130

@@ -67,7 +67,7 @@ def run_train(options) -> None:
     if options.set:
         recipe = recipe.override(model_args={**recipe.model_args, **parse_settings(options.set)})
 
-    from hccr_tf.data.batches import BatchReader
+    from hccr_tf.data.loading.loader import BatchReader
     from hccr_tf.data.strokes import open_store
 
     store = open_store(options.data)

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 from hccr_tf.data.pen import POINTS
-from hccr_tf.data.preprocessing import WHITE
+from hccr_tf.data.loading.preprocessing import WHITE
 from hccr_tf.data.variation import Variation
 
 _OVERSAMPLE = 2

@@ -8,7 +8,7 @@ preprocessing takes. A picture that's clean already, such as those of CASIA-HWDB
 import numpy as np
 
 from hccr_tf.images.layout import pen_width
-from hccr_tf.data.preprocessing import WHITE
+from hccr_tf.data.loading.preprocessing import WHITE
 
 WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
 _LIGHT_SIDE = 96  # pixels of the longer side at which uneven light is looked at

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from rich.progress import track
 
-from hccr_tf.data.batches import NUM_CROPS, BatchReader
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading.loader import NUM_CROPS, BatchReader
+from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation import Evaluation
 from hccr_tf.inference.logits_file import write_logits

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.batches import BatchReader
+from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation import softmax, wilson_interval

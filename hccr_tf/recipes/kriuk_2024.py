@@ -18,7 +18,7 @@ the blur the paper's network saw.
 
 from dataclasses import replace
 
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.recipes.recipe import Recipe
 from hccr_tf.recipes.small_data import SMALL_DATA
 

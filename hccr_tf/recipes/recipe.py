@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from hccr_tf.data.augmentation import RandomAffine
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading.augmentation import RandomAffine
+from hccr_tf.data.loading.preprocessing import Preprocessing
 
 SCHEDULES = ("constant", "cosine", "halve", "stall")
 LOSS_REDUCTIONS = ("sum", "mean")

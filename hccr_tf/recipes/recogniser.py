@@ -12,8 +12,8 @@ padding adds nothing. `fine_tune` goes on from these weights, or from any run of
 real pictures: those of a class are a few or thousands.
 """
 
-from hccr_tf.data.augmentation import RandomAffine
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading.augmentation import RandomAffine
+from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.recipes.recipe import Recipe
 
 _SHARED = {

@@ -3,7 +3,7 @@
 The papers' schedules take 10,000 to 23,000 steps an epoch; this one converges in a few thousand.
 """
 
-from hccr_tf.data.augmentation import RandomAffine
+from hccr_tf.data.loading.augmentation import RandomAffine
 
 SMALL_DATA = {
     "optimizer": "adamw",

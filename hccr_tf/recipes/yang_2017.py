@@ -32,7 +32,7 @@ for small data. Where the paper is silent:
 7. Batch 128 and 10 epochs (`--batch-size`, `--epochs`), neither of which it gives.
 """
 
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.recipes.recipe import Recipe
 from hccr_tf.recipes.small_data import SMALL_DATA
 

@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from hccr_tf.data.batches import BatchReader
+from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.images.contact_sheet import encode_png, sheet_image
 from hccr_tf.utils.files import atomic_write, write_json
 from hccr_tf.models import MAIN_OUTPUT

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import keras
 
-from hccr_tf.data.batches import BatchReader
+from hccr_tf.data.loading.loader import BatchReader
 
 
 class InputWait:
@@ -112,7 +112,7 @@ def fit_arguments(
         num_replicas: devices that share each batch.
     """
     if keras.backend.backend() == "tensorflow":
-        from hccr_tf.data.pipeline import tf_dataset, timed
+        from hccr_tf.data.loading.tf_dataset import tf_dataset, timed
 
         dataset = tf_dataset(
             train_reader, output_names, epoch=epoch, step=step, multiple_of=num_replicas

@@ -5,7 +5,7 @@ import contextlib
 import keras
 import numpy as np
 
-from hccr_tf.data.batches import BatchReader
+from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.layers import DevicePreprocessing
 from hccr_tf.losses import create_loss
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, blueprint, create_model

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf.charset import Charset
-from hccr_tf.data import reading_processes
-from hccr_tf.data.batches import BatchReader
+from hccr_tf.data.loading import reading_processes
+from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import exclusive_lock
 from hccr_tf.models import blueprint, class_variables

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.augmentation import RandomAffine
-from hccr_tf.data.batches import BatchReader, BufferPool, epoch_order, num_reading_threads
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading.augmentation import RandomAffine
+from hccr_tf.data.loading.loader import BatchReader, BufferPool, epoch_order, num_reading_threads
+from hccr_tf.data.loading.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(24, blur_kernel=3, blur_sigma=20.0)
 AUGMENTATION = RandomAffine(amount=0.1, shift=0.05)

@@ -3,13 +3,13 @@ import itertools
 import numpy as np
 import pytest
 
-from hccr_tf.data.augmentation import RandomAffine
-from hccr_tf.data.batches import BatchReader
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading.augmentation import RandomAffine
+from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.preprocessing import Preprocessing
 
 tf = pytest.importorskip("tensorflow")
 
-from hccr_tf.data.pipeline import tf_dataset  # noqa: E402
+from hccr_tf.data.loading.tf_dataset import tf_dataset  # noqa: E402
 
 NAMES = ["aux_output1", "main_output"]
 

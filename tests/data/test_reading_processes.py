@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from hccr_tf.data import reading_processes
-from hccr_tf.data.augmentation import RandomAffine
-from hccr_tf.data.batches import BatchReader
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading import reading_processes
+from hccr_tf.data.loading.augmentation import RandomAffine
+from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.skipif(not reading_processes.are_possible(), reason="not on this system")
 
@@ -139,7 +139,7 @@ os.kill(os.getpid(), 9)
 
 def test_tf_data_over_processes(make_reader):
     pytest.importorskip("tensorflow")
-    from hccr_tf.data.pipeline import tf_dataset
+    from hccr_tf.data.loading.tf_dataset import tf_dataset
 
     reader = make_reader(augmentation=RandomAffine(0.1, 0.05))
     want = list(reader.batches(epochs=2))

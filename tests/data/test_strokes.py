@@ -8,10 +8,10 @@ import pytest
 
 from hccr_tf.charset import Charset
 from hccr_tf.cli import main
-from hccr_tf.data.augmentation import RandomAffine
-from hccr_tf.data.batches import BatchReader
-from hccr_tf.data.preprocessing import Preprocessing
-from hccr_tf.data.reading_processes import are_possible
+from hccr_tf.data.loading.augmentation import RandomAffine
+from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.preprocessing import Preprocessing
+from hccr_tf.data.loading.reading_processes import are_possible
 from hccr_tf.data.store.store import Store
 from hccr_tf.data.strokes import StrokeStore, make_stroke_store, open_store
 from hccr_tf.data.synthetic import load_strokes

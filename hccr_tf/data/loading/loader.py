@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.augmentation import RandomAffine
-from hccr_tf.data.preprocessing import Preprocessing
-from hccr_tf.data.reading_processes import ReadingProcesses
+from hccr_tf.data.loading.augmentation import RandomAffine
+from hccr_tf.data.loading.preprocessing import Preprocessing
+from hccr_tf.data.loading.reading_processes import ReadingProcesses
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.data.store.store import Store
 from hccr_tf.data.strokes import StrokeStore

@@ -25,7 +25,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from hccr_tf.data.preprocessing import Preprocessing
+from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.store.store import Store
 from hccr_tf.data.strokes import StrokeStore, open_store
 

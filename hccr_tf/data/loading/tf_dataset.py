@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hccr_tf.data.batches import BatchReader
+from hccr_tf.data.loading.loader import BatchReader
 
 if TYPE_CHECKING:
     import tensorflow as tf
