@@ -25,7 +25,7 @@ from hccr_tf.images.cleaning import clean
 from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.data.store.store import Store
-from hccr_tf.data.strokes import open_store
+from hccr_tf.synthesis.dataset import open_store
 from hccr_tf.plots import save_figure
 
 PER_CLASS = 20

@@ -18,8 +18,8 @@ import pandas as pd
 from real_runs import RESULTS
 
 from hccr_tf.data.loading.loader import BatchReader
-from hccr_tf.data.strokes import StrokeStore
-from hccr_tf.data.synthetic import Writer, load_strokes, render
+from hccr_tf.synthesis.dataset import StrokeStore
+from hccr_tf.synthesis.sample import Writer, load_strokes, render
 from hccr_tf.models import MAIN_OUTPUT, create_model
 from hccr_tf.recipes import get_recipe
 

@@ -14,7 +14,7 @@ from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.sources.records import SampleBlock
 from hccr_tf.data.sources.discovery import read_source
 from hccr_tf.data.store.store import Store
-from hccr_tf.data.synthetic import generate_gnt
+from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.inference.logits_file import write_logits
 
 # Beside another process of tests, more threads of one only wait for it.

@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from hccr_tf.data.handwriting import centre_lines, draw
-from hccr_tf.data.synthetic import load_strokes
-from hccr_tf.data.variation import Variation
+from hccr_tf.synthesis.deform import centre_lines, draw
+from hccr_tf.synthesis.sample import load_strokes
+from hccr_tf.synthesis.style import Variation
 
 STEADY = Variation(
     grain=0.0, blur=0.05, soften=0.0, noise=0.0, tone=0.0, ink=1.0, fade=1.0,

@@ -105,7 +105,7 @@ def run_show(options) -> None:
     """
     from hccr_tf.images.contact_sheet import store_sheet
     from hccr_tf.data.store.store import summary
-    from hccr_tf.data.strokes import StrokeStore, open_store, stroke_summary
+    from hccr_tf.synthesis.dataset import StrokeStore, open_store, stroke_summary
 
     store = open_store(options.store)
     if options.verify:
@@ -186,7 +186,7 @@ def strokes_arguments(parser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE",
         help="how handwriting varies, such as --set bend=0.03; what there is stands in "
-        "hccr_tf.data.variation.Variation",
+        "hccr_tf.synthesis.style.Variation",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a store of strokes")
     parser.add_argument("--sheet", help="picture to draw (default: OUT-sheet.png beside it)")
@@ -206,9 +206,9 @@ def run_strokes(options) -> None:
     from hccr_tf.charset import Charset
     from hccr_tf.commands.settings import parse_settings
     from hccr_tf.images.contact_sheet import draw_sheet
-    from hccr_tf.data.strokes import make_stroke_store, stroke_summary
-    from hccr_tf.data.synthetic import load_strokes
-    from hccr_tf.data.variation import Variation
+    from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
+    from hccr_tf.synthesis.sample import load_strokes
+    from hccr_tf.synthesis.style import Variation
     from hccr_tf.utils.files import sha256_file
 
     strokes = load_strokes(options.file)
@@ -258,7 +258,7 @@ def run_sample(options) -> None:
     Example:
       hccr data sample --out runs/sample
     """
-    from hccr_tf.data.synthetic import generate_gnt, load_strokes
+    from hccr_tf.synthesis.sample import generate_gnt, load_strokes
 
     paths = generate_gnt(
         options.out,

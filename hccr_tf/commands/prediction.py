@@ -34,7 +34,7 @@ def run_evaluate(options) -> None:
     Example:
       hccr evaluate runs/model1 --data store --split test --out runs/logits1.h5
     """
-    from hccr_tf.data.strokes import open_store
+    from hccr_tf.synthesis.dataset import open_store
 
     store = open_store(options.data)
     backend.start()

@@ -150,7 +150,7 @@ def run_calibrate(options) -> None:
     Example:
       hccr calibrate runs/model1 --data store
     """
-    from hccr_tf.data.strokes import open_store
+    from hccr_tf.synthesis.dataset import open_store
 
     store = open_store(options.data)
     backend.start()

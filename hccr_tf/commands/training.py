@@ -68,7 +68,7 @@ def run_train(options) -> None:
         recipe = recipe.override(model_args={**recipe.model_args, **parse_settings(options.set)})
 
     from hccr_tf.data.loading.loader import BatchReader
-    from hccr_tf.data.strokes import open_store
+    from hccr_tf.synthesis.dataset import open_store
 
     store = open_store(options.data)
     if options.steps is not None:
@@ -140,7 +140,7 @@ def run_sweep(options) -> None:
         raise ValueError("Name at least one setting and its values: --set seed=1,2,3.")
     grid = parse_grid(options.set)
 
-    from hccr_tf.data.strokes import open_store
+    from hccr_tf.synthesis.dataset import open_store
 
     store = open_store(options.data)
     backend.start()

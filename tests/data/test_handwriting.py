@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from hccr_tf.data.handwriting import centre_lines, draw, flowing, parting
-from hccr_tf.data.pen import POINTS
-from hccr_tf.data.synthetic import load_strokes
-from hccr_tf.data.variation import Variation
+from hccr_tf.synthesis.deform import centre_lines, draw, flowing, parting
+from hccr_tf.synthesis.geometry import POINTS
+from hccr_tf.synthesis.sample import load_strokes
+from hccr_tf.synthesis.style import Variation
 
 # Every amount 0: the centre lines as they are.
 STILL = Variation(**{

@@ -13,8 +13,8 @@ from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.loading.reading_processes import are_possible
 from hccr_tf.data.store.store import Store
-from hccr_tf.data.strokes import StrokeStore, make_stroke_store, open_store
-from hccr_tf.data.synthetic import load_strokes
+from hccr_tf.synthesis.dataset import StrokeStore, make_stroke_store, open_store
+from hccr_tf.synthesis.sample import load_strokes
 
 SOURCE = {"name": "embedded", "sha256": "0" * 64}
 
@@ -81,7 +81,7 @@ def test_processes_draw_the_same(store):
 
 
 def test_what_a_store_is_made_of_is_in_its_hash(store, tmp_path):
-    from hccr_tf.data.variation import Variation
+    from hccr_tf.synthesis.style import Variation
 
     def made(name, **options):
         options = {"per_class": 3, "held_out": 2} | options

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.sources.gnt import GntRecord, read_gnt
-from hccr_tf.data.synthetic import (
+from hccr_tf.synthesis.sample import (
     EMBEDDED_CHARACTERS,
     Writer,
     generate_gnt,
@@ -281,7 +281,7 @@ def test_the_pictures_can_be_learned(strokes):
 def test_import_needs_no_opencv():
     code = (
         "import sys; sys.modules['cv2'] = None; "
-        "from hccr_tf.data.synthetic import load_strokes; print(len(load_strokes()))"
+        "from hccr_tf.synthesis.sample import load_strokes; print(len(load_strokes()))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "15"

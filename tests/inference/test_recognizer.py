@@ -17,8 +17,8 @@ from hccr_tf import Recognizer, get_recipe, train
 from hccr_tf.charset import Charset
 from hccr_tf.cli import main
 from hccr_tf.images.cleaning import PictureError, clean
-from hccr_tf.data.strokes import make_stroke_store
-from hccr_tf.data.synthetic import load_strokes
+from hccr_tf.synthesis.dataset import make_stroke_store
+from hccr_tf.synthesis.sample import load_strokes
 from hccr_tf.workdir import Workdir
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -8,7 +8,7 @@ import pytest
 from hccr_tf import Predictor, Store, create_model, get_recipe, predict_split, prepare, train
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.loader import BatchReader
-from hccr_tf.data.synthetic import generate_gnt, load_strokes
+from hccr_tf.synthesis.sample import generate_gnt, load_strokes
 from hccr_tf.utils.files import read_json
 from hccr_tf.training.callbacks import MONITOR, DivergenceError, is_finished
 from hccr_tf.training.checkpoints import Checkpoints

@@ -23,7 +23,7 @@ from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.loading.reading_processes import ReadingProcesses
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.data.store.store import Store
-from hccr_tf.data.strokes import StrokeStore
+from hccr_tf.synthesis.dataset import StrokeStore
 
 NUM_CROPS = {"none": 1, "five": 5}
 _ALIGNMENT = 64  # bytes; TensorFlow and JAX take arrays that lie so as they are

@@ -27,7 +27,7 @@ import numpy as np
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.store.store import Store
-from hccr_tf.data.strokes import StrokeStore, open_store
+from hccr_tf.synthesis.dataset import StrokeStore, open_store
 
 # Both are written and read in one piece, whoever else uses the pipe.
 _REQUEST = struct.Struct("<qqq")  # slot, number of pictures, whether maps follow the indices

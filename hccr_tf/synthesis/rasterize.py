@@ -4,9 +4,9 @@ from functools import cache
 
 import numpy as np
 
-from hccr_tf.data.pen import POINTS
+from hccr_tf.synthesis.geometry import POINTS
 from hccr_tf.data.loading.preprocessing import WHITE
-from hccr_tf.data.variation import Variation
+from hccr_tf.synthesis.style import Variation
 
 _OVERSAMPLE = 2
 _DRAWN = [*range(0, POINTS - 2, 2), POINTS - 1]  # of a stroke's points; it's smooth between them

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hccr_tf.data.pen import ALONG, GRID, POINTS, bridges, from_grid, smoothing, swell
+from hccr_tf.synthesis.geometry import ALONG, GRID, POINTS, bridges, from_grid, smoothing, swell
 
 EMBEDDED_CHARACTERS = "零一二三四五六七八九十百千万亿"
 

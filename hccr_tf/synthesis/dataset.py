@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.handwriting import centre_lines, draw
-from hccr_tf.data.pen import POINTS
+from hccr_tf.synthesis.deform import centre_lines, draw
+from hccr_tf.synthesis.geometry import POINTS
 from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.format import MANIFEST
 from hccr_tf.data.store.format import STROKES_FORMAT as FORMAT
-from hccr_tf.data.variation import Variation
+from hccr_tf.synthesis.style import Variation
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
 
 _VERSION = 3  # of how pictures are drawn: another one draws others from the same settings

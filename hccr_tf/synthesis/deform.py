@@ -14,9 +14,9 @@ from functools import cache
 
 import numpy as np
 
-from hccr_tf.data.ink import ink_lines
-from hccr_tf.data.pen import ALONG, POINTS, from_grid, smoothing, swell
-from hccr_tf.data.variation import MOST_SMOOTH, Variation
+from hccr_tf.synthesis.rasterize import ink_lines
+from hccr_tf.synthesis.geometry import ALONG, POINTS, from_grid, smoothing, swell
+from hccr_tf.synthesis.style import MOST_SMOOTH, Variation
 
 _ALONG = ALONG.astype(np.float32)
 _WAVES = 4
