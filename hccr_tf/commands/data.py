@@ -142,14 +142,14 @@ def run_audit(options) -> None:
       hccr data audit store
       hccr data audit store --run runs/model1 --out audit
     """
-    from hccr_tf.data.audit import audit
+    from hccr_tf.audit.audit import audit
     from hccr_tf.data.store.store import Store
 
     store = Store(options.store)
     disagreement = None
     if options.run is not None:
         backend.start()
-        from hccr_tf.inference.disagreement import predict_disagreement
+        from hccr_tf.audit.label_issues import predict_disagreement
         from hccr_tf.pretrained import find_run
         from hccr_tf.workdir import Workdir
 

@@ -8,11 +8,11 @@ import pytest
 
 from hccr_tf import cli
 from hccr_tf.charset import Charset
-from hccr_tf.data import audit as audit_module
-from hccr_tf.data import audit_report
-from hccr_tf.data.audit import Disagreement, audit
+from hccr_tf.audit import audit as audit_module
+from hccr_tf.audit import report as audit_report
+from hccr_tf.audit.audit import Disagreement, audit
 from hccr_tf.data.sources.gnt import write_gnt
-from hccr_tf.data.merged_classes import find_merged, folder_partners, is_inverted, picture_features
+from hccr_tf.audit.merged_classes import find_merged, folder_partners, is_inverted, picture_features
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.images.contact_sheet import text_image
 from hccr_tf.data.store.store import Store

@@ -9,8 +9,8 @@ import numpy as np
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.store.store import splits
-from hccr_tf.data.audit_checks import INFO, WARNING, Check, Finding, count_samples
-from hccr_tf.data.merged_classes import CLEAR_STEP, MAX_PICTURES, SUSPICIOUS, ClassEvidence
+from hccr_tf.audit.checks import INFO, WARNING, Check, Finding, count_samples
+from hccr_tf.audit.merged_classes import CLEAR_STEP, MAX_PICTURES, SUSPICIOUS, ClassEvidence
 from hccr_tf.data.store.store import Store
 
 

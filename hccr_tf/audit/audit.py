@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from hccr_tf.data.store.store import splits
-from hccr_tf.data.audit_checks import (
+from hccr_tf.audit.checks import (
     check_balance,
     check_duplicates,
     check_pictures,
@@ -24,14 +24,14 @@ from hccr_tf.data.audit_checks import (
     check_writers,
     what_was_listed,
 )
-from hccr_tf.data.audit_classes import (
+from hccr_tf.audit.class_checks import (
     Disagreement,
     check_labels,
     check_merged,
     report_classes,
 )
-from hccr_tf.data.audit_report import Audit
-from hccr_tf.data.merged_classes import find_merged
+from hccr_tf.audit.report import Audit
+from hccr_tf.audit.merged_classes import find_merged
 from hccr_tf.data.store.store import Store
 
 __all__ = ["Audit", "Disagreement", "audit"]

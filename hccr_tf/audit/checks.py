@@ -12,7 +12,7 @@ import numpy as np
 
 from hccr_tf.data.store.store import splits
 from hccr_tf.data.sources.image_folder import NAMELESS
-from hccr_tf.data.merged_classes import is_inverted
+from hccr_tf.audit.merged_classes import is_inverted
 from hccr_tf.data.store.store import Store
 
 ERROR, WARNING, INFO = "error", "warning", "info"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hccr_tf.data.audit import Disagreement
+from hccr_tf.audit.audit import Disagreement
 from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.data.store.store import Store
 from hccr_tf.inference.predictor import Predictor, iterate_logits
