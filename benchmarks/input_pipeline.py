@@ -180,7 +180,7 @@ def device_preparation(size: int, blur: str):
     """The compiled layer, or None without a GPU."""
     import tensorflow as tf
 
-    from hccr_tf.layers import DevicePreprocessing
+    from hccr_tf.models.layers import DevicePreprocessing
 
     if not tf.config.list_physical_devices("GPU"):
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from hccr_tf.pretrained import find_run
-from hccr_tf.weights import read_checksum
+from hccr_tf.models.weights import read_checksum
 from hccr_tf.workdir import Workdir
 
 RESULTS = Path(__file__).parent / "results"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from hccr_tf.blueprints import without_values
+from hccr_tf.models.abstract import without_values
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from hccr_tf.layers import GreyToColour, LayerScale
+from hccr_tf.models.layers import GreyToColour, LayerScale
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

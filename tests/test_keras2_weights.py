@@ -12,9 +12,9 @@ from hccr_tf import Predictor, create_model, get_recipe
 from hccr_tf.charset import Charset
 from hccr_tf.cli import main
 from hccr_tf.inference.importing import import_keras2
-from hccr_tf.keras2_weights import load_keras2_weights, read_keras2_weights
+from hccr_tf.models.keras2_weights import load_keras2_weights, read_keras2_weights
 from hccr_tf.models import MAIN_OUTPUT
-from hccr_tf.weights import WeightsError
+from hccr_tf.models.weights import WeightsError
 
 CHARSET = Charset.from_text("座垂啊一乙")
 RECIPE = get_recipe("melnyk_c").override(image_size=32, width=4)

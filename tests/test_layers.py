@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.layers import DevicePreprocessing, SameAveragePooling2D, gaussian_weights
+from hccr_tf.models.layers import DevicePreprocessing, SameAveragePooling2D, gaussian_weights
 
 SIDE = 130
 

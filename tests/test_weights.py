@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from hccr_tf.weights import WeightsError, load_weights, read_attributes, save_weights
+from hccr_tf.models.weights import WeightsError, load_weights, read_attributes, save_weights
 
 
 def make_model(units=5, seed=0, extra=()):

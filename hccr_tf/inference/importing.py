@@ -4,10 +4,10 @@ from pathlib import Path
 
 from hccr_tf.charset import Charset
 from hccr_tf.utils.files import sha256_file
-from hccr_tf.keras2_weights import load_keras2_weights
+from hccr_tf.models.keras2_weights import load_keras2_weights
 from hccr_tf.models import create_model
 from hccr_tf.recipes import Recipe
-from hccr_tf.weights import save_weights
+from hccr_tf.models.weights import save_weights
 from hccr_tf.workdir import Workdir
 
 

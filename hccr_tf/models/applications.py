@@ -19,9 +19,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from hccr_tf.blueprints import without_values
-from hccr_tf.keras2_weights import load_keras2_weights
-from hccr_tf.layers import GreyToColour, LayerScale
+from hccr_tf.models.abstract import without_values
+from hccr_tf.models.keras2_weights import load_keras2_weights
+from hccr_tf.models.layers import GreyToColour, LayerScale
 from hccr_tf.models.registry import (
     BACKBONE,
     FEATURE_MAP,
@@ -31,7 +31,7 @@ from hccr_tf.models.registry import (
     register_family,
     register_model,
 )
-from hccr_tf.weights import WeightsError
+from hccr_tf.models.weights import WeightsError
 
 IMAGENET = "imagenet"
 # Sides below which a network can't be built; 32 for all others.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from hccr_tf.layers import InputScaling
+from hccr_tf.models.layers import InputScaling
 from hccr_tf.models.registry import (
     FEATURE_MAP,
     INPUT_SCALING,

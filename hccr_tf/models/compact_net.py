@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from hccr_tf.layers import GlobalWeightedAveragePooling2D, InputScaling
+from hccr_tf.models.layers import GlobalWeightedAveragePooling2D, InputScaling
 from hccr_tf.models.registry import (
     FEATURE_MAP,
     INPUT_SCALING,

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from hccr_tf.layers import GaborMaps, InputScaling
+from hccr_tf.models.layers import GaborMaps, InputScaling
 from hccr_tf.models.registry import (
     FEATURE_MAP,
     INPUT_SCALING,

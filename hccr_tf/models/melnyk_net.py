@@ -8,7 +8,7 @@ each channel, or a sum with a weight for each place of each channel.
 import keras
 from keras import layers
 
-from hccr_tf.layers import (
+from hccr_tf.models.layers import (
     GlobalWeightedAveragePooling2D,
     GlobalWeightedOutputAveragePooling2D,
     InputScaling,

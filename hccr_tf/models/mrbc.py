@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from hccr_tf.layers import AdditiveAttention, InputScaling, RefinementStart, UnionOfVectors
+from hccr_tf.models.layers import AdditiveAttention, InputScaling, RefinementStart, UnionOfVectors
 from hccr_tf.models.registry import (
     ATTENTION,
     FEATURE_MAP,

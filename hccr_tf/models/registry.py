@@ -29,7 +29,7 @@ from functools import partial
 
 import keras
 
-from hccr_tf.blueprints import without_values
+from hccr_tf.models.abstract import without_values
 
 INPUT_SCALING = "input_scaling"
 FEATURE_MAP = "feature_map"

@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from hccr_tf.weights import (
+from hccr_tf.models.weights import (
     WeightsError,
     load_weights,
     read_attributes,

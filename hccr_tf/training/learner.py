@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from hccr_tf.data.loading.loader import BatchReader
-from hccr_tf.layers import DevicePreprocessing
+from hccr_tf.models.layers import DevicePreprocessing
 from hccr_tf.losses import create_loss
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, blueprint, create_model
 from hccr_tf.recipes import Recipe, Stage

@@ -23,7 +23,7 @@ from hccr_tf.training.interruption import StopRequest
 from hccr_tf.training.learner import Learner, dtype_policy
 from hccr_tf.training.schedules import StallSchedule
 from hccr_tf.training.stages import current_stage, is_finished
-from hccr_tf.weights import load_rows, load_weights, read_checksum
+from hccr_tf.models.weights import load_rows, load_weights, read_checksum
 from hccr_tf.workdir import Workdir
 
 # From so many on processes read an epoch: they take a second to start.

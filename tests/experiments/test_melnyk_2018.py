@@ -14,7 +14,7 @@ from hccr_tf.cli import main
 from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.experiments import Inputs, get_experiment, list_experiments, register_experiment
 from hccr_tf.models import MAIN_OUTPUT
-from hccr_tf.weights import save_weights
+from hccr_tf.models.weights import save_weights
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from hccr_tf.cli import main
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.pretrained import FOLDER
-from hccr_tf.weights import read_checksum
+from hccr_tf.models.weights import read_checksum
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import photographs as made

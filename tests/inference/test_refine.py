@@ -10,7 +10,7 @@ from hccr_tf.images.contact_sheet import encode_png
 from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.inference.refine import StepPredictor, count_steps
 from hccr_tf.models import MAIN_OUTPUT
-from hccr_tf.weights import load_weights
+from hccr_tf.models.weights import load_weights
 
 pytestmark = pytest.mark.slow
 

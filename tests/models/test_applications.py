@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from hccr_tf.blueprints import without_values
+from hccr_tf.models.abstract import without_values
 from hccr_tf.complexity import count_macs
 from hccr_tf.models import (
     BACKBONE,
@@ -20,7 +20,7 @@ from hccr_tf.models import (
     model_arguments,
     model_description,
 )
-from hccr_tf.weights import WeightsError
+from hccr_tf.models.weights import WeightsError
 
 SMALL = "applications:MobileNetV3Small"
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1), dtype=np.uint8)

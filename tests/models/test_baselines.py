@@ -5,8 +5,8 @@ import keras
 import numpy as np
 import pytest
 
-from hccr_tf.layers import GaborMaps
-from hccr_tf.layers.gabor import gabor_kernels
+from hccr_tf.models.layers import GaborMaps
+from hccr_tf.models.layers.gabor import gabor_kernels
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, blueprint
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hccr_tf import create_model
-from hccr_tf.layers import GlobalWeightedAveragePooling2D, GlobalWeightedOutputAveragePooling2D
+from hccr_tf.models.layers import GlobalWeightedAveragePooling2D, GlobalWeightedOutputAveragePooling2D
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING, blueprint
 
 # Table 2.

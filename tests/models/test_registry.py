@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from hccr_tf.blueprints import without_values
+from hccr_tf.models.abstract import without_values
 from hccr_tf.models import (
     FEATURE_MAP,
     INPUT_SCALING,

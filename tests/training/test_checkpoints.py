@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
-from hccr_tf.weights import WeightsError
+from hccr_tf.models.weights import WeightsError
 
 
 def make_model(seed=0):

@@ -19,7 +19,7 @@ from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
 from hccr_tf.training.interruption import Interrupted
 from hccr_tf.training.schedules import learning_rate
 from hccr_tf.training.stages import MONITOR, current_stage, freeze, is_finished
-from hccr_tf.weights import WeightsError, read_attributes
+from hccr_tf.models.weights import WeightsError, read_attributes
 from hccr_tf.workdir import Workdir
 
 NETWORK = {"width": 4, "blocks": [1, 1, 1]}

@@ -207,7 +207,7 @@ class Preprocessing:
     def pad_many(self, images: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
         """Lays pictures into squares unprepared, but cropped to the ink if that's asked for.
 
-        Everything else is left to `hccr_tf.layers.DevicePreprocessing`.
+        Everything else is left to `hccr_tf.models.layers.DevicePreprocessing`.
 
         Args:
             images: n pictures, each uint8 (H, W) of any size; those that don't fit are

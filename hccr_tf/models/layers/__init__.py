@@ -1,15 +1,15 @@
 """Layers that Keras doesn't have, on `keras.ops` alone."""
 
-from hccr_tf.layers.device_preprocessing import DevicePreprocessing, gaussian_weights
-from hccr_tf.layers.gabor import GaborMaps
-from hccr_tf.layers.input_scaling import GreyToColour, InputScaling
-from hccr_tf.layers.layer_scale import LayerScale
-from hccr_tf.layers.pooling import (
+from hccr_tf.models.layers.device_preprocessing import DevicePreprocessing, gaussian_weights
+from hccr_tf.models.layers.gabor import GaborMaps
+from hccr_tf.models.layers.input_scaling import GreyToColour, InputScaling
+from hccr_tf.models.layers.layer_scale import LayerScale
+from hccr_tf.models.layers.pooling import (
     GlobalWeightedAveragePooling2D,
     GlobalWeightedOutputAveragePooling2D,
     SameAveragePooling2D,
 )
-from hccr_tf.layers.refinement import AdditiveAttention, RefinementStart, UnionOfVectors
+from hccr_tf.models.layers.refinement import AdditiveAttention, RefinementStart, UnionOfVectors
 
 __all__ = [
     "AdditiveAttention",

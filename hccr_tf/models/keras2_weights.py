@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 
-from hccr_tf.weights import WeightsError
+from hccr_tf.models.weights import WeightsError
 
 
 def read_keras2_weights(path: str | Path) -> list[tuple[str, np.ndarray]]:
