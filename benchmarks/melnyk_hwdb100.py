@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from real_runs import RESULTS, hccr, histories, main, reproduce, trained, with_state
 
-from hccr_tf.complexity import count_macs, size_mb
+from hccr_tf.evaluation.complexity import count_macs, size_mb
 from hccr_tf.models import blueprint
 
 SMALL = ["--image-size", "48", "--mixed-precision", "bfloat16"]

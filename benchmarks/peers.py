@@ -29,7 +29,7 @@ from real_runs import RESULTS, weights_of
 
 from hccr_tf import Recognizer
 from hccr_tf.images.cleaning import clean
-from hccr_tf.evaluation import wilson_interval
+from hccr_tf.evaluation.metrics import wilson_interval
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.data.store.store import Store
 from hccr_tf.synthesis.dataset import open_store
-from hccr_tf.plots import save_figure
+from hccr_tf.evaluation.plots import save_figure
 
 PER_CLASS = 20
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from hccr_tf.utils.files import read_json
-from hccr_tf.plots import overlay_figure, save_figure
+from hccr_tf.evaluation.plots import overlay_figure, save_figure
 from hccr_tf.workdir import Workdir
 
 _ACTIVE_SECONDS = 180

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from hccr_tf.models.abstract import without_values
-from hccr_tf.complexity import count_macs
+from hccr_tf.evaluation.complexity import count_macs
 from hccr_tf.models import blueprint, create_model
 
 

@@ -4,7 +4,7 @@ import keras
 import pytest
 from keras import layers
 
-from hccr_tf.complexity import cost_table, count_macs, layer_costs, size_mb
+from hccr_tf.evaluation.complexity import cost_table, count_macs, layer_costs, size_mb
 from hccr_tf.models.layers import GlobalWeightedAveragePooling2D
 from hccr_tf.models import blueprint, list_models
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from hccr_tf.plots import (
+from hccr_tf.evaluation.plots import (
     curves_figure,
     draw_confused_pairs,
     draw_curves,

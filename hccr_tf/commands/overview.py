@@ -48,7 +48,7 @@ def run_model(options) -> None:
       hccr model brick_net --set num_bricks=4 --training
     """
     backend.start()
-    from hccr_tf.complexity import cost_table
+    from hccr_tf.evaluation.complexity import cost_table
     from hccr_tf.models import blueprint, model_arguments
 
     arguments = parse_settings(options.set)

@@ -23,7 +23,7 @@ from hccr_tf.experiments.scored_runs import (
 )
 from hccr_tf.experiments.sweeps import outcome
 from hccr_tf.utils.files import distinct_names
-from hccr_tf.plots import curves_figure, draw_grid, draw_validation, save_figure
+from hccr_tf.evaluation.plots import curves_figure, draw_grid, draw_validation, save_figure
 from hccr_tf.workdir import Workdir
 
 _PAPER = "chen-2023"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hccr_tf.evaluation import softmax
+from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.experiments.registry import Inputs
 from hccr_tf.experiments.scored_runs import predict_once
 from hccr_tf.utils.files import distinct_names

@@ -27,7 +27,7 @@ from hccr_tf.experiments.scored_runs import (
 )
 from hccr_tf.utils.files import distinct_names
 from hccr_tf.inference.logits_file import LogitsFile
-from hccr_tf.plots import draw_bars, draw_validation, pictures_figure, save_figure
+from hccr_tf.evaluation.plots import draw_bars, draw_validation, pictures_figure, save_figure
 from hccr_tf.recipes import Recipe, get_recipe
 from hccr_tf.workdir import Workdir
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hccr_tf.complexity import layer_costs
+from hccr_tf.evaluation.complexity import layer_costs
 from hccr_tf.experiments.paper_results import paper_table
 from hccr_tf.experiments.plans import Cell
 from hccr_tf.experiments.registry import Inputs, register_experiment
@@ -22,7 +22,7 @@ from hccr_tf.inference.cam_files import write_cams
 from hccr_tf.inference.pictures import pictures_of_characters
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import create_model
-from hccr_tf.plots import draw_size_against_accuracy
+from hccr_tf.evaluation.plots import draw_size_against_accuracy
 
 _PAPER = "melnyk-2018"
 _TEST_SET = "ICDAR-2013"  # the paper's

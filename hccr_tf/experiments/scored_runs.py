@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import pandas as pd
 
-from hccr_tf.complexity import count_macs, size_mb
+from hccr_tf.evaluation.complexity import count_macs, size_mb
 from hccr_tf.data.store.store import Store
-from hccr_tf.evaluation import Evaluation, mcnemar, wilson_interval
+from hccr_tf.evaluation.metrics import Evaluation, mcnemar, wilson_interval
 from hccr_tf.experiments.registry import Inputs
 from hccr_tf.utils.files import distinct_names
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples

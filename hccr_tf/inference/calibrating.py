@@ -10,11 +10,11 @@ import numpy as np
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.data.store.store import Store
 from hccr_tf.synthesis.dataset import StrokeStore
-from hccr_tf.evaluation import softmax
+from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.utils.files import atomic_write
 from hccr_tf.inference.calibration import find_temperature, reliability, write_calibration
 from hccr_tf.inference.recognizer import Recognizer
-from hccr_tf.plots import draw_reliability
+from hccr_tf.evaluation.plots import draw_reliability
 from hccr_tf.pretrained import FOLDER, find_run
 
 _BATCH = 32

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf.images.contact_sheet import draw_sheet, encode_png
-from hccr_tf.evaluation import softmax
+from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.utils.files import atomic_write, distinct_names
 from hccr_tf.inference.cam import ActivationMapper, overlay
 from hccr_tf.inference.pictures import NamedPicture

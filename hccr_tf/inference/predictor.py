@@ -11,7 +11,7 @@ from rich.progress import track
 from hccr_tf.data.loading.loader import NUM_CROPS, BatchReader
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.store.store import Store
-from hccr_tf.evaluation import Evaluation
+from hccr_tf.evaluation.metrics import Evaluation
 from hccr_tf.inference.logits_file import write_logits
 from hccr_tf.models import MAIN_OUTPUT, create_model
 from hccr_tf.pretrained import find_run

@@ -12,7 +12,7 @@ import pandas as pd
 from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.data.store.store import Store
-from hccr_tf.evaluation import softmax, wilson_interval
+from hccr_tf.evaluation.metrics import softmax, wilson_interval
 from hccr_tf.utils.files import atomic_write
 from hccr_tf.inference.cam import overlay
 from hccr_tf.inference.pictures import NamedPicture

@@ -13,7 +13,7 @@ from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import exclusive_lock
 from hccr_tf.models import blueprint, class_variables
-from hccr_tf.plots import draw_curves
+from hccr_tf.evaluation.plots import draw_curves
 from hccr_tf.pretrained import FOLDER, NAME, find_run
 from hccr_tf.recipes import Recipe
 from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents

@@ -10,7 +10,7 @@ from hccr_tf.cli import main
 from hccr_tf.commands.settings import parse_grid
 from hccr_tf.experiments.sweeps import sweep
 from hccr_tf.inference.predictor import Predictor
-from hccr_tf.plots import draw_grid
+from hccr_tf.evaluation.plots import draw_grid
 from hccr_tf.recipes import Stage
 from hccr_tf.workdir import Workdir
 
@@ -134,7 +134,7 @@ def test_the_grids_picture_shows_means_and_what_was_not_run(tmp_path, monkeypatc
     from matplotlib.figure import Figure
 
     figures = []
-    monkeypatch.setattr("hccr_tf.plots.save_figure", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr("hccr_tf.evaluation.plots.save_figure", lambda figure, path: figures.append(figure))
     table = pd.DataFrame(
         [
             {"rate": rate, "batch": batch, "kind": kind, "seed": seed,

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.evaluation import softmax, wilson_interval
+from hccr_tf.evaluation.metrics import softmax, wilson_interval
 from hccr_tf.inference.fusion import (
     check_weights,
     default_weights,

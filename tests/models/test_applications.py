@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.models.abstract import without_values
-from hccr_tf.complexity import count_macs
+from hccr_tf.evaluation.complexity import count_macs
 from hccr_tf.models import (
     BACKBONE,
     FEATURE_MAP,

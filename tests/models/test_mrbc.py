@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hccr_tf import create_model
-from hccr_tf.complexity import layer_costs
+from hccr_tf.evaluation.complexity import layer_costs
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING, blueprint, class_variables
 
 CLASSES, SIZE, K = 11, 16, 6
