@@ -22,7 +22,7 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.metrics import wilson_interval
 from hccr_tf.evaluation.plots import save_figure
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 STORES = ("hwdb100", "chinese_mnist")
 STARTS = ("recogniser", "scratch")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from hccr_tf.pretrained import find_run
 from hccr_tf.models.weights import read_checksum
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 RESULTS = Path(__file__).parent / "results"
 

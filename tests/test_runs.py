@@ -4,8 +4,8 @@ import pytest
 from hccr_tf import get_recipe
 from hccr_tf.cli import main
 from hccr_tf.utils.files import exclusive_lock
-from hccr_tf.runs import compare, describe, find_runs, runs_table
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.listing import compare, describe, find_runs, runs_table
+from hccr_tf.runs.workdir import Workdir
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def run_audit(options) -> None:
         backend.start()
         from hccr_tf.audit.label_issues import predict_disagreement
         from hccr_tf.pretrained import find_run
-        from hccr_tf.workdir import Workdir
+        from hccr_tf.runs.workdir import Workdir
 
         disagreement = predict_disagreement(
             options.run, store, split=options.split or "all", batch_size=options.batch_size

@@ -87,7 +87,7 @@ def run_runs(options) -> None:
       hccr runs runs
       hccr runs runs --compare model1 model2
     """
-    from hccr_tf.runs import compare, runs_table
+    from hccr_tf.runs.listing import compare, runs_table
 
     folder = Path(options.folder)
     if options.compare is None:

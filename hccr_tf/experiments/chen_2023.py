@@ -24,7 +24,7 @@ from hccr_tf.experiments.scored_runs import (
 from hccr_tf.experiments.sweeps import outcome
 from hccr_tf.utils.files import distinct_names
 from hccr_tf.evaluation.plots import curves_figure, draw_grid, draw_validation, save_figure
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 _PAPER = "chen-2023"
 # Section 4: pictures a class; of the second network's 40, 80, 160 a fifth again validates.

@@ -29,7 +29,7 @@ from hccr_tf.utils.files import distinct_names
 from hccr_tf.inference.logits_file import LogitsFile
 from hccr_tf.evaluation.plots import draw_bars, draw_validation, pictures_figure, save_figure
 from hccr_tf.recipes import Recipe, get_recipe
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 _PAPER = "kriuk-2024"
 GAMMAS = (0.0, 1.0, 2.0, 4.0, 6.0)  # figure 8

@@ -20,7 +20,7 @@ from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.recipes import Recipe, get_recipe, stages_text
 from hccr_tf.training import train
 from hccr_tf.training.callbacks import DivergenceError
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 SCALES = ("full", "real-small", "smoke")
 

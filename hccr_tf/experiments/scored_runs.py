@@ -19,7 +19,7 @@ from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.inference.predictor import Predictor, predict_split
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import read_checksum
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 
 @dataclass

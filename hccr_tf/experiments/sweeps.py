@@ -19,7 +19,7 @@ from hccr_tf.training import train
 from hccr_tf.training.callbacks import DivergenceError
 from hccr_tf.training.learner import check_recipe
 from hccr_tf.training.stages import best_epoch
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 # Columns of the best epoch's row, by those of `history.csv`.
 OUTCOMES = {

@@ -14,7 +14,7 @@ from hccr_tf.evaluation.metrics import Evaluation, softmax
 from hccr_tf.utils.files import atomic_write, write_json
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.evaluation.plots import draw_confused_pairs
-from hccr_tf.workdir import command_line
+from hccr_tf.runs.workdir import command_line
 
 PAPER_WEIGHTS = (0.3, 0.2, 0.5)  # section 3.2: raw, 3×3, 7×7
 NUM_PAIRS = 20

@@ -8,7 +8,7 @@ from hccr_tf.models.keras2_weights import load_keras2_weights
 from hccr_tf.models import create_model
 from hccr_tf.recipes import Recipe
 from hccr_tf.models.weights import save_weights
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 
 def import_keras2(

@@ -14,7 +14,7 @@ from hccr_tf.inference.calibration import FILE as CALIBRATION
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.pretrained import find_run
 from hccr_tf.models.weights import read_checksum, save_weights
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 _KEPT = ("recipe.json", "charset.json", "preprocessing.json", "environment.json", "history.csv")
 _MORE = (CALIBRATION, "reliability.csv", "reliability.png")

@@ -16,7 +16,7 @@ from hccr_tf.inference.logits_file import write_logits
 from hccr_tf.models import MAIN_OUTPUT, create_model
 from hccr_tf.pretrained import find_run
 from hccr_tf.models.weights import load_weights, read_checksum
-from hccr_tf.workdir import Workdir, command_line
+from hccr_tf.runs.workdir import Workdir, command_line
 
 CENTER_CROP = 0  # place of the centre among `five_crops`
 

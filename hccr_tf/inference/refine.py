@@ -19,7 +19,7 @@ from hccr_tf.inference.pictures import NamedPicture
 from hccr_tf.inference.predictor import Predictor, with_progress
 from hccr_tf.models import ATTENTION, MAIN_OUTPUT, UNION, is_refined
 from hccr_tf.pretrained import find_run
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 _BATCH = 32
 _SHOWN = 40

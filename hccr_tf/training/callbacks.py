@@ -23,7 +23,7 @@ from hccr_tf.training.feeding import InputWait
 from hccr_tf.training.interruption import Interrupted, StopRequest
 from hccr_tf.training.stages import MONITOR, best_epoch, is_finished
 from hccr_tf.models.weights import WeightsError, read_attributes, save_weights
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 _VALIDATION_SECONDS = 10
 

@@ -24,7 +24,7 @@ from hccr_tf.training.learner import Learner, dtype_policy
 from hccr_tf.training.schedules import StallSchedule
 from hccr_tf.training.stages import current_stage, is_finished
 from hccr_tf.models.weights import load_rows, load_weights, read_checksum
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 # From so many on processes read an epoch: they take a second to start.
 MANY_PICTURES = 20_000

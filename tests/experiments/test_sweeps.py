@@ -12,7 +12,7 @@ from hccr_tf.experiments.sweeps import sweep
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.evaluation.plots import draw_grid
 from hccr_tf.recipes import Stage
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 SMALL = ["--image-size", "16", "--width", "4", "--epochs", "1", "--samples-per-class", "4"]
 

@@ -19,7 +19,7 @@ from hccr_tf.cli import main
 from hccr_tf.images.cleaning import PictureError, clean
 from hccr_tf.synthesis.dataset import make_stroke_store
 from hccr_tf.synthesis.sample import load_strokes
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import photographs as made

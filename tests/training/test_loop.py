@@ -13,7 +13,7 @@ from hccr_tf.utils.files import read_json
 from hccr_tf.training.callbacks import MONITOR, DivergenceError, is_finished
 from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.models.weights import load_weights
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from threads import ONE_THREAD
 
 from hccr_tf.utils.files import exclusive_lock
 from hccr_tf.training.checkpoints import Checkpoints
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 REPO = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from hccr_tf.training.interruption import Interrupted
 from hccr_tf.training.schedules import learning_rate
 from hccr_tf.training.stages import MONITOR, current_stage, freeze, is_finished
 from hccr_tf.models.weights import WeightsError, read_attributes
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 NETWORK = {"width": 4, "blocks": [1, 1, 1]}
 STAGES = (Stage(2, "backbone"), Stage(1, 9, 1e-4), Stage(1))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hccr_tf.utils.files import read_json
 from hccr_tf.evaluation.plots import overlay_figure, save_figure
-from hccr_tf.workdir import Workdir
+from hccr_tf.runs.workdir import Workdir
 
 _ACTIVE_SECONDS = 180
 
