@@ -19,8 +19,8 @@ from hccr_tf.utils.files import atomic_write, write_json
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.recipes import Recipe
 from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
-from hccr_tf.training.feeding import InputWait
-from hccr_tf.training.interruption import Interrupted, StopRequest
+from hccr_tf.training.keras_data import InputWait
+from hccr_tf.training.signals import Interrupted, StopRequest
 from hccr_tf.training.stages import MONITOR, best_epoch, is_finished
 from hccr_tf.models.weights import WeightsError, read_attributes, save_weights
 from hccr_tf.runs.workdir import Workdir

@@ -12,7 +12,7 @@ import sys
 import keras
 import numpy as np
 from hccr_tf import BatchReader, Preprocessing, Store
-from hccr_tf.training.feeding import InputWait, fit_arguments
+from hccr_tf.training.keras_data import InputWait, fit_arguments
 
 class First(keras.utils.PyDataset):
     def __init__(self, feed, count):

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe, train
-from hccr_tf.training import loop
-from hccr_tf.training.interruption import Interrupted
+from hccr_tf.training import trainer as loop
+from hccr_tf.training.signals import Interrupted
 from hccr_tf.training.schedules import StallSchedule, learning_rate, stall_rate
 
 

@@ -16,7 +16,7 @@ from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
 from hccr_tf.recipes import Recipe, Stage, parse_stages
 from hccr_tf.training.callbacks import SaveRun
 from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
-from hccr_tf.training.interruption import Interrupted
+from hccr_tf.training.signals import Interrupted
 from hccr_tf.training.schedules import learning_rate
 from hccr_tf.training.stages import MONITOR, current_stage, freeze, is_finished
 from hccr_tf.models.weights import WeightsError, read_attributes

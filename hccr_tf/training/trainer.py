@@ -18,8 +18,8 @@ from hccr_tf.pretrained import FOLDER, NAME, find_run
 from hccr_tf.recipes import Recipe
 from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents
 from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
-from hccr_tf.training.feeding import InputWait, fit_arguments
-from hccr_tf.training.interruption import StopRequest
+from hccr_tf.training.keras_data import InputWait, fit_arguments
+from hccr_tf.training.signals import StopRequest
 from hccr_tf.training.learner import Learner, dtype_policy
 from hccr_tf.training.schedules import StallSchedule
 from hccr_tf.training.stages import current_stage, is_finished
