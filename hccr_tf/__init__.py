@@ -30,7 +30,7 @@ _PUBLIC = {
     "Predictor": "hccr_tf.inference.predictor",
     "predict_split": "hccr_tf.inference.predictor",
     "ActivationMapper": "hccr_tf.inference.cam",
-    "StepPredictor": "hccr_tf.inference.refine",
+    "StepPredictor": "hccr_tf.inference.refinement",
     "fuse": "hccr_tf.inference.fusion",
     "search_weights": "hccr_tf.inference.fusion",
 }

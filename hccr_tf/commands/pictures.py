@@ -103,7 +103,7 @@ def run_refine(options) -> None:
         raise ValueError("Name either picture files or --data.")
     backend.start()
     from hccr_tf.inference.pictures import read_pictures, sample_pictures
-    from hccr_tf.inference.refine import StepPredictor, count_steps, write_steps
+    from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 
     predictor = StepPredictor(options.workdir, options.steps)
     out = Path(options.out)

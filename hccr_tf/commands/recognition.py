@@ -184,7 +184,7 @@ def run_pack(options) -> None:
       hccr pack runs/recogniser --out recogniser
     """
     backend.start()
-    from hccr_tf.inference.packing import pack
+    from hccr_tf.export.pack import pack
 
     size = pack(options.workdir, options.out)
     print(f"{options.out}: {size / 1e6:.2f} MB")

@@ -20,7 +20,7 @@ from hccr_tf.experiments.scored_runs import (
 )
 from hccr_tf.inference.pictures import sample_pictures
 from hccr_tf.inference.predictor import Predictor
-from hccr_tf.inference.refine import StepPredictor, count_steps, write_steps
+from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 from hccr_tf.models import is_refined, model_arguments
 from hccr_tf.recipes import Recipe, get_recipe
 

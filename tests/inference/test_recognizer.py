@@ -225,7 +225,7 @@ def test_packed_runs_read_the_same_at_half_the_size(run, store, tmp_path, capsys
 
 
 def test_training_goes_on_from_a_packed_run(run, store, tmp_path):
-    from hccr_tf.inference.packing import pack
+    from hccr_tf.export.pack import pack
 
     packed = tmp_path / "packed"
     pack(run, packed)

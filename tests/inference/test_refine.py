@@ -8,7 +8,7 @@ from hccr_tf import Predictor, create_model, get_recipe, predict_split, prepare,
 from hccr_tf.cli import main
 from hccr_tf.images.contact_sheet import encode_png
 from hccr_tf.synthesis.sample import generate_gnt
-from hccr_tf.inference.refine import StepPredictor, count_steps
+from hccr_tf.inference.refinement import StepPredictor, count_steps
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import load_weights
 
