@@ -6,7 +6,7 @@ A recipe file is data only: it fills `RECIPES`, a list of `Recipe`s.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from hccr_tf.recipes.recipe import OVERRIDES, SHORT_NAMES, Recipe, Stage, parse_stages, stages_text
+from hccr_tf.recipe import OVERRIDES, SHORT_NAMES, Recipe, Stage, parse_stages, stages_text
 
 _RECIPES: dict[str, Recipe] = {}
 for _module in iter_modules(__path__):

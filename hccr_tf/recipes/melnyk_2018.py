@@ -19,7 +19,7 @@ pictures of 28×28, unprepared.
 from dataclasses import replace
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.recipes.recipe import Recipe
+from hccr_tf.recipe import Recipe
 from hccr_tf.recipes.small_data import SMALL_DATA
 
 _POOLINGS = {

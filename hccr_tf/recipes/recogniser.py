@@ -14,7 +14,7 @@ real pictures: those of a class are a few or thousands.
 
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.recipes.recipe import Recipe
+from hccr_tf.recipe import Recipe
 
 _SHARED = {
     "model": "compact_net",

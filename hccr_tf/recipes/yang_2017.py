@@ -33,7 +33,7 @@ for small data. Where the paper is silent:
 """
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.recipes.recipe import Recipe
+from hccr_tf.recipe import Recipe
 from hccr_tf.recipes.small_data import SMALL_DATA
 
 _TITLES = {"convnet": "12 convolutions", "resnet": "residual blocks", "mrbc": "M-RBC"}
