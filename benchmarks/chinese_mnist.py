@@ -27,8 +27,8 @@ from real_runs import (
     with_state,
 )
 
-from hccr_tf.experiments.chen_2023 import gain_over_fresh
-from hccr_tf.experiments.networks import summary
+from hccr_tf.papers.chen_2023.experiments import gain_over_fresh
+from hccr_tf.papers.ours.experiments import summary
 from hccr_tf.models import list_models
 
 # Depthwise convolutions are slower in half precision on a CPU, all others faster.

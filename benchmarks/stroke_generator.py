@@ -21,7 +21,7 @@ from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.synthesis.dataset import StrokeStore
 from hccr_tf.synthesis.sample import Writer, load_strokes, render
 from hccr_tf.models import MAIN_OUTPUT, create_model
-from hccr_tf.recipes import get_recipe
+from hccr_tf.papers.recipes import get_recipe
 
 ROUNDS = 12
 

@@ -28,7 +28,7 @@ from real_runs import (
     with_state,
 )
 
-from hccr_tf.experiments.yang_2017 import gain_of_refinement
+from hccr_tf.papers.yang_2017.experiments import gain_of_refinement
 
 SMALL = ["--image-size", "32", "--epochs", "8", "--mixed-precision", "bfloat16"]
 RUNS = {

@@ -8,7 +8,7 @@ from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.losses import create_loss
 from hccr_tf.models import blueprint
-from hccr_tf.recipes import OVERRIDES, SHORT_NAMES, Recipe, Stage, get_recipe, list_recipes
+from hccr_tf.papers.recipes import OVERRIDES, SHORT_NAMES, Recipe, Stage, get_recipe, list_recipes
 
 
 @pytest.fixture(params=list_recipes())

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from hccr_tf.images.contact_sheet import encode_png
-from hccr_tf.report import write_report
+from hccr_tf.papers.report import write_report
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hccr_tf.utils import backend
 from hccr_tf.commands.settings import parse_settings
-from hccr_tf.recipes import get_recipe, list_recipes
+from hccr_tf.papers.recipes import get_recipe, list_recipes
 
 
 def run_list(options) -> None:
@@ -153,7 +153,7 @@ def run_reproduce(options) -> None:
     if not options.scale and (options.only or options.collect or options.runs):
         raise ValueError("--only, --collect and --runs go with --scale.")
     backend.start()
-    from hccr_tf.experiments import get_experiment, list_experiments
+    from hccr_tf.papers import get_experiment, list_experiments
 
     if options.list:
         for name in list_experiments():
@@ -187,9 +187,9 @@ def run_reproduce(options) -> None:
 
 def _reproduce(experiment, options, out) -> None:
     from hccr_tf.data.store.store import Store
-    from hccr_tf.experiments import Inputs
-    from hccr_tf.experiments.plans import cells_table, sample_store, train_cells
-    from hccr_tf.experiments.scored_runs import runs_table
+    from hccr_tf.papers import Inputs
+    from hccr_tf.papers.plans import cells_table, sample_store, train_cells
+    from hccr_tf.papers.tables import runs_table
     from hccr_tf.utils.files import atomic_write, write_json
     from hccr_tf.pretrained import find_run
 
@@ -265,7 +265,7 @@ def run_report(options) -> None:
     Example:
       hccr report results/smoke
     """
-    from hccr_tf.report import write_report
+    from hccr_tf.papers.report import write_report
 
     out = Path(options.out or Path(options.folder) / "report.html")
     number = write_report(Path(options.folder), out)

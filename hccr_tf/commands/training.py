@@ -4,7 +4,7 @@ import argparse
 
 from hccr_tf.utils import backend
 from hccr_tf.commands.settings import parse_grid, parse_settings
-from hccr_tf.recipes import OVERRIDES, Recipe, get_recipe, list_recipes
+from hccr_tf.papers.recipes import OVERRIDES, Recipe, get_recipe, list_recipes
 
 
 def train_arguments(parser) -> None:
@@ -144,7 +144,7 @@ def run_sweep(options) -> None:
 
     store = open_store(options.data)
     backend.start()
-    from hccr_tf.experiments.sweeps import sweep
+    from hccr_tf.papers.sweeps import sweep
 
     table = sweep(
         recipe, grid, store, options.workdir, split=options.split, **_circumstances(options)
@@ -178,7 +178,7 @@ def run_import(options) -> None:
     """
     backend.start()
     from hccr_tf.charset import Charset
-    from hccr_tf.inference.importing import import_keras2
+    from hccr_tf.papers.melnyk_2018.importing import import_keras2
 
     workdir = import_keras2(
         options.weights, get_recipe(options.recipe), Charset.open(options.charset), options.workdir

@@ -17,7 +17,7 @@ from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.images.contact_sheet import encode_png, sheet_image
 from hccr_tf.utils.files import atomic_write, write_json
 from hccr_tf.models import MAIN_OUTPUT
-from hccr_tf.recipes import Recipe
+from hccr_tf.papers.recipes import Recipe
 from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
 from hccr_tf.training.keras_data import InputWait
 from hccr_tf.training.signals import Interrupted, StopRequest

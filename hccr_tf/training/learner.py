@@ -9,7 +9,7 @@ from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.models.layers import DevicePreprocessing
 from hccr_tf.losses import create_loss
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, blueprint, create_model
-from hccr_tf.recipes import Recipe, Stage
+from hccr_tf.papers.recipes import Recipe, Stage
 from hccr_tf.training.checkpoints import Place, Restored
 from hccr_tf.training.schedules import learning_rate
 from hccr_tf.training.stages import current_stage, freeze

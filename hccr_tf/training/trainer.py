@@ -15,7 +15,7 @@ from hccr_tf.utils.files import exclusive_lock
 from hccr_tf.models import blueprint, class_variables
 from hccr_tf.evaluation.plots import draw_curves
 from hccr_tf.pretrained import FOLDER, NAME, find_run
-from hccr_tf.recipes import Recipe
+from hccr_tf.papers.recipes import Recipe
 from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents
 from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
 from hccr_tf.training.keras_data import InputWait, fit_arguments

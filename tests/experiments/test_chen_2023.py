@@ -7,9 +7,9 @@ import pytest
 
 from hccr_tf import get_recipe, train
 from hccr_tf.cli import main
-from hccr_tf.experiments.chen_2023 import gain_over_fresh
-from hccr_tf.experiments.networks import summary
-from hccr_tf.recipes import Stage
+from hccr_tf.papers.chen_2023.experiments import gain_over_fresh
+from hccr_tf.papers.ours.experiments import summary
+from hccr_tf.papers.recipes import Stage
 
 SMALL = {
     "image_size": 16, "batch_size": 16, "model_args": {"width": 4, "blocks": [1, 1, 1]}

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from hccr_tf.experiments.paper_results import PATH, paper_table
+from hccr_tf.papers.paper_results import PATH, paper_table
 
 
 def test_cells_are_unique_and_complete():

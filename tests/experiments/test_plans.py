@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from hccr_tf.cli import main
-from hccr_tf.experiments import get_experiment, list_experiments
-from hccr_tf.experiments.plans import SCALES, Cell, train_cells
+from hccr_tf.papers import get_experiment, list_experiments
+from hccr_tf.papers.plans import SCALES, Cell, train_cells
 from hccr_tf.models import blueprint
-from hccr_tf.recipes import Stage, get_recipe
+from hccr_tf.papers.recipes import Stage, get_recipe
 
 PLANNED = [name for name in list_experiments() if get_experiment(name).plan]
 

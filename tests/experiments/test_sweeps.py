@@ -8,10 +8,10 @@ import pytest
 from hccr_tf import get_recipe
 from hccr_tf.cli import main
 from hccr_tf.commands.settings import parse_grid
-from hccr_tf.experiments.sweeps import sweep
+from hccr_tf.papers.sweeps import sweep
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.evaluation.plots import draw_grid
-from hccr_tf.recipes import Stage
+from hccr_tf.papers.recipes import Stage
 from hccr_tf.runs.workdir import Workdir
 
 SMALL = ["--image-size", "16", "--width", "4", "--epochs", "1", "--samples-per-class", "4"]
@@ -49,7 +49,7 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
         "--split", "test",
     ]  # fmt: skip
     # Killed in the second run: the next one isn't there yet.
-    from hccr_tf.experiments import sweeps
+    from hccr_tf.papers import sweeps
 
     train = sweeps.train
 

@@ -5,7 +5,7 @@ import pytest
 
 from hccr_tf import get_recipe, train
 from hccr_tf.cli import main
-from hccr_tf.experiments.yang_2017 import gain_of_refinement
+from hccr_tf.papers.yang_2017.experiments import gain_of_refinement
 
 
 def test_gain_is_over_the_same_settings_or_the_recipes():

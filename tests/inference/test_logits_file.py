@@ -6,7 +6,7 @@ import pytest
 
 from hccr_tf.charset import Charset
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples, write_logits
-from hccr_tf.recipes import get_recipe
+from hccr_tf.papers.recipes import get_recipe
 
 CHARSET = Charset.from_text("一二三四")
 ROWS = slice(None)

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hccr_tf import get_recipe, train
 from hccr_tf.cli import main
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
-from hccr_tf.recipes import Recipe, Stage, parse_stages
+from hccr_tf.papers.recipes import Recipe, Stage, parse_stages
 from hccr_tf.training.callbacks import SaveRun
 from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
 from hccr_tf.training.signals import Interrupted

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hccr_tf.experiments.ensembles import Ensemble, Fusion
-from hccr_tf.experiments.paper_results import paper_table
-from hccr_tf.experiments.plans import Cell
-from hccr_tf.experiments.registry import Inputs, register_experiment
-from hccr_tf.experiments.scored_runs import (
+from hccr_tf.papers.kriuk_2024.ensembles import Ensemble, Fusion
+from hccr_tf.papers.paper_results import paper_table
+from hccr_tf.papers.plans import Cell
+from hccr_tf.papers.base import Inputs, register_experiment
+from hccr_tf.papers.tables import (
     accuracy_columns,
     compare_pairs,
     evaluate,
@@ -28,7 +28,7 @@ from hccr_tf.experiments.scored_runs import (
 from hccr_tf.utils.files import distinct_names
 from hccr_tf.inference.logits_file import LogitsFile
 from hccr_tf.evaluation.plots import draw_bars, draw_validation, pictures_figure, save_figure
-from hccr_tf.recipes import Recipe, get_recipe
+from hccr_tf.papers.recipes import Recipe, get_recipe
 from hccr_tf.runs.workdir import Workdir
 
 _PAPER = "kriuk-2024"

@@ -9,12 +9,12 @@ import keras
 import pandas as pd
 
 from hccr_tf.data.store.store import Store
-from hccr_tf.experiments.registry import Inputs
-from hccr_tf.experiments.scored_runs import evaluate, score_runs, with_interval
+from hccr_tf.papers.base import Inputs
+from hccr_tf.papers.tables import evaluate, score_runs, with_interval
 from hccr_tf.utils.files import atomic_write
 from hccr_tf.models import model_arguments
 from hccr_tf.evaluation.plots import draw_grid
-from hccr_tf.recipes import OVERRIDES, Recipe, Stage, stages_text
+from hccr_tf.papers.recipes import OVERRIDES, Recipe, Stage, stages_text
 from hccr_tf.training import train
 from hccr_tf.training.callbacks import DivergenceError
 from hccr_tf.training.learner import check_recipe

@@ -13,7 +13,7 @@ import pandas as pd
 from hccr_tf.evaluation.complexity import count_macs, size_mb
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.metrics import Evaluation, mcnemar, wilson_interval
-from hccr_tf.experiments.registry import Inputs
+from hccr_tf.papers.base import Inputs
 from hccr_tf.utils.files import distinct_names
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.inference.predictor import Predictor, predict_split

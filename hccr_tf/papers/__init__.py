@@ -3,14 +3,14 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from hccr_tf.experiments.registry import (
+from hccr_tf.papers.base import (
     Experiment,
     Inputs,
     get_experiment,
     list_experiments,
     register_experiment,
 )
-from hccr_tf.experiments.results import find_results
+from hccr_tf.papers.results import find_results
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from hccr_tf.data.store.store import Store
-from hccr_tf.experiments.plans import Plan
+from hccr_tf.papers.plans import Plan
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.recipe import Recipe
-from hccr_tf.recipes.small_data import SMALL_DATA
+from hccr_tf.papers.ours.small_data import SMALL_DATA
 
 # Section 3.1.3; 7×7 in the third (figure 6 and section 3.2 print 5×5, the code has 7×7).
 _INPUTS = {

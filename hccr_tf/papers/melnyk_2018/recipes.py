@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.recipe import Recipe
-from hccr_tf.recipes.small_data import SMALL_DATA
+from hccr_tf.papers.ours.small_data import SMALL_DATA
 
 _POOLINGS = {
     "a": "global average pooling",

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from hccr_tf.experiments.registry import Inputs, register_experiment
-from hccr_tf.experiments.scored_runs import (
+from hccr_tf.papers.base import Inputs, register_experiment
+from hccr_tf.papers.tables import (
     beginnings,
     check_distinct,
     evaluate,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hccr_tf.experiments.plans import SCALES
-from hccr_tf.experiments.registry import get_experiment
+from hccr_tf.papers.plans import SCALES
+from hccr_tf.papers.base import get_experiment
 from hccr_tf.utils.files import read_json
 
 

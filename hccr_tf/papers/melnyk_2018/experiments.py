@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf.evaluation.complexity import layer_costs
-from hccr_tf.experiments.paper_results import paper_table
-from hccr_tf.experiments.plans import Cell
-from hccr_tf.experiments.registry import Inputs, register_experiment
-from hccr_tf.experiments.scored_runs import (
+from hccr_tf.papers.paper_results import paper_table
+from hccr_tf.papers.plans import Cell
+from hccr_tf.papers.base import Inputs, register_experiment
+from hccr_tf.papers.tables import (
     compare_pairs,
     evaluate,
     percent,

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from hccr_tf.experiments.paper_results import paper_table
-from hccr_tf.experiments.plans import Cell
-from hccr_tf.experiments.registry import Inputs, register_experiment
-from hccr_tf.experiments.scored_runs import (
+from hccr_tf.papers.paper_results import paper_table
+from hccr_tf.papers.plans import Cell
+from hccr_tf.papers.base import Inputs, register_experiment
+from hccr_tf.papers.tables import (
     ScoredRun,
     beginnings,
     check_distinct,
@@ -21,7 +21,7 @@ from hccr_tf.experiments.scored_runs import (
     together,
     with_interval,
 )
-from hccr_tf.experiments.sweeps import outcome
+from hccr_tf.papers.sweeps import outcome
 from hccr_tf.utils.files import distinct_names
 from hccr_tf.evaluation.plots import curves_figure, draw_grid, draw_validation, save_figure
 from hccr_tf.runs.workdir import Workdir

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hccr_tf.experiments.paper_results import paper_table
-from hccr_tf.experiments.plans import Cell
-from hccr_tf.experiments.registry import Inputs, register_experiment
-from hccr_tf.experiments.scored_runs import (
+from hccr_tf.papers.paper_results import paper_table
+from hccr_tf.papers.plans import Cell
+from hccr_tf.papers.base import Inputs, register_experiment
+from hccr_tf.papers.tables import (
     ScoredRun,
     compare_pairs,
     evaluate,
@@ -22,7 +22,7 @@ from hccr_tf.inference.pictures import sample_pictures
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 from hccr_tf.models import is_refined, model_arguments
-from hccr_tf.recipes import Recipe, get_recipe
+from hccr_tf.papers.recipes import Recipe, get_recipe
 
 _BATCH = 32
 _MOST_STEPS = 8
