@@ -2,7 +2,7 @@
 
 import sys
 
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

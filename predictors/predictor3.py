@@ -7,7 +7,7 @@ The finalizer takes the file with weight 0.5.
 
 import sys
 
-from hccr_tf.cli import predict_main
+from hccr_tf.cli.main import predict_main
 
 if __name__ == "__main__":
     sys.exit(predict_main(description=__doc__))

@@ -8,7 +8,7 @@ Takes logits files of any models and any number of them, of the same samples.
 
 import sys
 
-from hccr_tf.cli import fuse_main
+from hccr_tf.cli.main import fuse_main
 
 if __name__ == "__main__":
     sys.exit(fuse_main(description=__doc__))

@@ -10,7 +10,7 @@ import pytest
 
 from hccr_tf import Predictor, create_model, get_recipe
 from hccr_tf.charset import Charset
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.papers.melnyk_2018.importing import import_keras2
 from hccr_tf.models.keras2_weights import load_keras2_weights, read_keras2_weights
 from hccr_tf.models import MAIN_OUTPUT

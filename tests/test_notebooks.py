@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 import hccr_tf
 from hccr_tf import Store, fuse, get_recipe, predict_split, train
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 PICTURES = {

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.utils.files import exclusive_lock
 from hccr_tf.runs.listing import compare, describe, find_runs, runs_table
 from hccr_tf.runs.workdir import Workdir

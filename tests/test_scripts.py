@@ -93,7 +93,7 @@ def test_every_script_teaches(script, tmp_path):
 )
 def test_every_command_teaches_without_loading_a_framework(command, tmp_path):
     program = (
-        "import sys\nfrom hccr_tf.cli import main\n"
+        "import sys\nfrom hccr_tf.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
         "finally: assert not {'keras', 'tensorflow', 'cv2'} & set(sys.modules)"
     )
@@ -134,7 +134,7 @@ def test_a_picture_too_small_names_the_smallest_size(sample_store, tmp_path):
 WITHOUT_TENSORFLOW = """
 import sys
 sys.modules["tensorflow"] = None
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 import keras
 assert keras.backend.backend() == "jax"
 store, small = sys.argv[1], sys.argv[2:]
@@ -199,7 +199,7 @@ def test_a_wheel_installed_elsewhere_trains_and_predicts(tmp_path):
 
     def installed(*arguments):
         program = (
-            "import sys, hccr_tf; from hccr_tf.cli import main; "
+            "import sys, hccr_tf; from hccr_tf.cli.main import main; "
             f"assert hccr_tf.__file__.startswith({str(site)!r}), hccr_tf.__file__; "
             "sys.exit(main())"
         )

@@ -8,7 +8,7 @@ The paper's settings by default (256×256, five bricks); on little data add for 
 
 import sys
 
-from hccr_tf.cli import train_main
+from hccr_tf.cli.main import train_main
 
 if __name__ == "__main__":
     sys.exit(train_main(recipe="kriuk_model3", description=__doc__))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf import cli
+from hccr_tf.cli import main as cli
 from hccr_tf.charset import Charset
 from hccr_tf.audit import audit as audit_module
 from hccr_tf.audit import report as audit_report

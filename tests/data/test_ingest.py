@@ -44,7 +44,7 @@ def small_tasks(monkeypatch):
 def start(source, out, *arguments, workers=2):
     program = (
         "import sys; from hccr_tf.data import sources; sources.TASK_BYTES = 4 << 20; "
-        "from hccr_tf.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from hccr_tf.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", program, "data", "prepare", str(source), "--out", str(out),
                "--workers", str(workers), *arguments]  # fmt: skip

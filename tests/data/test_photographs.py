@@ -14,7 +14,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import photographs as made
 
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.images.layout import count_characters
 from hccr_tf.images.cleaning import PictureError, clean
 from hccr_tf.images.decoding import decode, find_pictures, read_clean

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.charset import Charset
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.data.loading.preprocessing import Preprocessing

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe, train
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.papers.chen_2023.experiments import gain_over_fresh
 from hccr_tf.papers.ours.experiments import summary
 from hccr_tf.papers.recipes import Stage

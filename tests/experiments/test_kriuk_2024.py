@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe, predict_split, train
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 
 pytestmark = pytest.mark.slow
 

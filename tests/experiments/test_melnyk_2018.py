@@ -10,7 +10,7 @@ import pytest
 
 from hccr_tf import Predictor, get_recipe, train
 from hccr_tf.charset import Charset
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.papers import Inputs, get_experiment, list_experiments, register_experiment
 from hccr_tf.models import MAIN_OUTPUT

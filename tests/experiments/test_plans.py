@@ -5,7 +5,7 @@ import shlex
 import pandas as pd
 import pytest
 
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.papers import get_experiment, list_experiments
 from hccr_tf.papers.plans import SCALES, Cell, train_cells
 from hccr_tf.models import blueprint
@@ -38,13 +38,13 @@ def test_cells_of_one_name_are_one_run_at_each_scale(cells):
 
 
 def test_commands_say_what_cells_build(cells, monkeypatch):
-    from hccr_tf.commands import training
+    from hccr_tf.cli.main import train as training
 
     found = []
     monkeypatch.setattr(training, "run_train", lambda options: found.append(options))
     for cell in {c.command: c for some in cells.values() for c in some}.values():
         command = shlex.split(cell.command)[1:]
-        import hccr_tf.cli as cli
+        import hccr_tf.cli.main as cli
 
         monkeypatch.setattr(cli, "_COMMANDS", (
             ("train", "", training.run_train, training.train_arguments),
@@ -53,7 +53,7 @@ def test_commands_say_what_cells_build(cells, monkeypatch):
         options = found.pop()
         recipe = training._overridden(options)
         if options.set:
-            from hccr_tf.commands.settings import parse_settings
+            from hccr_tf.cli.settings import parse_settings
 
             recipe = recipe.override(
                 model_args={**recipe.model_args, **parse_settings(options.set)}

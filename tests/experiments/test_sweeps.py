@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe
-from hccr_tf.cli import main
-from hccr_tf.commands.settings import parse_grid
+from hccr_tf.cli.main import main
+from hccr_tf.cli.settings import parse_grid
 from hccr_tf.papers.sweeps import sweep
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.evaluation.plots import draw_grid

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe, train
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.papers.yang_2017.experiments import gain_of_refinement
 
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib import colormaps
 
 from hccr_tf import create_model, get_recipe, train
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.data.sources.image_folder import decode_picture
 from hccr_tf.images.contact_sheet import encode_png
 from hccr_tf.inference.cam import ActivationMapper, overlay, upsample

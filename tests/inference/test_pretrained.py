@@ -10,7 +10,7 @@ import pytest
 
 from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.pretrained import FOLDER

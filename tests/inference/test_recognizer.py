@@ -15,7 +15,7 @@ from PIL import Image
 
 from hccr_tf import Recognizer, get_recipe, train
 from hccr_tf.charset import Charset
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.images.cleaning import PictureError, clean
 from hccr_tf.synthesis.dataset import make_stroke_store
 from hccr_tf.synthesis.sample import load_strokes

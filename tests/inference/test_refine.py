@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hccr_tf import Predictor, create_model, get_recipe, predict_split, prepare, train
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.images.contact_sheet import encode_png
 from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.inference.refinement import StepPredictor, count_steps

@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hccr_tf import get_recipe, train
-from hccr_tf.cli import main
+from hccr_tf.cli.main import main
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
 from hccr_tf.papers.recipes import Recipe, Stage, parse_stages
 from hccr_tf.training.callbacks import SaveRun

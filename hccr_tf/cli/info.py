@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from hccr_tf.utils import backend
-from hccr_tf.commands.settings import parse_settings
+from hccr_tf.cli.settings import parse_settings
 from hccr_tf.papers.recipes import get_recipe, list_recipes
 
 

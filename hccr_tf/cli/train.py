@@ -3,7 +3,7 @@
 import argparse
 
 from hccr_tf.utils import backend
-from hccr_tf.commands.settings import parse_grid, parse_settings
+from hccr_tf.cli.settings import parse_grid, parse_settings
 from hccr_tf.papers.recipes import OVERRIDES, Recipe, get_recipe, list_recipes
 
 

@@ -6,7 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hccr_tf import __version__
-from hccr_tf.commands import data, overview, pictures, prediction, recognition, training
+from hccr_tf.cli.main import data
+from hccr_tf.cli.main import train as training
+from hccr_tf.cli.main import maps as pictures
+from hccr_tf.cli.main import info as overview
+from hccr_tf.cli.main import evaluate as prediction
+from hccr_tf.cli.main import predict as recognition
 
 _HELP = """\
 Recognise isolated handwritten Chinese characters: prepare data, train, evaluate.

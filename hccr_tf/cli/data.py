@@ -204,7 +204,7 @@ def run_strokes(options) -> None:
       hccr train recogniser --data strokes --workdir runs/recogniser
     """
     from hccr_tf.charset import Charset
-    from hccr_tf.commands.settings import parse_settings
+    from hccr_tf.cli.settings import parse_settings
     from hccr_tf.images.contact_sheet import draw_sheet
     from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
     from hccr_tf.synthesis.sample import load_strokes
