@@ -29,27 +29,52 @@ RUNS = {
     "brick_model3_long": ["brick_model3", *SIZE, "--init-from", "{runs}/brick_model3", *SECOND],
     # From model 1's first cycle, for want of time: not independent of it.
     "brick_model2_long": [
-        "brick_model2", *SIZE, "--init-from", "{runs}/brick_model1", "--epochs", "8",
-        "--aux-heads", "2,3",
+        "brick_model2",
+        *SIZE,
+        "--init-from",
+        "{runs}/brick_model1",
+        "--epochs",
+        "8",
+        "--aux-heads",
+        "2,3",
     ],
     # The blur the paper's network sees at 256, made smaller with the picture.
     "brick_model3_blur_at_256": [
-        "brick_model3", *SIZE, "--blur-size", "256", "--init-from", "{runs}/brick_model1_long",
-        "--learning-rate", "3e-4", "--epochs", "4", "--aux-heads", "2,3",
+        "brick_model3",
+        *SIZE,
+        "--blur-size",
+        "256",
+        "--init-from",
+        "{runs}/brick_model1_long",
+        "--learning-rate",
+        "3e-4",
+        "--epochs",
+        "4",
+        "--aux-heads",
+        "2,3",
     ],
     # The paper's settings; more patience, as an epoch here has 181 steps and there 23,000.
     "kriuk_model1": ["kriuk_model1", *SIZE, "--patience", "10", "--epochs", "10"],
     "kriuk_model2": ["kriuk_model2", *SIZE, "--patience", "10", "--epochs", "10"],
     "kriuk_model3": ["kriuk_model3", *SIZE, "--patience", "10", "--epochs", "10"],
     "kriuk_model1_binary": [
-        "kriuk_model1", *SIZE, "--loss", "binary_focal", "--patience", "10", "--epochs", "6",
+        "kriuk_model1",
+        *SIZE,
+        "--loss",
+        "binary_focal",
+        "--patience",
+        "10",
+        "--epochs",
+        "6",
     ],
 }
 ENSEMBLES = {
     "kriuk_fused": ["kriuk_model1", "kriuk_model2", "kriuk_model3"],
     "brick_fused": ["brick_model1_long", "brick_model2_long", "brick_model3_long"],
     "brick_fused_blur_at_256": [
-        "brick_model1_long", "brick_model2_long", "brick_model3_blur_at_256",
+        "brick_model1_long",
+        "brick_model2_long",
+        "brick_model3_blur_at_256",
     ],
 }
 PREDICTIONS = {

@@ -79,9 +79,11 @@ def main() -> None:
     options = parser.parse_args()
     store = Store(options.store)
     recipe = hccr_tf.get_recipe(options.recipe).override(
-        image_size=options.image_size, bricks=options.bricks, batch_size=options.batch_size,
+        image_size=options.image_size,
+        bricks=options.bricks,
+        batch_size=options.batch_size,
         epochs=1,
-    )  # fmt: skip
+    )
     steps = -(-len(store.indices("train")) // options.batch_size)
     clock, without, saving = Clock(), [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -27,9 +27,9 @@ from real_runs import (
     with_state,
 )
 
+from hccr_tf.models import list_models
 from hccr_tf.papers.chen_2023.experiments import gain_over_fresh
 from hccr_tf.papers.ours.experiments import summary
-from hccr_tf.models import list_models
 
 # Depthwise convolutions are slower in half precision on a CPU, all others faster.
 FAST = ["--mixed-precision", "bfloat16"]
@@ -42,20 +42,37 @@ SEEDS = ("1", "2", "3")
 # On HWDB: what transfer begins with.
 PRETRAINING = {
     f"hwdb_{name}": [
-        name, "--image-size", size, "--samples-per-class", "100", "--epochs", "5",
+        name,
+        "--image-size",
+        size,
+        "--samples-per-class",
+        "100",
+        "--epochs",
+        "5",
         *OF_NETWORK[name],
     ]
     for name, size in SIZES.items()
-}  # fmt: skip
+}
 STAGED = ["--stages", "backbone:4,100:6:3e-4"]
 FRESH = ["--stages", "none", "--epochs", "10"]
 
 
 def on_numerals(network: str, subset: str, seed: str) -> list[str]:
     """What runs on Chinese MNIST share, whatever they begin with."""
-    return ["transfer", "--model", network, "--image-size", SIZES[network],
-            "--samples-per-class", subset, "--validation-per-class", "20", "--seed", seed,
-            *OF_NETWORK[network]]  # fmt: skip
+    return [
+        "transfer",
+        "--model",
+        network,
+        "--image-size",
+        SIZES[network],
+        "--samples-per-class",
+        subset,
+        "--validation-per-class",
+        "20",
+        "--seed",
+        seed,
+        *OF_NETWORK[network],
+    ]
 
 
 TRANSFER = {}
@@ -63,20 +80,44 @@ for _network in NETWORKS:
     for _seed in SEEDS:
         _shared = on_numerals(_network, "70", _seed)
         TRANSFER[f"{_network}_70_hwdb_{_seed}"] = [
-            *_shared, *STAGED, "--init-from", f"hwdb_{_network}"
-        ]  # fmt: skip
+            *_shared,
+            *STAGED,
+            "--init-from",
+            f"hwdb_{_network}",
+        ]
         TRANSFER[f"{_network}_70_fresh_{_seed}"] = [*_shared, *FRESH]
     TRANSFER[f"{_network}_70_staged_1"] = [*on_numerals(_network, "70", "1"), *STAGED]
     for _subset in ("140", "210"):
         _shared = on_numerals(_network, _subset, "1")
         TRANSFER[f"{_network}_{_subset}_hwdb_1"] = [
-            *_shared, *STAGED, "--init-from", f"hwdb_{_network}"
-        ]  # fmt: skip
+            *_shared,
+            *STAGED,
+            "--init-from",
+            f"hwdb_{_network}",
+        ]
 
-GRID = ["inception_v3_gru", "--image-size", "107", "--samples-per-class", "40",
-        "--validation-per-class", "10", "--epochs", "6", "--schedule", "constant",
-        "--warmup-steps", "0", *FAST, "--set", "learning_rate=1e-4,2e-4,1e-3", "--set",
-        "batch_size=10,20,40", "--split", "test"]  # fmt: skip
+GRID = [
+    "inception_v3_gru",
+    "--image-size",
+    "107",
+    "--samples-per-class",
+    "40",
+    "--validation-per-class",
+    "10",
+    "--epochs",
+    "6",
+    "--schedule",
+    "constant",
+    "--warmup-steps",
+    "0",
+    *FAST,
+    "--set",
+    "learning_rate=1e-4,2e-4,1e-3",
+    "--set",
+    "batch_size=10,20,40",
+    "--split",
+    "test",
+]
 
 # Every network under one schedule: 3,000 pictures, six epochs; three seeds of the four that take
 # the least time, and of ConvNet.
@@ -85,13 +126,27 @@ OWN = {"brick_net": ["--bricks", "3"]}  # as many as this size allows
 SIZE = "32"
 ALL = {
     f"all_{network}_{seed}": [
-        "transfer", "--model", network, "--stages", "none", "--epochs", "6", "--image-size", SIZE,
-        "--samples-per-class", "200", "--validation-per-class", "70", "--seed", seed,
+        "transfer",
+        "--model",
+        network,
+        "--stages",
+        "none",
+        "--epochs",
+        "6",
+        "--image-size",
+        SIZE,
+        "--samples-per-class",
+        "200",
+        "--validation-per-class",
+        "70",
+        "--seed",
+        seed,
         *OF_NETWORK.get(network, FAST),
         *OWN.get(network, []),
     ]
-    for network in list_models() for seed in (SEEDS if network in CHEAPEST else SEEDS[:1])
-}  # fmt: skip
+    for network in list_models()
+    for seed in (SEEDS if network in CHEAPEST else SEEDS[:1])
+}
 
 
 def main() -> None:
@@ -107,8 +162,17 @@ def main() -> None:
     options = parser.parse_args()
     runs = options.runs
     numerals, hwdb = runs / "store", runs / "hwdb_store"
-    prepare(numerals, options.source, "--source", "--split", "writer", "--validation-split",
-            "shuffle", "--validation-fraction", "0.1")  # fmt: skip
+    prepare(
+        numerals,
+        options.source,
+        "--source",
+        "--split",
+        "writer",
+        "--validation-split",
+        "shuffle",
+        "--validation-fraction",
+        "0.1",
+    )
     if not options.collect:
         if "transfer" in options.only:
             prepare(hwdb, options.hwdb100, "--hwdb100")
@@ -134,7 +198,7 @@ def collect(runs: Path) -> None:
     for experiment, settings, name, derived in (
         ("chen_transfer", TRANSFER, "transfer", ("gain", gain_over_fresh)),
         ("networks", ALL, "networks", ("summary", summary)),
-    ):  # fmt: skip
+    ):
         names, out = trained(runs, settings), runs / f"results.{name}"
         if not names:
             continue

@@ -58,8 +58,14 @@ def main() -> None:
                 if subset == 0:
                     folder = options.run
                 else:
-                    command += ["--samples-per-class", str(subset), "--epochs",
-                                str(EPOCHS[subset]), "--validation-per-class", "10"]  # fmt: skip
+                    command += [
+                        "--samples-per-class",
+                        str(subset),
+                        "--epochs",
+                        str(EPOCHS[subset]),
+                        "--validation-per-class",
+                        "10",
+                    ]
                     command += ["--seed", "1"]
                     if start == "recogniser":
                         command += ["--init-from", options.run]
@@ -70,9 +76,14 @@ def main() -> None:
                         continue
                     row["command"] = " ".join(["hccr", "train", *command])
                 rows.append(
-                    {**row, "state": "finished", **accuracy(folder, Store(path)),
-                     "data_hash": Store(path).data_hash[:16], **trained_on(folder, subset)}
-                )  # fmt: skip
+                    {
+                        **row,
+                        "state": "finished",
+                        **accuracy(folder, Store(path)),
+                        "data_hash": Store(path).data_hash[:16],
+                        **trained_on(folder, subset),
+                    }
+                )
                 print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     path = RESULTS / "fine_tuning.csv"
@@ -110,11 +121,16 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     for (data, start), group in table.groupby(["data", "start"]):
         middle = group["accuracy"]
         axes.errorbar(
-            group["place"], middle,
-            [middle - group["low"], group["high"] - middle], capsize=3, color=colours[data],
-            linestyle="-" if start == "recogniser" else ":", marker="o", markersize=4,
+            group["place"],
+            middle,
+            [middle - group["low"], group["high"] - middle],
+            capsize=3,
+            color=colours[data],
+            linestyle="-" if start == "recogniser" else ":",
+            marker="o",
+            markersize=4,
             label=f"{data}, from {'the package' if start == 'recogniser' else 'scratch'}",
-        )  # fmt: skip
+        )
     axes.set_xticks(range(len(names)), names)
     axes.set(xlabel="real pictures a class", ylabel="accuracy on the test, % (95 % intervals)")
     axes.grid(alpha=0.3)
@@ -141,9 +157,13 @@ def accuracy(run, store: Store) -> dict[str, float]:
         truth = [shared.index(store.charset.char(int(i))) for i in store.labels[chunk]]
         right += int((read == np.array(truth)).sum())
     low, high = wilson_interval(right, len(indices))
-    return {"accuracy": round(100 * right / len(indices), 2), "low": round(100 * low, 2),
-            "high": round(100 * high, 2), "samples": len(indices),
-            "competing": len(shared)}  # fmt: skip
+    return {
+        "accuracy": round(100 * right / len(indices), 2),
+        "low": round(100 * low, 2),
+        "high": round(100 * high, 2),
+        "samples": len(indices),
+        "competing": len(shared),
+    }
 
 
 if __name__ == "__main__":

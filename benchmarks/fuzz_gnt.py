@@ -34,8 +34,12 @@ def small_file() -> bytes:
     """Four records of a few pixels: a hanzi, a symbol, one tag that looks like a size, a hanzi."""
     rng = np.random.default_rng(1)
     records = []
-    for tag, width, height in ((b"\xb0\xa1", 4, 3), (b"A\0", 2, 5), (b"\x22\0", 3, 4),
-                               (b"\xd7\xf9", 5, 2)):  # fmt: skip
+    for tag, width, height in (
+        (b"\xb0\xa1", 4, 3),
+        (b"A\0", 2, 5),
+        (b"\x22\0", 3, 4),
+        (b"\xd7\xf9", 5, 2),
+    ):
         pixels = rng.integers(0, 256, width * height, dtype=np.uint8).tobytes()
         records.append(HEADER.pack(HEADER.size + len(pixels), tag, width, height) + pixels)
     return b"".join(records)

@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 
 import hccr_tf
+from hccr_tf.data.sources.discovery import read_source
 from hccr_tf.data.sources.gnt import HEADER
 from hccr_tf.data.sources.records import SampleBlock
-from hccr_tf.data.sources.discovery import read_source
 
 RESULTS = Path(__file__).parent / "results" / "ingest.csv"
 
@@ -112,8 +112,10 @@ class PeakMemory(threading.Thread):
 
     def _children(self) -> list[int]:
         try:
-            return [int(p) for p in
-                    Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+            return [
+                int(p)
+                for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            ]
         except OSError:
             return []
 
@@ -130,8 +132,18 @@ def _high_water(pid: int) -> int:
 
 def time_prepare(source: Path, out: Path, processes: int) -> tuple[float, int, int]:
     """Seconds, and peak bytes of the main process and of the largest worker."""
-    command = [sys.executable, "-m", "hccr_tf", "data", "prepare", str(source), "--out", str(out),
-               "--workers", str(processes)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "hccr_tf",
+        "data",
+        "prepare",
+        str(source),
+        "--out",
+        str(out),
+        "--workers",
+        str(processes),
+    ]
     begin = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         memory = PeakMemory(process.pid)

@@ -58,10 +58,28 @@ GOALS = {("256", "raw"): 12, ("256", "3x3"): 8, ("256", "7x7"): 6, ("96", "raw")
 EPOCHS = 3
 DISTURBED = 0.1  # processors that other programs take
 COLUMNS = (
-    "loader", "size", "blur", "dtype", "images_per_second", "lowest", "highest", "rounds",
-    "ratio", "goal", "ratio_to_released_two_threads", "share_of_copy", "processors_used",
-    "elsewhere", "state", "pictures", "batch_size", "data_hash", "command", "hardware", "versions",
-)  # fmt: skip
+    "loader",
+    "size",
+    "blur",
+    "dtype",
+    "images_per_second",
+    "lowest",
+    "highest",
+    "rounds",
+    "ratio",
+    "goal",
+    "ratio_to_released_two_threads",
+    "share_of_copy",
+    "processors_used",
+    "elsewhere",
+    "state",
+    "pictures",
+    "batch_size",
+    "data_hash",
+    "command",
+    "hardware",
+    "versions",
+)
 
 
 # === Released loader ===
@@ -247,19 +265,15 @@ def measure(function, num_images: int) -> dict[str, float]:
 
 
 def cases(
-    store: Store,
-    indices: np.ndarray,
-    folder: Path,
-    batch_size: int,
-    stack: contextlib.ExitStack,
+    store: Store, indices: np.ndarray, folder: Path, batch_size: int, stack: contextlib.ExitStack
 ) -> dict:
     """Functions that read whole epochs, and how many, by (loader, size, blur, dtype)."""
     found = {}
     for blur in BLURS:
         released = released_loader(folder, blur, batch_size)
         found["released", 256, blur, "float32"] = lambda r=released: read_released(r)
-        found["released, two threads", 256, blur, "float32"] = (
-            lambda r=released: read_released_in_two_threads(r)
+        found["released, two threads", 256, blur, "float32"] = lambda r=released: (
+            read_released_in_two_threads(r)
         )
     pool = BufferPool(num_kept=6)
     for size, blur in ((256, "raw"), (256, "3x3"), (256, "7x7"), (96, "raw")):
@@ -272,17 +286,15 @@ def cases(
         found["NumPy iterator, threads", size, blur, "uint8"] = lambda r=ours: read_numpy(r)
         found["tf.data, threads", size, blur, "uint8"] = lambda r=ours: read_tf(r)
         if size == 256:
-            found["NumPy iterator", size, blur, "float32"] = (
-                lambda r=ours: read_float32(r, pool)
-            )
+            found["NumPy iterator", size, blur, "float32"] = lambda r=ours: read_float32(r, pool)
     cold = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hccr-store-"))) / "copy"
     shutil.copytree(store.path, cold)
-    found["NumPy iterator, threads, files not in memory", 256, "raw", "uint8"] = (
-        lambda: read_cold(cold, indices, batch_size)
+    found["NumPy iterator, threads, files not in memory", 256, "raw", "uint8"] = lambda: read_cold(
+        cold, indices, batch_size
     )
     released = released_loader(folder, "raw", batch_size)
-    found["released, files not in memory", 256, "raw", "float32"] = (
-        lambda: read_released_cold(released, folder)
+    found["released, files not in memory", 256, "raw", "float32"] = lambda: read_released_cold(
+        released, folder
     )
     for size, blur in ((256, "raw"), (256, "3x3"), (256, "7x7")):
         prepare = device_preparation(size, blur)
@@ -454,12 +466,18 @@ def rows(results: dict, copies: dict, shared: dict) -> list[dict]:
     for size, speeds in copies.items():
         table.append(
             {
-                "loader": "copy of the same bytes, two threads", "size": size, "dtype": "uint8",
+                "loader": "copy of the same bytes, two threads",
+                "size": size,
+                "dtype": "uint8",
                 "images_per_second": round(statistics.median(speeds)),
-                "lowest": round(min(speeds)), "highest": round(max(speeds)),
-                "rounds": len(speeds), "share_of_copy": 1.0, "state": "measured", **shared,
+                "lowest": round(min(speeds)),
+                "highest": round(max(speeds)),
+                "rounds": len(speeds),
+                "share_of_copy": 1.0,
+                "state": "measured",
+                **shared,
             }
-        )  # fmt: skip
+        )
     return table
 
 
@@ -477,7 +495,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=10_000, help="of the store (default 10000)")
     parser.add_argument("--rounds", type=int, default=5, help="epochs of each way (default 5)")
     parser.add_argument(
-        "--retries", type=int, default=2,
+        "--retries",
+        type=int,
+        default=2,
         help="how often to measure again where other programs took over 0.1 processors (default 2)",
     )
     parser.add_argument("--batch-size", type=int, default=128, help="default 128")
@@ -491,13 +511,22 @@ def main() -> None:
         "batch_size": options.batch_size,
         "data_hash": store.data_hash[:16],
         "command": shlex.join(
-            ["python", "benchmarks/input_pipeline.py", "--store", "STORE",
-             "--pictures", str(count), "--rounds", str(options.rounds),
-             "--batch-size", str(options.batch_size)]
+            [
+                "python",
+                "benchmarks/input_pipeline.py",
+                "--store",
+                "STORE",
+                "--pictures",
+                str(count),
+                "--rounds",
+                str(options.rounds),
+                "--batch-size",
+                str(options.batch_size),
+            ]
         ),
         "hardware": hardware(),
         "versions": versions(),
-    }  # fmt: skip
+    }
     print("profile …", file=sys.stderr, flush=True)
     where = profile(store, indices, options.batch_size)
     with contextlib.ExitStack() as stack:

@@ -22,13 +22,38 @@ from pathlib import Path
 
 import h5py
 
-SETTINGS = ("--image-size", "24", "--bricks", "2", "--width", "16", "--batch-size", "16",
-            "--augment-amount", "0.05", "--deterministic", "--seed", "3")  # fmt: skip
+SETTINGS = (
+    "--image-size",
+    "24",
+    "--bricks",
+    "2",
+    "--width",
+    "16",
+    "--batch-size",
+    "16",
+    "--augment-amount",
+    "0.05",
+    "--deterministic",
+    "--seed",
+    "3",
+)
 
 
 def prepare(folder: Path) -> Path:
-    run("data", "sample", "--out", folder / "sample", "--writers", "12", "--test-writers", "4",
-        "--per-writer", "2", "--size", "32")  # fmt: skip
+    run(
+        "data",
+        "sample",
+        "--out",
+        folder / "sample",
+        "--writers",
+        "12",
+        "--test-writers",
+        "4",
+        "--per-writer",
+        "2",
+        "--size",
+        "32",
+    )
     run("data", "prepare", folder / "sample", "--out", folder / "store")
     return folder / "store"
 
@@ -40,9 +65,21 @@ def run(*arguments: object) -> None:
 
 def start(store: Path, workdir: Path, epochs: int) -> subprocess.Popen:
     command = [
-        sys.executable, "-m", "hccr_tf", "train", "brick_model1", "--data", str(store),
-        "--workdir", str(workdir), "--epochs", str(epochs), "--checkpoint-steps", "3", *SETTINGS,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "hccr_tf",
+        "train",
+        "brick_model1",
+        "--data",
+        str(store),
+        "--workdir",
+        str(workdir),
+        "--epochs",
+        str(epochs),
+        "--checkpoint-steps",
+        "3",
+        *SETTINGS,
+    ]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
@@ -97,9 +134,9 @@ def compare(a: h5py.File, b: h5py.File) -> list[str]:
     arrays: list[dict] = [{}, {}]
     for file, into in ((a, arrays[0]), (b, arrays[1])):
         file.visititems(
-            lambda name, item, into=into: into.update({name: item[()].tobytes()})
-            if isinstance(item, h5py.Dataset)
-            else None
+            lambda name, item, into=into: (
+                into.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
+            )
         )
     names = sorted(set(arrays[0]) | set(arrays[1]))
     return [name for name in names if arrays[0].get(name) != arrays[1].get(name)]

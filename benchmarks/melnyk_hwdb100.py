@@ -51,8 +51,19 @@ def collect(runs: Path) -> None:
         table3 = pd.read_csv(out / "melnyk_table3_table.csv", keep_default_na=False)
         table3["test_set"] = table3["test_set"].str.replace("store test", "hwdb100 test")
         table3.to_csv(RESULTS / "melnyk_hwdb100_table3.csv", index=False)
-    hccr("cam", "--data", runs / "store", "--characters", CONFUSABLE, "--workdir",
-         *(runs / name for name in names), "--top-k", "2", "--out", runs / "cams")  # fmt: skip
+    hccr(
+        "cam",
+        "--data",
+        runs / "store",
+        "--characters",
+        CONFUSABLE,
+        "--workdir",
+        *(runs / name for name in names),
+        "--top-k",
+        "2",
+        "--out",
+        runs / "cams",
+    )
     shown = table[["run", "accuracy", "low", "high", "accuracy_drop", "state"]]
     print(shown.to_string(index=False))
 
@@ -62,13 +73,15 @@ def brick_rows() -> pd.DataFrame:
     rows = pd.read_csv(RESULTS / "brick_hwdb100.csv")
     rows = rows[rows["crops"].isin(["whole", "five"]) & rows["top1"].notna()]
     # Its settings; an ensemble is three of them.
-    model = blueprint("brick_net", num_classes=100, image_shape=(64, 64, 1), num_bricks=4,
-                      aux_outputs=False)  # fmt: skip
+    model = blueprint(
+        "brick_net", num_classes=100, image_shape=(64, 64, 1), num_bricks=4, aux_outputs=False
+    )
     members = rows["train_command"].str.count(r" \+ ") + 1
     return pd.DataFrame(
         {
-            "run": rows["run"] + ", " + rows["crops"].replace({"whole": "whole picture",
-                                                              "five": "five crops"}),
+            "run": rows["run"]
+            + ", "
+            + rows["crops"].replace({"whole": "whole picture", "five": "five crops"}),
             "network": "brick_net",
             "image_size": 64,
             "parameters": members * model.count_params(),
@@ -85,7 +98,7 @@ def brick_rows() -> pd.DataFrame:
             "hardware": rows["hardware"],
             "train_command": rows["train_command"],
         }
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

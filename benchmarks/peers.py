@@ -28,8 +28,8 @@ import pandas as pd
 from real_runs import RESULTS, weights_of
 
 from hccr_tf import Recognizer
-from hccr_tf.images.cleaning import clean
 from hccr_tf.evaluation.metrics import wilson_interval
+from hccr_tf.images.cleaning import clean
 
 
 def main() -> None:
@@ -68,11 +68,18 @@ def main() -> None:
     result.to_csv(RESULTS / "peers.csv", index=False)
     print(result.drop(columns="pictures").to_string(index=False))
     log = RESULTS / "peers_log.csv"
-    entry = pd.DataFrame([{
-        "date": date.today().isoformat(), "reason": options.reason,
-        "weights": weights, "top1_level1": rows[0]["top1"],
-        "top5_level1": rows[0]["top5"], "top1_level2": rows[1]["top1"],
-    }])  # fmt: skip
+    entry = pd.DataFrame(
+        [
+            {
+                "date": date.today().isoformat(),
+                "reason": options.reason,
+                "weights": weights,
+                "top1_level1": rows[0]["top1"],
+                "top5_level1": rows[0]["top5"],
+                "top1_level2": rows[1]["top1"],
+            }
+        ]
+    )
     if log.exists():
         entry = pd.concat([pd.read_csv(log), entry], ignore_index=True)
     entry.to_csv(log, index=False)
@@ -84,16 +91,19 @@ def read(path: Path) -> tuple[list[tuple[str, np.ndarray]], str]:
         files = {p.stem: p.read_bytes() for p in sorted(path.glob("*.png"))}
     else:
         with zipfile.ZipFile(path) as archive:
-            files = {Path(n).stem: archive.read(n) for n in sorted(archive.namelist())
-                     if n.endswith(".png")}  # fmt: skip
+            files = {
+                Path(n).stem: archive.read(n)
+                for n in sorted(archive.namelist())
+                if n.endswith(".png")
+            }
     digest = hashlib.sha256(b"".join(files.values())).hexdigest()
     found = []
     for name, data in files.items():
         image = clean(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE))
         margin = max(image.shape) // 8
-        found.append((name, cv2.copyMakeBorder(
-            image, *[margin] * 4, cv2.BORDER_CONSTANT, value=255
-        )))  # fmt: skip
+        found.append(
+            (name, cv2.copyMakeBorder(image, *[margin] * 4, cv2.BORDER_CONSTANT, value=255))
+        )
     return found, digest
 
 
@@ -127,8 +137,10 @@ def tesseract(folder: str) -> list[tuple[list[str], float]]:
         start = time.perf_counter()
         done = subprocess.run(
             ["tesseract", str(path), "-", "-l", "chi_sim", "--psm", "10"],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         milliseconds = 1000 * (time.perf_counter() - start)  # its start included
         answers.append((_hanzi(done.stdout)[:1], milliseconds))
     return answers
@@ -141,8 +153,13 @@ def _hanzi(text: str) -> list[str]:
 def summary(name: str, truths: list[str], answers) -> dict:
     right = [bool(a) and a[0] == t for t, (a, _) in zip(truths, answers, strict=True)]
     low, high = wilson_interval(sum(right), len(right))
-    row = {"reader": name, "top1": _percent(sum(right) / len(right)), "low": _percent(low),
-           "high": _percent(high), "top5": None}  # fmt: skip
+    row = {
+        "reader": name,
+        "top1": _percent(sum(right) / len(right)),
+        "low": _percent(low),
+        "high": _percent(high),
+        "top5": None,
+    }
     if max(len(a) for a, _ in answers) > 1:
         row["top5"] = _percent(np.mean([t in a for t, (a, _) in zip(truths, answers, strict=True)]))
     row["ms"] = round(float(np.median([ms for _, ms in answers])), 2)

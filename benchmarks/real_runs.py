@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hccr_tf.pretrained import find_run
 from hccr_tf.models.weights import read_checksum
+from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir
 
 RESULTS = Path(__file__).parent / "results"

@@ -13,8 +13,16 @@ from pathlib import Path
 
 from real_runs import RESULTS, hccr
 
-NAMES = ("kriuk_table1", "kriuk_table2", "kriuk_figures4to6", "kriuk_figure7", "kriuk_figure8",
-         "kriuk_figure9", "kriuk_losses_and_heads", "kriuk_blur")  # fmt: skip
+NAMES = (
+    "kriuk_table1",
+    "kriuk_table2",
+    "kriuk_figures4to6",
+    "kriuk_figure7",
+    "kriuk_figure8",
+    "kriuk_figure9",
+    "kriuk_losses_and_heads",
+    "kriuk_blur",
+)
 _SHOWS_CHARACTERS = ("kriuk_figures4to6.png",)  # HWDB's pictures may not be passed on
 
 

@@ -21,12 +21,12 @@ from real_runs import RESULTS
 
 from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
-from hccr_tf.images.cleaning import clean
-from hccr_tf.images.contact_sheet import draw_sheet
+from hccr_tf.data.dataset import open_dataset
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.data.store.store import Store
-from hccr_tf.synthesis.dataset import open_store
 from hccr_tf.evaluation.plots import save_figure
+from hccr_tf.images.cleaning import clean
+from hccr_tf.images.contact_sheet import draw_sheet
 
 PER_CLASS = 20
 
@@ -53,7 +53,7 @@ def main() -> None:
     epochs = len(recognizer.predictor.workdir.read_history())
     row |= {
         "epochs": epochs,
-        "pictures": epochs * len(open_store(run["store"]).indices("train")),
+        "pictures": epochs * len(open_dataset(run["store"]).indices("train")),
         "init_from": Path(run.get("init_from") or "").name,
         "data_hash": run["data_hash"][:16],
         "tta": options.tta,
@@ -72,9 +72,11 @@ def main() -> None:
     if options.misread:
         chosen = np.random.default_rng(1).permutation(len(wrong))[:160]
         draw_sheet(
-            [wrong[i][0] for i in chosen], [f"{wrong[i][1]}→{wrong[i][2]}" for i in chosen],
-            options.misread, columns=16,
-        )  # fmt: skip
+            [wrong[i][0] for i in chosen],
+            [f"{wrong[i][1]}→{wrong[i][2]}" for i in chosen],
+            options.misread,
+            columns=16,
+        )
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
@@ -99,14 +101,22 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         for top, line in ((1, "-"), (5, "--")):
             column = f"{name}_top{top}"
             axes.plot(
-                plain["millions"], plain[column], line, color=colour, marker="o", markersize=4,
+                plain["millions"],
+                plain[column],
+                line,
+                color=colour,
+                marker="o",
+                markersize=4,
                 label=f"{name}, top {top}",
-            )  # fmt: skip
+            )
     with_tta = shown[shown["tta"]]
     axes.plot(
-        with_tta["millions"], with_tta["hwdb100_top1"], "x", color="C0",
+        with_tta["millions"],
+        with_tta["hwdb100_top1"],
+        "x",
+        color="C0",
         label="hwdb100, top 1, in three stretches",
-    )  # fmt: skip
+    )
     axes.set(xlabel="drawn pictures learnt from, millions", ylabel="real training pictures read, %")
     axes.set_ylim(0, 100)
     axes.grid(alpha=0.3)

@@ -36,9 +36,13 @@ def temporary_bytes(batch: int, side: int, steps: int, attention_width: int) -> 
     from hccr_tf.models import create_model
 
     model = create_model(
-        "mrbc_ir", num_classes=CLASSES, image_shape=(side, side, 1), width=CHANNELS,
-        steps=steps, attention_width=attention_width,
-    )  # fmt: skip
+        "mrbc_ir",
+        num_classes=CLASSES,
+        image_shape=(side, side, 1),
+        width=CHANNELS,
+        steps=steps,
+        attention_width=attention_width,
+    )
     vectors = model.get_layer("union").output
     head = keras.Model(vectors, model.output)
     values = [v.value for v in head.trainable_variables]

@@ -21,8 +21,17 @@ from hccr_tf.runs.workdir import Workdir
 
 SEEDS = (1, 2, 3)
 SPLITS = ("writer", "shuffle")
-TRAIN = ["brick_model1", "--image-size", "32", "--bricks", "3", "--epochs", "6",
-         "--mixed-precision", "bfloat16"]  # fmt: skip
+TRAIN = [
+    "brick_model1",
+    "--image-size",
+    "32",
+    "--bricks",
+    "3",
+    "--epochs",
+    "6",
+    "--mixed-precision",
+    "bfloat16",
+]
 
 
 def main() -> None:
@@ -39,8 +48,17 @@ def main() -> None:
             name = f"{split}_{seed}"
             store, run = options.runs / f"store_{name}", options.runs / name
             if not options.collect:
-                prepare(store, options.source, "--source", "--split", split,
-                        "--validation-split", "shuffle", "--seed", seed)  # fmt: skip
+                prepare(
+                    store,
+                    options.source,
+                    "--source",
+                    "--split",
+                    split,
+                    "--validation-split",
+                    "shuffle",
+                    "--seed",
+                    seed,
+                )
                 hccr("train", *TRAIN, "--seed", seed, "--data", store, "--workdir", run)
             rows.append(row(split, seed, store, run))
     table = pd.DataFrame(rows)
@@ -67,12 +85,17 @@ def row(split: str, seed: int, store: Path, run: Path) -> dict:
     workdir = Workdir(run)
     about = workdir.read_run()
     result = {
-        **facts, "state": about["state"], "accuracy": round(100 * right / total, 3),
-        "low": round(100 * low, 2), "high": round(100 * high, 2), "samples": total,
-        "data_hash": about["data_hash"][:16], "epochs": about["epochs_done"],
+        **facts,
+        "state": about["state"],
+        "accuracy": round(100 * right / total, 3),
+        "low": round(100 * low, 2),
+        "high": round(100 * high, 2),
+        "samples": total,
+        "data_hash": about["data_hash"][:16],
+        "epochs": about["epochs_done"],
         "train_minutes": round(about["train_seconds"] / 60, 1),
         "hardware": workdir.hardware,
-    }  # fmt: skip
+    }
     return result
 
 

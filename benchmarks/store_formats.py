@@ -157,9 +157,11 @@ def main() -> None:
                 lambda: store_reader(hccr_tf.Store(root / "store")),
             )
         }
-        for kind, title in (("flat", "HDF5, one array of bytes and offsets"),
-                            ("vlen", "HDF5, rows of variable length"),
-                            ("chunked", f"HDF5, {SIDE}×{SIDE} in chunks of 64")):  # fmt: skip
+        for kind, title in (
+            ("flat", "HDF5, one array of bytes and offsets"),
+            ("vlen", "HDF5, rows of variable length"),
+            ("chunked", f"HDF5, {SIDE}×{SIDE} in chunks of 64"),
+        ):
             path = root / f"{kind}.h5"
             write_hdf5(given, path, kind)
             formats[title] = ([path], lambda path=path, kind=kind: hdf5_reader(path, kind))

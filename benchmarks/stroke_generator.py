@@ -18,10 +18,10 @@ import pandas as pd
 from real_runs import RESULTS
 
 from hccr_tf.data.loading.loader import BatchReader
-from hccr_tf.synthesis.dataset import StrokeStore
-from hccr_tf.synthesis.sample import Writer, load_strokes, render
 from hccr_tf.models import MAIN_OUTPUT, create_model
 from hccr_tf.papers.recipes import get_recipe
+from hccr_tf.synthesis.dataset import StrokeStore
+from hccr_tf.synthesis.sample import Writer, load_strokes, render
 
 ROUNDS = 12
 
@@ -58,9 +58,10 @@ def main() -> None:
         images = timed("prepared", lambda p=pictures: reader.preprocessing.apply_many(p))
         labels = store.labels_for(store.charset, indices)
         timed("learnt", lambda x=images, y=labels: model.train_on_batch(x, {MAIN_OUTPUT: y}))
-        timed("drawn one at a time (synthetic.render)", lambda: [
-            render(embedded[i % 15], Writer.sample(rng), rng) for i in range(size)
-        ])  # fmt: skip
+        timed(
+            "drawn one at a time (synthetic.render)",
+            lambda: [render(embedded[i % 15], Writer.sample(rng), rng) for i in range(size)],
+        )
     medians = {name: float(np.median(values[2:])) for name, values in seconds.items()}
     table = pd.DataFrame(
         [

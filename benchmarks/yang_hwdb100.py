@@ -76,8 +76,15 @@ def collect(runs: Path) -> None:
             keep(pd.read_csv(path), f"_{name}", *columns)
     keep(histories(runs, names), "_history")
     if "mrbc_ir" in names:
-        hccr("refine", "--data", runs / "store", "--workdir", runs / "mrbc_ir", "--out",
-             runs / "refined")  # fmt: skip
+        hccr(
+            "refine",
+            "--data",
+            runs / "store",
+            "--workdir",
+            runs / "mrbc_ir",
+            "--out",
+            runs / "refined",
+        )
         cases = [
             pd.read_csv(runs / "refined" / f"{case}.csv").assign(case=case)
             for case in ("corrected", "broken")

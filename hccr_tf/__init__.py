@@ -18,7 +18,7 @@ _PUBLIC = {
     "BatchReader": "hccr_tf.data.loading.loader",
     "Store": "hccr_tf.data.store.store",
     "prepare": "hccr_tf.data.store.prepare",
-    "Recipe": "hccr_tf.papers.recipes",
+    "Recipe": "hccr_tf.recipe",
     "get_recipe": "hccr_tf.papers.recipes",
     "list_recipes": "hccr_tf.papers.recipes",
     "create_model": "hccr_tf.models",

@@ -261,8 +261,7 @@ class Charset:
         a line the order can be read and compared with a text tool.
         """
         write_json(
-            path,
-            {"format": _FORMAT, "sha256": self.sha256, "characters": list(self.characters)},
+            path, {"format": _FORMAT, "sha256": self.sha256, "characters": list(self.characters)}
         )
 
     @classmethod

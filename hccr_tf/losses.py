@@ -125,9 +125,7 @@ class CrossEntropyLoss(CategoricalFocalLoss):
     """Plain cross-entropy: γ = 0, α = 1."""
 
     def __init__(self, label_smoothing: float = 0.0, name: str = "cross_entropy", **kwargs):
-        super().__init__(
-            gamma=0.0, alpha=1.0, label_smoothing=label_smoothing, name=name, **kwargs
-        )
+        super().__init__(gamma=0.0, alpha=1.0, label_smoothing=label_smoothing, name=name, **kwargs)
 
     def get_config(self):
         config = super().get_config()

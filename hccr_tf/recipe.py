@@ -349,15 +349,20 @@ def _number_or_name(text: str) -> float | str:
 # What a command line can override: type and help of each setting.
 OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
     "model": (str, "another network of `hccr list`, with its own defaults"),
-    "weights": (str, "what a backbone of keras.applications begins with: imagenet, none, or a "
-                "file …_notop.h5"),
+    "weights": (
+        str,
+        "what a backbone of keras.applications begins with: imagenet, none, or a file …_notop.h5",
+    ),
     "loss": (str, "categorical_focal, binary_focal or cross_entropy"),
     "gamma": (float, "γ of the focal loss"),
     "alpha": (_number_or_name, "α of the focal loss, a number or class_frequency"),
     "epochs": (int, "passes over the training split"),
     "patience": (int, "epochs without a better validation accuracy before stopping"),
-    "stages": (parse_stages, "parts of the run, FROZEN:EPOCHS[:RATE] each, FROZEN a number of "
-               "the backbone's layers or backbone for all: backbone:10,100:10; none for one part"),
+    "stages": (
+        parse_stages,
+        "parts of the run, FROZEN:EPOCHS[:RATE] each, FROZEN a number of "
+        "the backbone's layers or backbone for all: backbone:10,100:10; none for one part",
+    ),
     "samples_per_class": (_number_or_all, "pictures of each class to train on, or all"),
     "validation_per_class": (_number_or_all, "pictures of each class to validate on, or all"),
     "batch_size": (int, "samples a step"),

@@ -10,12 +10,12 @@ import pytest
 from threads import ONE_THREAD
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.store.prepare import prepare
-from hccr_tf.data.sources.records import SampleBlock
 from hccr_tf.data.sources.discovery import read_source
+from hccr_tf.data.sources.records import SampleBlock
+from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
-from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.inference.logits_file import write_logits
+from hccr_tf.synthesis.sample import generate_gnt
 
 # Beside another process of tests, more threads of one only wait for it.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -69,9 +69,10 @@ def make_disk(tmp_path):
     def make(size: str) -> Path:
         folder.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        if shutil.which("mount") is None or subprocess.run(
-            command, capture_output=True, check=False
-        ).returncode:
+        if (
+            shutil.which("mount") is None
+            or subprocess.run(command, capture_output=True, check=False).returncode
+        ):
             folder.rmdir()
             pytest.skip("a small file system takes the right to mount one")
         return folder

@@ -1,6 +1,6 @@
 """Outputs and activation maps of every network for given weights, as `test_backends.py` compares.
 
-    KERAS_BACKEND=jax python tests/equal_outputs.py FILE.npz
+KERAS_BACKEND=jax python tests/equal_outputs.py FILE.npz
 """
 
 import sys

@@ -8,9 +8,18 @@ from hccr_tf.synthesis.sample import load_strokes
 from hccr_tf.synthesis.style import Variation
 
 STEADY = Variation(
-    grain=0.0, blur=0.05, soften=0.0, noise=0.0, tone=0.0, ink=1.0, fade=1.0,
-    pen_low=0.045, pen_high=0.06, side_low=140, side_high=140,
-)  # fmt: skip
+    grain=0.0,
+    blur=0.05,
+    soften=0.0,
+    noise=0.0,
+    tone=0.0,
+    ink=1.0,
+    fade=1.0,
+    pen_low=0.045,
+    pen_high=0.06,
+    side_low=140,
+    side_high=140,
+)
 
 
 def written(character: str, seed: int = 1, variation: Variation = STEADY) -> np.ndarray:

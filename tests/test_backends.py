@@ -18,8 +18,10 @@ def outputs(backend, path):
         pytest.skip(f"{backend} isn't installed; `make test-torch` installs and tests PyTorch")
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(path)],
-        env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True,
-    )  # fmt: skip
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return np.load(path)
 

@@ -3,9 +3,9 @@
 import keras
 import pytest
 
-from hccr_tf.models.abstract import without_values
 from hccr_tf.evaluation.complexity import count_macs
 from hccr_tf.models import blueprint, create_model
+from hccr_tf.models.abstract import without_values
 
 
 def test_other_layers_do_not_give_it_values():

@@ -90,9 +90,7 @@ def test_save_and_load_keep_awkward_characters(tmp_path):
     assert Charset.load(tmp_path / "charset.json") == charset
 
 
-@pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"format": "hccr_tf charset 1"}', "no JSON"]
-)
+@pytest.mark.parametrize("text", ["[]", "{}", '{"format": "hccr_tf charset 1"}', "no JSON"])
 def test_load_refuses_other_files(tmp_path, text):
     path = tmp_path / "charset.json"
     path.write_text(text)

@@ -5,8 +5,8 @@ import pytest
 from keras import layers
 
 from hccr_tf.evaluation.complexity import cost_table, count_macs, layer_costs, size_mb
-from hccr_tf.models.layers import GlobalWeightedAveragePooling2D
 from hccr_tf.models import blueprint, list_models
+from hccr_tf.models.layers import GlobalWeightedAveragePooling2D
 
 
 def one_layer(layer, shape):

@@ -11,10 +11,10 @@ import pytest
 from hccr_tf import Predictor, create_model, get_recipe
 from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
-from hccr_tf.papers.melnyk_2018.importing import import_keras2
-from hccr_tf.models.keras2_weights import load_keras2_weights, read_keras2_weights
 from hccr_tf.models import MAIN_OUTPUT
+from hccr_tf.models.keras2_weights import load_keras2_weights, read_keras2_weights
 from hccr_tf.models.weights import WeightsError
+from hccr_tf.papers.melnyk_2018.importing import import_keras2
 
 CHARSET = Charset.from_text("座垂啊一乙")
 RECIPE = get_recipe("melnyk_c").override(image_size=32, width=4)
@@ -91,8 +91,9 @@ def test_a_file_of_that_structure_gives_the_same_network(tmp_path, whole, chunke
     assert names[0] == "conv2d_1/conv2d_1/kernel:0"
     assert names[-3:] == [
         "global_weighted_average_pooling2d_1/global_weighted_average_pooling2d_1/W:0",
-        "dense_1/dense_1/kernel:0", "dense_1/dense_1/bias:0",
-    ]  # fmt: skip
+        "dense_1/dense_1/kernel:0",
+        "dense_1/dense_1/bias:0",
+    ]
     assert len(names) == 14 * 5 + 3
     model = network()
     load_keras2_weights(path, model)
@@ -108,12 +109,18 @@ def values(model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_classes": 6}, r"weight 72 is dense_1/dense_1/kernel:0 \(28, 5\), and "
-                             r"main_output/kernel \(28, 6\) is wanted .* characters .* classes, 5"),
-        ({"size": 64}, r"weight 71 is .*W:0 \(2, 2, 28\), and pooling/kernel \(4, 4, 28\) .* "
-                       "another picture size"),
+        (
+            {"num_classes": 6},
+            r"weight 72 is dense_1/dense_1/kernel:0 \(28, 5\), and "
+            r"main_output/kernel \(28, 6\) is wanted .* characters .* classes, 5",
+        ),
+        (
+            {"size": 64},
+            r"weight 71 is .*W:0 \(2, 2, 28\), and pooling/kernel \(4, 4, 28\) .* "
+            "another picture size",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_told_and_changes_nothing(tmp_path, arguments, message):
     path = write_keras2(tmp_path / "w.hdf5", random_network())
     model = network(**arguments)
@@ -192,8 +199,16 @@ def test_the_command_takes_the_published_class_order(tmp_path, capsys):
     path = write_keras2(tmp_path / "Melnyk-Net.hdf5", model)
     codes = [int.from_bytes(c.encode("gbk"), "big") for c in "座垂啊一"]
     np.save(tmp_path / "label2tagcode.npy", np.array(codes, np.uint16)[:, None])
-    command = [sys.executable, "-m", "hccr_tf", "import", str(path), "--charset",
-               str(tmp_path / "label2tagcode.npy"), "--workdir"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "hccr_tf",
+        "import",
+        str(path),
+        "--charset",
+        str(tmp_path / "label2tagcode.npy"),
+        "--workdir",
+    ]
     done = subprocess.run([*command, str(tmp_path / "run")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "as a run of melnyk_c" in done.stdout

@@ -16,14 +16,22 @@ from hccr_tf.cli.main import main
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 PICTURES = {
-    "01_data": 6, "02_training_curves": 2, "03_ensemble": 6, "04_gamma": 3, "05_bricks": 2,
-    "06_activation_maps": 3, "07_refinement": 3, "08_transfer": 3,
-}  # fmt: skip
+    "01_data": 6,
+    "02_training_curves": 2,
+    "03_ensemble": 6,
+    "04_gamma": 3,
+    "05_bricks": 2,
+    "06_activation_maps": 3,
+    "07_refinement": 3,
+    "08_transfer": 3,
+}
 # What a notebook opens on: runs of `make demo`, or results of `hccr reproduce`.
 RESULTS = {
-    "04_gamma": "kriuk_figure8", "05_bricks": "kriuk_figure9", "07_refinement": "yang_table1",
+    "04_gamma": "kriuk_figure8",
+    "05_bricks": "kriuk_figure9",
+    "07_refinement": "yang_table1",
     "08_transfer": "chen_transfer",
-}  # fmt: skip
+}
 # Of those, what is in benchmarks/results, and its pictures: attention takes a trained run.
 COMMITTED = {**{name: PICTURES[name] for name in RESULTS}, "07_refinement": 2}
 MODELS = (1, 2, 3)
@@ -74,8 +82,21 @@ def results(demo_results, sample_store, tmp_path_factory) -> Path:
         "chen_transfer": [model1, runs / "transferred"],
     }.items():
         paths = [str(path) for path in chosen]
-        assert main(["reproduce", name, "--data", str(store.path), "--workdir", *paths,
-                     "--out", str(folder / name)]) == 0  # fmt: skip
+        assert (
+            main(
+                [
+                    "reproduce",
+                    name,
+                    "--data",
+                    str(store.path),
+                    "--workdir",
+                    *paths,
+                    "--out",
+                    str(folder / name),
+                ]
+            )
+            == 0
+        )
     return folder
 
 
@@ -150,8 +171,13 @@ def test_takes_ones_own_results_before_committed_ones(name, monkeypatch, tmp_pat
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
     # From the least to the best: what comes later is taken.
-    for folder in ("../benchmarks/results/real-small", "../results/smoke", "../results",
-                   "../results/real-small", "../results/full"):  # fmt: skip
+    for folder in (
+        "../benchmarks/results/real-small",
+        "../results/smoke",
+        "../results",
+        "../results/real-small",
+        "../results/full",
+    ):
         place = Path(folder) / RESULTS[name]
         place.mkdir(parents=True)
         (place / "about.json").write_text(json.dumps({"experiment": RESULTS[name]}))

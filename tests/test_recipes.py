@@ -8,7 +8,8 @@ from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.losses import create_loss
 from hccr_tf.models import blueprint
-from hccr_tf.papers.recipes import OVERRIDES, SHORT_NAMES, Recipe, Stage, get_recipe, list_recipes
+from hccr_tf.papers.recipes import get_recipe, list_recipes
+from hccr_tf.recipe import OVERRIDES, SHORT_NAMES, Recipe, Stage
 
 
 @pytest.fixture(params=list_recipes())
@@ -30,10 +31,7 @@ def test_round_trip_through_json(recipe):
 def test_its_model_builds_and_every_output_has_a_weight(recipe):
     small = recipe.override(image_size=96)
     model = blueprint(
-        small.model,
-        num_classes=7,
-        image_shape=small.preprocessing.image_shape,
-        **small.model_args,
+        small.model, num_classes=7, image_shape=small.preprocessing.image_shape, **small.model_args
     )
     assert set(recipe.output_weights(model.output)) == set(model.output)
 

@@ -17,14 +17,28 @@ def page(tmp_path):
     """A report of one table with Chinese in it, one picture, and a figure that wasn't run."""
     folder = tmp_path / "results" / "yang_table1"
     folder.mkdir(parents=True)
-    table = pd.DataFrame({"run": ["b", "a", "c"], "accuracy": [9.5, 10.25, np.nan],
-                          "character": ["永 & <b>", "字", "零"]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "run": ["b", "a", "c"],
+            "accuracy": [9.5, 10.25, np.nan],
+            "character": ["永 & <b>", "字", "零"],
+        }
+    )
     table.to_csv(folder / "yang_table1_ours.csv", index=False)
     (folder / "yang_table1.png").write_bytes(encode_png(np.full((40, 60), 128, np.uint8)))
-    (folder / "about.json").write_text(json.dumps({
-        "experiment": "yang_table1", "description": "Yang: 永", "scale": "smoke", "data": "store",
-        "data_hash": "ab" * 32, "split": "test", "tables": ["yang_table1_ours.csv"],
-    }))  # fmt: skip
+    (folder / "about.json").write_text(
+        json.dumps(
+            {
+                "experiment": "yang_table1",
+                "description": "Yang: 永",
+                "scale": "smoke",
+                "data": "store",
+                "data_hash": "ab" * 32,
+                "split": "test",
+                "tables": ["yang_table1_ours.csv"],
+            }
+        )
+    )
     other = tmp_path / "results" / "kriuk_figure8"
     other.mkdir()
     cells = pd.DataFrame({"cell": ["model1"], "state": ["not run"], "command": ["hccr train x"]})
@@ -40,7 +54,7 @@ def test_everything_is_in_one_file(page):
     assert "永" not in re.sub(r"<[^>]*>", "", text)  # drawn, as a machine may lack the font
     assert 'href="#yang_table1-smoke"' in text and "#kriuk_figure8" in text
     assert "&amp; &lt;b&gt;" in text and "not run" in text and 'class="missing"' in text
-    assert "src=\"data:image/png;base64," in text and "http" not in text
+    assert 'src="data:image/png;base64,' in text and "http" not in text
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ import pytest
 
 from hccr_tf import get_recipe
 from hccr_tf.cli.main import main
-from hccr_tf.utils.files import exclusive_lock
 from hccr_tf.runs.listing import compare, describe, find_runs, runs_table
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import exclusive_lock
 
 
 @pytest.fixture
@@ -17,17 +17,22 @@ def runs(sample_store, tmp_path):
         workdir.begin(recipe, sample_store.charset, sample_store.data_hash, sample_store.path)
         rows = [
             {
-                "epoch": i + 1, "step": 10 * (i + 1), "main_output_loss": 1.0 / (i + 1),
-                "val_main_output_loss": 1.5 / (i + 1), "main_output_accuracy": value,
+                "epoch": i + 1,
+                "step": 10 * (i + 1),
+                "main_output_loss": 1.0 / (i + 1),
+                "val_main_output_loss": 1.5 / (i + 1),
+                "main_output_accuracy": value,
                 "val_main_output_accuracy": value,
             }
             for i, value in enumerate(accuracies)
-        ]  # fmt: skip
+        ]
         pd.DataFrame(rows).to_csv(workdir.history_path, index=False)
         workdir.update_run(
-            state="finished" if len(rows) == 2 else "running", epochs_done=len(rows),
-            best_epoch=len(rows), best_val_accuracy=max(accuracies),
-        )  # fmt: skip
+            state="finished" if len(rows) == 2 else "running",
+            epochs_done=len(rows),
+            best_epoch=len(rows),
+            best_val_accuracy=max(accuracies),
+        )
     return tmp_path
 
 
@@ -35,8 +40,11 @@ def test_runs_are_listed_with_state_and_result(runs):
     table = runs_table(runs).set_index("run")
     assert list(table.index) == ["a", "deep/b"]
     assert table.loc["a", ["state", "epochs", "best", "at"]].tolist() == [
-        "finished", "2/2", "70.00 %", "2"
-    ]  # fmt: skip
+        "finished",
+        "2/2",
+        "70.00 %",
+        "2",
+    ]
     assert table.loc["deep/b", "state"] == "stopped"
     with exclusive_lock(runs / "deep" / "b" / "lock", "busy"):
         assert describe(runs / "deep" / "b").state == "running"

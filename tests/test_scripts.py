@@ -43,14 +43,22 @@ def test_main_job_from_sample_to_fused_accuracy(tmp_path):
     for i in (1, 2, 3):
         trainer, predictor = (ROOT / f"{kind}s/{kind}{i}.py" for kind in ("trainer", "predictor"))
         printed = run(
-            sys.executable, trainer, "--data", "store", "--workdir", f"run{i}", *SMALL,
-            cwd=tmp_path,
+            sys.executable, trainer, "--data", "store", "--workdir", f"run{i}", *SMALL, cwd=tmp_path
         )
         assert "epoch 2/2" in printed and "best epoch" in printed
         files.append(f"logits{i}.h5")
         run(
-            sys.executable, predictor, "--data", "store", "--split", "test", "--workdir",
-            f"run{i}", "--out", files[-1], cwd=tmp_path,
+            sys.executable,
+            predictor,
+            "--data",
+            "store",
+            "--split",
+            "test",
+            "--workdir",
+            f"run{i}",
+            "--out",
+            files[-1],
+            cwd=tmp_path,
         )
     blurs = [json.loads((tmp_path / f"run{i}/recipe.json").read_text()) for i in (1, 2, 3)]
     assert [r["preprocessing"]["blur_kernel"] for r in blurs] == [0, 3, 7]
@@ -60,8 +68,16 @@ def test_main_job_from_sample_to_fused_accuracy(tmp_path):
         assert len(file.attrs["charset"]) == 15
         assert json.loads(file.attrs["recipe"])["name"] == "kriuk_model1"
     printed = run(
-        sys.executable, ROOT / "predictors/predictor_finalizer.py", *files,
-        "--weights", 0.3, 0.2, 0.5, "--out", "results", cwd=tmp_path,
+        sys.executable,
+        ROOT / "predictors/predictor_finalizer.py",
+        *files,
+        "--weights",
+        0.3,
+        0.2,
+        0.5,
+        "--out",
+        "results",
+        cwd=tmp_path,
     )
     fused = next(line for line in printed.splitlines() if "fused" in line)
     metrics = json.loads((tmp_path / "results/metrics.json").read_text())
@@ -88,8 +104,15 @@ def test_every_script_teaches(script, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["data", "prepare"], ["data", "show"], ["data", "sample"], ["train"], ["evaluate"],
-     ["fuse"]],
+    [
+        [],
+        ["data", "prepare"],
+        ["data", "show"],
+        ["data", "sample"],
+        ["train"],
+        ["evaluate"],
+        ["fuse"],
+    ],
 )
 def test_every_command_teaches_without_loading_a_framework(command, tmp_path):
     program = (
@@ -124,8 +147,16 @@ def test_faults_are_one_line_with_exit_code_2(arguments, message, tmp_path):
 
 def test_a_picture_too_small_names_the_smallest_size(sample_store, tmp_path):
     shown = hccr(
-        "train", "kriuk_model1", "--data", sample_store.path, "--workdir", "w",
-        "--image-size", "64", cwd=tmp_path, ok=False,
+        "train",
+        "kriuk_model1",
+        "--data",
+        sample_store.path,
+        "--workdir",
+        "w",
+        "--image-size",
+        "64",
+        cwd=tmp_path,
+        ok=False,
     )
     assert "86×86" in shown
 
@@ -153,21 +184,37 @@ def test_jax_without_tensorflow_trains_and_reads_tensorflows_runs(sample_store, 
     """The same weights give the same logits on both backends, in both directions."""
     pytest.importorskip("jax")
     hccr(
-        "train", "brick_model2", "--data", sample_store.path, "--workdir", "tensorflow", *SMALL,
-        cwd=tmp_path, KERAS_BACKEND="tensorflow",
+        "train",
+        "brick_model2",
+        "--data",
+        sample_store.path,
+        "--workdir",
+        "tensorflow",
+        *SMALL,
+        cwd=tmp_path,
+        KERAS_BACKEND="tensorflow",
     )
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TENSORFLOW, str(sample_store.path), *SMALL],
-        cwd=tmp_path, env=environment, capture_output=True, text=True,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "nothing to do" in done.stdout
     assert "Stage 2 of 2, from epoch 2 on" in done.stdout
     for trained_on in ("jax", "tensorflow"):
         hccr(
-            "evaluate", trained_on, "--data", sample_store.path, "--out",
-            f"{trained_on}-on-tensorflow.h5", cwd=tmp_path, KERAS_BACKEND="tensorflow",
+            "evaluate",
+            trained_on,
+            "--data",
+            sample_store.path,
+            "--out",
+            f"{trained_on}-on-tensorflow.h5",
+            cwd=tmp_path,
+            KERAS_BACKEND="tensorflow",
         )
         with (
             h5py.File(tmp_path / f"{trained_on}-on-jax.h5") as jax,
@@ -189,7 +236,13 @@ def test_a_wheel_installed_elsewhere_trains_and_predicts(tmp_path):
             shutil.copy(source, tree / name)
     pip = [sys.executable, "-m", "pip", "--quiet"]
     run(
-        *pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, tree,
+        *pip,
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        tmp_path,
+        tree,
         cwd=tmp_path,
     )
     (wheel,) = tmp_path.glob("hccr_tf-*.whl")
@@ -203,9 +256,7 @@ def test_a_wheel_installed_elsewhere_trains_and_predicts(tmp_path):
             f"assert hccr_tf.__file__.startswith({str(site)!r}), hccr_tf.__file__; "
             "sys.exit(main())"
         )
-        return run(
-            sys.executable, "-c", program, *arguments, cwd=tmp_path, PYTHONPATH=str(site)
-        )
+        return run(sys.executable, "-c", program, *arguments, cwd=tmp_path, PYTHONPATH=str(site))
 
     installed("data", "sample", "--out", "s", "--writers", 4, "--test-writers", 1)
     installed("data", "prepare", "s", "--out", "store")

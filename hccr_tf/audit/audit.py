@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from hccr_tf.data.store.store import splits
 from hccr_tf.audit.checks import (
     check_balance,
     check_duplicates,
@@ -24,14 +23,10 @@ from hccr_tf.audit.checks import (
     check_writers,
     what_was_listed,
 )
-from hccr_tf.audit.class_checks import (
-    Disagreement,
-    check_labels,
-    check_merged,
-    report_classes,
-)
-from hccr_tf.audit.report import Audit
+from hccr_tf.audit.class_checks import Disagreement, check_labels, check_merged, report_classes
 from hccr_tf.audit.merged_classes import find_merged
+from hccr_tf.audit.report import Audit
+from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 
 __all__ = ["Audit", "Disagreement", "audit"]

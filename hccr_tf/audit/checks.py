@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hccr_tf.data.store.store import splits
-from hccr_tf.data.sources.image_folder import NAMELESS
 from hccr_tf.audit.merged_classes import is_inverted
+from hccr_tf.data.sources.image_folder import NAMELESS
+from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 
 ERROR, WARNING, INFO = "error", "warning", "info"
@@ -107,26 +107,35 @@ def check_duplicates(store: Store, indices: np.ndarray) -> list[Check]:
 
     return [
         check(
-            "duplicates_across_splits", ERROR,
+            "duplicates_across_splits",
+            ERROR,
             "pictures that stand in more than one split, by identical pixels",
-            "prepare the store again: what it was tested on, it was trained on", across,
+            "prepare the store again: what it was tested on, it was trained on",
+            across,
         ),
         check(
-            "duplicates_held_out", INFO,
+            "duplicates_held_out",
+            INFO,
             "pictures of test or validation whose training copies are held out",
-            "nothing: no split holds them", held_out,
+            "nothing: no split holds them",
+            held_out,
         ),
         check(
-            "duplicates_within_split", INFO, "pictures that occur more than once in one split",
-            "none needed; a copy counts as another sample", within,
+            "duplicates_within_split",
+            INFO,
+            "pictures that occur more than once in one split",
+            "none needed; a copy counts as another sample",
+            within,
         ),
         check(
-            "conflicting_duplicates", WARNING, "pictures under more than one character",
+            "conflicting_duplicates",
+            WARNING,
+            "pictures under more than one character",
             "at most one label is right: look, and take the wrong file out of the source",
             conflicting,
             sheet=lambda f: f.character,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def check_writers(store: Store) -> list[Check]:
@@ -137,33 +146,46 @@ def check_writers(store: Store) -> list[Check]:
     np.add.at(table, (store.writers[known], store.split[known]), 1)
     train, validation, test = table[:, :3].T
     sides = [
-        ("writers_on_both_sides", WARNING, "writers of training or validation and of the test",
-         "a test of unknown writers takes `hccr data prepare --split writer`",
-         (train + validation > 0) & (test > 0)),
-        ("writers_in_validation", INFO, "writers of training and of validation",
-         "validation by writer comes with `hccr data prepare --split writer`",
-         (train > 0) & (validation > 0)),
-    ]  # fmt: skip
+        (
+            "writers_on_both_sides",
+            WARNING,
+            "writers of training or validation and of the test",
+            "a test of unknown writers takes `hccr data prepare --split writer`",
+            (train + validation > 0) & (test > 0),
+        ),
+        (
+            "writers_in_validation",
+            INFO,
+            "writers of training and of validation",
+            "validation by writer comes with `hccr data prepare --split writer`",
+            (train > 0) & (validation > 0),
+        ),
+    ]
     checks = []
     for name, severity, title, remedy, there in sides:
         findings = [
             Finding(
-                None, None, int(table[i].sum()),
+                None,
+                None,
+                int(table[i].sum()),
                 f"writer {names[i]}: "
                 + ", ".join(f"{s} {n}" for s, n in zip(splits.SPLIT_NAMES, table[i], strict=True)),
             )
             for i in np.flatnonzero(there)
-        ]  # fmt: skip
+        ]
         checks.append(Check(name, severity, title, remedy, findings, len(findings)))
     unknown = int((~known).sum())
     note = "writers on both sides can't be excluded" if unknown else ""
     checks.append(
         Check(
-            "writers_unknown", INFO, "samples whose writer the source doesn't tell",
+            "writers_unknown",
+            INFO,
+            "samples whose writer the source doesn't tell",
             "writers are told apart in .gnt files and in Chinese MNIST",
-            [Finding(None, None, unknown, note)] if unknown else [], unknown,
+            [Finding(None, None, unknown, note)] if unknown else [],
+            unknown,
         )
-    )  # fmt: skip
+    )
     return checks
 
 
@@ -179,19 +201,30 @@ def what_was_listed(store: Store) -> list[Check]:
         (nameless if row["reason"] == NAMELESS else unreadable).append(finding)
     return [
         Check(
-            "repaired_names", INFO, "broken class names that were repaired",
-            "compare some in `hccr data show` with their pictures", repaired, len(repaired),
+            "repaired_names",
+            INFO,
+            "broken class names that were repaired",
+            "compare some in `hccr data show` with their pictures",
+            repaired,
+            len(repaired),
         ),
         Check(
-            "nameless", WARNING, "files whose folder's name stands for no character",
-            "rename the folder to the character, and prepare again", nameless, len(nameless),
+            "nameless",
+            WARNING,
+            "files whose folder's name stands for no character",
+            "rename the folder to the character, and prepare again",
+            nameless,
+            len(nameless),
         ),
         Check(
-            "unreadable", WARNING, "files and records that could not be read",
-            "compare the source's size with the download page's; the rest is kept", unreadable,
+            "unreadable",
+            WARNING,
+            "files and records that could not be read",
+            "compare the source's size with the download page's; the rest is kept",
+            unreadable,
             len(unreadable),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _read_csv(path: Path) -> Iterator[dict[str, str]]:
@@ -228,12 +261,15 @@ def check_sizes(store: Store, indices: np.ndarray) -> Check:
         size = f"{store.widths[i]}×{store.heights[i]} pixels, {kinds[which[k]]}"
         findings.append(Finding(i, store.charset.char(int(labels[k])), float(worst[k]), size))
     return Check(
-        "odd_sizes", WARNING,
+        "odd_sizes",
+        WARNING,
         f"width, height or proportion over {_ODD:g} robust deviations off the store's and the "
         "class's median",
-        "look: scraps, several characters in one picture, or uncut scans", findings,
-        len(findings), lambda f: f"{f.character} {f.note.split(' ')[0]}",
-    )  # fmt: skip
+        "look: scraps, several characters in one picture, or uncut scans",
+        findings,
+        len(findings),
+        lambda f: f"{f.character} {f.note.split(' ')[0]}",
+    )
 
 
 def _deviations(values: np.ndarray) -> np.ndarray:
@@ -273,26 +309,39 @@ def check_balance(store: Store, indices: np.ndarray, split: str | None) -> list[
     spread = f"{totals[there].min():,} to {totals[there].max():,}" if there.any() else "none"
     return [
         Check(
-            "imbalance", WARNING,
+            "imbalance",
+            WARNING,
             f"classes with over {_IMBALANCE:g} times more or fewer samples than the median "
             f"({spread})",
-            "judge by accuracy per class (per_class.csv of `hccr fuse`) too", imbalance,
+            "judge by accuracy per class (per_class.csv of `hccr fuse`) too",
+            imbalance,
             len(imbalance),
         ),
         Check(
-            "classes_without_training", ERROR, "classes without a training sample",
+            "classes_without_training",
+            ERROR,
+            "classes without a training sample",
             "they can't be learnt: add data, or prepare with --charset of the others",
-            missing["train"], len(missing["train"]),
+            missing["train"],
+            len(missing["train"]),
         ),
         Check(
-            "classes_without_test", INFO, "classes without a test sample",
-            "the test says nothing about them", missing["test"], len(missing["test"]),
+            "classes_without_test",
+            INFO,
+            "classes without a test sample",
+            "the test says nothing about them",
+            missing["test"],
+            len(missing["test"]),
         ),
         Check(
-            "classes_without_validation", INFO, "classes without a validation sample",
-            "none needed", missing["validation"], len(missing["validation"]),
+            "classes_without_validation",
+            INFO,
+            "classes without a validation sample",
+            "none needed",
+            missing["validation"],
+            len(missing["validation"]),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def count_samples(store: Store, indices: np.ndarray) -> np.ndarray:
@@ -342,17 +391,23 @@ def check_pictures(
     most = 2 * len(inverted) > len(indices)
     return [
         Check(
-            "blank", WARNING,
+            "blank",
+            WARNING,
             f"fewer than {_FEW_LEVELS} levels of grey, or under {100 * _LITTLE_INK:g} % of the "
             "pixels apart from the rest",
-            "take them out of the source: there is nothing to read", findings(blank), len(blank),
+            "take them out of the source: there is nothing to read",
+            findings(blank),
+            len(blank),
             lambda f: f.character,
         ),
         Check(
-            "inverted", WARNING,
+            "inverted",
+            WARNING,
             "light ink on dark: most pixels, and most at the border, are darker than the middle "
             "of the range" + (" (most of the store: it is of that kind)" if most else ""),
             "invert the source's pictures: every model here is trained on dark ink on white",
-            findings(inverted), len(inverted), lambda f: f.character,
+            findings(inverted),
+            len(inverted),
+            lambda f: f.character,
         ),
-    ]  # fmt: skip
+    ]

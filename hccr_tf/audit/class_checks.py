@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hccr_tf.charset import Charset
-from hccr_tf.data.store.store import splits
 from hccr_tf.audit.checks import INFO, WARNING, Check, Finding, count_samples
 from hccr_tf.audit.merged_classes import CLEAR_STEP, MAX_PICTURES, SUSPICIOUS, ClassEvidence
+from hccr_tf.charset import Charset
+from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 
 
@@ -120,13 +120,15 @@ def report_classes(
     usual = float(np.median(list(doubted.values()))) if doubted else 0.0
     rows = [
         ClassReport(
-            store.charset.char(e.label), e,
+            store.charset.char(e.label),
+            e,
             dict(zip(splits.SPLIT_NAMES, table[e.label].tolist(), strict=True)),
-            doubted.get(e.label), read_as.get(e.label),
+            doubted.get(e.label),
+            read_as.get(e.label),
             e.score + max(doubted.get(e.label, usual) - usual, 0.0),
         )
         for e in evidence
-    ]  # fmt: skip
+    ]
     return sorted(rows, key=lambda row: (-row.score, row.evidence.label))
 
 
@@ -151,26 +153,34 @@ def check_merged(classes: list[ClassReport]) -> list[Check]:
             blocks += [Finding(i, row.character, e.step, f"may be {e.partner}") for i in e.block]
     return [
         Check(
-            "merged_classes", WARNING,
+            "merged_classes",
+            WARNING,
             "classes that may hold two characters, or one written in two ways, by name and "
             "pictures",
             "look at merged_classes.png; take such classes out, or sort their pictures by hand",
-            merged, len(merged),
+            merged,
+            len(merged),
         ),
         Check(
-            "merged_pictures", WARNING,
+            "merged_pictures",
+            WARNING,
             "pictures that stand together in a folder's numbering and look like the character "
             "whose name differs only by case",
-            "look: they are what an overwritten folder left, or what overwrote it", blocks,
-            len(blocks), lambda f: f"{f.character}→{f.note[-1]}", by_class=True,
+            "look: they are what an overwritten folder left, or what overwrote it",
+            blocks,
+            len(blocks),
+            lambda f: f"{f.character}→{f.note[-1]}",
+            by_class=True,
         ),
         Check(
-            "mergeable_names", INFO,
+            "mergeable_names",
+            INFO,
             "classes whose broken name differs from another character's only by case",
-            "prepare from the archive itself, not from a disk that ignores case", mergeable,
+            "prepare from the archive itself, not from a disk that ignores case",
+            mergeable,
             len(mergeable),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def check_labels(store: Store, indices: np.ndarray, disagreement: Disagreement) -> Check:
@@ -180,14 +190,20 @@ def check_labels(store: Store, indices: np.ndarray, disagreement: Disagreement) 
     order = doubted[np.argsort(-margins[doubted], kind="stable")]
     findings = [
         Finding(
-            int(indices[k]), store.charset.char(int(store.labels[indices[k]])), float(margins[k]),
+            int(indices[k]),
+            store.charset.char(int(store.labels[indices[k]])),
+            float(margins[k]),
             f"read as {disagreement.charset.char(int(disagreement.other[indices[k]]))}",
         )
         for k in order
-    ]  # fmt: skip
+    ]
     return Check(
-        "likely_wrong_labels", WARNING, "samples that the model reads as another class",
+        "likely_wrong_labels",
+        WARNING,
+        "samples that the model reads as another class",
         "look at the first: the ranking is by doubt, the further down the more often it is the "
         "model that errs",
-        findings, len(findings), lambda f: f"{f.character}→{f.note[-1]}",
-    )  # fmt: skip
+        findings,
+        len(findings),
+        lambda f: f"{f.character}→{f.note[-1]}",
+    )

@@ -35,8 +35,8 @@ from functools import cache
 import numpy as np
 
 from hccr_tf.charset import same_folder
-from hccr_tf.images.contact_sheet import text_image
 from hccr_tf.data.store.store import Store
+from hccr_tf.images.contact_sheet import text_image
 
 SUSPICIOUS = 1.0
 """`score` from which a class is a finding, such as one of e times the usual spread."""
@@ -194,10 +194,16 @@ def _examine(
     along = axis if best.along is None else best.along
     ends = chosen[[]] if along is None else _both_ends(chosen[np.argsort(along)])
     return ClassEvidence(
-        label, len(chosen), best.other or next(iter(others), None), best.spread, best.step,
-        tuple(best.block.tolist()), bimodality, best.score + 2 * max(bimodality or 0.0, 0.0),
+        label,
+        len(chosen),
+        best.other or next(iter(others), None),
+        best.spread,
+        best.step,
+        tuple(best.block.tolist()),
+        bimodality,
+        best.score + 2 * max(bimodality or 0.0, 0.0),
         tuple(ends.tolist()),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from hccr_tf.data.store.store import splits
 from hccr_tf.audit.checks import INFO, Check, Finding
 from hccr_tf.audit.class_checks import ClassReport
-from hccr_tf.images.contact_sheet import draw_sheet
+from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
+from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.utils.files import atomic_write, read_json, write_json
 
 FORMAT = "hccr_tf audit 1"
@@ -24,12 +24,28 @@ FORMAT = "hccr_tf audit 1"
 _ON_SHEET = 120
 _SHEET_ROWS = 20  # Classes on the sheet of merged classes.
 _FINDING_COLUMNS = [
-    "check", "severity", "character", "sample_id", "split", "writer", "value", "note", "remedy",
-]  # fmt: skip
+    "check",
+    "severity",
+    "character",
+    "sample_id",
+    "split",
+    "writer",
+    "value",
+    "note",
+    "remedy",
+]
 _CLASS_COLUMNS = [
-    "character", *splits.SPLIT_NAMES, "score", "may_be_merged_with", "spread", "step", "bimodality",
-    "pictures_compared", "doubted", "mostly_read_as",
-]  # fmt: skip
+    "character",
+    *splits.SPLIT_NAMES,
+    "score",
+    "may_be_merged_with",
+    "spread",
+    "step",
+    "bimodality",
+    "pictures_compared",
+    "doubted",
+    "mostly_read_as",
+]
 
 
 @dataclass
@@ -166,19 +182,29 @@ class Audit:
                     ]
                 value = finding.value
                 yield [
-                    check.name, check.severity, finding.character or "", *where,
+                    check.name,
+                    check.severity,
+                    finding.character or "",
+                    *where,
                     f"{value:.6g}" if isinstance(value, float) else "" if value is None else value,
-                    finding.note, check.remedy,
-                ]  # fmt: skip
+                    finding.note,
+                    check.remedy,
+                ]
 
     def _class_row(self, row: ClassReport) -> list[Any]:
         e = row.evidence
         return [
-            row.character, *(row.counts[name] for name in splits.SPLIT_NAMES), f"{row.score:.4f}",
-            e.partner or "", _number(e.spread, "{:.4f}"), _number(e.step, "{:.4f}"),
-            _number(e.bimodality, "{:.4f}"), e.num_pictures, _number(row.doubted, "{:.4f}"),
+            row.character,
+            *(row.counts[name] for name in splits.SPLIT_NAMES),
+            f"{row.score:.4f}",
+            e.partner or "",
+            _number(e.spread, "{:.4f}"),
+            _number(e.step, "{:.4f}"),
+            _number(e.bimodality, "{:.4f}"),
+            e.num_pictures,
+            _number(row.doubted, "{:.4f}"),
             row.read_as or "",
-        ]  # fmt: skip
+        ]
 
     def _summary(self) -> dict[str, Any]:
         return {
@@ -200,11 +226,15 @@ class Audit:
                 for check in self.checks
             },
             "classes": [
-                {"character": row.character, "score": round(row.score, 4),
-                 "may_be_merged_with": row.evidence.partner, "doubted": row.doubted}
+                {
+                    "character": row.character,
+                    "score": round(row.score, 4),
+                    "may_be_merged_with": row.evidence.partner,
+                    "doubted": row.doubted,
+                }
                 for row in self.classes[:100]
             ],
-        }  # fmt: skip
+        }
 
     def _sheets(self) -> Iterator[tuple[str, Callable[[Path], Any]]]:
         """Yields the sheets there are something to draw for: (file name, function that draws)."""
@@ -214,10 +244,17 @@ class Audit:
             shown = _shown(check)
 
             def draw(path: Path, check: Check = check, shown: list[Finding] = shown) -> Any:
-                return _draw(
-                    self.store, [f.sample for f in shown], [check.sheet(f) for f in shown], path,
-                    f"{check.name}: {len(shown)} of {len(check.findings):,}", 12,
-                ) is not None  # fmt: skip
+                return (
+                    _draw(
+                        self.store,
+                        [f.sample for f in shown],
+                        [check.sheet(f) for f in shown],
+                        path,
+                        f"{check.name}: {len(shown)} of {len(check.findings):,}",
+                        12,
+                    )
+                    is not None
+                )
 
             yield f"{check.name}.png", draw
         merged = [row for row in self.classes if row.evidence.ends][:_SHEET_ROWS]

@@ -17,27 +17,33 @@ def prepare_arguments(parser) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the split (default 1)")
     parser.add_argument(
-        "--test-fraction", type=float, default=0.2,
+        "--test-fraction",
+        type=float,
+        default=0.2,
         help="where the source gives no test set (default 0.2); 1 makes all of it one",
     )
     parser.add_argument(
-        "--validation-fraction", type=float, default=0.05,
+        "--validation-fraction",
+        type=float,
+        default=0.05,
         help="of the training samples (default 0.05)",
     )
     parser.add_argument(
-        "--validation-split", default="auto", choices=["auto", "writer", "shuffle"],
+        "--validation-split",
+        default="auto",
+        choices=["auto", "writer", "shuffle"],
         help="by writer or at random (default: by writer where --split is)",
     )
     parser.add_argument(
-        "--charset", metavar="NAME|FILE",
+        "--charset",
+        metavar="NAME|FILE",
         help="keep only its characters, in its order: gb2312-1 (3,755), gb2312 (6,763), "
         "chinese-mnist, digits, a charset file, a run or a store (default: all there are)",
     )
+    parser.add_argument("--workers", type=int, help="reading processes (default: one a processor)")
     parser.add_argument(
-        "--workers", type=int, help="reading processes (default: one a processor)"
-    )
-    parser.add_argument(
-        "--photographs", action="store_true",
+        "--photographs",
+        action="store_true",
         help="clean picture files, scans and photographs, as hccr predict does",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the store at --out")
@@ -103,11 +109,12 @@ def run_show(options) -> None:
     Example:
       hccr data show store --split test
     """
-    from hccr_tf.images.contact_sheet import store_sheet
+    from hccr_tf.data.dataset import open_dataset
     from hccr_tf.data.store.store import summary
-    from hccr_tf.synthesis.dataset import StrokeStore, open_store, stroke_summary
+    from hccr_tf.images.contact_sheet import store_sheet
+    from hccr_tf.synthesis.dataset import StrokeStore, stroke_summary
 
-    store = open_store(options.store)
+    store = open_dataset(options.store)
     if options.verify:
         store.verify()
         print("Every file has the checksum it was written with.")
@@ -123,7 +130,8 @@ def run_show(options) -> None:
 def audit_arguments(parser) -> None:
     parser.add_argument("store", help="folder written by `hccr data prepare`")
     parser.add_argument(
-        "--run", help="a trained run: ranks the labels that it doubts (its charset must cover the "
+        "--run",
+        help="a trained run: ranks the labels that it doubts (its charset must cover the "
         "store's characters)",
     )
     parser.add_argument("--out", help="folder for the findings (default: STORE-audit beside it)")
@@ -171,20 +179,29 @@ def strokes_arguments(parser) -> None:
     parser.add_argument("file", help="graphics.txt, or .json, or either .gz; see above")
     parser.add_argument("--out", required=True, help="folder of the new store")
     parser.add_argument(
-        "--charset", metavar="NAME|FILE", default="gb2312",
+        "--charset",
+        metavar="NAME|FILE",
+        default="gb2312",
         help="which characters: gb2312 (default), gb2312-1, a charset file, a run, or all",
     )
     parser.add_argument(
-        "--per-class", type=int, default=8,
+        "--per-class",
+        type=int,
+        default=8,
         help="new pictures of each character in every epoch (default 8)",
     )
     parser.add_argument(
-        "--held-out", type=int, default=1,
+        "--held-out",
+        type=int,
+        default=1,
         help="pictures of each character in validation, and as many in test (default 1)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of all pictures (default 1)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE",
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
         help="how handwriting varies, such as --set bend=0.03; what there is stands in "
         "hccr_tf.synthesis.style.Variation",
     )

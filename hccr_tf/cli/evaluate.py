@@ -10,16 +10,17 @@ def evaluate_arguments(parser) -> None:
 
 def split_arguments(parser) -> None:
     parser.add_argument("--data", required=True, help="store of `hccr data prepare`")
-    parser.add_argument(
-        "--split", default="test", help="train, validation, test (default) or all"
-    )
+    parser.add_argument("--split", default="test", help="train, validation, test (default) or all")
     parser.add_argument("--out", required=True, help="HDF5 file for the logits")
     parser.add_argument(
-        "--crops", default="five", choices=["five", "none"],
+        "--crops",
+        default="five",
+        choices=["five", "none"],
         help="five: mean over centre and four corners (default); none: the whole picture",
     )
     parser.add_argument(
-        "--no-blur", action="store_true",
+        "--no-blur",
+        action="store_true",
         help="leave out the blur the model was trained with, as the released predictors do",
     )
     parser.add_argument("--batch-size", type=int, default=32, help="pictures (default 32)")
@@ -34,9 +35,9 @@ def run_evaluate(options) -> None:
     Example:
       hccr evaluate runs/model1 --data store --split test --out runs/logits1.h5
     """
-    from hccr_tf.synthesis.dataset import open_store
+    from hccr_tf.data.dataset import open_dataset
 
-    store = open_store(options.data)
+    store = open_dataset(options.data)
     backend.start()
     from hccr_tf.inference.predictor import predict_split
 
@@ -49,12 +50,12 @@ def run_evaluate(options) -> None:
         blur=not options.no_blur,
         batch_size=options.batch_size,
     )
-    names = {"logits": "five crops" if options.crops == "five" else "whole picture",
-             "logits_center": "center crop"}
+    names = {
+        "logits": "five crops" if options.crops == "five" else "whole picture",
+        "logits_center": "center crop",
+    }
     for name, entry in metrics.items():
-        tops = ", ".join(
-            f"{k} {100 * v:.2f} %" for k, v in entry.items() if isinstance(v, float)
-        )
+        tops = ", ".join(f"{k} {100 * v:.2f} %" for k, v in entry.items() if isinstance(v, float))
         print(f"{options.workdir} on {options.split}, {names[name]}: {tops}")
     print(f"logits in {options.out}")
 
@@ -62,11 +63,15 @@ def run_evaluate(options) -> None:
 def fuse_arguments(parser) -> None:
     parser.add_argument("logits", nargs="+", help="a logits file for each model")
     parser.add_argument(
-        "--weights", type=float, nargs="+",
+        "--weights",
+        type=float,
+        nargs="+",
         help="one for each file (default: 0.3 0.2 0.5 for three, else equal)",
     )
     parser.add_argument(
-        "--search", nargs="+", metavar="LOGITS",
+        "--search",
+        nargs="+",
+        metavar="LOGITS",
         help="find the weights on these files of a validation split, one for each model",
     )
     parser.add_argument(

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from hccr_tf.utils import backend
 from hccr_tf.cli.settings import parse_settings
 from hccr_tf.papers.recipes import get_recipe, list_recipes
+from hccr_tf.utils import backend
 
 
 def run_list(options) -> None:
@@ -72,9 +72,7 @@ def runs_arguments(parser) -> None:
     parser.add_argument(
         "--compare", nargs=2, metavar="RUN", help="two runs, by their names in the list"
     )
-    parser.add_argument(
-        "--out", help="picture of the compared curves (default: DIR/compared.png)"
-    )
+    parser.add_argument("--out", help="picture of the compared curves (default: DIR/compared.png)")
 
 
 def run_runs(options) -> None:
@@ -106,11 +104,15 @@ def reproduce_arguments(parser) -> None:
     )
     parser.add_argument("--split", default="test", help="to test on (default test)")
     parser.add_argument(
-        "--workdir", nargs="+", metavar="RUN", default=[],
+        "--workdir",
+        nargs="+",
+        metavar="RUN",
+        default=[],
         help="trained runs, a row each, in place of those of --scale",
     )
     parser.add_argument(
-        "--scale", choices=["full", "real-small", "smoke"],
+        "--scale",
+        choices=["full", "real-small", "smoke"],
         help="train what's missing: full (the paper's size and epochs), real-small (real data, "
         "hours of CPU), smoke (the embedded sample, which needs no --data; seconds)",
     )
@@ -119,12 +121,13 @@ def reproduce_arguments(parser) -> None:
         "--collect", action="store_true", help="train nothing; tabulate what there is"
     )
     parser.add_argument(
-        "--out", help="folder for the results (default: results/NAME, with --scale "
-        "results/SCALE/NAME)",
+        "--out",
+        help="folder for the results (default: results/NAME, with --scale results/SCALE/NAME)",
     )
     parser.add_argument(
-        "--runs", metavar="DIR", help="folder of the runs of --scale, which tables share "
-        "(default: runs beside OUT)",
+        "--runs",
+        metavar="DIR",
+        help="folder of the runs of --scale, which tables share (default: runs beside OUT)",
     )
 
 
@@ -153,7 +156,7 @@ def run_reproduce(options) -> None:
     if not options.scale and (options.only or options.collect or options.runs):
         raise ValueError("--only, --collect and --runs go with --scale.")
     backend.start()
-    from hccr_tf.papers import get_experiment, list_experiments
+    from hccr_tf.papers.base import get_experiment, list_experiments
 
     if options.list:
         for name in list_experiments():
@@ -187,11 +190,11 @@ def run_reproduce(options) -> None:
 
 def _reproduce(experiment, options, out) -> None:
     from hccr_tf.data.store.store import Store
-    from hccr_tf.papers import Inputs
+    from hccr_tf.papers.base import Inputs
     from hccr_tf.papers.plans import cells_table, sample_store, train_cells
     from hccr_tf.papers.tables import runs_table
-    from hccr_tf.utils.files import atomic_write, write_json
     from hccr_tf.pretrained import find_run
+    from hccr_tf.utils.files import atomic_write, write_json
 
     default = Path("results") / (options.scale or "") / experiment.name
     out = Path(out or default)

@@ -6,12 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hccr_tf import __version__
-from hccr_tf.cli.main import data
-from hccr_tf.cli.main import train as training
-from hccr_tf.cli.main import maps as pictures
-from hccr_tf.cli.main import info as overview
-from hccr_tf.cli.main import evaluate as prediction
-from hccr_tf.cli.main import predict as recognition
+from hccr_tf.cli import data, evaluate, info, maps, predict, train
 
 _HELP = """\
 Recognise isolated handwritten Chinese characters: prepare data, train, evaluate.
@@ -28,43 +23,59 @@ A whole run on a sample that needs no download:
 
 # Name, line of help, what it does, its arguments.
 _COMMANDS = (
-    ("predict", "read pictures of characters", recognition.run_predict,
-     recognition.predict_arguments),
-    ("train", "train a recipe, or go on with a run", training.run_train,
-     training.train_arguments),
-    ("sweep", "train a recipe for every combination of settings", training.run_sweep,
-     training.sweep_arguments),
-    ("evaluate", "write a split's logits and their accuracy", prediction.run_evaluate,
-     prediction.evaluate_arguments),
-    ("fuse", "fuse logits files into the test accuracy", prediction.run_fuse,
-     prediction.fuse_arguments),
-    ("calibrate", "make a run's probabilities true", recognition.run_calibrate,
-     recognition.calibrate_arguments),
-    ("pack", "make a run small enough to pass on", recognition.run_pack,
-     recognition.pack_arguments),
-    ("import", "make a run of published weights", training.run_import,
-     training.import_arguments),
-    ("cam", "draw where runs see a character", pictures.run_cam, pictures.cam_arguments),
-    ("refine", "show what refinement does, step by step", pictures.run_refine,
-     pictures.refine_arguments),
-    ("reproduce", "make a table or figure of a paper", overview.run_reproduce,
-     overview.reproduce_arguments),
-    ("report", "make a page of all tables and figures", overview.run_report,
-     overview.report_arguments),
-    ("runs", "list runs, or compare two", overview.run_runs, overview.runs_arguments),
-    ("model", "print a network's layers and cost", overview.run_model,
-     overview.model_arguments),
-    ("list", "list models and recipes", overview.run_list, lambda parser: None),
-)  # fmt: skip
+    ("predict", "read pictures of characters", predict.run_predict, predict.predict_arguments),
+    ("train", "train a recipe, or go on with a run", train.run_train, train.train_arguments),
+    (
+        "sweep",
+        "train a recipe for every combination of settings",
+        train.run_sweep,
+        train.sweep_arguments,
+    ),
+    (
+        "evaluate",
+        "write a split's logits and their accuracy",
+        evaluate.run_evaluate,
+        evaluate.evaluate_arguments,
+    ),
+    (
+        "fuse",
+        "fuse logits files into the test accuracy",
+        evaluate.run_fuse,
+        evaluate.fuse_arguments,
+    ),
+    (
+        "calibrate",
+        "make a run's probabilities true",
+        predict.run_calibrate,
+        predict.calibrate_arguments,
+    ),
+    ("pack", "make a run small enough to pass on", predict.run_pack, predict.pack_arguments),
+    ("import", "make a run of published weights", train.run_import, train.import_arguments),
+    ("cam", "draw where runs see a character", maps.run_cam, maps.cam_arguments),
+    ("refine", "show what refinement does, step by step", maps.run_refine, maps.refine_arguments),
+    (
+        "reproduce",
+        "make a table or figure of a paper",
+        info.run_reproduce,
+        info.reproduce_arguments,
+    ),
+    ("report", "make a page of all tables and figures", info.run_report, info.report_arguments),
+    ("runs", "list runs, or compare two", info.run_runs, info.runs_arguments),
+    ("model", "print a network's layers and cost", info.run_model, info.model_arguments),
+    ("list", "list models and recipes", info.run_list, lambda parser: None),
+)
 _DATA_COMMANDS = (
     ("prepare", "read sources into a checked store", data.run_prepare, data.prepare_arguments),
     ("show", "print a store and draw a sample sheet", data.run_show, data.show_arguments),
     ("audit", "look for faults in a store", data.run_audit, data.audit_arguments),
-    ("strokes", "make a store of handwriting drawn when asked for", data.run_strokes,
-     data.strokes_arguments),
-    ("sample", "write the embedded sample as .gnt files", data.run_sample,
-     data.sample_arguments),
-)  # fmt: skip
+    (
+        "strokes",
+        "make a store of handwriting drawn when asked for",
+        data.run_strokes,
+        data.strokes_arguments,
+    ),
+    ("sample", "write the embedded sample as .gnt files", data.run_sample, data.sample_arguments),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,28 +98,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train_main(recipe: str, description: str, arguments: Sequence[str] | None = None) -> int:
     """A trainer script: `hccr train` with its recipe as the default."""
     parser = _script_parser(description)
-    parser.set_defaults(function=training.run_train)
+    parser.set_defaults(function=train.run_train)
     parser.add_argument(
         "--recipe", default=recipe, help=f"another recipe of `hccr list` (default: {recipe})"
     )
-    training.run_arguments(parser)
+    train.run_arguments(parser)
     return _run(parser, arguments)
 
 
 def predict_main(description: str, arguments: Sequence[str] | None = None) -> int:
     """A predictor script: `hccr evaluate` with the run as --workdir."""
     parser = _script_parser(description)
-    parser.set_defaults(function=prediction.run_evaluate)
+    parser.set_defaults(function=evaluate.run_evaluate)
     parser.add_argument("--workdir", required=True, help="folder of the training run")
-    prediction.split_arguments(parser)
+    evaluate.split_arguments(parser)
     return _run(parser, arguments)
 
 
 def fuse_main(description: str, arguments: Sequence[str] | None = None) -> int:
     """The finalizer script: `hccr fuse`."""
     parser = _script_parser(description)
-    parser.set_defaults(function=prediction.run_fuse)
-    prediction.fuse_arguments(parser)
+    parser.set_defaults(function=evaluate.run_fuse)
+    evaluate.fuse_arguments(parser)
     return _run(parser, arguments)
 
 

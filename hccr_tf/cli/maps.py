@@ -27,7 +27,8 @@ def cam_arguments(parser) -> None:
 
 def _layout_argument(parser) -> None:
     parser.add_argument(
-        "--any-layout", action="store_true",
+        "--any-layout",
+        action="store_true",
         help="take pictures that look like several characters, too",
     )
 
@@ -60,9 +61,7 @@ def run_cam(options) -> None:
         )
     else:
         pictures = read_pictures(options.images, single=not options.any_layout)
-    table = write_cams(
-        predictors, pictures, options.out, top_k=options.top_k, layer=options.layer
-    )
+    table = write_cams(predictors, pictures, options.out, top_k=options.top_k, layer=options.layer)
     print(table.drop(columns=["overlay", "layer"]).to_string(index=False))
     print(f"maps in {Path(options.out) / 'cam.png'}")
 
@@ -80,7 +79,9 @@ def refine_arguments(parser) -> None:
     )
     parser.add_argument("--split", default="test", help="of --data (default test)")
     parser.add_argument(
-        "--cases", type=int, default=8,
+        "--cases",
+        type=int,
+        default=8,
         help="samples of --data to draw that refinement corrects, and that it breaks (default 8)",
     )
     _layout_argument(parser)

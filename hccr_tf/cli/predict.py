@@ -10,7 +10,9 @@ _TOGETHER = 32  # pictures that are cleaned before they're read
 
 def predict_arguments(parser) -> None:
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH",
+        "paths",
+        nargs="+",
+        metavar="PATH",
         help="picture files, folders, patterns in quotes, or - for standard input",
     )
     parser.add_argument("--top-k", type=int, default=5, help="characters to name (default 5)")
@@ -18,17 +20,21 @@ def predict_arguments(parser) -> None:
         "--workdir", metavar="RUN", help="a trained run (default: the package's own weights)"
     )
     parser.add_argument(
-        "--level", type=int, choices=[1, 2],
+        "--level",
+        type=int,
+        choices=[1, 2],
         help="only the 3,755 characters of GB2312 level 1, or all 6,763 (default: all the run has)",
     )
     parser.add_argument("--csv", metavar="FILE", help="write a row for each file")
     parser.add_argument("--cam", metavar="DIR", help="draw where the network saw the characters")
     parser.add_argument(
-        "--any-layout", action="store_true",
+        "--any-layout",
+        action="store_true",
         help="read pictures that look like several characters, too",
     )
     parser.add_argument(
-        "--no-tta", action="store_true",
+        "--no-tta",
+        action="store_true",
         help="read each picture once, not stretched in three ways: in less than half the time",
     )
 
@@ -150,9 +156,9 @@ def run_calibrate(options) -> None:
     Example:
       hccr calibrate runs/model1 --data store
     """
-    from hccr_tf.synthesis.dataset import open_store
+    from hccr_tf.data.dataset import open_dataset
 
-    store = open_store(options.data)
+    store = open_dataset(options.data)
     backend.start()
     from hccr_tf.inference.calibrating import calibrate
 

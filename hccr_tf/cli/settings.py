@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hccr_tf.papers.recipes import OVERRIDES
+from hccr_tf.recipe import OVERRIDES
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, object]:

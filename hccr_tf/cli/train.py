@@ -2,9 +2,10 @@
 
 import argparse
 
-from hccr_tf.utils import backend
 from hccr_tf.cli.settings import parse_grid, parse_settings
-from hccr_tf.papers.recipes import OVERRIDES, Recipe, get_recipe, list_recipes
+from hccr_tf.papers.recipes import get_recipe, list_recipes
+from hccr_tf.recipe import OVERRIDES, Recipe
+from hccr_tf.utils import backend
 
 
 def train_arguments(parser) -> None:
@@ -12,32 +13,39 @@ def train_arguments(parser) -> None:
     run_arguments(parser)
 
 
-_SET = ("NAME=VALUE", "an argument of the network (`hccr list` has them), such as --set "
-        "gru_bias=True")  # fmt: skip
+_SET = (
+    "NAME=VALUE",
+    "an argument of the network (`hccr list` has them), such as --set gru_bias=True",
+)
 
 
 def run_arguments(parser, set_option: tuple[str, str] = _SET) -> None:
     parser.add_argument("--data", required=True, help="store of `hccr data prepare`")
     parser.add_argument(
-        "--workdir", required=True,
+        "--workdir",
+        required=True,
         help="folder for all the run makes; one that holds an unfinished run goes on",
     )
     parser.add_argument(
-        "--init-from", metavar="RUN",
+        "--init-from",
+        metavar="RUN",
         help="start from this run's best weights, or from the package's own (recogniser); where "
         "its charset differs, only rows of characters that both know are taken over",
     )
     if set_option is _SET:
         parser.add_argument("--steps", type=int, help="length in steps, in place of --epochs")
     parser.add_argument(
-        "--checkpoint-minutes", type=float, default=10.0,
+        "--checkpoint-minutes",
+        type=float,
+        default=10.0,
         help="save within an epoch so often (default 10)",
     )
     parser.add_argument(
         "--checkpoint-steps", type=int, help="save within an epoch after so many steps, too"
     )
     parser.add_argument(
-        "--charset", metavar="NAME|FILE",
+        "--charset",
+        metavar="NAME|FILE",
         help="classes in place of the store's own, whose characters it must cover: gb2312-1, "
         "gb2312, chinese-mnist, digits, a charset file, a run or a store",
     )
@@ -67,17 +75,21 @@ def run_train(options) -> None:
     if options.set:
         recipe = recipe.override(model_args={**recipe.model_args, **parse_settings(options.set)})
 
+    from hccr_tf.data.dataset import open_dataset
     from hccr_tf.data.loading.loader import BatchReader
-    from hccr_tf.synthesis.dataset import open_store
 
-    store = open_store(options.data)
+    store = open_dataset(options.data)
     if options.steps is not None:
         if options.steps < 1 or options.epochs is not None:
             raise ValueError("--steps is at least 1 and stands in place of --epochs.")
         reader = BatchReader(
-            store, "train", recipe.preprocessing, recipe.batch_size,
-            per_class=recipe.samples_per_class, seed=recipe.seed,
-        )  # fmt: skip
+            store,
+            "train",
+            recipe.preprocessing,
+            recipe.batch_size,
+            per_class=recipe.samples_per_class,
+            seed=recipe.seed,
+        )
         recipe = recipe.override(epochs=-(-options.steps // reader.steps_per_epoch))
 
     backend.start()
@@ -140,9 +152,9 @@ def run_sweep(options) -> None:
         raise ValueError("Name at least one setting and its values: --set seed=1,2,3.")
     grid = parse_grid(options.set)
 
-    from hccr_tf.synthesis.dataset import open_store
+    from hccr_tf.data.dataset import open_dataset
 
-    store = open_store(options.data)
+    store = open_dataset(options.data)
     backend.start()
     from hccr_tf.papers.sweeps import sweep
 
@@ -156,11 +168,16 @@ def run_sweep(options) -> None:
 def import_arguments(parser) -> None:
     parser.add_argument("weights", help="HDF5 file of Keras 2, such as Melnyk-Net.hdf5")
     parser.add_argument(
-        "--recipe", default="melnyk_c", choices=list_recipes(), metavar="RECIPE",
+        "--recipe",
+        default="melnyk_c",
+        choices=list_recipes(),
+        metavar="RECIPE",
         help="of the network and its input (default: melnyk_c)",
     )
     parser.add_argument(
-        "--charset", required=True, metavar="NAME|FILE",
+        "--charset",
+        required=True,
+        metavar="NAME|FILE",
         help="the file's classes in its own order: label2tagcode.npy beside the published "
         "weights, a .txt of the characters, gb2312-1, a charset file, a run or a store",
     )

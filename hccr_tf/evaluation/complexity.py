@@ -96,8 +96,11 @@ def _visit(model: keras.Model, prefix: str, costs: list[LayerCost], counted: set
             _visit(graph, f"{name}/", costs, counted)
             return layer(*args, **kwargs)
         outputs = layer(*args, **kwargs)
-        input_shapes = [tuple(x.shape[1:]) for x in keras.tree.flatten((args, kwargs))
-                        if isinstance(x, keras.KerasTensor)]  # fmt: skip
+        input_shapes = [
+            tuple(x.shape[1:])
+            for x in keras.tree.flatten((args, kwargs))
+            if isinstance(x, keras.KerasTensor)
+        ]
         output_shape = tuple(keras.tree.flatten(outputs)[0].shape[1:])
         known = name in counted or not isinstance(layer, layers.Layer)  # a bare operation
         parameters = 0 if known else layer.count_params()
@@ -161,8 +164,17 @@ def _recurrent(gates: int) -> Callable:
 
 
 _UNCOUNTED = (layers.AdditiveAttention, layers.Attention, layers.Dot)
-_PRODUCTS = ("Conv", "ConvTranspose", "DepthwiseConv", "Dot", "Einsum", "Matmul", "SeparableConv",
-             "Tensordot", "Vdot")  # fmt: skip
+_PRODUCTS = (
+    "Conv",
+    "ConvTranspose",
+    "DepthwiseConv",
+    "Dot",
+    "Einsum",
+    "Matmul",
+    "SeparableConv",
+    "Tensordot",
+    "Vdot",
+)
 
 # Subclasses before the classes they're made from.
 _COUNTS: tuple[tuple[tuple[type, ...], Callable], ...] = (

@@ -65,10 +65,7 @@ def curves_figure(histories: dict[str, pd.DataFrame]):
     for (name, history), (loss_axes, accuracy_axes) in zip(
         histories.items(), all_axes, strict=True
     ):
-        for axes, quantity, scale in (
-            (loss_axes, "loss", 1),
-            (accuracy_axes, "accuracy", 100),
-        ):
+        for axes, quantity, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
             heads = [
                 c.removesuffix(f"_{quantity}")
                 for c in history
@@ -376,8 +373,15 @@ def draw_grid(table: pd.DataFrame, settings: Sequence[str], value: str, path: Pa
                 mean, spread = means.iat[i, j], spreads.iat[i, j]
                 text = "not run" if np.isnan(mean) else f"{mean:.2f}"
                 text += "" if np.isnan(spread) else f"\n±{spread:.2f}"
-                axes.text(j, i, text, ha="center", va="center", fontsize=9,
-                          bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1.5})  # fmt: skip
+                axes.text(
+                    j,
+                    i,
+                    text,
+                    ha="center",
+                    va="center",
+                    fontsize=9,
+                    bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1.5},
+                )
         axes.set_xticks(range(len(columns)), columns)
         axes.set_yticks(range(len(rows)), rows)
         axes.set(xlabel=x, ylabel="" if y == "" else y)
@@ -427,8 +431,11 @@ def draw_reliability(curves: dict[str, pd.DataFrame], path: str | Path) -> None:
     for marker, (name, table) in zip(_MARKERS, curves.items(), strict=False):
         axes.plot(table["confidence"], table["accuracy"], marker=marker, label=name)
     axes.set(
-        xlabel="claimed probability", ylabel="share read rightly", xlim=(0, 1), ylim=(0, 1),
+        xlabel="claimed probability",
+        ylabel="share read rightly",
+        xlim=(0, 1),
+        ylim=(0, 1),
         title="Reliability",
-    )  # fmt: skip
+    )
     axes.legend()
     save_figure(figure, Path(path))

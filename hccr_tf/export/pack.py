@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hccr_tf.utils.files import replace_directory, write_json
 from hccr_tf.inference.calibration import FILE as CALIBRATION
 from hccr_tf.inference.predictor import Predictor
-from hccr_tf.pretrained import find_run
 from hccr_tf.models.weights import read_checksum, save_weights
+from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import replace_directory, write_json
 
 _KEPT = ("recipe.json", "charset.json", "preprocessing.json", "environment.json", "history.csv")
 _MORE = (CALIBRATION, "reliability.csv", "reliability.png")
@@ -55,9 +55,7 @@ def pack(workdir: str | Path, out: str | Path) -> int:
             if (source.path / name).exists():
                 shutil.copyfile(source.path / name, made.path / name)
         packed_from = read_checksum(source.prediction_weights)
-        save_weights(
-            made.prediction_weights, {}, {"packed_from": packed_from}, {"model": arrays}
-        )
+        save_weights(made.prediction_weights, {}, {"packed_from": packed_from}, {"model": arrays})
         run = source.read_run()
         # Folders of this machine mean nothing elsewhere.
         run.pop("store", None)
@@ -65,8 +63,11 @@ def pack(workdir: str | Path, out: str | Path) -> int:
             run["init_from"] = Path(run["init_from"]).name
         words = shlex.split(run.get("command", ""))
         run["command"] = shlex.join(Path(w).name if "/" in w else w for w in words)
-        run |= {"state": "packed", "packed_from": packed_from,
-                "weights_sha256": read_checksum(made.prediction_weights)}  # fmt: skip
+        run |= {
+            "state": "packed",
+            "packed_from": packed_from,
+            "weights_sha256": read_checksum(made.prediction_weights),
+        }
         write_json(made.path / "run.json", run)
         replace_directory(made.path, out)
     return sum(file.stat().st_size for file in out.iterdir())

@@ -8,8 +8,8 @@ preprocessing takes. A picture that's clean already, such as those of CASIA-HWDB
 import numpy as np
 
 from hccr_tf.images.layout import pen_width
-from hccr_tf.data.loading.preprocessing import WHITE
 
+WHITE = 255
 WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
 _LIGHT_SIDE = 96  # pixels of the longer side at which uneven light is looked at
 _FLAT_SHARE = 0.35  # of pixels that have the paper's grey level where a picture is clean already
@@ -80,9 +80,7 @@ def _grey(image: np.ndarray) -> np.ndarray:
     # Coloured ruling and stamps vanish in the lightest of the channels, and ink that's dark in
     # all of them stays; coloured ink shows best in the channel with the most contrast.
     lightest = image.max(axis=2)
-    best = max(
-        (np.ascontiguousarray(image[..., c]) for c in range(3)), key=_contrast, default=luma
-    )
+    best = max((np.ascontiguousarray(image[..., c]) for c in range(3)), key=_contrast, default=luma)
     if _contrast(lightest) >= 0.7 * _contrast(luma):
         return lightest
     return best if _contrast(best) > 1.3 * _contrast(luma) else luma
@@ -127,9 +125,11 @@ def _without_bars(grey: np.ndarray) -> tuple[np.ndarray, int | None]:
             break
         cuts = []
         for even, levels in (
-            (rows, inner[:, 0]), (rows[::-1], inner[::-1, 0]),
-            (columns, inner[0]), (columns[::-1], inner[0, ::-1]),
-        ):  # fmt: skip
+            (rows, inner[:, 0]),
+            (rows[::-1], inner[::-1, 0]),
+            (columns, inner[0]),
+            (columns[::-1], inner[0, ::-1]),
+        ):
             if paper is not None:
                 # Once margins are gone, strokes can run from side to side.
                 even = even & (abs(levels.astype(np.int16) - paper) <= 2)
@@ -155,8 +155,9 @@ def _flat_paper(grey: np.ndarray) -> int | None:
 
 def _ink_on_flat(grey: np.ndarray, paper: int) -> np.ndarray:
     """Ink on even paper, its own grey levels kept where paper is white or black."""
-    darker, lighter = np.maximum(paper - grey.astype(np.int16), 0), np.maximum(
-        grey.astype(np.int16) - paper, 0
+    darker, lighter = (
+        np.maximum(paper - grey.astype(np.int16), 0),
+        np.maximum(grey.astype(np.int16) - paper, 0),
     )
     ink = darker if darker.sum() >= lighter.sum() else lighter
     if ink.max() < _LOWEST_CONTRAST:
@@ -176,9 +177,10 @@ def _ink_on_uneven(grey: np.ndarray) -> np.ndarray:
     height, width = grey.shape
     shrink = max(1.0, max(height, width) / _LIGHT_SIDE)
     small = cv2.resize(
-        grey, (max(3, round(width / shrink)), max(3, round(height / shrink))),
+        grey,
+        (max(3, round(width / shrink)), max(3, round(height / shrink))),
         interpolation=cv2.INTER_AREA,
-    )  # fmt: skip
+    )
     light_ink = _is_light_ink(small)
     if light_ink:
         grey, small = cv2.bitwise_not(grey), cv2.bitwise_not(small)
@@ -200,8 +202,10 @@ def _ink_on_uneven(grey: np.ndarray) -> np.ndarray:
     strong = blurred > threshold
     weak = blurred[~strong].astype(np.float32)
     # Of mere grain, too, one half is darker: by 2.7 times the spread of the other half.
-    if not strong.any() or not len(weak) or blurred[strong].mean() - weak.mean() < max(
-        _LOWEST_CONTRAST, 4 * float(weak.std())
+    if (
+        not strong.any()
+        or not len(weak)
+        or blurred[strong].mean() - weak.mean() < max(_LOWEST_CONTRAST, 4 * float(weak.std()))
     ):
         raise PictureError("it shows nothing but paper")
     full = float(np.percentile(levels[strong], 75))
@@ -322,7 +326,8 @@ def _without_specks(ink: np.ndarray, least: float) -> np.ndarray:
         return ink
     specks = np.concatenate([[False], small])[labels]
     ink = ink.copy()
-    ink[cv2.dilate(specks.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & (
-        (labels == 0) | specks
-    )] = 0
+    ink[
+        cv2.dilate(specks.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        & ((labels == 0) | specks)
+    ] = 0
     return ink

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import atomic_write
 
 MAX_CLASSES = 20
@@ -174,7 +174,7 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def store_sheet(
-    store: Store,
+    store: Any,
     path: str | os.PathLike[str],
     split: str | None = None,
     rows: int = 10,

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from hccr_tf.images.layout import count_characters
 from hccr_tf.images.cleaning import WORK_SIDE, PictureError, clean
+from hccr_tf.images.layout import count_characters
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 MAX_BYTES = 128 << 20

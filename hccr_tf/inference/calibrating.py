@@ -9,13 +9,13 @@ import numpy as np
 
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.data.store.store import Store
-from hccr_tf.synthesis.dataset import StrokeStore
 from hccr_tf.evaluation.metrics import softmax
-from hccr_tf.utils.files import atomic_write
+from hccr_tf.evaluation.plots import draw_reliability
 from hccr_tf.inference.calibration import find_temperature, reliability, write_calibration
 from hccr_tf.inference.recognizer import Recognizer
-from hccr_tf.evaluation.plots import draw_reliability
 from hccr_tf.pretrained import FOLDER, find_run
+from hccr_tf.synthesis.dataset import StrokeStore
+from hccr_tf.utils.files import atomic_write
 
 _BATCH = 32
 _FEWEST = 20
@@ -65,8 +65,9 @@ def calibrate(
         drawn = draw_per_class(labels, per_class, seed)
         indices, labels = indices[drawn], labels[drawn]
     competing = recognizer.competing
-    table = np.array([recognizer.charset.index(c) if c in recognizer.charset else -1
-                      for c in store.charset])  # fmt: skip
+    table = np.array(
+        [recognizer.charset.index(c) if c in recognizer.charset else -1 for c in store.charset]
+    )
     labels = table[labels]
     kept = competing[labels]
     left_out += int((~kept).sum())
@@ -101,9 +102,14 @@ def calibrate(
         "left_out": left_out,
     }
     write_calibration(
-        folder, temperature, **{k: v for k, v in result.items() if k != "temperature"},
-        data_hash=store.data_hash, split=split, level=level, seed=seed,
-    )  # fmt: skip
+        folder,
+        temperature,
+        **{k: v for k, v in result.items() if k != "temperature"},
+        data_hash=store.data_hash,
+        split=split,
+        level=level,
+        seed=seed,
+    )
     both = [table.assign(calibration=name) for name, table in curves.items()]
     import pandas as pd
 

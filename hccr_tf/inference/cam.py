@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from hccr_tf.utils.backend import input_gradient
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING
+from hccr_tf.utils.backend import input_gradient
 
 _LEAST_SIDE = 2  # a single place shows nothing of where
 _PASSIVE = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.Identity)
@@ -214,9 +214,7 @@ def _map_layer(model: keras.Model) -> str:
 def _is_pooled_and_classified(model: keras.Model) -> bool:
     """Whether one pooling and a linear classifier are all that follows the feature map."""
     pooling, classifier = model.get_layer(POOLING), model.get_layer(MAIN_OUTPUT)
-    known = hasattr(pooling, "weighted") or isinstance(
-        pooling, keras.layers.GlobalAveragePooling2D
-    )
+    known = hasattr(pooling, "weighted") or isinstance(pooling, keras.layers.GlobalAveragePooling2D)
     if not known or not isinstance(classifier, keras.layers.Dense):
         return False
     features = model.get_layer(FEATURE_MAP).output

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hccr_tf.images.contact_sheet import draw_sheet, encode_png
 from hccr_tf.evaluation.metrics import softmax
-from hccr_tf.utils.files import atomic_write, distinct_names
+from hccr_tf.images.contact_sheet import draw_sheet, encode_png
 from hccr_tf.inference.cam import ActivationMapper, overlay
 from hccr_tf.inference.pictures import NamedPicture
 from hccr_tf.inference.predictor import Predictor
+from hccr_tf.utils.files import atomic_write, distinct_names
 
 _BATCH = 32
 _SHOWN = 40

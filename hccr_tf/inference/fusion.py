@@ -11,10 +11,10 @@ import numpy as np
 
 from hccr_tf.charset import Charset
 from hccr_tf.evaluation.metrics import Evaluation, softmax
-from hccr_tf.utils.files import atomic_write, write_json
-from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.evaluation.plots import draw_confused_pairs
+from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.runs.workdir import command_line
+from hccr_tf.utils.files import atomic_write, write_json
 
 PAPER_WEIGHTS = (0.3, 0.2, 0.5)  # section 3.2: raw, 3×3, 7×7
 NUM_PAIRS = 20
@@ -56,13 +56,16 @@ def search_weights(paths: Sequence[str | Path], step: float = 0.05) -> tuple[lis
     try:
         check_same_samples(files)
         parts = round(1 / step)
-        grid = np.array(
-            [
-                (*combo, parts - sum(combo))
-                for combo in itertools.product(range(parts + 1), repeat=len(files) - 1)
-                if sum(combo) <= parts
-            ]
-        ) / parts
+        grid = (
+            np.array(
+                [
+                    (*combo, parts - sum(combo))
+                    for combo in itertools.product(range(parts + 1), repeat=len(files) - 1)
+                    if sum(combo) <= parts
+                ]
+            )
+            / parts
+        )
         correct = np.zeros(len(grid), np.int64)
         for rows in files[0].chunks():
             labels = files[0].labels(rows)
@@ -78,10 +81,7 @@ def search_weights(paths: Sequence[str | Path], step: float = 0.05) -> tuple[lis
 
 
 def fuse(
-    paths: Sequence[str | Path],
-    out: str | Path,
-    *,
-    weights: Sequence[float] | None = None,
+    paths: Sequence[str | Path], out: str | Path, *, weights: Sequence[float] | None = None
 ) -> dict:
     """Fuses logits files, writes the results and returns the metrics.
 
@@ -146,9 +146,7 @@ def metrics_table(metrics: dict) -> str:
     names = {"logits": "", "logits_center": " center crop"}
     rows = []
     for path, entry in metrics["models"].items():
-        rows += [
-            (f"{path}{_crop_text(d, entry, names)}", entry[d]) for d in names if d in entry
-        ]
+        rows += [(f"{path}{_crop_text(d, entry, names)}", entry[d]) for d in names if d in entry]
     fused = metrics["fused"]
     weights = " ".join(f"{w:g}" for w in metrics["weights"])
     rows += [

@@ -116,7 +116,7 @@ class LogitsFile:
 
     @property
     def datasets(self) -> list[str]:
-        """"logits", and "logits_center" where the file has it."""
+        """ "logits", and "logits_center" where the file has it."""
         return [name for name in ("logits", "logits_center") if name in self._file]
 
     @property

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hccr_tf.data.store.store import Store
 from hccr_tf.images.cleaning import PictureError
 from hccr_tf.images.decoding import find_pictures, read_clean, read_input
-from hccr_tf.data.store.store import Store
 from hccr_tf.inference.predictor import Predictor
 
 _CANDIDATES = 64  # samples of a character that are looked at

@@ -14,8 +14,8 @@ from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.metrics import Evaluation
 from hccr_tf.inference.logits_file import write_logits
 from hccr_tf.models import MAIN_OUTPUT, create_model
-from hccr_tf.pretrained import find_run
 from hccr_tf.models.weights import load_weights, read_checksum
+from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir, command_line
 
 CENTER_CROP = 0  # place of the centre among `five_crops`

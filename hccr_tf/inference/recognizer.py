@@ -92,9 +92,7 @@ class Recognizer:
             if not self.competing.any():
                 raise ValueError(f"{path} knows no character of GB2312 level {level}.")
 
-    def predict(
-        self, images: Any, top_k: int = 5, *, single: bool = True
-    ) -> list[Recognition]:
+    def predict(self, images: Any, top_k: int = 5, *, single: bool = True) -> list[Recognition]:
         """Reads pictures.
 
         Args:

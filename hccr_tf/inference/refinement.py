@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf.data.loading.loader import BatchReader
-from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.metrics import softmax, wilson_interval
-from hccr_tf.utils.files import atomic_write
+from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.inference.cam import overlay
 from hccr_tf.inference.pictures import NamedPicture
 from hccr_tf.inference.predictor import Predictor, with_progress
 from hccr_tf.models import ATTENTION, MAIN_OUTPUT, UNION, is_refined
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import atomic_write
 
 _BATCH = 32
 _SHOWN = 40

@@ -4,19 +4,16 @@ import keras
 from keras import layers
 
 from hccr_tf.models.layers import InputScaling
-from hccr_tf.models.registry import (
-    FEATURE_MAP,
-    INPUT_SCALING,
-    MAIN_OUTPUT,
-    POOLING,
-    register_model,
-)
+from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
 
 # Kernel, strides, filters, whether a pooling follows.
 _CONVOLUTIONS = (
-    (11, 4, 96, True), (5, 1, 256, True), (3, 1, 384, False), (3, 1, 384, False),
+    (11, 4, 96, True),
+    (5, 1, 256, True),
+    (3, 1, 384, False),
+    (3, 1, 384, False),
     (3, 1, 256, True),
-)  # fmt: skip
+)
 _TABLE_WIDTH = 96
 
 
@@ -61,9 +58,14 @@ def alexnet(
     x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
     for i, (kernel, strides, filters, pools) in enumerate(_CONVOLUTIONS, start=1):
         x = layers.Conv2D(
-            max(1, filters * width // _TABLE_WIDTH), kernel, strides=strides, padding="same",
-            activation="relu", kernel_initializer="he_normal", name=f"conv{i}",
-        )(x)  # fmt: skip
+            max(1, filters * width // _TABLE_WIDTH),
+            kernel,
+            strides=strides,
+            padding="same",
+            activation="relu",
+            kernel_initializer="he_normal",
+            name=f"conv{i}",
+        )(x)
         if pools:
             x = layers.MaxPooling2D(
                 3, 2, padding="same", name=FEATURE_MAP if i == len(_CONVOLUTIONS) else f"pool{i}"

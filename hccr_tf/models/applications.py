@@ -101,9 +101,14 @@ def efficientnet_v2s(
     parameters, of which 20,177,488 are trained.
     """
     return applications(
-        "EfficientNetV2S", num_classes=num_classes, image_shape=image_shape, weights=weights,
-        units=units, dropout=dropout, enlarge=enlarge,
-    )  # fmt: skip
+        "EfficientNetV2S",
+        num_classes=num_classes,
+        image_shape=image_shape,
+        weights=weights,
+        units=units,
+        dropout=dropout,
+        enlarge=enlarge,
+    )
 
 
 @register_model
@@ -156,9 +161,13 @@ def inception_v3_gru(
 
     on_pictures = noise_at == "pictures"
     inputs, features = _features(
-        "InceptionV3", image_shape, weights, enlarge, _LEAST_SEQUENCE_SIDE,
+        "InceptionV3",
+        image_shape,
+        weights,
+        enlarge,
+        _LEAST_SEQUENCE_SIDE,
         disturb if on_pictures else None,
-    )  # fmt: skip
+    )
     x = layers.Reshape((-1, features.shape[-1]), name="sequence")(features)
     if not on_pictures:
         x = disturb(x)
@@ -274,9 +283,7 @@ def _template(name: str, shape: tuple[int, int, int], dtype_policy: str) -> kera
 
 
 def _build(name: str, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
-    return getattr(keras.applications, name)(
-        include_top=False, weights=weights, input_shape=shape
-    )
+    return getattr(keras.applications, name)(include_top=False, weights=weights, input_shape=shape)
 
 
 def _fetched(name: str, shape: tuple[int, int, int]) -> list[np.ndarray]:

@@ -11,13 +11,7 @@ import keras
 from keras import layers
 
 from hccr_tf.models.layers import InputScaling
-from hccr_tf.models.registry import (
-    FEATURE_MAP,
-    INPUT_SCALING,
-    MAIN_OUTPUT,
-    POOLING,
-    register_model,
-)
+from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
 
 # The table of the released code at width 32: first kernel and inception widths (a, b,
 # c, d, e, g) of the full bricks. 182 and 364 break the doubling of 48 and 96; that is
@@ -68,9 +62,7 @@ def brick_net(
             is, a picture too small.
     """
     if not 2 <= num_bricks <= len(_FULL_BRICKS) + 1:
-        raise ValueError(
-            f"num_bricks is 2 to {len(_FULL_BRICKS) + 1}, not {num_bricks}."
-        )
+        raise ValueError(f"num_bricks is 2 to {len(_FULL_BRICKS) + 1}, not {num_bricks}.")
     if width < 2:
         raise ValueError(f"width is at least 2, not {width}.")
     heads = range(1, num_bricks) if aux_heads is None else aux_heads
@@ -159,7 +151,9 @@ def _inception(x, a, b, c, d, e, g, name):
         relu_conv(relu_conv(x, d, 1, "5x5_reduce"), e, 5, "5x5"),
         relu_conv(
             layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x),
-            g, 1, "pool_proj",
+            g,
+            1,
+            "pool_proj",
         ),
     ]
     return layers.Concatenate(name=f"{name}_concat")(branches)

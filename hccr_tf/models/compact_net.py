@@ -4,13 +4,7 @@ import keras
 from keras import layers
 
 from hccr_tf.models.layers import GlobalWeightedAveragePooling2D, InputScaling
-from hccr_tf.models.registry import (
-    FEATURE_MAP,
-    INPUT_SCALING,
-    MAIN_OUTPUT,
-    POOLING,
-    register_model,
-)
+from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
 
 _WIDTHS = (32, 96, 192, 320)
 _MOMENTUM = 0.95  # moving statistics follow within a hundred steps: small data have no more
@@ -70,9 +64,14 @@ def compact_net(
 
 def _conv(x, filters, name):
     x = layers.Conv2D(
-        filters, 3, strides=2, padding="same", use_bias=False,
-        kernel_initializer="he_normal", name=f"{name}_conv",
-    )(x)  # fmt: skip
+        filters,
+        3,
+        strides=2,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
     x = layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
@@ -80,9 +79,13 @@ def _conv(x, filters, name):
 def _block(x, filters, name, relu_name):
     shortcut = x
     x = layers.Conv2D(
-        filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal",
+        filters,
+        3,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
         name=f"{name}_conv",
-    )(x)  # fmt: skip
+    )(x)
     x = layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(x)
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.ReLU(name=relu_name or f"{name}_relu")(x)

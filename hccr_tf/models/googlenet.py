@@ -4,13 +4,7 @@ import keras
 from keras import layers
 
 from hccr_tf.models.layers import GaborMaps, InputScaling
-from hccr_tf.models.registry import (
-    FEATURE_MAP,
-    INPUT_SCALING,
-    MAIN_OUTPUT,
-    POOLING,
-    register_model,
-)
+from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
 
 # Widths of each module: 1×1; before and in 3×3; before and in 5×5; after the pooling. The first
 # two are GoogLeNet's own, the others wider.
@@ -119,9 +113,10 @@ def _inception(x, widths, name, improved):
     one, before3, three, before5, five, pooled = widths
     branches = [
         _conv(x, one, 1, f"{name}_1x1", improved),
-        _conv(_conv(x, before3, 1, f"{name}_before3x3", improved), three, 3, f"{name}_3x3",
-              improved),
-    ]  # fmt: skip
+        _conv(
+            _conv(x, before3, 1, f"{name}_before3x3", improved), three, 3, f"{name}_3x3", improved
+        ),
+    ]
     y = _conv(x, before5, 1, f"{name}_before5x5", improved)
     if improved:
         y = _conv(y, five, 3, f"{name}_5x5a", improved)
@@ -133,9 +128,8 @@ def _inception(x, widths, name, improved):
     y = layers.Concatenate(name=f"{name}_joined")(branches)
     if improved:
         shortcut = layers.Conv2D(
-            y.shape[-1], 1, use_bias=False, kernel_initializer="he_normal",
-            name=f"{name}_shortcut",
-        )(x)  # fmt: skip
+            y.shape[-1], 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}_shortcut"
+        )(x)
         shortcut = layers.BatchNormalization(name=f"{name}_shortcut_bn")(shortcut)
         y = layers.Add(name=f"{name}_added")([shortcut, y])
     return y
@@ -143,9 +137,14 @@ def _inception(x, widths, name, improved):
 
 def _conv(x, filters, kernel, name, improved, strides=1):
     x = layers.Conv2D(
-        filters, kernel, strides=strides, padding="same", use_bias=not improved,
-        kernel_initializer="he_normal", name=name,
-    )(x)  # fmt: skip
+        filters,
+        kernel,
+        strides=strides,
+        padding="same",
+        use_bias=not improved,
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
     if improved:
         x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)

@@ -14,13 +14,7 @@ from hccr_tf.models.layers import (
     InputScaling,
     SameAveragePooling2D,
 )
-from hccr_tf.models.registry import (
-    FEATURE_MAP,
-    INPUT_SCALING,
-    MAIN_OUTPUT,
-    POOLING,
-    register_model,
-)
+from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
 
 # Table 1, widths of the convolutions between poolings.
 _BLOCKS = ((64, 64), (96, 64, 96), (128, 96, 128), (256, 192, 256), (448, 256, 448))

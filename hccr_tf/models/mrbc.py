@@ -27,9 +27,14 @@ _SCALE_NAMES = ("scale1", "scale2", FEATURE_MAP)  # a2, a5, a8 of figure 4
 
 @register_model
 def convnet(
-    *, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64,
-    blocks: Sequence[int] = (2, 2, 2), pooled: str = "mean",
-):  # fmt: skip
+    *,
+    num_classes,
+    image_shape=(64, 64, 1),
+    aux_outputs=True,
+    width: int = 64,
+    blocks: Sequence[int] = (2, 2, 2),
+    pooled: str = "mean",
+):
     """Yang et al. 2017, "Our ConvNet": twelve convolutions without shortcuts, a classifier.
 
     Arguments and result are those of `mrbc`.
@@ -40,17 +45,21 @@ def convnet(
 
 @register_model
 def resnet(
-    *, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64,
-    blocks: Sequence[int] = (2, 2, 2), project_first: bool = True, pooled: str = "mean",
-):  # fmt: skip
+    *,
+    num_classes,
+    image_shape=(64, 64, 1),
+    aux_outputs=True,
+    width: int = 64,
+    blocks: Sequence[int] = (2, 2, 2),
+    project_first: bool = True,
+    pooled: str = "mean",
+):
     """Yang et al. 2017, "Our ResNet": six residual blocks, read at their last scale only.
 
     Arguments and result are those of `mrbc`.
     """
     settings = {"width": width, "blocks": blocks, "pooled": pooled}
-    return _classifier(
-        "resnet", num_classes, image_shape, project_first=project_first, **settings
-    )
+    return _classifier("resnet", num_classes, image_shape, project_first=project_first, **settings)
 
 
 @register_model
@@ -91,56 +100,102 @@ def mrbc(
 
 @register_model
 def convnet_ir(
-    *, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64, steps: int = 4,
-    attention_width: int = 128, units: int = 512, gru_bias: bool = False,
-    reset_after: bool = False, attention_outputs: bool = False,
-):  # fmt: skip
+    *,
+    num_classes,
+    image_shape=(64, 64, 1),
+    aux_outputs=True,
+    width: int = 64,
+    steps: int = 4,
+    attention_width: int = 128,
+    units: int = 512,
+    gru_bias: bool = False,
+    reset_after: bool = False,
+    attention_outputs: bool = False,
+):
     """Yang et al. 2017, "Our ConvNet + IR": `convnet`, read by iterative refinement.
 
     Arguments and result are those of `refined`; `width` is the backbone's.
     """
     return refined(
-        num_classes=num_classes, image_shape=image_shape, aux_outputs=aux_outputs,
-        backbone="convnet", backbone_args={"width": width}, steps=steps,
-        attention_width=attention_width, units=units, gru_bias=gru_bias,
-        reset_after=reset_after, attention_outputs=attention_outputs,
-    )  # fmt: skip
+        num_classes=num_classes,
+        image_shape=image_shape,
+        aux_outputs=aux_outputs,
+        backbone="convnet",
+        backbone_args={"width": width},
+        steps=steps,
+        attention_width=attention_width,
+        units=units,
+        gru_bias=gru_bias,
+        reset_after=reset_after,
+        attention_outputs=attention_outputs,
+    )
 
 
 @register_model
 def resnet_ir(
-    *, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64, steps: int = 4,
-    attention_width: int = 128, units: int = 512, gru_bias: bool = False,
-    reset_after: bool = False, attention_outputs: bool = False,
-):  # fmt: skip
+    *,
+    num_classes,
+    image_shape=(64, 64, 1),
+    aux_outputs=True,
+    width: int = 64,
+    steps: int = 4,
+    attention_width: int = 128,
+    units: int = 512,
+    gru_bias: bool = False,
+    reset_after: bool = False,
+    attention_outputs: bool = False,
+):
     """Yang et al. 2017, "Our ResNet + IR": `resnet`, read by iterative refinement.
 
     Arguments and result are those of `refined`; `width` is the backbone's.
     """
     return refined(
-        num_classes=num_classes, image_shape=image_shape, aux_outputs=aux_outputs,
-        backbone="resnet", backbone_args={"width": width}, steps=steps,
-        attention_width=attention_width, units=units, gru_bias=gru_bias,
-        reset_after=reset_after, attention_outputs=attention_outputs,
-    )  # fmt: skip
+        num_classes=num_classes,
+        image_shape=image_shape,
+        aux_outputs=aux_outputs,
+        backbone="resnet",
+        backbone_args={"width": width},
+        steps=steps,
+        attention_width=attention_width,
+        units=units,
+        gru_bias=gru_bias,
+        reset_after=reset_after,
+        attention_outputs=attention_outputs,
+    )
 
 
 @register_model
 def mrbc_ir(
-    *, num_classes, image_shape=(64, 64, 1), aux_outputs=True, width: int = 64, steps: int = 4,
-    attention_width: int = 128, units: int = 512, gru_bias: bool = False,
-    reset_after: bool = False, attention_outputs: bool = False,
-):  # fmt: skip
+    *,
+    num_classes,
+    image_shape=(64, 64, 1),
+    aux_outputs=True,
+    width: int = 64,
+    steps: int = 4,
+    attention_width: int = 128,
+    units: int = 512,
+    gru_bias: bool = False,
+    reset_after: bool = False,
+    attention_outputs: bool = False,
+):
     """Yang et al. 2017, "Our M-RBC + IR": all three scales of `mrbc`, iterative refinement.
 
     Arguments and result are those of `refined`; `width` is the backbone's.
     """
     return refined(
-        num_classes=num_classes, image_shape=image_shape, aux_outputs=aux_outputs,
-        backbone="mrbc", backbone_args={"width": width}, maps=_SCALE_NAMES, steps=steps,
-        attention_width=attention_width, units=units, gru_bias=gru_bias,
-        reset_after=reset_after, attention_outputs=attention_outputs,
-    )  # fmt: skip
+        num_classes=num_classes,
+        image_shape=image_shape,
+        aux_outputs=aux_outputs,
+        backbone="mrbc",
+        backbone_args={"width": width},
+        maps=_SCALE_NAMES,
+        steps=steps,
+        attention_width=attention_width,
+        units=units,
+        gru_bias=gru_bias,
+        reset_after=reset_after,
+        attention_outputs=attention_outputs,
+    )
 
 
 @register_model
@@ -263,9 +318,17 @@ def _map(network: keras.Model, name: str):
 
 
 def _classifier(
-    name, num_classes, image_shape, *, width, blocks, pooled, residual=True, project_first=True,
+    name,
+    num_classes,
+    image_shape,
+    *,
+    width,
+    blocks,
+    pooled,
+    residual=True,
+    project_first=True,
     multi_scale=False,
-) -> keras.Model:  # fmt: skip
+) -> keras.Model:
     poolings = {"mean": layers.GlobalAveragePooling1D, "max": layers.GlobalMaxPooling1D}
     if width < 1:
         raise ValueError(f"width is at least 1, not {width}.")

@@ -143,7 +143,9 @@ def create_model(
         arguments = {**arguments, "weights": weights}
     try:
         return builder(
-            num_classes=num_classes, image_shape=tuple(image_shape), aux_outputs=aux_outputs,
+            num_classes=num_classes,
+            image_shape=tuple(image_shape),
+            aux_outputs=aux_outputs,
             **arguments,
         )
     except TypeError as error:

@@ -3,10 +3,14 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pandas as pd
 
+from hccr_tf import papers
 from hccr_tf.data.store.store import Store
 from hccr_tf.papers.plans import Plan
 
@@ -54,6 +58,14 @@ class Experiment:
 _EXPERIMENTS: dict[str, Experiment] = {}
 
 
+@cache
+def _load() -> None:
+    """Imports each paper's experiments, which register themselves."""
+    for module in iter_modules(papers.__path__):
+        if module.ispkg:
+            import_module(f"{papers.__name__}.{module.name}.experiments")
+
+
 def register_experiment(function: Callable | None = None, *, plan: Plan | None = None):
     """Registers an experiment under its function's name.
 
@@ -72,6 +84,7 @@ def register_experiment(function: Callable | None = None, *, plan: Plan | None =
 
 def list_experiments() -> list[str]:
     """Names that `get_experiment` takes, sorted."""
+    _load()
     return sorted(_EXPERIMENTS)
 
 
@@ -81,6 +94,7 @@ def get_experiment(name: str) -> Experiment:
     Raises:
         ValueError: there is none of that name.
     """
+    _load()
     if name not in _EXPERIMENTS:
         raise ValueError(
             f"There is no experiment {name!r}; there are: {', '.join(list_experiments())}."

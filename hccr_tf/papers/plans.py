@@ -16,11 +16,12 @@ import pandas as pd
 
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
+from hccr_tf.papers.recipes import get_recipe
+from hccr_tf.recipe import Recipe, stages_text
+from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.sample import generate_gnt
-from hccr_tf.papers.recipes import Recipe, get_recipe, stages_text
 from hccr_tf.training import train
 from hccr_tf.training.callbacks import DivergenceError
-from hccr_tf.runs.workdir import Workdir
 
 SCALES = ("full", "real-small", "smoke")
 

@@ -1,16 +1,14 @@
-"""Recipes, one flat file a paper; a new file here is found by itself.
-
-A recipe file is data only: it fills `RECIPES`, a list of `Recipe`s.
-"""
+"""Recipes by name: those of each paper's `recipes.py`, which is data only and fills `RECIPES`."""
 
 from importlib import import_module
 from pkgutil import iter_modules
 
-from hccr_tf.recipe import OVERRIDES, SHORT_NAMES, Recipe, Stage, parse_stages, stages_text
+from hccr_tf import papers
+from hccr_tf.recipe import Recipe
 
 _RECIPES: dict[str, Recipe] = {}
-for _module in iter_modules(__path__):
-    for _recipe in getattr(import_module(f"{__name__}.{_module.name}"), "RECIPES", ()):
+for _paper in (module.name for module in iter_modules(papers.__path__) if module.ispkg):
+    for _recipe in import_module(f"{papers.__name__}.{_paper}.recipes").RECIPES:
         if _recipe.name in _RECIPES:
             raise ValueError(f"Two recipes are called {_recipe.name!r}.")
         _RECIPES[_recipe.name] = _recipe
@@ -30,7 +28,3 @@ def get_recipe(name: str) -> Recipe:
     if name not in _RECIPES:
         raise ValueError(f"There is no recipe {name!r}; there are: {', '.join(_RECIPES)}.")
     return _RECIPES[name]
-
-
-__all__ = ["OVERRIDES", "SHORT_NAMES", "Recipe", "Stage", "get_recipe", "list_recipes",
-           "parse_stages", "stages_text"]

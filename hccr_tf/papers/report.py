@@ -11,9 +11,11 @@ from hccr_tf.images.contact_sheet import encode_png, text_image
 from hccr_tf.utils.files import atomic_write, read_json
 
 _TITLES = {
-    "kriuk": "Kriuk & Kriuk 2024", "melnyk": "Melnyk, You & Li 2018", "yang": "Yang et al. 2017",
+    "kriuk": "Kriuk & Kriuk 2024",
+    "melnyk": "Melnyk, You & Li 2018",
+    "yang": "Yang et al. 2017",
     "chen": "Chen, Xiao & Meng 2023",
-}  # fmt: skip
+}
 _MOST_ROWS = 200
 _GLYPH_PIXELS = 40  # drawn larger than shown, for screens with many pixels
 
@@ -68,19 +70,26 @@ def write_report(folder: Path, out: Path) -> int:
     found = sorted(Path(folder).rglob("about.json"))
     found = [path for path in found if "experiment" in read_json(path)]
     waiting = sorted(
-        path for path in Path(folder).rglob("cells.csv")
+        path
+        for path in Path(folder).rglob("cells.csv")
         if not (path.parent / "about.json").exists()
-    )  # fmt: skip
+    )
     if not found and not waiting:
         raise FileNotFoundError(
             f"There are no results below {folder}; `hccr reproduce NAME` makes some."
         )
     sections = [_section(path.parent, read_json(path)) for path in found]
     sections += [
-        _section(path.parent, {"experiment": path.parent.name, "tables": [],
-                               "description": "No tables of it yet; its runs stand as below."})
+        _section(
+            path.parent,
+            {
+                "experiment": path.parent.name,
+                "tables": [],
+                "description": "No tables of it yet; its runs stand as below.",
+            },
+        )
         for path in waiting
-    ]  # fmt: skip
+    ]
     sections.sort(key=lambda s: s[0])
     body, last = [], None
     for (paper, name), text in sections:
@@ -113,8 +122,11 @@ def _section(folder: Path, about: dict) -> tuple[tuple[str, str], str]:
     name = about["experiment"]
     paper = name.partition("_")[0]
     parts = [f"<h3>{html.escape(name)}</h3><p>{_text(about['description'])}</p>"]
-    facts = [f"{key.replace('_', ' ')}: {about[key]}" for key in ("scale", "data", "split")
-             if about.get(key)]  # fmt: skip
+    facts = [
+        f"{key.replace('_', ' ')}: {about[key]}"
+        for key in ("scale", "data", "split")
+        if about.get(key)
+    ]
     if about.get("data_hash"):
         facts.append(f"data hash: {about['data_hash'][:16]}")
     parts.append(f'<p class="about">{html.escape(", ".join(facts))}</p>')
@@ -175,4 +187,3 @@ def _is_chinese(character: str) -> bool:
 def _glyph(character: str) -> str:
     data = base64.b64encode(encode_png(text_image(character, _GLYPH_PIXELS))).decode()
     return f'<img class="glyph" alt="{character}" src="data:image/png;base64,{data}">'
-

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hccr_tf.papers.plans import SCALES
 from hccr_tf.papers.base import get_experiment
+from hccr_tf.papers.plans import SCALES
 from hccr_tf.utils.files import read_json
 
 
@@ -23,9 +23,10 @@ def find_results(name: str, folders: Sequence[str | Path]) -> Path:
     for folder in map(Path, folders):
         # Named runs are real ones; smoke shows that it works.
         for place in (
-            *(folder / scale / name for scale in SCALES[:-1]), folder / name,
+            *(folder / scale / name for scale in SCALES[:-1]),
+            folder / name,
             folder / SCALES[-1] / name,
-        ):  # fmt: skip
+        ):
             about = place / "about.json"
             if about.exists() and read_json(about).get("experiment") == name:
                 return place

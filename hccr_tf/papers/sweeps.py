@@ -9,17 +9,17 @@ import keras
 import pandas as pd
 
 from hccr_tf.data.store.store import Store
+from hccr_tf.evaluation.plots import draw_grid
+from hccr_tf.models import model_arguments
 from hccr_tf.papers.base import Inputs
 from hccr_tf.papers.tables import evaluate, score_runs, with_interval
-from hccr_tf.utils.files import atomic_write
-from hccr_tf.models import model_arguments
-from hccr_tf.evaluation.plots import draw_grid
-from hccr_tf.papers.recipes import OVERRIDES, Recipe, Stage, stages_text
+from hccr_tf.recipe import OVERRIDES, Recipe, Stage, stages_text
+from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training import train
 from hccr_tf.training.callbacks import DivergenceError
 from hccr_tf.training.learner import check_recipe
 from hccr_tf.training.stages import best_epoch
-from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import atomic_write
 
 # Columns of the best epoch's row, by those of `history.csv`.
 OUTCOMES = {
@@ -87,10 +87,12 @@ def sweep(
         if split is not None and Workdir(path).prediction_weights.exists():
             (run,) = score_runs(Inputs(store, split, [path], folder))
             outcomes[place] |= with_interval(evaluate([run]).evaluation)
-        table = pd.DataFrame([
-            {**{name: _text(value) for name, value in cell.items()}, **ended}
-            for cell, ended in zip(cells, outcomes, strict=True)
-        ])  # fmt: skip
+        table = pd.DataFrame(
+            [
+                {**{name: _text(value) for name, value in cell.items()}, **ended}
+                for cell, ended in zip(cells, outcomes, strict=True)
+            ]
+        )
         with atomic_write(folder / "sweep.csv") as temporary:
             table.to_csv(temporary, index=False)
     value = "val_accuracy" if split is None else "accuracy"

@@ -10,16 +10,16 @@ import keras
 import numpy as np
 import pandas as pd
 
-from hccr_tf.evaluation.complexity import count_macs, size_mb
 from hccr_tf.data.store.store import Store
+from hccr_tf.evaluation.complexity import count_macs, size_mb
 from hccr_tf.evaluation.metrics import Evaluation, mcnemar, wilson_interval
-from hccr_tf.papers.base import Inputs
-from hccr_tf.utils.files import distinct_names
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.inference.predictor import Predictor, predict_split
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import read_checksum
+from hccr_tf.papers.base import Inputs
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import distinct_names
 
 
 @dataclass
@@ -256,8 +256,14 @@ def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
     for name, path in zip(distinct_names(paths), paths, strict=True):
         workdir = Workdir(path)
         trained_on = workdir.read_run()["data_hash"][:16]
-        rows.append({"run": name, "recipe": workdir.recipe.name, "data_hash": trained_on,
-                     **_training(workdir)})  # fmt: skip
+        rows.append(
+            {
+                "run": name,
+                "recipe": workdir.recipe.name,
+                "data_hash": trained_on,
+                **_training(workdir),
+            }
+        )
     return pd.DataFrame(rows)
 
 

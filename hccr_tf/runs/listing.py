@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from hccr_tf.utils.files import read_json
 from hccr_tf.evaluation.plots import overlay_figure, save_figure
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import read_json
 
 _ACTIVE_SECONDS = 180
 
@@ -47,9 +47,7 @@ def find_runs(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder.")
     found = sorted(
-        path.parent
-        for path in folder.rglob("run.json")
-        if (path.parent / "recipe.json").exists()
+        path.parent for path in folder.rglob("run.json") if (path.parent / "recipe.json").exists()
     )
     if not found:
         raise ValueError(f"There's no run in {folder}; `hccr train … --workdir` makes one.")
@@ -130,9 +128,11 @@ def compare(first: Path, second: Path, picture: Path) -> list[str]:
     histories = {}
     for run, fact in zip(runs, facts, strict=True):
         best = fact.get("best_val_accuracy")
-        result = "no epoch yet" if best is None else (
-            f"best validation accuracy {100 * best:.2f} % at epoch {fact['best_epoch']}"
-        )  # fmt: skip
+        result = (
+            "no epoch yet"
+            if best is None
+            else (f"best validation accuracy {100 * best:.2f} % at epoch {fact['best_epoch']}")
+        )
         lines.append(f"{run.path}: {result}")
         if run.history_path.exists():
             histories[str(run.path)] = pd.read_csv(run.history_path)

@@ -27,11 +27,19 @@ from typing import Any
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.preprocessing import Preprocessing
+from hccr_tf.recipe import Recipe
 from hccr_tf.utils.files import read_json, write_json
-from hccr_tf.papers.recipes import Recipe
 
-_PACKAGES = ("hccr_tf", "keras", "tensorflow", "jax", "torch", "numpy", "h5py",
-             "opencv-python-headless")
+_PACKAGES = (
+    "hccr_tf",
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "numpy",
+    "h5py",
+    "opencv-python-headless",
+)
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.synthesis.deform import centre_lines, draw
-from hccr_tf.synthesis.geometry import POINTS
-from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.format import MANIFEST
 from hccr_tf.data.store.format import STROKES_FORMAT as FORMAT
+from hccr_tf.synthesis.deform import centre_lines, draw
+from hccr_tf.synthesis.geometry import POINTS
 from hccr_tf.synthesis.style import Variation
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
 
@@ -191,21 +190,6 @@ class StrokeStore:
         return [self.sample_id(i) for i in indices]
 
 
-def open_store(path: str | os.PathLike[str]) -> Store | StrokeStore:
-    """Opens a store of pictures or of strokes, whichever lies there.
-
-    Raises:
-        FileNotFoundError: there's none, or one of its files is missing.
-        ValueError: another format, or altered files.
-    """
-    manifest = Path(path) / MANIFEST
-    if manifest.is_file():
-        content = read_json(manifest)
-        if isinstance(content, dict) and content.get("format") == FORMAT:
-            return StrokeStore(path)
-    return Store(path)
-
-
 def make_stroke_store(
     strokes: Mapping[str, list[np.ndarray]],
     out: str | os.PathLike[str],
@@ -246,9 +230,7 @@ def make_stroke_store(
         raise ValueError("per_class is at least 1, held_out and seed at least 0")
     out = Path(out)
     if out.exists() and any(out.iterdir()):
-        is_ours = (out / MANIFEST).is_file() and (
-            read_json(out / MANIFEST).get("format") == FORMAT
-        )
+        is_ours = (out / MANIFEST).is_file() and (read_json(out / MANIFEST).get("format") == FORMAT)
         if not (overwrite and is_ours):
             raise FileExistsError(
                 f"{out} exists already; choose another --out"

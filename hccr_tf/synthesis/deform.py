@@ -14,8 +14,8 @@ from functools import cache
 
 import numpy as np
 
-from hccr_tf.synthesis.rasterize import ink_lines
 from hccr_tf.synthesis.geometry import ALONG, POINTS, from_grid, smoothing, swell
+from hccr_tf.synthesis.rasterize import ink_lines
 from hccr_tf.synthesis.style import MOST_SMOOTH, Variation
 
 _ALONG = ALONG.astype(np.float32)
@@ -54,10 +54,7 @@ def centre_lines(strokes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def draw(
-    lines: np.ndarray,
-    counts: np.ndarray,
-    seeds: Sequence[tuple[int, ...]],
-    variation: Variation,
+    lines: np.ndarray, counts: np.ndarray, seeds: Sequence[tuple[int, ...]], variation: Variation
 ) -> list[np.ndarray]:
     """Draws characters, each by its own seed.
 
@@ -206,9 +203,14 @@ def parting(lines, owner) -> np.ndarray:
 def _gap(before, after) -> np.ndarray:
     """Between boxes (4, …) of -left, right, -top, bottom, along the axis where it's widest."""
     return np.max(
-        [-after[0] - before[1], -before[0] - after[1], -after[2] - before[3],
-         -before[2] - after[3]], axis=0,
-    )  # fmt: skip
+        [
+            -after[0] - before[1],
+            -before[0] - after[1],
+            -after[2] - before[3],
+            -before[2] - after[3],
+        ],
+        axis=0,
+    )
 
 
 def _in_groups(lines, apart, normal, split, v: Variation):
@@ -290,13 +292,15 @@ def flowing(lines, owner, sigma) -> tuple[np.ndarray, np.ndarray]:
     went = stop + (later[:, :1] - stop) * _AIR
     # What's reflected in its end is smoothed and keeps it.
     before = np.where(
-        first, 2 * start - lines[:, _REACH:0:-1],
+        first,
+        2 * start - lines[:, _REACH:0:-1],
         np.concatenate([earlier[:, len(_AIR) - _REACH :], came], 1),
-    )  # fmt: skip
+    )
     after = np.where(
-        last, 2 * stop - lines[:, -2 : -_REACH - 2 : -1],
+        last,
+        2 * stop - lines[:, -2 : -_REACH - 2 : -1],
         np.concatenate([went, later[:, : _REACH - len(_AIR)]], 1),
-    )  # fmt: skip
+    )
     path = np.concatenate([before, lines, after], 1).astype(np.complex64)
     level = _level(sigma)
     smooth = np.empty((len(lines), 2 * POINTS), np.complex64)

@@ -4,8 +4,8 @@ from functools import cache
 
 import numpy as np
 
+from hccr_tf.images.cleaning import WHITE
 from hccr_tf.synthesis.geometry import POINTS
-from hccr_tf.data.loading.preprocessing import WHITE
 from hccr_tf.synthesis.style import Variation
 
 _OVERSAMPLE = 2
@@ -48,9 +48,11 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: Variation) -> list[np.
     x, y, pressure = lines.real[:, _DRAWN], lines.imag[:, _DRAWN], pressure[:, _DRAWN]
     bounds = np.empty((4, number), np.float32)
     for bound, values, extreme, start in (
-        (bounds[0], x.min(1), np.minimum, np.inf), (bounds[1], y.min(1), np.minimum, np.inf),
-        (bounds[2], x.max(1), np.maximum, -np.inf), (bounds[3], y.max(1), np.maximum, -np.inf),
-    ):  # fmt: skip
+        (bounds[0], x.min(1), np.minimum, np.inf),
+        (bounds[1], y.min(1), np.minimum, np.inf),
+        (bounds[2], x.max(1), np.maximum, -np.inf),
+        (bounds[3], y.max(1), np.maximum, -np.inf),
+    ):
         bound[:] = start
         extreme.at(bound, owner, values)
     extent = np.maximum(bounds[2] - bounds[0], bounds[3] - bounds[1])
@@ -70,9 +72,9 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: Variation) -> list[np.
         ],
         -1,
     )
-    fixed = np.rint(
-        pixels * (_OVERSAMPLE << _SUBPIXEL_BITS) - (1 << (_SUBPIXEL_BITS - 1))
-    ).astype(np.int32)
+    fixed = np.rint(pixels * (_OVERSAMPLE << _SUBPIXEL_BITS) - (1 << (_SUBPIXEL_BITS - 1))).astype(
+        np.int32
+    )
     segments = np.stack([fixed[:, :-1], fixed[:, 1:]], 2).reshape(-1, 2, 2)
     pressure = ((pressure[:, :-1] + pressure[:, 1:]) / 2).reshape(-1)
     thickness = np.rint(np.repeat(pen_pixels[owner], len(_DRAWN) - 1) * pressure * _OVERSAMPLE)
@@ -91,9 +93,7 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: Variation) -> list[np.
     for start, end in zip(starts, [*starts[1:], len(kind)], strict=True):
         tint, thick = divmod(int(kind[start]), 1024)
         ink = 255 * (1 - (_SHADES - 1 - tint) / (_SHADES - 1))
-        cv2.polylines(
-            canvas, segments[start:end], False, ink, thick, cv2.LINE_8, _SUBPIXEL_BITS
-        )
+        cv2.polylines(canvas, segments[start:end], False, ink, thick, cv2.LINE_8, _SUBPIXEL_BITS)
     ink = cv2.resize(canvas, (cell, number * cell), interpolation=cv2.INTER_AREA)
 
     pictures = []

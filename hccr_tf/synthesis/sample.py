@@ -113,7 +113,7 @@ def load_strokes(path: str | Path | None = None) -> dict[str, list[np.ndarray]]:
         ValueError: If the file is not in that format; the message names the file and the fault.
     """
     if path is None:
-        file = importlib.resources.files("hccr_tf.data").joinpath("numerals.json")
+        file = importlib.resources.files("hccr_tf.synthesis").joinpath("numerals.json")
     else:
         file = Path(path)
     raw = file.read_bytes()

@@ -15,15 +15,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.images.contact_sheet import encode_png, sheet_image
-from hccr_tf.utils.files import atomic_write, write_json
 from hccr_tf.models import MAIN_OUTPUT
-from hccr_tf.papers.recipes import Recipe
+from hccr_tf.models.weights import WeightsError, read_attributes, save_weights
+from hccr_tf.recipe import Recipe
+from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
 from hccr_tf.training.keras_data import InputWait
 from hccr_tf.training.signals import Interrupted, StopRequest
 from hccr_tf.training.stages import MONITOR, best_epoch, is_finished
-from hccr_tf.models.weights import WeightsError, read_attributes, save_weights
-from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import atomic_write, write_json
 
 _VALIDATION_SECONDS = 10
 
@@ -211,8 +211,9 @@ class SaveRun(keras.callbacks.Callback):
     def _diverged(self, what: str, step: int) -> None:
         epoch = self._place.epoch
         # A checkpoint at the end of an epoch looks back on its last step.
-        batch = self.reader.batch(*((epoch, step - 1) if step else
-                                    (epoch - 1, self.reader.steps_per_epoch - 1)))  # fmt: skip
+        batch = self.reader.batch(
+            *((epoch, step - 1) if step else (epoch - 1, self.reader.steps_per_epoch - 1))
+        )
         ids = self.reader.store.sample_ids(batch.indices)
         report = self.workdir.path / "diverged.json"
         write_json(report, {"what": what, "epoch": epoch + 1, "step": step, "sample_ids": ids})

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 
 from hccr_tf.data.loading.loader import BatchReader
-from hccr_tf.models.layers import DevicePreprocessing
 from hccr_tf.losses import create_loss
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, blueprint, create_model
-from hccr_tf.papers.recipes import Recipe, Stage
+from hccr_tf.models.layers import DevicePreprocessing
+from hccr_tf.recipe import Recipe, Stage
 from hccr_tf.training.checkpoints import Place, Restored
 from hccr_tf.training.schedules import learning_rate
 from hccr_tf.training.stages import current_stage, freeze
@@ -80,8 +80,11 @@ class Learner:
         """
         stages = self._recipe.all_stages()
         if len(stages) > 1 and stage != self._stage:
-            print(f"Stage {stage + 1} of {len(stages)}, from epoch {first + 1} on: "
-                  f"{_description(stages[stage])}.", flush=True)  # fmt: skip
+            print(
+                f"Stage {stage + 1} of {len(stages)}, from epoch {first + 1} on: "
+                f"{_description(stages[stage])}.",
+                flush=True,
+            )
         if stage != self._stage:
             self._compile(stage)
 
@@ -156,9 +159,7 @@ def _metrics(name: str, num_classes: int) -> list[keras.metrics.Metric]:
     return metrics
 
 
-def _optimizer(
-    recipe: Recipe, steps_per_epoch: int, stage: Stage
-) -> keras.optimizers.Optimizer:
+def _optimizer(recipe: Recipe, steps_per_epoch: int, stage: Stage) -> keras.optimizers.Optimizer:
     optimizer = type(keras.optimizers.get(recipe.optimizer))
     return optimizer(
         learning_rate=learning_rate(recipe, steps_per_epoch, stage),

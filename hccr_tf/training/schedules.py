@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from hccr_tf.models import MAIN_OUTPUT
-from hccr_tf.papers.recipes import Recipe, Stage
+from hccr_tf.recipe import Recipe, Stage
 from hccr_tf.training.checkpoints import Place
 
 # Melnyk et al. 2018, section 4.2; the last two from the released code.

@@ -2,7 +2,7 @@
 
 import keras
 
-from hccr_tf.papers.recipes import Recipe, Stage
+from hccr_tf.recipe import Recipe, Stage
 
 MONITOR = "val_main_output_accuracy"
 

@@ -11,20 +11,20 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.loading import reading_processes
 from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.data.store.store import Store
-from hccr_tf.utils.files import exclusive_lock
-from hccr_tf.models import blueprint, class_variables
 from hccr_tf.evaluation.plots import draw_curves
+from hccr_tf.models import blueprint, class_variables
+from hccr_tf.models.weights import load_rows, load_weights, read_checksum
 from hccr_tf.pretrained import FOLDER, NAME, find_run
-from hccr_tf.papers.recipes import Recipe
+from hccr_tf.recipe import Recipe
+from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents
 from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
 from hccr_tf.training.keras_data import InputWait, fit_arguments
-from hccr_tf.training.signals import StopRequest
 from hccr_tf.training.learner import Learner, dtype_policy
 from hccr_tf.training.schedules import StallSchedule
+from hccr_tf.training.signals import StopRequest
 from hccr_tf.training.stages import current_stage, is_finished
-from hccr_tf.models.weights import load_rows, load_weights, read_checksum
-from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import exclusive_lock
 
 # From so many on processes read an epoch: they take a second to start.
 MANY_PICTURES = 20_000
@@ -181,11 +181,7 @@ def _reading(reader: BatchReader):
 
 
 def _check_same(
-    workdir: Workdir,
-    recipe: Recipe,
-    store: Store,
-    charset: Charset,
-    init_from: str | Path | None,
+    workdir: Workdir, recipe: Recipe, store: Store, charset: Charset, init_from: str | Path | None
 ) -> None:
     """Refuses another recipe, charset, data or origin than those a run was begun with."""
     # A longer run or more patience is a continuation; under a cosine, another length would
@@ -327,10 +323,13 @@ def _initialise(
     load_weights(weights, "model", network.weights, skip={*axes, *absent})
     if axes and shared:
         load_rows(
-            weights, "model", network.weights,
+            weights,
+            "model",
+            network.weights,
             {path: axis for path, axis in axes.items() if path not in absent},
-            [charset.index(c) for c in shared], [source.charset.index(c) for c in shared],
-        )  # fmt: skip
+            [charset.index(c) for c in shared],
+            [source.charset.index(c) for c in shared],
+        )
     return {
         "init_from": _origin_name(source.path),
         "init_weights_sha256": read_checksum(weights),

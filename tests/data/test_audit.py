@@ -6,16 +6,16 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.cli import main as cli
-from hccr_tf.charset import Charset
 from hccr_tf.audit import audit as audit_module
 from hccr_tf.audit import report as audit_report
 from hccr_tf.audit.audit import Disagreement, audit
-from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.audit.merged_classes import find_merged, folder_partners, is_inverted, picture_features
+from hccr_tf.charset import Charset
+from hccr_tf.cli import main as cli
+from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.store.prepare import prepare
-from hccr_tf.images.contact_sheet import text_image
 from hccr_tf.data.store.store import Store
+from hccr_tf.images.contact_sheet import text_image
 
 MERGED = "宇寥垫庵庀"  # Of hwdb100: with 宀, 寤, 垍, 庠 and 庇.
 
@@ -82,8 +82,9 @@ def test_every_fault_is_found_and_nothing_else(faulty):
     result = audit(faulty, progress=False)
     here = f"Train/{broken('宪')}"
     assert sorted(ids(result, "duplicates_held_out")) == [
-        f"Test/{broken('宪')}/0.png", f"{here}/91.png"
-    ]  # fmt: skip
+        f"Test/{broken('宪')}/0.png",
+        f"{here}/91.png",
+    ]
     assert set(ids(result, "duplicates_within_split")) >= {f"{here}/0.png", f"{here}/90.png"}
     assert sorted(ids(result, "conflicting_duplicates")) == sorted(
         [f"{here}/1.png", f"Train/{broken('室')}/90.png"]
@@ -380,8 +381,11 @@ def test_the_command_with_a_run(sample_store, tmp_path, capsys):
     text = capsys.readouterr().out
     assert f"{run} reads as labelled: train " in text and "other data" not in text
     table = rows(out / "audit.csv")
-    assert all(row["note"].startswith("read as ") and row["writer"] for row in table
-               if row["check"] == "likely_wrong_labels")  # fmt: skip
+    assert all(
+        row["note"].startswith("read as ") and row["writer"]
+        for row in table
+        if row["check"] == "likely_wrong_labels"
+    )
     assert (out / "likely_wrong_labels.png").exists()
 
 

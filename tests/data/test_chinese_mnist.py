@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.sources.chinese_mnist import CHARACTERS
-from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.sources.records import Quarantined, Sample
+from hccr_tf.data.store.prepare import prepare
 
 TABLE = "suite_id,sample_id,code,value,character\n1,1,1,0,零\n1,1,10,9,九\n2,1,15,100000000,亿\n"
 

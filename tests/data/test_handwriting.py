@@ -9,11 +9,17 @@ from hccr_tf.synthesis.sample import load_strokes
 from hccr_tf.synthesis.style import Variation
 
 # Every amount 0: the centre lines as they are.
-STILL = Variation(**{
-    **dict.fromkeys(Variation().to_dict(), 0.0),
-    "fade": 1.0, "ink": 1.0, "pen_low": 0.05, "pen_high": 0.05, "side_low": 100.0,
-    "side_high": 100.0,
-})  # fmt: skip
+STILL = Variation(
+    **{
+        **dict.fromkeys(Variation().to_dict(), 0.0),
+        "fade": 1.0,
+        "ink": 1.0,
+        "pen_low": 0.05,
+        "pen_high": 0.05,
+        "side_low": 100.0,
+        "side_high": 100.0,
+    }
+)
 _DEFAULT = Variation()
 
 
@@ -77,10 +83,26 @@ def test_without_variation_a_line_is_where_it_should_be():
 
 
 # Hasty enough for what only hasty hands do, with parts, joined strokes and ink that thins.
-LIVELY = {**STILL.to_dict(), "cursive": 1.0, "group_split": 0.9, "join": 1.0, "join_reach": 0.3,
-          "pressure": 0.3, "shift": 0.02, "blur": 0.1}  # fmt: skip
-AMOUNTS = {"cursive": 0.5, "smooth_cursive": 4.0, "flow": 4.0, "pen_low": 0.03, "pen_high": 0.07,
-           "side_low": 60.0, "side_high": 120.0, "join_reach": 2.0}  # fmt: skip
+LIVELY = {
+    **STILL.to_dict(),
+    "cursive": 1.0,
+    "group_split": 0.9,
+    "join": 1.0,
+    "join_reach": 0.3,
+    "pressure": 0.3,
+    "shift": 0.02,
+    "blur": 0.1,
+}
+AMOUNTS = {
+    "cursive": 0.5,
+    "smooth_cursive": 4.0,
+    "flow": 4.0,
+    "pen_low": 0.03,
+    "pen_high": 0.07,
+    "side_low": 60.0,
+    "side_high": 120.0,
+    "join_reach": 2.0,
+}
 SEEDS = [(3, i) for i in range(6)]
 
 
@@ -101,10 +123,13 @@ def test_parts_of_a_character_lie_apart():
     bars = [line(-0.4, y, 0.4, y) for y in (-0.3, -0.1, 0.3)]
     # A cross left of another with two bars, then a stroke under both, which spans them.
     crosses = [
-        line(-0.4, 0, -0.1, 0), line(-0.3, -0.2, -0.3, 0.2),
-        line(0.1, 0, 0.4, 0), line(0.2, -0.2, 0.2, 0.2), line(0.1, 0.1, 0.4, 0.1),
+        line(-0.4, 0, -0.1, 0),
+        line(-0.3, -0.2, -0.3, 0.2),
+        line(0.1, 0, 0.4, 0),
+        line(0.2, -0.2, 0.2, 0.2),
+        line(0.1, 0.1, 0.4, 0.1),
         line(-0.4, 0.25, 0.4, 0.25),
-    ]  # fmt: skip
+    ]
     found = parting(np.array(bars + crosses), np.repeat([0, 1], [3, 6]))
     # Before the second cross, three strokes on either side: 0.2, less 0.04.
     expected = [np.inf, 0.2, 0.4, np.inf, -0.2, 0.16, -0.4, -0.1, 0.05]
@@ -149,7 +174,13 @@ def test_settings_are_checked_and_round_trip():
     assert Variation.from_dict(Variation(bend=0.1).to_dict()) == Variation(bend=0.1)
     with pytest.raises(ValueError, match="no \\['bendd'\\] to vary; it has .*'bend'"):
         Variation.from_dict({"bendd": 1})
-    for wrong in ({"bend": -1}, {"bend": "much"}, {"pen_low": 0.2, "pen_high": 0.1},
-                  {"side_low": 4}, {"flow": 8.0}, {"smooth_cursive": 7.0}):  # fmt: skip
+    for wrong in (
+        {"bend": -1},
+        {"bend": "much"},
+        {"pen_low": 0.2, "pen_high": 0.1},
+        {"side_low": 4},
+        {"flow": 8.0},
+        {"smooth_cursive": 7.0},
+    ):
         with pytest.raises(ValueError, match="bend|[Pp]ens|[Ss]ides|at most 8"):
             Variation(**wrong)

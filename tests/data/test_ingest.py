@@ -46,8 +46,19 @@ def start(source, out, *arguments, workers=2):
         "import sys; from hccr_tf.data import sources; sources.TASK_BYTES = 4 << 20; "
         "from hccr_tf.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", program, "data", "prepare", str(source), "--out", str(out),
-               "--workers", str(workers), *arguments]  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "data",
+        "prepare",
+        str(source),
+        "--out",
+        str(out),
+        "--workers",
+        str(workers),
+        *arguments,
+    ]
     return subprocess.Popen(
         command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -14,9 +14,7 @@ def stores(tmp_path, make_picture):
         folder = tmp_path / name
         folder.mkdir()
         for writer in range(3):
-            pictures = [
-                (c, make_picture(seed + 10 * writer + k)) for k, c in enumerate(characters)
-            ]
+            pictures = [(c, make_picture(seed + 10 * writer + k)) for k, c in enumerate(characters)]
             write_gnt(folder / f"{seed + writer}-f.gnt", pictures)
     shared = tmp_path / "Gnt1.1Test" / "99-f.gnt"
     write_gnt(shared, [("丁", make_picture(1))])  # As written by 0-f in training.
@@ -73,8 +71,10 @@ def test_a_charset_leaves_out_and_counts_the_rest(stores, tmp_path):
         store.image(i).tobytes() for i in range(len(store))
     ]
     assert direct.sample_ids([0, 1, 2]) == [
-        f"Gnt1.0Train/0-f.gnt#{0}", "Gnt1.0Train/0-f.gnt#1", "Gnt1.0Train/1-f.gnt#0"
-    ]  # fmt: skip
+        f"Gnt1.0Train/0-f.gnt#{0}",
+        "Gnt1.0Train/0-f.gnt#1",
+        "Gnt1.0Train/1-f.gnt#0",
+    ]
     with pytest.raises(ValueError, match="outside of the charset"):
         prepare([tmp_path / "Gnt1.1Test"], tmp_path / "none", charset=Charset.from_text("宪"))
 

@@ -39,9 +39,17 @@ def test_names_of_known_files(name, expected):
 
 @pytest.mark.parametrize(
     "name",
-    ["HWDB1.0trn.zip", "HWDB1.3trn_gnt.zip", "Gnt1.3Test.zip", "Gnt1.0TestPart.zip", "data.zip",
-     "OLHWDB1.0trn_gnt.zip", "my-competition-gnt-2.zip", ""],
-)  # fmt: skip
+    [
+        "HWDB1.0trn.zip",
+        "HWDB1.3trn_gnt.zip",
+        "Gnt1.3Test.zip",
+        "Gnt1.0TestPart.zip",
+        "data.zip",
+        "OLHWDB1.0trn_gnt.zip",
+        "my-competition-gnt-2.zip",
+        "",
+    ],
+)
 def test_names_of_other_files(name):
     assert known_set(name) is None
 
@@ -70,8 +78,10 @@ def test_complete_sets_are_complete():
     level1 = Charset.named("gb2312-1").text
     checks = check_counts(["hwdb1.0"], 420, 1_680_258, charset_of(3866 + 171))
     assert [(c.what, c.complete) for c in checks] == [
-        ("samples", True), ("writers", True), ("classes", True)
-    ]  # fmt: skip
+        ("samples", True),
+        ("writers", True),
+        ("classes", True),
+    ]
     assert str(checks[0]) == "1,680,258 samples: HWDB1.0, complete"
     whole = check_counts(
         ["hwdb1.2", "hwdb1.0", "hwdb1.1"], 1020, 3_895_135, charset_of(HWDB_CLASSES, level1)

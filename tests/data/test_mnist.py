@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.sources import mnist
 from hccr_tf.data.sources import discovery as sources_module
-from hccr_tf.data.store.prepare import prepare
+from hccr_tf.data.sources import mnist
 from hccr_tf.data.sources.records import Quarantined, Sample
+from hccr_tf.data.store.prepare import prepare
 
 TRAIN, TEST = 30, 20
 NAMES = {"train": "train", "test": "t10k"}
@@ -154,13 +154,12 @@ def test_of_several_forms_one_is_read(tmp_path, arrays, read_records):
         samples, quarantined = parted(read_records(source))
         check(samples, arrays)
         assert {s.source.split("/")[1].split("#")[0] for s in samples} == {
-            "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
-        }  # fmt: skip
+            "train-images-idx3-ubyte",
+            "t10k-images-idx3-ubyte",
+        }
         reasons = {q.reason for q in quarantined}
         assert reasons == {"another form of the file, beside it, is read"}
-        assert sorted(q.source.split("/")[1] for q in quarantined) == sorted(
-            {*forms[1], *forms[2]}
-        )
+        assert sorted(q.source.split("/")[1] for q in quarantined) == sorted({*forms[1], *forms[2]})
 
 
 def test_two_sets_beside_each_other_keep_their_own_labels(tmp_path, arrays, read_records):
@@ -202,9 +201,7 @@ def test_a_store_of_it(tmp_path, arrays, kind, monkeypatch):
     monkeypatch.setattr(sources_module, "TASK_BYTES", 1)  # Each file another task.
     stores = [prepare([source], tmp_path / f"{n}", workers=n) for n in (1, 2)]
     store = stores[0]
-    contents = [
-        {file.name: file.read_bytes() for file in sorted(s.path.iterdir())} for s in stores
-    ]
+    contents = [{file.name: file.read_bytes() for file in sorted(s.path.iterdir())} for s in stores]
     assert contents[0] == contents[1]
     store.verify()
     assert store.charset == Charset.named("digits")
@@ -305,9 +302,7 @@ def test_labels_that_are_missing_cut_or_of_another_number(tmp_path, arrays, read
     images = idx(x)
     samples, faults = read_train(tmp_path, read_records, images, None)
     assert not samples
-    assert faults == [
-        ("images", None, len(images), "labels file is missing beside the pictures")
-    ]
+    assert faults == [("images", None, len(images), "labels file is missing beside the pictures")]
     samples, faults = read_train(tmp_path, read_records, images, idx(y[:29]))
     assert not samples
     assert faults == [("images", None, len(images), "pictures and labels differ in number")]
@@ -319,9 +314,7 @@ def test_labels_that_are_missing_cut_or_of_another_number(tmp_path, arrays, read
     ]
     samples, faults = read_train(tmp_path, read_records, images, idx(x))
     assert not samples
-    assert [fault[3] for fault in faults] == [
-        "labels file cannot be read", "no IDX file of labels"
-    ]  # fmt: skip
+    assert [fault[3] for fault in faults] == ["labels file cannot be read", "no IDX file of labels"]
     (tmp_path / "set" / "train-images-idx3-ubyte").unlink()
     samples, faults = read_train(tmp_path, read_records, None, idx(y))
     assert [fault[3] for fault in faults] == ["pictures file is missing beside the labels"]
@@ -334,9 +327,7 @@ def test_labels_outside_of_the_digits_cost_their_pictures_only(tmp_path, arrays,
     kept = [i for i in range(30) if i not in (0, 11, 12)]
     assert [s.source for s in samples] == [f"set/train-images-idx3-ubyte#{i}" for i in kept]
     assert np.array_equal(np.stack([s.image for s in samples]), 255 - x[kept])
-    assert faults == [
-        ("images", 16 + i * 784, 784, "label outside 0 to 9") for i in (0, 11, 12)
-    ]
+    assert faults == [("images", 16 + i * 784, 784, "label outside 0 to 9") for i in (0, 11, 12)]
 
 
 def test_what_follows_the_last_item_is_listed(tmp_path, arrays, read_records):
@@ -404,22 +395,40 @@ def read_npz(tmp_path, read_records, arrays):
 @pytest.mark.parametrize(
     ("name", "change", "reason"),
     [
-        ("x_train", lambda x: x.astype(np.float32), "pictures are no uint8 array of shape "
-         "(pictures, height, width)"),
-        ("x_train", lambda x: x.reshape(30, 784), "pictures are no uint8 array of shape "
-         "(pictures, height, width)"),
+        (
+            "x_train",
+            lambda x: x.astype(np.float32),
+            "pictures are no uint8 array of shape (pictures, height, width)",
+        ),
+        (
+            "x_train",
+            lambda x: x.reshape(30, 784),
+            "pictures are no uint8 array of shape (pictures, height, width)",
+        ),
         ("x_train", lambda x: x[:29], "pictures and labels differ in number"),
-        ("x_train", np.asfortranarray, "array is stored by columns; save "
-         "numpy.ascontiguousarray of it"),
+        (
+            "x_train",
+            np.asfortranarray,
+            "array is stored by columns; save numpy.ascontiguousarray of it",
+        ),
         ("x_train", lambda x: np.array([{}], object), "no plain NumPy array"),
-        ("y_train", lambda y: y.astype(np.float32), "labels are no array of whole numbers of "
-         "shape (pictures,)"),
-        ("y_train", lambda y: np.eye(10, dtype=np.uint8)[y], "labels are no array of whole "
-         "numbers of shape (pictures,)"),
-        ("y_train", lambda y: np.array(3), "labels are no array of whole numbers of shape "
-         "(pictures,)"),
+        (
+            "y_train",
+            lambda y: y.astype(np.float32),
+            "labels are no array of whole numbers of shape (pictures,)",
+        ),
+        (
+            "y_train",
+            lambda y: np.eye(10, dtype=np.uint8)[y],
+            "labels are no array of whole numbers of shape (pictures,)",
+        ),
+        (
+            "y_train",
+            lambda y: np.array(3),
+            "labels are no array of whole numbers of shape (pictures,)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_arrays_of_another_kind(tmp_path, arrays, read_records, name, change, reason):
     arrays[name] = change(arrays[name])
     samples, faults = read_npz(tmp_path, read_records, arrays)

@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import photographs as made
 
 from hccr_tf.cli.main import main
-from hccr_tf.images.layout import count_characters
+from hccr_tf.data.store.store import Store
 from hccr_tf.images.cleaning import PictureError, clean
 from hccr_tf.images.decoding import decode, find_pictures, read_clean
-from hccr_tf.data.store.store import Store
+from hccr_tf.images.layout import count_characters
 
 NUMERALS = "零一五万亿百八"
 VARIANTS = {
@@ -258,9 +258,10 @@ def test_real_single_characters_are_not_refused(hwdb100, tmp_path):
 
     store = prepare([hwdb100 / "CASIA-HWDB_Test.zip"], tmp_path / "store", progress=False)
     refused = [
-        i for i in range(len(store))
+        i
+        for i in range(len(store))
         if count_characters(clean(np.array(store.image(i)))).characters > 1
-    ]  # fmt: skip
+    ]
     assert len(store) > 5000
     assert len(refused) <= 0.005 * len(store)
 

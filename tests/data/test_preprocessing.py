@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.loading.augmentation import RandomAffine
-from hccr_tf.data.sources.image_folder import decode_picture
 from hccr_tf.data.loading.preprocessing import Preprocessing, crop_source_size, five_crops
+from hccr_tf.data.sources.image_folder import decode_picture
 
 PAPER_BLURS = [(3, 20.0), (5, 50.0), (7, 50.0)]
 

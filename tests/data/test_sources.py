@@ -43,8 +43,11 @@ def alz(contents: dict[bytes, bytes], claim: int = 0) -> bytes:
         sizes = struct.pack("<II", len(content), claim or len(content))
         parts += [
             b"BLZ\1" + struct.pack("<HBIBB", len(name), 0x20, 0, 0x40, 0),
-            struct.pack("<BBI", 0, 0, zlib.crc32(content)), sizes, name, content,
-        ]  # fmt: skip
+            struct.pack("<BBI", 0, 0, zlib.crc32(content)),
+            sizes,
+            name,
+            content,
+        ]
     return b"".join([*parts, b"CLZ\1" + bytes(12)])
 
 
@@ -62,13 +65,21 @@ needs_unalz = pytest.mark.skipif(shutil.which("unalz") is None, reason="unalz is
 def test_a_folder_of_downloads_under_new_and_old_names(tmp_path, gnt, make_picture, read_records):
     folder = tmp_path / "downloads"
     names = {
-        "Gnt1.0TrainPart1.zip": "train", "Gnt1.0TrainPart2.zip": "train",
-        "Gnt1.0TrainPart3.zip": "train", "Gnt1.0Test.zip": "test",
-        "Gnt1.1TrainPart1.zip": "train", "Gnt1.1TrainPart2.zip": "train", "Gnt1.1Test.zip": "test",
-        "Gnt1.2TrainPart1.zip": "train", "Gnt1.2TrainPart2.zip": "train", "Gnt1.2Test.zip": "test",
-        "competition-gnt.zip": "test", "HWDB1.0trn_gnt.zip": "train", "HWDB1.0tst_gnt.zip": "test",
+        "Gnt1.0TrainPart1.zip": "train",
+        "Gnt1.0TrainPart2.zip": "train",
+        "Gnt1.0TrainPart3.zip": "train",
+        "Gnt1.0Test.zip": "test",
+        "Gnt1.1TrainPart1.zip": "train",
+        "Gnt1.1TrainPart2.zip": "train",
+        "Gnt1.1Test.zip": "test",
+        "Gnt1.2TrainPart1.zip": "train",
+        "Gnt1.2TrainPart2.zip": "train",
+        "Gnt1.2Test.zip": "test",
+        "competition-gnt.zip": "test",
+        "HWDB1.0trn_gnt.zip": "train",
+        "HWDB1.0tst_gnt.zip": "test",
         "HWDB1.1tst_gnt.zip": "test",
-    }  # fmt: skip
+    }
     for i, name in enumerate(names):
         pack(folder / name, {f"{i:03}-f.gnt": gnt(i)})
     (folder / "loose.gnt").write_bytes(gnt(50))

@@ -149,8 +149,15 @@ def test_hold_out_prefers_test_to_validation_to_training():
     split = np.array([TRAIN, VALIDATION, TEST, TRAIN, VALIDATION, TRAIN, TRAIN, TEST], np.uint8)
     before = split.copy()
     assert hold_out_duplicates(split, groups).tolist() == [
-        DUPLICATE, DUPLICATE, TEST, DUPLICATE, VALIDATION, TRAIN, TRAIN, TEST,
-    ]  # fmt: skip
+        DUPLICATE,
+        DUPLICATE,
+        TEST,
+        DUPLICATE,
+        VALIDATION,
+        TRAIN,
+        TRAIN,
+        TEST,
+    ]
     np.testing.assert_array_equal(split, before)
 
 
@@ -165,9 +172,14 @@ def test_validation_can_be_drawn_at_random_beside_a_test_set_by_writer(data):
     labels, groups, source, writers = data
     by_writer = assign_splits(labels, groups, source, writers, "writer")
     split = assign_splits(
-        labels, groups, source, writers, "writer", validation_fraction=0.2,
+        labels,
+        groups,
+        source,
+        writers,
+        "writer",
+        validation_fraction=0.2,
         validation_mode="shuffle",
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(split == TEST, by_writer == TEST)
     shared = set(writers[split == TRAIN]) & set(writers[split == VALIDATION])
     assert shared

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from hccr_tf.charset import Charset
-from hccr_tf.utils import progress
 from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.store.parts import PartWriter
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store, summary
+from hccr_tf.utils import progress
 
 
 def put(path: Path, picture: np.ndarray) -> None:

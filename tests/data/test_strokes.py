@@ -8,12 +8,13 @@ import pytest
 
 from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
+from hccr_tf.data.dataset import open_dataset
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.loader import BatchReader
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.loading.reading_processes import are_possible
 from hccr_tf.data.store.store import Store
-from hccr_tf.synthesis.dataset import StrokeStore, make_stroke_store, open_store
+from hccr_tf.synthesis.dataset import StrokeStore, make_stroke_store
 from hccr_tf.synthesis.sample import load_strokes
 
 SOURCE = {"name": "embedded", "sha256": "0" * 64}
@@ -90,8 +91,12 @@ def test_what_a_store_is_made_of_is_in_its_hash(store, tmp_path):
         ).data_hash
 
     assert made("same") == store.data_hash
-    others = [made("a", seed=2), made("b", variation=Variation(bend=0.1)), made("c", per_class=4),
-              made("d", charset=Charset.from_text("一二三"))]  # fmt: skip
+    others = [
+        made("a", seed=2),
+        made("b", variation=Variation(bend=0.1)),
+        made("c", per_class=4),
+        made("d", charset=Charset.from_text("一二三")),
+    ]
     assert len({store.data_hash, *others}) == 5
 
 
@@ -128,10 +133,10 @@ def test_damaged_stores_are_refused(store):
 
 
 def test_open_store_tells_kinds_apart(store, sample_store, tmp_path):
-    assert isinstance(open_store(store.path), StrokeStore)
-    assert isinstance(open_store(sample_store.path), Store)
+    assert isinstance(open_dataset(store.path), StrokeStore)
+    assert isinstance(open_dataset(sample_store.path), Store)
     with pytest.raises(FileNotFoundError, match="no store"):
-        open_store(tmp_path / "nothing")
+        open_dataset(tmp_path / "nothing")
     with pytest.raises(ValueError, match="is a store of strokes, .*give a store of pictures"):
         Store(store.path)
 
@@ -145,15 +150,21 @@ def test_characters_without_strokes_are_named(tmp_path):
 
 def test_command(tmp_path, capsys):
     file = tmp_path / "medians.json"
-    file.write_text(json.dumps({"一": [[[120, 400], [900, 420]]],
-                                "十": [[[120, 400], [900, 420]], [[500, 800], [510, 0]]]}))
+    file.write_text(
+        json.dumps(
+            {
+                "一": [[[120, 400], [900, 420]]],
+                "十": [[[120, 400], [900, 420]], [[500, 800], [510, 0]]],
+            }
+        )
+    )
     out = tmp_path / "strokes"
     command = ["data", "strokes", str(file), "--charset", "all", "--out", str(out)]
     assert main([*command, "--per-class", "5", "--set", "bend=0.05"]) == 0
     printed = capsys.readouterr().out
     assert "3 centre lines of 2 characters" in printed and "sheet" in printed
     assert (tmp_path / "strokes-sheet.png").exists()
-    store = open_store(out)
+    store = open_dataset(out)
     assert store.variation.bend == 0.05 and store.per_class == 5
     assert main(command) == 2
     assert "--overwrite" in capsys.readouterr().err

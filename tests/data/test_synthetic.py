@@ -9,13 +9,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.sources.gnt import GntRecord, read_gnt
-from hccr_tf.synthesis.sample import (
-    EMBEDDED_CHARACTERS,
-    Writer,
-    generate_gnt,
-    load_strokes,
-    render,
-)
+from hccr_tf.synthesis.sample import EMBEDDED_CHARACTERS, Writer, generate_gnt, load_strokes, render
 
 COUNTS = [13, 1, 2, 3, 5, 4, 4, 2, 2, 2, 2, 6, 3, 3, 3]
 STROKE_COUNTS = dict(zip(EMBEDDED_CHARACTERS, COUNTS, strict=True))

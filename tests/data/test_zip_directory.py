@@ -36,8 +36,12 @@ def test_members_are_those_of_zipfile(tmp_path, method):
         infos = [info for info in archive.infolist() if not info.is_dir()]
     for info, member in zip(infos, ZipDirectory(path).members(), strict=True):
         assert (member.name, member.num_bytes, member.packed, member.crc, member.method) == (
-            info.filename, info.file_size, info.compress_size, info.CRC, info.compress_type
-        )  # fmt: skip
+            info.filename,
+            info.file_size,
+            info.compress_size,
+            info.CRC,
+            info.compress_type,
+        )
 
 
 def test_a_comment_and_data_before_the_archive(tmp_path):
@@ -53,11 +57,49 @@ def test_sizes_beyond_32_bits(tmp_path):
     name, content = b"big.bin", b"some content"
     crc = __import__("zlib").crc32(content)
     extra = struct.pack("<2H2Q", 1, 16, len(content), len(content))
-    local = struct.pack("<4s2B4HL2L2H", b"PK\3\4", 45, 0, 0, 0, 0, 0, crc, 0xFFFFFFFF, 0xFFFFFFFF,
-                        len(name), len(extra)) + name + extra + content  # fmt: skip
+    local = (
+        struct.pack(
+            "<4s2B4HL2L2H",
+            b"PK\3\4",
+            45,
+            0,
+            0,
+            0,
+            0,
+            0,
+            crc,
+            0xFFFFFFFF,
+            0xFFFFFFFF,
+            len(name),
+            len(extra),
+        )
+        + name
+        + extra
+        + content
+    )
     extra = struct.pack("<2H3Q", 1, 24, len(content), len(content), 0)
-    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 45, 0, 45, 0, 0, 0, 0, 0, crc, 0xFFFFFFFF,
-                        0xFFFFFFFF, len(name), len(extra), 0, 0, 0, 0, 0xFFFFFFFF)  # fmt: skip
+    entry = struct.pack(
+        "<4s4B4HL2L5H2L",
+        b"PK\1\2",
+        45,
+        0,
+        45,
+        0,
+        0,
+        0,
+        0,
+        0,
+        crc,
+        0xFFFFFFFF,
+        0xFFFFFFFF,
+        len(name),
+        len(extra),
+        0,
+        0,
+        0,
+        0,
+        0xFFFFFFFF,
+    )
     entry += name + extra
     end64 = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, len(entry), len(local))
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(local) + len(entry), 1)

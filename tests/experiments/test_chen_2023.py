@@ -9,11 +9,9 @@ from hccr_tf import get_recipe, train
 from hccr_tf.cli.main import main
 from hccr_tf.papers.chen_2023.experiments import gain_over_fresh
 from hccr_tf.papers.ours.experiments import summary
-from hccr_tf.papers.recipes import Stage
+from hccr_tf.recipe import Stage
 
-SMALL = {
-    "image_size": 16, "batch_size": 16, "model_args": {"width": 4, "blocks": [1, 1, 1]}
-}  # fmt: skip
+SMALL = {"image_size": 16, "batch_size": 16, "model_args": {"width": 4, "blocks": [1, 1, 1]}}
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +29,21 @@ def runs(sample_store, tmp_path_factory):
 
 
 def reproduce(name, store, runs, out):
-    assert main(["reproduce", name, "--data", str(store.path), "--workdir", *map(str, runs),
-                 "--out", str(out)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "reproduce",
+                name,
+                "--data",
+                str(store.path),
+                "--workdir",
+                *map(str, runs),
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
 
 
 @pytest.mark.slow
@@ -88,16 +99,28 @@ def test_transfer_and_networks(runs, sample_store, tmp_path):
 def test_gain_is_that_of_equal_seeds():
     rows = pd.DataFrame(
         [
-            {"network": "n", "image_size": 64, "samples_per_class": subset, "stages": stages,
-             "epochs_asked": 9, "learning_rate": 1e-3, "begins_with": begins, "seed": seed,
-             "accuracy": accuracy}
+            {
+                "network": "n",
+                "image_size": 64,
+                "samples_per_class": subset,
+                "stages": stages,
+                "epochs_asked": 9,
+                "learning_rate": 1e-3,
+                "begins_with": begins,
+                "seed": seed,
+                "accuracy": accuracy,
+            }
             for subset, stages, begins, seed, accuracy in [
-                (70, 1, "fresh weights", 1, 50.0), (70, 1, "fresh weights", 2, 60.0),
-                (70, 2, "run", 1, 80.0), (70, 2, "run", 2, 86.0), (70, 2, "run", 3, 90.0),
-                ("all", 2, "run", 1, 95.0), (70, 2, "fresh weights", 1, 40.0),
+                (70, 1, "fresh weights", 1, 50.0),
+                (70, 1, "fresh weights", 2, 60.0),
+                (70, 2, "run", 1, 80.0),
+                (70, 2, "run", 2, 86.0),
+                (70, 2, "run", 3, 90.0),
+                ("all", 2, "run", 1, 95.0),
+                (70, 2, "fresh weights", 1, 40.0),
             ]
         ]
-    )  # fmt: skip
+    )
     gain = gain_over_fresh(rows).set_index(["samples_per_class", "begins_with", "stages"])
     # 30 and 26 points over the same seed; the third has none to compare with.
     row = gain.loc[("70", "run", 2)]
@@ -111,8 +134,15 @@ def test_gain_is_that_of_equal_seeds():
 
 
 def test_networks_are_summed_up_over_seeds():
-    common = {"image_size": 64, "parameters": 5, "gmac": 0.1, "samples_per_class": "all",
-              "begins_with": "fresh weights", "stages": 1, "epochs_asked": 3}  # fmt: skip
+    common = {
+        "image_size": 64,
+        "parameters": 5,
+        "gmac": 0.1,
+        "samples_per_class": "all",
+        "begins_with": "fresh weights",
+        "stages": 1,
+        "epochs_asked": 3,
+    }
     rows = pd.DataFrame(
         [
             {**common, "network": "slow", "seed": 1, "accuracy": 90.0, "train_minutes": 6.0},

@@ -20,9 +20,14 @@ def runs(sample_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for number in (1, 2):
         recipe = get_recipe(f"brick_model{number}").override(
-            image_size=16, bricks=1 + number, width=16, epochs=2, batch_size=32, seed=number,
+            image_size=16,
+            bricks=1 + number,
+            width=16,
+            epochs=2,
+            batch_size=32,
+            seed=number,
             gamma=4.0 / number,
-        )  # fmt: skip
+        )
         train(recipe, sample_store, folder / f"model{number}")
     return [str(folder / f"model{number}") for number in (1, 2)]
 
@@ -88,9 +93,10 @@ def test_figure_7_has_every_way_to_fuse(reproduce, tmp_path):
 
 def test_figures_8_and_9_name_what_differs(reproduce, tmp_path):
     for name, column, values in (
-        ("kriuk_figure8", "gamma", [4.0, 2.0]), ("kriuk_figure9", "bricks", [2, 3]),
+        ("kriuk_figure8", "gamma", [4.0, 2.0]),
+        ("kriuk_figure9", "bricks", [2, 3]),
         ("kriuk_losses_and_heads", "loss", ["categorical_focal"] * 2),
-    ):  # fmt: skip
+    ):
         tables = reproduce(name)
         assert tables["ours"][column].tolist() == values
         assert tables["ours"]["input"].tolist() == ["model1", "model2"]
@@ -98,9 +104,7 @@ def test_figures_8_and_9_name_what_differs(reproduce, tmp_path):
         assert (tmp_path / f"{name}.png").exists() and (tmp_path / f"{name}_curves.png").exists()
 
 
-def test_runs_without_what_a_figure_compares_are_refused(
-    runs, sample_store, tmp_path, capsys
-):
+def test_runs_without_what_a_figure_compares_are_refused(runs, sample_store, tmp_path, capsys):
     other = tmp_path / "other"
     shutil.copytree(runs[0], other)
     recipe = json.loads((other / "recipe.json").read_text("utf-8"))
@@ -110,8 +114,10 @@ def test_runs_without_what_a_figure_compares_are_refused(
     assert main(["reproduce", "kriuk_figure8", *arguments, "--workdir", runs[0], str(other)]) == 2
     assert "other has no γ: this compares brick networks" in capsys.readouterr().err
     assert not (tmp_path / "out" / "logits").exists()
-    assert main(["reproduce", "kriuk_losses_and_heads", *arguments, "--workdir", runs[0],
-                 str(other)]) == 0  # fmt: skip
+    assert (
+        main(["reproduce", "kriuk_losses_and_heads", *arguments, "--workdir", runs[0], str(other)])
+        == 0
+    )
     table = pd.read_csv(tmp_path / "out" / "kriuk_losses_and_heads_ours.csv")
     assert table["loss"].tolist() == ["categorical_focal", "cross_entropy"]
     table = pd.read_csv(tmp_path / "out" / "kriuk_losses_and_heads_runs.csv")

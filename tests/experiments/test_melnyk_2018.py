@@ -12,9 +12,9 @@ from hccr_tf import Predictor, get_recipe, train
 from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
 from hccr_tf.data.loading.loader import BatchReader
-from hccr_tf.papers import Inputs, get_experiment, list_experiments, register_experiment
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import save_weights
+from hccr_tf.papers.base import Inputs, get_experiment, list_experiments, register_experiment
 
 pytestmark = pytest.mark.slow
 
@@ -40,8 +40,9 @@ def runs(sample_store, tmp_path_factory):
 def reproduce(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "hccr_tf", "reproduce", *map(str, arguments)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
 
 
 def accuracy(run, store, without_bias):

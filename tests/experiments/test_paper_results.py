@@ -78,9 +78,14 @@ def test_chen_2023():
     assert two.loc[best].tolist() == ["4", "1e-4", "40", *one.loc["small model"]]
     # Sums over the columns as printed.
     sums = {
-        "GPUs": 45, "learning rate": 78e-4, "batch size": 420, "train loss": 2.7488,
-        "train accuracy": 17.1282, "validation loss": 19.6352, "validation accuracy": 12.7502,
-    }  # fmt: skip
+        "GPUs": 45,
+        "learning rate": 78e-4,
+        "batch size": 420,
+        "train loss": 2.7488,
+        "train accuracy": 17.1282,
+        "validation loss": 19.6352,
+        "validation accuracy": 12.7502,
+    }
     for column, total in sums.items():
         assert pd.to_numeric(two[column]).sum() == pytest.approx(total), column
     text = paper_table("chen-2023", "section 4.1")["validation accuracy"].tolist()

@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 
 from hccr_tf.cli.main import main
-from hccr_tf.papers import get_experiment, list_experiments
-from hccr_tf.papers.plans import SCALES, Cell, train_cells
 from hccr_tf.models import blueprint
-from hccr_tf.papers.recipes import Stage, get_recipe
+from hccr_tf.papers.base import get_experiment, list_experiments
+from hccr_tf.papers.plans import SCALES, Cell, train_cells
+from hccr_tf.papers.recipes import get_recipe
+from hccr_tf.recipe import Stage
 
 PLANNED = [name for name in list_experiments() if get_experiment(name).plan]
 
@@ -22,10 +23,20 @@ def cells():
 
 def test_every_table_and_figure_of_training_has_a_plan():
     assert set(PLANNED) >= {
-        "kriuk_table1", "kriuk_table2", "kriuk_figures4to6", "kriuk_figure7", "kriuk_figure8",
-        "kriuk_figure9", "melnyk_table2", "melnyk_table3", "yang_table1", "chen_table1",
-        "chen_table2", "chen_figures2to4", "chen_figure5",
-    }  # fmt: skip
+        "kriuk_table1",
+        "kriuk_table2",
+        "kriuk_figures4to6",
+        "kriuk_figure7",
+        "kriuk_figure8",
+        "kriuk_figure9",
+        "melnyk_table2",
+        "melnyk_table3",
+        "yang_table1",
+        "chen_table1",
+        "chen_table2",
+        "chen_figures2to4",
+        "chen_figure5",
+    }
 
 
 def test_cells_of_one_name_are_one_run_at_each_scale(cells):
@@ -46,9 +57,9 @@ def test_commands_say_what_cells_build(cells, monkeypatch):
         command = shlex.split(cell.command)[1:]
         import hccr_tf.cli.main as cli
 
-        monkeypatch.setattr(cli, "_COMMANDS", (
-            ("train", "", training.run_train, training.train_arguments),
-        ))  # fmt: skip
+        monkeypatch.setattr(
+            cli, "_COMMANDS", (("train", "", training.run_train, training.train_arguments),)
+        )
         assert main([*command, "--data", "store", "--workdir", "run"]) == 0
         options = found.pop()
         recipe = training._overridden(options)
@@ -62,12 +73,15 @@ def test_commands_say_what_cells_build(cells, monkeypatch):
 
 
 def test_smoke_cells_build(cells):
-    for recipe in {repr(c.build()): c.build() for (_, s), some in cells.items()
-                   if s == "smoke" for c in some}.values():  # fmt: skip
+    for recipe in {
+        repr(c.build()): c.build() for (_, s), some in cells.items() if s == "smoke" for c in some
+    }.values():
         blueprint(
-            recipe.model, num_classes=15, image_shape=recipe.preprocessing.image_shape,
+            recipe.model,
+            num_classes=15,
+            image_shape=recipe.preprocessing.image_shape,
             **recipe.model_args,
-        )  # fmt: skip
+        )
 
 
 def test_the_papers_sweeps_are_complete(cells):
@@ -82,9 +96,17 @@ def test_the_papers_sweeps_are_complete(cells):
 
 
 def test_a_command_names_every_kind_of_setting():
-    cell = Cell("x", "transfer", {"stages": (Stage(2, "backbone"), Stage(3, 100, 1e-4)),
-                                  "epochs": 5, "crop_ink": False, "learning_rate": 2e-4},
-                {"units": 8})  # fmt: skip
+    cell = Cell(
+        "x",
+        "transfer",
+        {
+            "stages": (Stage(2, "backbone"), Stage(3, 100, 1e-4)),
+            "epochs": 5,
+            "crop_ink": False,
+            "learning_rate": 2e-4,
+        },
+        {"units": 8},
+    )
     assert cell.command == (
         "hccr train transfer --stages backbone:2,100:3:0.0001 --epochs 5 --no-crop-ink "
         "--learning-rate 0.0002 --set units=8"
@@ -122,17 +144,34 @@ def test_one_figure_from_nothing_to_a_page(tmp_path, capsys):
     # Another table of the same runs trains nothing anew.
     capsys.readouterr()
     third = tmp_path / "results" / "melnyk_table3"
-    assert main(["reproduce", "melnyk_table3", "--scale", "smoke", "--collect", "--out",
-                 str(third)]) == 0  # fmt: skip
+    assert (
+        main(["reproduce", "melnyk_table3", "--scale", "smoke", "--collect", "--out", str(third)])
+        == 0
+    )
     assert "epoch 1" not in capsys.readouterr().out
     assert (third / "melnyk_table3.png").exists()
-    assert main(["reproduce", "kriuk_figures4to6", "--scale", "smoke", "--out",
-                 str(tmp_path / "results" / "kriuk_figures4to6")]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "reproduce",
+                "kriuk_figures4to6",
+                "--scale",
+                "smoke",
+                "--out",
+                str(tmp_path / "results" / "kriuk_figures4to6"),
+            ]
+        )
+        == 0
+    )
     assert main(["report", str(tmp_path / "results")]) == 0
     page = (tmp_path / "results" / "report.html").read_text("utf-8")
     assert "3 tables and figures" in capsys.readouterr().out
-    for text in ("Melnyk, You &amp; Li 2018", "Kriuk &amp; Kriuk 2024", "not run",
-                 'alt="kriuk_figures4to6"'):  # fmt: skip
+    for text in (
+        "Melnyk, You &amp; Li 2018",
+        "Kriuk &amp; Kriuk 2024",
+        "not run",
+        'alt="kriuk_figures4to6"',
+    ):
         assert text in page
     assert page.count('src="data:image/png') >= 2
 
@@ -140,12 +179,15 @@ def test_one_figure_from_nothing_to_a_page(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "cell"),
-    [("kriuk_figure8", "model1"), ("yang_table1", "mrbc"),
-     ("chen_table1", "efficientnet_v2s_70")],
-)  # fmt: skip
+    [("kriuk_figure8", "model1"), ("yang_table1", "mrbc"), ("chen_table1", "efficientnet_v2s_70")],
+)
 def test_a_cell_of_each_paper(name, cell, tmp_path, capsys):
-    assert main(["reproduce", name, "--scale", "smoke", "--out", str(tmp_path / "out"),
-                 "--only", cell]) == 0  # fmt: skip
+    assert (
+        main(
+            ["reproduce", name, "--scale", "smoke", "--out", str(tmp_path / "out"), "--only", cell]
+        )
+        == 0
+    )
     cells = pd.read_csv(tmp_path / "out" / "cells.csv").set_index("cell")["state"]
     assert cells[cell] == "finished" and (cells.drop(cell) == "not run").all()
     runs = pd.read_csv(tmp_path / "out" / f"{name}_runs.csv")
@@ -157,20 +199,27 @@ def test_what_cannot_be_tested_is_said_before_training(sample_store, tmp_path, c
     assert main([*arguments, "--data", str(sample_store.path), "--split", "tset"]) == 2
     assert "no samples in split 'tset'; it has train" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
-    assert main([*arguments, "--data", str(sample_store.path), "--test-data",
-                 str(tmp_path / "nothing")]) == 2  # fmt: skip
+    assert (
+        main(
+            [*arguments, "--data", str(sample_store.path), "--test-data", str(tmp_path / "nothing")]
+        )
+        == 2
+    )
     assert "nothing" in capsys.readouterr().err
-    assert main(["reproduce", "all", "--scale", "smoke", "--out", str(tmp_path), "--only",
-                 "modle1"]) == 2  # fmt: skip
+    assert (
+        main(["reproduce", "all", "--scale", "smoke", "--out", str(tmp_path), "--only", "modle1"])
+        == 2
+    )
     assert "no cells ['modle1']" in capsys.readouterr().err
 
 
 def test_wrong_combinations_say_so(tmp_path, capsys):
     for arguments, message in (
-        ([], "Name what to make"), (["kriuk_figure8"], "only --scale smoke brings its own"),
+        ([], "Name what to make"),
+        (["kriuk_figure8"], "only --scale smoke brings its own"),
         (["kriuk_figure8", "--scale", "smoke", "--workdir", "x"], "either --workdir or --scale"),
         (["all", "--data", "x"], "all takes a --scale"),
-    ):  # fmt: skip
+    ):
         assert main(["reproduce", *arguments]) == 2
         assert message in capsys.readouterr().err
     assert main(["report", str(tmp_path)]) == 2

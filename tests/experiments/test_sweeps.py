@@ -8,18 +8,25 @@ import pytest
 from hccr_tf import get_recipe
 from hccr_tf.cli.main import main
 from hccr_tf.cli.settings import parse_grid
-from hccr_tf.papers.sweeps import sweep
-from hccr_tf.inference.predictor import Predictor
 from hccr_tf.evaluation.plots import draw_grid
-from hccr_tf.papers.recipes import Stage
+from hccr_tf.inference.predictor import Predictor
+from hccr_tf.papers.sweeps import sweep
+from hccr_tf.recipe import Stage
 from hccr_tf.runs.workdir import Workdir
 
 SMALL = ["--image-size", "16", "--width", "4", "--epochs", "1", "--samples-per-class", "4"]
 
 
 def test_values_are_read_as_their_options_are():
-    grid = parse_grid(["learning_rate=1e-4,1e-3", "stages=backbone:1,3:1;none", "pooled=mean,max",
-                       "crop_ink=True,false", "alpha=0.25,class_frequency"])  # fmt: skip
+    grid = parse_grid(
+        [
+            "learning_rate=1e-4,1e-3",
+            "stages=backbone:1,3:1;none",
+            "pooled=mean,max",
+            "crop_ink=True,false",
+            "alpha=0.25,class_frequency",
+        ]
+    )
     assert grid == {
         "learning_rate": [1e-4, 1e-3],
         "stages": [(Stage(1, "backbone"), Stage(1, 3)), ()],
@@ -44,10 +51,22 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
 ):
     folder = tmp_path / "grid"
     command = [
-        "sweep", "convnet", "--data", str(sample_store.path), "--workdir", str(folder), *SMALL,
-        "--set", "pooled=mean,max", "--set", "seed=1,2", "--set", "blocks=(1,1,1);",
-        "--split", "test",
-    ]  # fmt: skip
+        "sweep",
+        "convnet",
+        "--data",
+        str(sample_store.path),
+        "--workdir",
+        str(folder),
+        *SMALL,
+        "--set",
+        "pooled=mean,max",
+        "--set",
+        "seed=1,2",
+        "--set",
+        "blocks=(1,1,1);",
+        "--split",
+        "test",
+    ]
     # Killed in the second run: the next one isn't there yet.
     from hccr_tf.papers import sweeps
 
@@ -72,8 +91,11 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
     table = pd.read_csv(folder / "sweep.csv")
     assert table["state"].tolist() == ["finished"] * 4
     assert table[["pooled", "seed"]].to_numpy().tolist() == [
-        ["mean", 1], ["mean", 2], ["max", 1], ["max", 2],
-    ]  # fmt: skip
+        ["mean", 1],
+        ["mean", 2],
+        ["max", 1],
+        ["max", 2],
+    ]
     for row in table.to_dict("records"):
         run = Workdir(folder / f"pooled={row['pooled']},seed={row['seed']},blocks=(1,1,1)")
         (history,) = run.read_history()
@@ -82,9 +104,7 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
         assert run.recipe.model_args["pooled"] == row["pooled"]
         predictor = Predictor(run.path)
         indices = sample_store.indices("test")
-        images = predictor.preprocessing.apply_many(
-            [sample_store.image(int(i)) for i in indices]
-        )
+        images = predictor.preprocessing.apply_many([sample_store.image(int(i)) for i in indices])
         labels = sample_store.labels[indices]
         right = (predictor.logits(images).argmax(axis=1) == labels).mean()
         assert row["accuracy"] == pytest.approx(100 * right, abs=1e-2)
@@ -134,15 +154,24 @@ def test_the_grids_picture_shows_means_and_what_was_not_run(tmp_path, monkeypatc
     from matplotlib.figure import Figure
 
     figures = []
-    monkeypatch.setattr("hccr_tf.evaluation.plots.save_figure", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(
+        "hccr_tf.evaluation.plots.save_figure", lambda figure, path: figures.append(figure)
+    )
     table = pd.DataFrame(
         [
-            {"rate": rate, "batch": batch, "kind": kind, "seed": seed,
-             "val_accuracy": None if (rate, kind) == ("0.1", "b") else 0.5 + 0.1 * seed}
-            for rate in ("0.1", "0.2") for batch in ("8", "16", "32") for kind in ("a", "b")
+            {
+                "rate": rate,
+                "batch": batch,
+                "kind": kind,
+                "seed": seed,
+                "val_accuracy": None if (rate, kind) == ("0.1", "b") else 0.5 + 0.1 * seed,
+            }
+            for rate in ("0.1", "0.2")
+            for batch in ("8", "16", "32")
+            for kind in ("a", "b")
             for seed in (1, 2)
         ]
-    )  # fmt: skip
+    )
     draw_grid(table, ["rate", "batch", "kind", "seed"], "val_accuracy", tmp_path / "grid.png")
     (figure,) = figures
     assert isinstance(figure, Figure)

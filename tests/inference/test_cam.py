@@ -130,8 +130,9 @@ def test_overlay_is_red_where_the_map_is_great():
     np.testing.assert_array_equal(coloured[0, 0], high)
     np.testing.assert_array_equal(coloured[7, 7], low)
     # A flat map has the colour of the least; with limits, values have their own.
-    np.testing.assert_array_equal(np.unique(overlay(image, np.ones((2, 2))).reshape(-1, 3), axis=0),
-                                  [low])  # fmt: skip
+    np.testing.assert_array_equal(
+        np.unique(overlay(image, np.ones((2, 2))).reshape(-1, 3), axis=0), [low]
+    )
     np.testing.assert_array_equal(overlay(image, np.ones((2, 2)), limits=(0, 1))[0, 0], high)
     white = overlay(np.full((8, 8), 255, np.uint8), cam, strength=0.0)
     assert (white == 255).all()
@@ -154,10 +155,25 @@ def runs(sample_store, tmp_path_factory):
 def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     out = tmp_path / "cams"
     done = subprocess.run(
-        [sys.executable, "-m", "hccr_tf", "cam", "--data", str(sample_store.path), "--characters",
-         "零百", "--workdir", *map(str, runs), "--top-k", "2", "--out", str(out)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "hccr_tf",
+            "cam",
+            "--data",
+            str(sample_store.path),
+            "--characters",
+            "零百",
+            "--workdir",
+            *map(str, runs),
+            "--top-k",
+            "2",
+            "--out",
+            str(out),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(out / "cam.csv")
     assert len(table) == 2 * 2 * 2

@@ -13,8 +13,8 @@ from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.splits import draw_per_class
-from hccr_tf.pretrained import FOLDER
 from hccr_tf.models.weights import read_checksum
+from hccr_tf.pretrained import FOLDER
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import photographs as made
@@ -101,9 +101,11 @@ def test_the_command_needs_no_run(tmp_path, capsys):
 
 def test_it_reads_real_handwriting(recognizer, hwdb100, tmp_path):
     store = prepare(
-        [hwdb100 / "CASIA-HWDB_Test.zip"], tmp_path / "store", progress=False,
+        [hwdb100 / "CASIA-HWDB_Test.zip"],
+        tmp_path / "store",
+        progress=False,
         charset=Charset.named("gb2312"),
-    )  # fmt: skip
+    )
     indices = store.indices("all")
     indices = indices[draw_per_class(store.labels[indices], 5, 1)]
     read = recognizer.logits(store.images(indices))

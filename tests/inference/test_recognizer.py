@@ -17,9 +17,9 @@ from hccr_tf import Recognizer, get_recipe, train
 from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
 from hccr_tf.images.cleaning import PictureError, clean
+from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.dataset import make_stroke_store
 from hccr_tf.synthesis.sample import load_strokes
-from hccr_tf.runs.workdir import Workdir
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import photographs as made
@@ -31,10 +31,13 @@ NUMERALS = "零一二三四五六七八九十百千万亿"
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return make_stroke_store(
-        load_strokes(), tmp_path_factory.mktemp("strokes") / "store",
-        source={"name": "embedded", "sha256": "0" * 64}, per_class=60, held_out=10,
+        load_strokes(),
+        tmp_path_factory.mktemp("strokes") / "store",
+        source={"name": "embedded", "sha256": "0" * 64},
+        per_class=60,
+        held_out=10,
         charset=Charset.from_text(NUMERALS),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +76,16 @@ def test_pictures_of_any_kind_are_read(run, files):
     # however they're given
     path = paths[0]
     image = Image.open(path)
-    ways = [path, str(path), path.read_bytes(), memoryview(path.read_bytes()), image,
-            np.asarray(image), np.asarray(image)[..., None],
-            np.asarray(image.convert("RGB"))]  # fmt: skip
+    ways = [
+        path,
+        str(path),
+        path.read_bytes(),
+        memoryview(path.read_bytes()),
+        image,
+        np.asarray(image),
+        np.asarray(image)[..., None],
+        np.asarray(image.convert("RGB")),
+    ]
     one = recognizer.predict(ways)
     assert len({r.character for r in one}) == 1
     assert all(r.probability == pytest.approx(one[0].probability, abs=1e-4) for r in one)
@@ -173,8 +183,17 @@ def test_command(run, files, tmp_path, capsys):
     assert "is a folder; name a file" in capsys.readouterr().err
     # One bad file of two: the other is read, the bad one is in the table, and the code says so.
     good = sorted(files.iterdir())[0]
-    code = main(["predict", str(tmp_path / "bad.png"), str(good), "--workdir", str(run), "--csv",
-                 str(table)])  # fmt: skip
+    code = main(
+        [
+            "predict",
+            str(tmp_path / "bad.png"),
+            str(good),
+            "--workdir",
+            str(run),
+            "--csv",
+            str(table),
+        ]
+    )
     captured = capsys.readouterr()
     assert code == 2 and "1 of 2 pictures weren't read" in captured.err
     rows = pd.read_csv(table, keep_default_na=False)
@@ -185,9 +204,11 @@ def test_command_reads_standard_input(run, files):
     picture = sorted(files.iterdir())[0].read_bytes()
     done = subprocess.run(
         [sys.executable, "-m", "hccr_tf", "predict", "-", "--workdir", str(run)],
-        input=picture, capture_output=True, check=True,
+        input=picture,
+        capture_output=True,
+        check=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-    )  # fmt: skip
+    )
     assert done.stdout.decode().startswith("-  ")
 
 

@@ -7,10 +7,10 @@ import pytest
 from hccr_tf import Predictor, create_model, get_recipe, predict_split, prepare, train
 from hccr_tf.cli.main import main
 from hccr_tf.images.contact_sheet import encode_png
-from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.inference.refinement import StepPredictor, count_steps
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import load_weights
+from hccr_tf.synthesis.sample import generate_gnt
 
 pytestmark = pytest.mark.slow
 
@@ -37,9 +37,8 @@ def test_training_shows_every_step(run):
 
 def test_it_learns(sample_store, tmp_path):
     long = recipe().override(
-        epochs=26, patience=26, batch_size=16, image_size=24, augment_amount=0.0,
-        augment_shift=0.0,
-    )  # fmt: skip
+        epochs=26, patience=26, batch_size=16, image_size=24, augment_amount=0.0, augment_shift=0.0
+    )
     done = train(long, sample_store, tmp_path / "run")
     # Other writers than those trained on; chance is one in fifteen.
     assert predict_split(done.path, sample_store, tmp_path / "l.h5")["logits"]["top1"] > 0.3
@@ -128,15 +127,21 @@ def test_other_runs_are_refused(run, sample_store, tmp_path, capsys):
 
 def test_another_charset_replaces_what_belongs_to_the_classes(run, tmp_path, capsys):
     generate_gnt(
-        tmp_path / "data", characters="一二三四", num_writers=8, num_test_writers=2,
-        samples_per_writer=2, size=32,
-    )  # fmt: skip
+        tmp_path / "data",
+        characters="一二三四",
+        num_writers=8,
+        num_test_writers=2,
+        samples_per_writer=2,
+        size=32,
+    )
     store = prepare([tmp_path / "data"], tmp_path / "store", progress=False)
     # A rate of nothing: what is left of the source can be compared.
     done = train(
-        recipe().override(epochs=1, learning_rate=1e-12), store, tmp_path / "run",
+        recipe().override(epochs=1, learning_rate=1e-12),
+        store,
+        tmp_path / "run",
         init_from=run.path,
-    )  # fmt: skip
+    )
     said = capsys.readouterr().out
     assert "refinement_classifier, refinement_query rows of 4 characters" in said
     settings = {"image_shape": (16, 16, 1), **recipe().model_args}

@@ -5,7 +5,6 @@ import keras
 import numpy as np
 import pytest
 
-from hccr_tf.models.abstract import without_values
 from hccr_tf.evaluation.complexity import count_macs
 from hccr_tf.models import (
     BACKBONE,
@@ -20,6 +19,7 @@ from hccr_tf.models import (
     model_arguments,
     model_description,
 )
+from hccr_tf.models.abstract import without_values
 from hccr_tf.models.weights import WeightsError
 
 SMALL = "applications:MobileNetV3Small"
@@ -217,9 +217,10 @@ def test_a_file_of_the_official_structure(tmp_path):
     )
     # Keras itself takes the file for one of its own.
     official = keras.applications.EfficientNetV2S(
-        include_top=False, weights=str(tmp_path / "efficientnetv2-s_notop.h5"),
+        include_top=False,
+        weights=str(tmp_path / "efficientnetv2-s_notop.h5"),
         input_shape=(64, 64, 3),
-    )  # fmt: skip
+    )
     features = keras.Model(model.input, model.get_layer(FEATURE_MAP).output)
     got = keras.ops.convert_to_numpy(features(PICTURES, training=False))
     grey = np.repeat(PICTURES, 3, axis=-1).astype(np.float32)
@@ -270,6 +271,11 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setattr(keras.applications, "MobileNetV3Small", unreachable)
     with pytest.raises(WeightsError) as caught:
         create_model(SMALL, num_classes=7, image_shape=(64, 64, 1), weights="imagenet")
-    for part in ("small_notop.h5", "--weights FILE", "--weights none", "weights=None",
-                 "--init-from"):  # fmt: skip
+    for part in (
+        "small_notop.h5",
+        "--weights FILE",
+        "--weights none",
+        "weights=None",
+        "--init-from",
+    ):
         assert part in str(caught.value)

@@ -5,9 +5,9 @@ import keras
 import numpy as np
 import pytest
 
+from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, blueprint
 from hccr_tf.models.layers import GaborMaps
 from hccr_tf.models.layers.gabor import gabor_kernels
-from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, blueprint
 
 
 def _conv(kernel, before, filters, bias=True):
@@ -17,9 +17,12 @@ def _conv(kernel, before, filters, bias=True):
 def test_alexnets_parameters_by_hand():
     model = blueprint("alexnet", num_classes=1000, image_shape=(227, 227, 1))
     convolutions = (
-        _conv(11, 1, 96) + _conv(5, 96, 256) + _conv(3, 256, 384) + _conv(3, 384, 384)
+        _conv(11, 1, 96)
+        + _conv(5, 96, 256)
+        + _conv(3, 256, 384)
+        + _conv(3, 384, 384)
         + _conv(3, 384, 256)
-    )  # fmt: skip
+    )
     # 227 / 4, then three poolings by 2, each rounded up
     assert model.get_layer(FEATURE_MAP).output.shape == (None, 8, 8, 256)
     dense = (8 * 8 * 256 + 1) * 4096 + 4097 * 4096 + 4097 * 1000
@@ -36,17 +39,23 @@ def test_alexnet_takes_small_pictures_but_not_too_small():
 def _module(before, widths):
     one, before3, three, before5, five, pooled = widths
     return (
-        _conv(1, before, one) + _conv(1, before, before3) + _conv(3, before3, three)
-        + _conv(1, before, before5) + _conv(5, before5, five) + _conv(1, before, pooled)
-    )  # fmt: skip
+        _conv(1, before, one)
+        + _conv(1, before, before3)
+        + _conv(3, before3, three)
+        + _conv(1, before, before5)
+        + _conv(5, before5, five)
+        + _conv(1, before, pooled)
+    )
 
 
 def test_googlenets_parameters_by_hand():
     model = blueprint("googlenet", num_classes=3755)
     modules = (
-        (192, (64, 96, 128, 16, 32, 32)), (256, (128, 128, 192, 32, 96, 64)),
-        (480, (160, 112, 224, 24, 64, 64)), (512, (256, 160, 320, 32, 128, 128)),
-    )  # fmt: skip
+        (192, (64, 96, 128, 16, 32, 32)),
+        (256, (128, 128, 192, 32, 96, 64)),
+        (480, (160, 112, 224, 24, 64, 64)),
+        (512, (256, 160, 320, 32, 128, 128)),
+    )
     expected = _conv(7, 1, 64) + _conv(1, 64, 64) + _conv(3, 64, 192)
     expected += sum(_module(*module) for module in modules)
     expected += 833 * 1024 + 1025 * 3755
@@ -70,9 +79,10 @@ def test_improved_googlenet_is_normalised_and_residual():
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds.count("Add") == 4 and kinds.count("BatchNormalization") == 3 + 4 * 8
     assert not any(
-        layer.kernel_size == (5, 5) for layer in model.layers
+        layer.kernel_size == (5, 5)
+        for layer in model.layers
         if isinstance(layer, keras.layers.Conv2D)
-    )  # fmt: skip
+    )
 
 
 def test_compact_nets_parameters_by_hand():
@@ -113,9 +123,11 @@ def test_gabor_maps_see_their_direction():
 
 def test_what_cannot_be_built_says_why():
     for name, arguments, message in (
-        ("googlenet", {"image_shape": (8, 8, 1)}, "16×16"), ("googlenet", {"width": 4}, "width"),
-        ("compact_net", {"blocks": 0}, "blocks"), ("alexnet", {"units": 0}, "units"),
-    ):  # fmt: skip
+        ("googlenet", {"image_shape": (8, 8, 1)}, "16×16"),
+        ("googlenet", {"width": 4}, "width"),
+        ("compact_net", {"blocks": 0}, "blocks"),
+        ("alexnet", {"units": 0}, "units"),
+    ):
         with pytest.raises(ValueError, match=message):
             blueprint(name, num_classes=5, **arguments)
     assert MAIN_OUTPUT in blueprint("compact_net", num_classes=5).output

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from hccr_tf.models.abstract import without_values
 from hccr_tf.models import MAIN_OUTPUT, create_model
+from hccr_tf.models.abstract import without_values
 from hccr_tf.models.brick_net import smallest_image_size
 
 # Kriuk & Kriuk 2024, released code: f, first kernel, inception a, b, c, d, e, g.

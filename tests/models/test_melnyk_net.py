@@ -5,16 +5,31 @@ import numpy as np
 import pytest
 
 from hccr_tf import create_model
-from hccr_tf.models.layers import GlobalWeightedAveragePooling2D, GlobalWeightedOutputAveragePooling2D
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING, blueprint
+from hccr_tf.models.layers import (
+    GlobalWeightedAveragePooling2D,
+    GlobalWeightedOutputAveragePooling2D,
+)
 
 # Table 2.
 PARAMETERS = {"melnyk_net_a": 6_507_691, "melnyk_net_b": 6_508_139, "melnyk_net_c": 6_523_819}
 # Table 1: filters, and side of the map, of each convolution at 96×96.
 CONVOLUTIONS = [
-    (64, 96), (64, 96), (96, 48), (64, 48), (96, 48), (128, 24), (96, 24), (128, 24),
-    (256, 12), (192, 12), (256, 12), (448, 6), (256, 6), (448, 6),
-]  # fmt: skip
+    (64, 96),
+    (64, 96),
+    (96, 48),
+    (64, 48),
+    (96, 48),
+    (128, 24),
+    (96, 24),
+    (128, 24),
+    (256, 12),
+    (192, 12),
+    (256, 12),
+    (448, 6),
+    (256, 6),
+    (448, 6),
+]
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

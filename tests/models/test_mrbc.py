@@ -70,9 +70,10 @@ def test_backbones_have_twelve_convolutions_at_three_scales(name, shortcuts, vec
 
 def test_order_of_the_blocks_is_r_r_p_r_r_p_r_r():
     kinds = [
-        type(x).__name__ for x in blueprint("mrbc", num_classes=9).layers
+        type(x).__name__
+        for x in blueprint("mrbc", num_classes=9).layers
         if isinstance(x, (keras.layers.Add, keras.layers.MaxPooling2D))
-    ]  # fmt: skip
+    ]
     assert kinds == ["Add", "Add", "MaxPooling2D", "Add", "Add", "MaxPooling2D", "Add", "Add"]
 
 
@@ -153,18 +154,27 @@ def test_the_number_of_steps_can_change_after_training():
         ("melnyk_net_c", {"width": 16}, ("feature_map",), 4 * 4),
         ("melnyk_net_a", {"width": 16}, ("block2_relu3", "feature_map"), 16 * 16 + 4 * 4),
         (
-            "brick_net", {"num_bricks": 3, "width": 16},
-            ("brick1_inception_concat", "brick2_inception_concat"), 16 * 16 + 4 * 4,
+            "brick_net",
+            {"num_bricks": 3, "width": 16},
+            ("brick1_inception_concat", "brick2_inception_concat"),
+            16 * 16 + 4 * 4,
         ),
         ("mrbc", {"width": 8}, ("scale1", "scale2", "feature_map"), 64 * 64 + 32 * 32 + 16 * 16),
     ],
-)  # fmt: skip
+)
 def test_any_networks_maps_are_refined(backbone, arguments, maps, places):
     model = create_model(
-        "refined", num_classes=CLASSES, image_shape=(64, 64, 1), backbone=backbone,
-        backbone_args=arguments, maps=maps, attention_width=4, units=5, steps=2,
+        "refined",
+        num_classes=CLASSES,
+        image_shape=(64, 64, 1),
+        backbone=backbone,
+        backbone_args=arguments,
+        maps=maps,
+        attention_width=4,
+        units=5,
+        steps=2,
         attention_outputs=True,
-    )  # fmt: skip
+    )
     found = model(pictures(2, 64))
     assert found["attention2"].shape == (2, places)
     np.testing.assert_allclose(np.asarray(found["attention2"]).sum(axis=1), 1, rtol=1e-5)
@@ -177,14 +187,16 @@ def test_any_networks_maps_are_refined(backbone, arguments, maps, places):
 def test_what_belongs_to_the_classes_is_known():
     found = class_variables("mrbc_ir", image_shape=(16, 16, 1))
     assert found == {
-        "refinement_query/kernel": 0, "refinement_classifier/kernel": 1,
+        "refinement_query/kernel": 0,
+        "refinement_classifier/kernel": 1,
         "refinement_classifier/bias": 0,
-    }  # fmt: skip
+    }
     heads = class_variables("brick_net", image_shape=(64, 64, 1), num_bricks=3)
     assert heads == {
-        f"{name}/{part}": axis for name in ("aux_output1", "aux_output2", "main_output")
+        f"{name}/{part}": axis
+        for name in ("aux_output1", "aux_output2", "main_output")
         for part, axis in (("kernel", 1), ("bias", 0))
-    }  # fmt: skip
+    }
 
 
 def test_vectors_times_classes_are_never_made():
@@ -192,10 +204,21 @@ def test_vectors_times_classes_are_never_made():
     jax = pytest.importorskip("jax")
     if keras.backend.backend() != "jax":
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0",
-             f"{__file__}::test_vectors_times_classes_are_never_made"],
-            env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-n",
+                "0",
+                f"{__file__}::test_vectors_times_classes_are_never_made",
+            ],
+            env={**os.environ, "KERAS_BACKEND": "jax"},
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-3000:]
         return
     model = create_model("mrbc_ir", num_classes=3755, width=8, attention_width=8, units=8)

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from hccr_tf.models.abstract import without_values
 from hccr_tf.models import (
     FEATURE_MAP,
     INPUT_SCALING,
@@ -16,6 +15,7 @@ from hccr_tf.models import (
     model_description,
     register_model,
 )
+from hccr_tf.models.abstract import without_values
 
 NUM_CLASSES = 7
 IMAGE_SHAPE = (96, 96, 1)

@@ -1,13 +1,12 @@
 """Checkpoints by themselves: what they hold, which is taken, how often they are written."""
 
-
 import h5py
 import keras
 import numpy as np
 import pytest
 
-from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
 from hccr_tf.models.weights import WeightsError
+from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
 
 
 def make_model(seed=0):

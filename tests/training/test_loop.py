@@ -8,12 +8,12 @@ import pytest
 from hccr_tf import Predictor, Store, create_model, get_recipe, predict_split, prepare, train
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.loader import BatchReader
-from hccr_tf.synthesis.sample import generate_gnt, load_strokes
-from hccr_tf.utils.files import read_json
-from hccr_tf.training.callbacks import MONITOR, DivergenceError, is_finished
-from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.models.weights import load_weights
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.synthesis.sample import generate_gnt, load_strokes
+from hccr_tf.training.callbacks import MONITOR, DivergenceError, is_finished
+from hccr_tf.training.checkpoints import Checkpoints
+from hccr_tf.utils.files import read_json
 
 pytestmark = pytest.mark.slow
 
@@ -36,8 +36,13 @@ def trained(sample_store, tmp_path_factory):
 
 def test_it_learns(sample_store, tmp_path):
     recipe = tiny(
-        "brick_model1", image_size=24, epochs=16, learning_rate=2e-3, batch_size=16,
-        augment_amount=0.0, augment_shift=0.0,
+        "brick_model1",
+        image_size=24,
+        epochs=16,
+        learning_rate=2e-3,
+        batch_size=16,
+        augment_amount=0.0,
+        augment_shift=0.0,
     )
     run = train(recipe, sample_store, tmp_path)
     history = pd.read_csv(run.history_path)
@@ -92,8 +97,13 @@ def test_tensorboard_reads_the_events(trained):
     events = EventAccumulator(str(trained.tensorboard))
     events.Reload()
     tags = events.Tags()
-    wanted = {"train/loss", "validation/main_output_accuracy", "train/aux_output1_accuracy",
-              "train/learning_rate", "train/input_wait"}  # fmt: skip
+    wanted = {
+        "train/loss",
+        "validation/main_output_accuracy",
+        "train/aux_output1_accuracy",
+        "train/learning_rate",
+        "train/input_wait",
+    }
     assert wanted <= set(tags["scalars"])
     pictures = events.Images("validation/predictions")
     assert len(pictures) == 2
@@ -143,7 +153,10 @@ def test_other_data_is_refused(trained, tmp_path):
 
 def test_init_from_keeps_weights_and_rows_of_known_characters(sample_store, trained, tmp_path):
     generate_gnt(
-        tmp_path / "s", characters="一二三四五", num_writers=8, num_test_writers=1,
+        tmp_path / "s",
+        characters="一二三四五",
+        num_writers=8,
+        num_test_writers=1,
         samples_per_writer=2,
     )
     five = prepare([tmp_path / "s"], tmp_path / "store")
@@ -211,7 +224,11 @@ def test_divergence_names_the_step_and_its_samples(sample_store, tmp_path):
         train(recipe, sample_store, tmp_path)
     report = read_json(tmp_path / "diverged.json")
     reader = BatchReader(
-        sample_store, "train", recipe.preprocessing, recipe.batch_size, shuffle=True,
+        sample_store,
+        "train",
+        recipe.preprocessing,
+        recipe.batch_size,
+        shuffle=True,
         seed=recipe.seed,
     )
     ids = sample_store.sample_ids(reader.batch(0, report["step"] - 1).indices)
@@ -282,9 +299,7 @@ def test_five_crops_file_holds_mean_and_center(trained, sample_store, tmp_path):
 def test_no_blur_changes_what_a_blurred_model_sees(sample_store, tmp_path):
     run = train(tiny("kriuk_model3", epochs=1), sample_store, tmp_path / "run")
     for name, blur in (("with", True), ("without", False)):
-        predict_split(
-            run.path, sample_store, tmp_path / f"{name}.h5", crops="none", blur=blur
-        )
+        predict_split(run.path, sample_store, tmp_path / f"{name}.h5", crops="none", blur=blur)
     with h5py.File(tmp_path / "with.h5") as a, h5py.File(tmp_path / "without.h5") as b:
         assert a.attrs["blur"] and not b.attrs["blur"]
         assert np.abs(a["logits"][()] - b["logits"][()]).max() > 1e-4

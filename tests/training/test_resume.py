@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from threads import ONE_THREAD
 
-from hccr_tf.utils.files import exclusive_lock
-from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.training.checkpoints import Checkpoints
+from hccr_tf.utils.files import exclusive_lock
 
 REPO = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -40,14 +40,35 @@ def test_killed_runs_end_as_one_that_was_not(backend):
 
 def start(store, workdir, *arguments):
     command = [
-        sys.executable, "-m", "hccr_tf", "train", "kriuk_model1", "--data", str(store.path),
-        "--workdir", str(workdir), "--image-size", "16", "--bricks", "2", "--width", "16",
-        "--batch-size", "8", "--checkpoint-minutes", "1000", *arguments,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "hccr_tf",
+        "train",
+        "kriuk_model1",
+        "--data",
+        str(store.path),
+        "--workdir",
+        str(workdir),
+        "--image-size",
+        "16",
+        "--bricks",
+        "2",
+        "--width",
+        "16",
+        "--batch-size",
+        "8",
+        "--checkpoint-minutes",
+        "1000",
+        *arguments,
+    ]
     return subprocess.Popen(
-        command, cwd=REPO, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        command,
+        cwd=REPO,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
 
 
 def wait_for_an_epoch(process, workdir):
@@ -68,8 +89,11 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(sample_store, tmp_path, nu
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
-    said = re.search(r"Stopped in epoch (\d+) after (\d+) of its (\d+) steps, saved in (\S+)\. The "
-                     r"same command goes on there", errors)  # fmt: skip
+    said = re.search(
+        r"Stopped in epoch (\d+) after (\d+) of its (\d+) steps, saved in (\S+)\. The "
+        r"same command goes on there",
+        errors,
+    )
     assert said, errors
     epoch, step, steps = (int(said[i]) for i in (1, 2, 3))
     newest = Checkpoints(Workdir(run).checkpoints).paths()[0]

@@ -10,8 +10,8 @@ import pytest
 
 from hccr_tf import get_recipe, train
 from hccr_tf.training import trainer as loop
-from hccr_tf.training.signals import Interrupted
 from hccr_tf.training.schedules import StallSchedule, learning_rate, stall_rate
+from hccr_tf.training.signals import Interrupted
 
 
 def rate(step, *accuracies, peak=0.1, first=10):
@@ -64,17 +64,35 @@ def test_halving_each_epoch():
 def test_a_run_has_these_rates_also_when_it_goes_on(backend, sample_store, tmp_path):
     pytest.importorskip(backend)
     command = [
-        sys.executable, "-m", "hccr_tf", "train", "kriuk_model1", "--data", str(sample_store.path),
-        "--image-size", "16", "--bricks", "2", "--width", "16", "--batch-size", "64",
-        "--schedule", "stall", "--learning-rate", "0.1",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "hccr_tf",
+        "train",
+        "kriuk_model1",
+        "--data",
+        str(sample_store.path),
+        "--image-size",
+        "16",
+        "--bricks",
+        "2",
+        "--width",
+        "16",
+        "--batch-size",
+        "64",
+        "--schedule",
+        "stall",
+        "--learning-rate",
+        "0.1",
+    ]
     environment = {**os.environ, "KERAS_BACKEND": backend}
 
     def run(workdir, *arguments):
         done = subprocess.run(
             [*command, "--workdir", str(tmp_path / workdir), *arguments],
-            env=environment, capture_output=True, text=True,
-        )  # fmt: skip
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr
         return pd.read_csv(tmp_path / workdir / "history.csv")
 
@@ -98,9 +116,15 @@ def test_a_run_has_these_rates_also_when_it_goes_on(backend, sample_store, tmp_p
 def test_it_goes_on_within_an_epoch(sample_store, tmp_path, stopped_at):
     """Stopped before the first phase ends within an epoch, and after it."""
     recipe = get_recipe("kriuk_model1").override(
-        image_size=16, bricks=2, width=16, batch_size=64, schedule="stall", learning_rate=0.1,
-        first_steps=8, epochs=3,
-    )  # fmt: skip
+        image_size=16,
+        bricks=2,
+        width=16,
+        batch_size=64,
+        schedule="stall",
+        learning_rate=0.1,
+        first_steps=8,
+        epochs=3,
+    )
     rates = []
 
     class Watch(StallSchedule):

@@ -13,14 +13,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hccr_tf import get_recipe, train
 from hccr_tf.cli.main import main
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
-from hccr_tf.papers.recipes import Recipe, Stage, parse_stages
+from hccr_tf.models.weights import WeightsError, read_attributes
+from hccr_tf.recipe import Recipe, Stage, parse_stages
+from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.callbacks import SaveRun
 from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
-from hccr_tf.training.signals import Interrupted
 from hccr_tf.training.schedules import learning_rate
+from hccr_tf.training.signals import Interrupted
 from hccr_tf.training.stages import MONITOR, current_stage, freeze, is_finished
-from hccr_tf.models.weights import WeightsError, read_attributes
-from hccr_tf.runs.workdir import Workdir
 
 NETWORK = {"width": 4, "blocks": [1, 1, 1]}
 STAGES = (Stage(2, "backbone"), Stage(1, 9, 1e-4), Stage(1))
@@ -41,9 +41,11 @@ def values(path):
     with h5py.File(path) as file:
         return {
             f"{layer}/{name}": array[()]
-            for layer, group in file["model"].items() if isinstance(group, h5py.Group)
-            for name, array in group.items() if isinstance(array, h5py.Dataset)
-        }  # fmt: skip
+            for layer, group in file["model"].items()
+            if isinstance(group, h5py.Group)
+            for name, array in group.items()
+            if isinstance(array, h5py.Dataset)
+        }
 
 
 # === By the history alone ===
@@ -260,10 +262,19 @@ def test_what_does_not_fit_leaves_no_run(after_each_epoch, sample_store, tmp_pat
 @pytest.mark.slow
 def test_weights_from_a_file_are_needed_only_to_begin(sample_store, tmp_path, capsys):
     common = [
-        "train", "transfer", "--model", "applications:MobileNetV3Small", "--image-size", "32",
-        "--samples-per-class", "4", "--data", str(sample_store.path), "--workdir",
+        "train",
+        "transfer",
+        "--model",
+        "applications:MobileNetV3Small",
+        "--image-size",
+        "32",
+        "--samples-per-class",
+        "4",
+        "--data",
+        str(sample_store.path),
+        "--workdir",
         str(tmp_path / "run"),
-    ]  # fmt: skip
+    ]
     missing = [*common, "--weights", str(tmp_path / "notop.h5")]
     assert main([*missing, "--stages", "backbone:1"]) == 2
     assert "no weights file" in capsys.readouterr().err

@@ -14,7 +14,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 import pandas as pd
 import hccr_tf.training.learner as learner
 from hccr_tf import Store, get_recipe, predict_split, train
-from hccr_tf.papers.recipes import Stage
+from hccr_tf.recipe import Stage
 
 learner._strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 store, workdir = Store(sys.argv[1]), sys.argv[2]

@@ -18,12 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from hccr_tf.charset import Charset
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.loading.reading_processes import ReadingProcesses
 from hccr_tf.data.store.splits import draw_per_class
-from hccr_tf.data.store.store import Store
-from hccr_tf.synthesis.dataset import StrokeStore
 
 NUM_CROPS = {"none": 1, "five": 5}
 _ALIGNMENT = 64  # bytes; TensorFlow and JAX take arrays that lie so as they are
@@ -193,7 +192,7 @@ class BatchReader:
 
     def __init__(
         self,
-        store: Store | StrokeStore,
+        store: Dataset,
         split: str,
         preprocessing: Preprocessing,
         batch_size: int,
@@ -314,12 +313,7 @@ class BatchReader:
         return Batch(images, self.labels[positions], indices)
 
     def batches(
-        self,
-        epoch: int = 0,
-        step: int = 0,
-        *,
-        epochs: int | None = 1,
-        workers: int | None = None,
+        self, epoch: int = 0, step: int = 0, *, epochs: int | None = 1, workers: int | None = None
     ) -> Iterator[Batch | UnpreparedBatch]:
         """Batches from a step on, prepared ahead in threads.
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from hccr_tf.images.cleaning import WHITE
+
 # Kriuk & Kriuk 2024, section 3.2: pictures are resized to 280 and cropped to 256.
 CROP_RATIO = 280 / 256
-WHITE = 255
 _INK_BELOW = 240  # lighter pixels are paper: the noise of JPEG files reaches about 245
 _UINT8 = np.dtype(np.uint8).num
 _GROUP_WIDTH = 2048  # pixels; pictures side by side that are blurred together
@@ -275,10 +276,7 @@ class _Preparation:
             self.in_strips = False
 
     def run(
-        self,
-        images: Sequence[np.ndarray],
-        affine: Sequence[np.ndarray] | None,
-        out: np.ndarray,
+        self, images: Sequence[np.ndarray], affine: Sequence[np.ndarray] | None, out: np.ndarray
     ) -> None:
         """Writes the pictures into `out`, uint8 (n, size, size)."""
         if not len(images):
@@ -393,6 +391,4 @@ def _warp(image: np.ndarray, affine: np.ndarray, out: np.ndarray) -> None:
     matrix[:, :2] = affine[:, :2]
     shift = affine[:, 2] * size if affine.shape[1] == 3 else 0.0
     matrix[:, 2] = centre + shift - matrix[:, :2] @ (centre, centre)
-    cv2.warpAffine(
-        image, matrix, (size, size), out, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, WHITE
-    )
+    cv2.warpAffine(image, matrix, (size, size), out, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, WHITE)

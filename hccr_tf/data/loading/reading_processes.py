@@ -25,9 +25,8 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.data.store.store import Store
-from hccr_tf.synthesis.dataset import StrokeStore, open_store
 
 # Both are written and read in one piece, whoever else uses the pipe.
 _REQUEST = struct.Struct("<qqq")  # slot, number of pictures, whether maps follow the indices
@@ -55,7 +54,7 @@ class ReadingProcesses:
 
     def __init__(
         self,
-        store: Store | StrokeStore,
+        store: Dataset,
         preprocessing: Preprocessing,
         num_pictures: int,
         num_processes: int,
@@ -102,9 +101,7 @@ class ReadingProcesses:
         for inherited in config["files"]:
             os.close(inherited)
         self._state = _State()
-        self._close = weakref.finalize(
-            self, _end, self._state, self._requests, self._processes
-        )
+        self._close = weakref.finalize(self, _end, self._state, self._requests, self._processes)
         # It holds no reference to `self`, which can be dropped while it waits.
         threading.Thread(
             target=_take_answers,
@@ -238,7 +235,7 @@ def main() -> None:
     config = json.loads(sys.argv[1])
     file, requests, answers = config["files"]
     memory = memoryview(mmap.mmap(file, 0))
-    store = open_store(config["store"])
+    store = open_dataset(config["store"])
     preprocessing = Preprocessing.from_dict(config["preprocessing"])
     side = config["padded_to"] or preprocessing.image_size
     cv2.setNumThreads(1)

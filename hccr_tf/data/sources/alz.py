@@ -77,8 +77,12 @@ def unpack_alz(path: Path, folder: Path) -> None:
         )
     done = subprocess.run(
         [program, "-d", str(folder), str(path)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()
         raise Unreadable(

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from hccr_tf.data.sources.alz import check_alz, needs_program, unpack_alz
-from hccr_tf.data.sources.store_source import StoreReader, is_store
 from hccr_tf.data.sources.catalogue import Part as KnownPart
 from hccr_tf.data.sources.catalogue import known_set
 from hccr_tf.data.sources.reader import Reader, list_readers, reader_of
 from hccr_tf.data.sources.records import Quarantined, Record, Unreadable
+from hccr_tf.data.sources.store_source import StoreReader, is_store
 from hccr_tf.data.sources.tasks import (
     OTHER_ARCHIVES,
     OTHER_KINDS,
@@ -133,10 +133,15 @@ class _Planner:
         self._tasks.close()
         self._hash.update(json.dumps([asdict(c) for c in self._containers]).encode())
         return Plan(
-            self._containers, self._tasks_path, self._num_tasks, self._num_bytes, self._sources,
-            self._quarantined, [] if None in self._known else sorted(self._known),
+            self._containers,
+            self._tasks_path,
+            self._num_tasks,
+            self._num_bytes,
+            self._sources,
+            self._quarantined,
+            [] if None in self._known else sorted(self._known),
             self._hash.hexdigest(),
-        )  # fmt: skip
+        )
 
     def add_source(self, path: Path, prefix: str) -> None:
         if not path.exists():
@@ -161,8 +166,10 @@ class _Planner:
                     f"{path} holds {suffix} files: {OTHER_KINDS[suffix]}. {_REMEDIES[suffix]}."
                 )
         known = "; ".join(reader.name for reader in list_readers())
-        found = ", ".join(f"{n} {suffix or 'without'}" for suffix, n in
-                          self._suffixes.most_common(5)) or "nothing"  # fmt: skip
+        found = (
+            ", ".join(f"{n} {suffix or 'without'}" for suffix, n in self._suffixes.most_common(5))
+            or "nothing"
+        )
         remedy = (
             " Unpack archives of other kinds (.rar, .7z, .tar …) first."
             if set(self._suffixes) & set(OTHER_ARCHIVES)
@@ -334,9 +341,7 @@ class _Planner:
         self._containers.append(container)
         return len(self._containers) - 1
 
-    def _note(
-        self, container: Container, name: str, readers: dict[type[Reader], set[str]]
-    ) -> None:
+    def _note(self, container: Container, name: str, readers: dict[type[Reader], set[str]]) -> None:
         self._suffixes[os.path.splitext(name)[1].lower()] += 1
         reader = reader_of(name)
         if reader is None:

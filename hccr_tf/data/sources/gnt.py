@@ -167,9 +167,7 @@ def _next_record(window: _Window, offset: int) -> int:
 
 
 def read_gnt(
-    file: str | os.PathLike[str] | BinaryIO,
-    source: str | None = None,
-    num_bytes: int | None = None,
+    file: str | os.PathLike[str] | BinaryIO, source: str | None = None, num_bytes: int | None = None
 ) -> Iterator[GntRecord | Quarantined]:
     """Reads a `.gnt` file, whatever state it is in.
 
@@ -240,9 +238,7 @@ def read_gnt_runs(
         window.release()
 
 
-def _runs(
-    window: _Window, source: str, num_bytes: int | None
-) -> Iterator[GntRun | Quarantined]:
+def _runs(window: _Window, source: str, num_bytes: int | None) -> Iterator[GntRun | Quarantined]:
     offset = 0
     while not window.at_end(offset):
         run, offset = _sound_run(window, offset)
@@ -335,9 +331,7 @@ def _end_of_fault(window: _Window, offset: int, header: bytes, reason: str) -> i
     return _next_record(window, offset + 1)
 
 
-def write_gnt(
-    path: str | os.PathLike[str], samples: Iterable[tuple[str, np.ndarray]]
-) -> int:
+def write_gnt(path: str | os.PathLike[str], samples: Iterable[tuple[str, np.ndarray]]) -> int:
     """Writes a `.gnt` file atomically.
 
     Args:
@@ -411,9 +405,16 @@ class GntReader:
                     yield found
                     continue
                 yield SampleBlock(
-                    found.buffer, found.starts, found.heights, found.widths, found.characters,
-                    number, writer, file.source, split,
-                )  # fmt: skip
+                    found.buffer,
+                    found.starts,
+                    found.heights,
+                    found.widths,
+                    found.characters,
+                    number,
+                    writer,
+                    file.source,
+                    split,
+                )
                 number += len(found.starts)
         if file.crc is not None and not failed and stream.crc != file.crc:
             # Nobody can say which record is concerned, and each made sense: they are kept, and

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import guess_code_page, repair_name
-from hccr_tf.images.cleaning import clean
-from hccr_tf.images.decoding import SUFFIXES, decode
 from hccr_tf.data.sources.reader import SourceFile, register_reader
 from hccr_tf.data.sources.records import Quarantined, Record, RepairedName, Sample, split_of_path
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
+from hccr_tf.images.cleaning import clean
+from hccr_tf.images.decoding import SUFFIXES, decode
 
 NAMELESS = "folder name stands for no character"
 """Why such pictures are in quarantine."""

@@ -129,9 +129,7 @@ def _read_labels(array: _Array) -> tuple[np.ndarray, list[Quarantined]]:
     return labels, [Quarantined(array.source, offset, end - offset, reason)]
 
 
-def _pairs(
-    pictures: _Array, labels: np.ndarray, split: str
-) -> Iterator[SampleBlock | Quarantined]:
+def _pairs(pictures: _Array, labels: np.ndarray, split: str) -> Iterator[SampleBlock | Quarantined]:
     """Yields pictures with their labels by blocks, and at the end what is left over.
 
     Args:
@@ -185,9 +183,16 @@ def _blocks(
     for run in np.split(places, np.flatnonzero(np.diff(sound)) + 1):
         if sound[run[0]]:
             yield SampleBlock(
-                pixels.data, run * area, np.full_like(run, height), np.full_like(run, width),
-                _CODES[labels[run]], first + int(run[0]), None, pictures.source, split,
-            )  # fmt: skip
+                pixels.data,
+                run * area,
+                np.full_like(run, height),
+                np.full_like(run, width),
+                _CODES[labels[run]],
+                first + int(run[0]),
+                None,
+                pictures.source,
+                split,
+            )
             continue
         for place in run.tolist():
             offset = pictures.offset + (first + place) * area
@@ -240,9 +245,7 @@ class MnistNpzReader:
             yield Quarantined(file.source, None, file.num_bytes, ".npz file cannot be opened")
 
 
-def _read_npz(
-    archive: zipfile.ZipFile, file: SourceFile
-) -> Iterator[SampleBlock | Quarantined]:
+def _read_npz(archive: zipfile.ZipFile, file: SourceFile) -> Iterator[SampleBlock | Quarantined]:
     members = {info.filename: info for info in archive.infolist()}
     pairs = {split: (f"x_{split}.npy", f"y_{split}.npy") for split in ("train", "test")}
     wanted = {id(members[name]) for pair in pairs.values() for name in pair if name in members}
@@ -267,17 +270,15 @@ def _read_npz(
     for info in archive.infolist():
         if id(info) not in wanted:
             yield Quarantined(
-                f"{file.source}/{info.filename}", None, info.file_size,
+                f"{file.source}/{info.filename}",
+                None,
+                info.file_size,
                 "array other than x_train, y_train, x_test, y_test",
-            )  # fmt: skip
+            )
 
 
 def _read_arrays(
-    archive: zipfile.ZipFile,
-    file: SourceFile,
-    x: zipfile.ZipInfo,
-    y: zipfile.ZipInfo,
-    split: str,
+    archive: zipfile.ZipFile, file: SourceFile, x: zipfile.ZipInfo, y: zipfile.ZipInfo, split: str
 ) -> Iterator[SampleBlock | Quarantined]:
     source = f"{file.source}/{x.filename}"
     try:
@@ -326,9 +327,7 @@ def _open_npy(
     if by_columns and len(shape) > 1:
         raise ValueError("array is stored by columns; save numpy.ascontiguousarray of it")
     packed = min(info.compress_size, file.num_bytes)
-    return _Array(
-        stream, f"{file.source}/{info.filename}", shape, dtype, stream.tell(), packed
-    )
+    return _Array(stream, f"{file.source}/{info.filename}", shape, dtype, stream.tell(), packed)
 
 
 # === IDX files ===
@@ -383,9 +382,10 @@ class MnistIdxReader:
                 raise ValueError("another form of the file, beside it, is read")
             if other is None:
                 raise ValueError(
-                    "labels file is missing beside the pictures" if kind == "images"
+                    "labels file is missing beside the pictures"
+                    if kind == "images"
                     else "pictures file is missing beside the labels"
-                )  # fmt: skip
+                )
             with ExitStack() as stack:
                 array = _open_idx(stack, file, kind)
                 if kind == "images":

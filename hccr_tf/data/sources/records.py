@@ -62,9 +62,7 @@ class SampleBlock:
         ):
             pixels = np.frombuffer(self.buffer, np.uint8, height * width, start)
             image = pixels.reshape(height, width).copy()
-            found.append(
-                Sample(image, chr(code), self.writer, f"{self.source}#{i}", self.split)
-            )
+            found.append(Sample(image, chr(code), self.writer, f"{self.source}#{i}", self.split))
         return found
 
 

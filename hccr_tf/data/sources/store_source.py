@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hccr_tf.data.store.store import splits
 from hccr_tf.data.sources.reader import SourceFile, register_reader
 from hccr_tf.data.sources.records import Quarantined, Record, RepairedName, Sample
+from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import read_json
 

@@ -78,14 +78,18 @@ def _plain_file(container: Container, name: str) -> SourceFile:
     source = container.label if container.kind == "file" else f"{container.label}/{name}"
     opener = partial(open, path, "rb")
     return SourceFile(
-        name, source, folder_of(container, name), path.stat().st_size, opener, opener,
-        path=path, beside=partial(_plain_file_beside, container, name),
-    )  # fmt: skip
+        name,
+        source,
+        folder_of(container, name),
+        path.stat().st_size,
+        opener,
+        opener,
+        path=path,
+        beside=partial(_plain_file_beside, container, name),
+    )
 
 
-def _plain_file_beside(
-    container: Container, name: str, others: Sequence[str]
-) -> SourceFile | None:
+def _plain_file_beside(container: Container, name: str, others: Sequence[str]) -> SourceFile | None:
     folder = name[: name.rfind("/") + 1]
     for other in others:
         path = path_of(container, name).with_name(other)

@@ -176,9 +176,16 @@ class ZipDirectory:
         if "/" not in name:
             name = name.replace("\\", "/")
         return Member(
-            position, name, num_bytes, packed, crc, method, header + self._shift,
-            bool(flags & _ENCRYPTED), stat.S_ISLNK(mode),
-        )  # fmt: skip
+            position,
+            name,
+            num_bytes,
+            packed,
+            crc,
+            method,
+            header + self._shift,
+            bool(flags & _ENCRYPTED),
+            stat.S_ISLNK(mode),
+        )
 
 
 def _length(block: bytes, offset: int) -> int:

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.store.store import splits
 from hccr_tf.data.sources.reader import SourceFile
 from hccr_tf.data.sources.records import Quarantined, Record, RepairedName, Sample, SampleBlock
-from hccr_tf.data.store.format import digests_of_file, fold_heights, picture_file
 from hccr_tf.data.sources.tasks import Container, Task, read_files, task_files
+from hccr_tf.data.store import splits
+from hccr_tf.data.store.format import digests_of_file, fold_heights, picture_file
 from hccr_tf.utils.files import StreamWriter, sha256_file
 
 STORE, PARTS = "store", "parts"

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.store.store import splits
 from hccr_tf.data.sources.catalogue import check_counts
-from hccr_tf.data.store.parts import PARTS, STORE, Part
-from hccr_tf.utils.progress import progress_bar
 from hccr_tf.data.sources.discovery import Plan, make_plan
-from hccr_tf.data.store.store import Store
+from hccr_tf.data.store import splits
 from hccr_tf.data.store.format import FORMAT, MANIFEST, picture_file
-from hccr_tf.data.store.writer import SplitRule, assemble, clear
+from hccr_tf.data.store.parts import PARTS, STORE, Part
+from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.workers import default_workers, read_job, run_jobs
+from hccr_tf.data.store.writer import SplitRule, assemble, clear
 from hccr_tf.utils.files import exclusive_lock, read_json, replace_directory, sync, write_json
+from hccr_tf.utils.progress import progress_bar
 
 _SMALL = 16 << 20  # Bytes that are read sooner than processes start.
 
@@ -162,10 +162,15 @@ def _read_into(
             print(f"going on with {len(there)} of {plan.num_tasks} parts", file=sys.stderr)
             # A machine that crashed may have kept names and lost contents.
             checks = (
-                {"kind": "check", "folder": str(work), "number": task.number,
-                 "num_bytes": task.num_bytes}
-                for task in plan.tasks() if task.number in there
-            )  # fmt: skip
+                {
+                    "kind": "check",
+                    "folder": str(work),
+                    "number": task.number,
+                    "num_bytes": task.num_bytes,
+                }
+                for task in plan.tasks()
+                if task.number in there
+            )
             for answer in run_jobs(checks, workers, advance, lock):
                 if not answer["sound"]:
                     there.discard(answer["number"])

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.store.store import splits
-from hccr_tf.utils.progress import progress_bar
+from hccr_tf.data.store import splits
 from hccr_tf.data.store.format import (
     ARRAYS,
     FORMAT,
@@ -31,6 +30,7 @@ from hccr_tf.data.store.format import (
     picture_file,
 )
 from hccr_tf.utils.files import read_json, sha256_file
+from hccr_tf.utils.progress import progress_bar
 
 
 class Store:
@@ -145,9 +145,11 @@ class Store:
     def _verify_part(self, number: int) -> None:
         chosen = self.samples_of_part(number)
         digests = digests_of_file(
-            self.path / picture_file(number), self.offsets[chosen], self.heights[chosen],
+            self.path / picture_file(number),
+            self.offsets[chosen],
+            self.heights[chosen],
             self.widths[chosen],
-        )  # fmt: skip
+        )
         wrong = chosen[(digests != self.digests[chosen]).any(axis=1)]
         if len(wrong):
             more = " …" if len(wrong) > 5 else ""

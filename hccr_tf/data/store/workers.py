@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.store.parts import Part, read_task
 from hccr_tf.data.sources.tasks import Container, Task
+from hccr_tf.data.store.parts import Part, read_task
 from hccr_tf.utils.files import sha256_file
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.store.store import splits
-from hccr_tf.data.store.parts import PARTS, QUARANTINE_HEAD, STORE, Part, printable
 from hccr_tf.data.sources.records import Quarantined
+from hccr_tf.data.store import splits
 from hccr_tf.data.store.format import ARRAYS, FORMAT, data_hash, picture_file
+from hccr_tf.data.store.parts import PARTS, QUARANTINE_HEAD, STORE, Part, printable
 from hccr_tf.utils.files import sha256_file
 
 _LISTED = 100
@@ -88,9 +88,16 @@ def assemble(
     groups = splits.group_pictures(index.digests)
     resolved = splits.choose_mode(rule.mode, index.source_splits, index.writers)
     split = splits.assign_splits(
-        index.labels, groups, index.source_splits, index.writers, resolved, rule.seed,
-        rule.test_fraction, rule.validation_fraction, rule.validation_mode,
-    )  # fmt: skip
+        index.labels,
+        groups,
+        index.source_splits,
+        index.writers,
+        resolved,
+        rule.seed,
+        rule.test_fraction,
+        rule.validation_fraction,
+        rule.validation_mode,
+    )
     _save(store, "groups", groups)
     _save(store, "split", split)
     duplicates = _write_duplicates(store, charset, index.labels, groups, split)
@@ -209,8 +216,11 @@ def _write_index(store: Path, parts: list[Part], num_samples: int, charset: Char
         for stream in files.values():
             stream.close()
     index.writer_names = list(names)
-    for name, values in (("labels", index.labels), ("writers", index.writers),
-                         ("digests", index.digests)):  # fmt: skip
+    for name, values in (
+        ("labels", index.labels),
+        ("writers", index.writers),
+        ("digests", index.digests),
+    ):
         _save(store, name, values)
     return index
 
@@ -308,8 +318,11 @@ def _describe_files(store: Path, parts: list[Part]) -> dict[str, dict[str, Any]]
     files: dict[str, dict[str, Any]] = {}
     for name in (
         *(f"{array}.npy" for array in ARRAYS),
-        "ids.bin", "duplicates.csv", "quarantine.csv", "repaired_names.csv",
-    ):  # fmt: skip
+        "ids.bin",
+        "duplicates.csv",
+        "quarantine.csv",
+        "repaired_names.csv",
+    ):
         path = store / name
         files[name] = {"num_bytes": path.stat().st_size, "sha256": sha256_file(path)}
     for part in parts:

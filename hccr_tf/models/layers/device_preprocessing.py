@@ -86,9 +86,7 @@ class DevicePreprocessing(keras.layers.Layer):
         return keras.KerasTensor(shape, dtype="uint8")
 
     def get_config(self):
-        names = (
-            "image_size", "fit", "border", "blur_kernel", "blur_sigma", "blur_size", "invert",
-        )
+        names = ("image_size", "fit", "border", "blur_kernel", "blur_sigma", "blur_size", "invert")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def _target_sizes(self, source):

@@ -69,9 +69,12 @@ class GaborMaps(keras.layers.Layer):
                 f"{directions} and {size}."
             )
         self.settings = {
-            "directions": directions, "size": size, "wavelength": wavelength, "sigma": sigma,
+            "directions": directions,
+            "size": size,
+            "wavelength": wavelength,
+            "sigma": sigma,
             "aspect": aspect,
-        }  # fmt: skip
+        }
         self._kernels = gabor_kernels(**self.settings)
 
     def call(self, images):

@@ -5,9 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from hccr_tf.evaluation.plots import curves_figure, draw_grid, draw_validation, save_figure
+from hccr_tf.papers.base import Inputs, register_experiment
 from hccr_tf.papers.paper_results import paper_table
 from hccr_tf.papers.plans import Cell
-from hccr_tf.papers.base import Inputs, register_experiment
+from hccr_tf.papers.sweeps import outcome
 from hccr_tf.papers.tables import (
     ScoredRun,
     beginnings,
@@ -21,10 +23,8 @@ from hccr_tf.papers.tables import (
     together,
     with_interval,
 )
-from hccr_tf.papers.sweeps import outcome
-from hccr_tf.utils.files import distinct_names
-from hccr_tf.evaluation.plots import curves_figure, draw_grid, draw_validation, save_figure
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import distinct_names
 
 _PAPER = "chen-2023"
 # Section 4: pictures a class; of the second network's 40, 80, 160 a fifth again validates.
@@ -53,9 +53,14 @@ def _plan_table1(scale: str) -> Sequence[Cell]:
         for number in _SUBSETS[network][: 1 if scale == "smoke" else 3]:
             held_out = 70 if network == "efficientnet_v2s" else number // 4
             cells.append(
-                _cell(f"{network}_{number}", network, scale, samples_per_class=number,
-                      validation_per_class=held_out)
-            )  # fmt: skip
+                _cell(
+                    f"{network}_{number}",
+                    network,
+                    scale,
+                    samples_per_class=number,
+                    validation_per_class=held_out,
+                )
+            )
     return cells
 
 
@@ -65,11 +70,19 @@ def _plan_table2(scale: str) -> Sequence[Cell]:
         rates, sizes = rates[-1:], sizes[-2:]
     short = {"epochs": 6, "schedule": "constant", "warmup_steps": 0} if scale != "full" else {}
     return [
-        _cell(f"inception_v3_gru_rate{rate:g}_batch{size}", "inception_v3_gru", scale,
-              samples_per_class=40, validation_per_class=10, learning_rate=rate,
-              batch_size=size, **(short if scale == "real-small" else {}))
-        for rate in rates for size in sizes
-    ]  # fmt: skip
+        _cell(
+            f"inception_v3_gru_rate{rate:g}_batch{size}",
+            "inception_v3_gru",
+            scale,
+            samples_per_class=40,
+            validation_per_class=10,
+            learning_rate=rate,
+            batch_size=size,
+            **(short if scale == "real-small" else {}),
+        )
+        for rate in rates
+        for size in sizes
+    ]
 
 
 @register_experiment(plan=_plan_table1)
@@ -107,10 +120,11 @@ def chen_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
         rows.append(row)
     ours = pd.DataFrame(rows)
     draw_grid(
-        ours, ["learning_rate", "batch_size", "GPUs", "samples_per_class", "image_size", "seed"],
+        ours,
+        ["learning_rate", "batch_size", "GPUs", "samples_per_class", "image_size", "seed"],
         "val_accuracy",
         inputs.out / "chen_table2.png",
-    )  # fmt: skip
+    )
     return {"ours": ours, "paper": paper_table(_PAPER, "table 2").reset_index(names="model")}
 
 
@@ -155,9 +169,7 @@ def chen_transfer(inputs: Inputs) -> dict[str, pd.DataFrame]:
         if len(of_seed) > 1:
             pairs.append(compare_pairs(of_seed))
     ours = pd.DataFrame([_row(run, inputs) for run in runs])
-    tables = {
-        "ours": ours, "gain": gain_over_fresh(ours), "history": together(histories(runs))
-    }  # fmt: skip
+    tables = {"ours": ours, "gain": gain_over_fresh(ours), "history": together(histories(runs))}
     return {**tables, "pairs": pd.concat(pairs, ignore_index=True)} if pairs else tables
 
 
@@ -185,13 +197,17 @@ def gain_over_fresh(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.merge(fresh, how="left", on=[*same, "seed"])
     rows["gain"] = rows["accuracy"] - rows["without"]
     groups = rows.groupby(kinds, sort=False)
-    return groups.agg(
-        seeds=("seed", "count"),
-        accuracy=("accuracy", "mean"),
-        deviation=("accuracy", "std"),
-        gain=("gain", "mean"),
-        gain_deviation=("gain", "std"),
-    ).round(3).reset_index()
+    return (
+        groups.agg(
+            seeds=("seed", "count"),
+            accuracy=("accuracy", "mean"),
+            deviation=("accuracy", "std"),
+            gain=("gain", "mean"),
+            gain_deviation=("gain", "std"),
+        )
+        .round(3)
+        .reset_index()
+    )
 
 
 def _row(run: ScoredRun, inputs: Inputs) -> dict[str, Any]:

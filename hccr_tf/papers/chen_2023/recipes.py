@@ -37,8 +37,8 @@ weights of another run, and for any network (`--model`; one with fewer than 100 
 from dataclasses import replace
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.recipe import Recipe, Stage
 from hccr_tf.papers.ours.small_data import SMALL_DATA
+from hccr_tf.recipe import Recipe, Stage
 
 _STAGES = (Stage(10, "backbone"), Stage(10, 100, 1e-4))  # section 4.1; rate: reading 2
 

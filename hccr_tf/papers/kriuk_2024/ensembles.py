@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from hccr_tf.evaluation.metrics import softmax
+from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
+from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.papers.base import Inputs
 from hccr_tf.papers.tables import predict_once
 from hccr_tf.utils.files import distinct_names
-from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
-from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 
 
 @dataclass(frozen=True)

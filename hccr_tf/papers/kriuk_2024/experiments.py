@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hccr_tf.evaluation.plots import draw_bars, draw_validation, pictures_figure, save_figure
+from hccr_tf.inference.logits_file import LogitsFile
+from hccr_tf.papers.base import Inputs, register_experiment
 from hccr_tf.papers.kriuk_2024.ensembles import Ensemble, Fusion
 from hccr_tf.papers.paper_results import paper_table
 from hccr_tf.papers.plans import Cell
-from hccr_tf.papers.base import Inputs, register_experiment
+from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.papers.tables import (
     accuracy_columns,
     compare_pairs,
@@ -25,11 +28,9 @@ from hccr_tf.papers.tables import (
     together,
     with_interval,
 )
-from hccr_tf.utils.files import distinct_names
-from hccr_tf.inference.logits_file import LogitsFile
-from hccr_tf.evaluation.plots import draw_bars, draw_validation, pictures_figure, save_figure
-from hccr_tf.papers.recipes import Recipe, get_recipe
+from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import distinct_names
 
 _PAPER = "kriuk-2024"
 GAMMAS = (0.0, 1.0, 2.0, 4.0, 6.0)  # figure 8
@@ -41,11 +42,19 @@ _INPUTS = ("model1", "model2", "model3")
 # parameters, is a cell of its own.
 _SCALES: Mapping[str, Mapping[str, object]] = {
     "full": {},
-    "real-small": {"image_size": 64, "bricks": 4, "width": 16, "aux_heads": [2, 3],
-                   "samples_per_class": 100, "batch_size": 32, "epochs": 15, "patience": 15,
-                   "mixed_precision": "bfloat16"},
+    "real-small": {
+        "image_size": 64,
+        "bricks": 4,
+        "width": 16,
+        "aux_heads": [2, 3],
+        "samples_per_class": 100,
+        "batch_size": 32,
+        "epochs": 15,
+        "patience": 15,
+        "mixed_precision": "bfloat16",
+    },
     "smoke": {"image_size": 32, "bricks": 3, "width": 16, "epochs": 2, "batch_size": 32},
-}  # fmt: skip
+}
 
 
 def _brick(name: str, scale: str, model: str = "model1", **settings) -> Cell:
@@ -82,8 +91,11 @@ def kriuk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 def _plan_table2(scale: str) -> Sequence[Cell]:
     length = {"epochs": 50, "patience": 50} if scale == "full" else {}
-    shared = {k: v for k, v in {**_SCALES[scale], **length}.items()
-              if k not in ("bricks", "width", "aux_heads")}  # fmt: skip
+    shared = {
+        k: v
+        for k, v in {**_SCALES[scale], **length}.items()
+        if k not in ("bricks", "width", "aux_heads")
+    }
     recipe = "kriuk_model1" if scale == "full" else "brick_model1"
     # At the small scale about as many multiplications as model 1.
     alexnet, googlenet = {
@@ -94,11 +106,15 @@ def _plan_table2(scale: str) -> Sequence[Cell]:
     shared |= {"model": "alexnet", "loss": "cross_entropy"}
     return [
         Cell("table2_alexnet", recipe, shared, alexnet),
-        Cell("table2_improved_googlenet", recipe, {**shared, "model": "improved_googlenet"},
-             googlenet),
+        Cell(
+            "table2_improved_googlenet",
+            recipe,
+            {**shared, "model": "improved_googlenet"},
+            googlenet,
+        ),
         # At the other scales the same as table 1's.
         _brick("table2_brick_net", scale, **length) if length else _brick("model1", scale),
-    ]  # fmt: skip
+    ]
 
 
 @register_experiment(plan=_plan_table2)
@@ -139,18 +155,21 @@ def kriuk_figures4to6(inputs: Inputs) -> dict[str, pd.DataFrame]:
     chosen = indices[np.linspace(0, len(indices) - 1, 3).astype(int)]
     preparations = [get_recipe(f"kriuk_{model}").preprocessing for model in _INPUTS]
     rows = [
-        [image, *(p.apply(np.array(image)) for p in preparations)]
-        for image in store.images(chosen)
+        [image, *(p.apply(np.array(image)) for p in preparations)] for image in store.images(chosen)
     ]
     texts = [store.charset.char(int(store.labels[i])) for i in chosen]
     titles = ["as stored", "model 1", "model 2", "model 3"]
     figure = pictures_figure(rows, texts, titles, size=1.6)
     save_figure(figure, inputs.out / "kriuk_figures4to6.png")
     table = [
-        {"model": name, "blur_kernel": p.blur_kernel, "blur_sigma": p.blur_sigma,
-         "mean_grey": round(float(np.mean([row[i + 1] for row in rows])), 2)}
+        {
+            "model": name,
+            "blur_kernel": p.blur_kernel,
+            "blur_sigma": p.blur_sigma,
+            "mean_grey": round(float(np.mean([row[i + 1] for row in rows])), 2),
+        }
         for i, (name, p) in enumerate(zip(_INPUTS, preparations, strict=True))
-    ]  # fmt: skip
+    ]
     return {"inputs": pd.DataFrame(table)}
 
 
@@ -190,8 +209,11 @@ def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
         for fusion, way, right in zip(fusions, ways, rights, strict=True)
     ]
     table = pd.DataFrame(rows)
-    shown = table[(table["crops"] == "five") & table["weights"].isin(["", "given"])
-                  & table["fused"].isin(["", "logits"])]  # fmt: skip
+    shown = table[
+        (table["crops"] == "five")
+        & table["weights"].isin(["", "given"])
+        & table["fused"].isin(["", "logits"])
+    ]
     draw_bars(shown, "models", inputs.out / "kriuk_figure7.png", "five crops, logits fused")
     tables = {"ours": table}
     if len(ensemble.names) > 1:
@@ -309,11 +331,13 @@ def kriuk_blur(inputs: Inputs) -> dict[str, pd.DataFrame]:
         kernel = Workdir(path).preprocessing.blur_kernel
         rows.append(
             {
-                "run": name, "blur_kernel": kernel,
-                "with_blur": percent_right(right[True]), "without": percent_right(right[False]),
+                "run": name,
+                "blur_kernel": kernel,
+                "with_blur": percent_right(right[True]),
+                "without": percent_right(right[False]),
                 **paired(right[True], right[False]),
             }
-        )  # fmt: skip
+        )
     return {"ours": pd.DataFrame(rows)}
 
 
@@ -366,10 +390,7 @@ def _compared(
                 **provenance(run, inputs),
             }
         )
-    tables = {
-        "ours" if name else "final": pd.DataFrame(rows),
-        "history": together(histories(runs)),
-    }
+    tables = {"ours" if name else "final": pd.DataFrame(rows), "history": together(histories(runs))}
     return {**tables, "pairs": compare_pairs(right)} if len(runs) > 1 else tables
 
 

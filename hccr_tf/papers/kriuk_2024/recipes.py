@@ -19,8 +19,8 @@ the blur the paper's network saw.
 from dataclasses import replace
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.recipe import Recipe
 from hccr_tf.papers.ours.small_data import SMALL_DATA
+from hccr_tf.recipe import Recipe
 
 # Section 3.1.3; 7×7 in the third (figure 6 and section 3.2 print 5×5, the code has 7×7).
 _INPUTS = {

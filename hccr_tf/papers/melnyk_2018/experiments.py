@@ -6,9 +6,14 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf.evaluation.complexity import layer_costs
+from hccr_tf.evaluation.plots import draw_size_against_accuracy
+from hccr_tf.inference.cam_files import write_cams
+from hccr_tf.inference.pictures import pictures_of_characters
+from hccr_tf.inference.predictor import Predictor
+from hccr_tf.models import create_model
+from hccr_tf.papers.base import Inputs, register_experiment
 from hccr_tf.papers.paper_results import paper_table
 from hccr_tf.papers.plans import Cell
-from hccr_tf.papers.base import Inputs, register_experiment
 from hccr_tf.papers.tables import (
     compare_pairs,
     evaluate,
@@ -18,19 +23,18 @@ from hccr_tf.papers.tables import (
     test_set,
     with_interval,
 )
-from hccr_tf.inference.cam_files import write_cams
-from hccr_tf.inference.pictures import pictures_of_characters
-from hccr_tf.inference.predictor import Predictor
-from hccr_tf.models import create_model
-from hccr_tf.evaluation.plots import draw_size_against_accuracy
 
 _PAPER = "melnyk-2018"
 _TEST_SET = "ICDAR-2013"  # the paper's
 _FIGURE_2 = "己已鲍吗"
 _LISTED = (
-    "Conv2D", "SameAveragePooling2D", "GlobalAveragePooling2D", "GlobalWeightedAveragePooling2D",
-    "GlobalWeightedOutputAveragePooling2D", "Dense",
-)  # fmt: skip
+    "Conv2D",
+    "SameAveragePooling2D",
+    "GlobalAveragePooling2D",
+    "GlobalWeightedAveragePooling2D",
+    "GlobalWeightedOutputAveragePooling2D",
+    "Dense",
+)
 
 
 def _plan(scale: str) -> Sequence[Cell]:

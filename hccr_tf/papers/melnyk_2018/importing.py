@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from hccr_tf.charset import Charset
-from hccr_tf.utils.files import sha256_file
-from hccr_tf.models.keras2_weights import load_keras2_weights
 from hccr_tf.models import create_model
-from hccr_tf.papers.recipes import Recipe
+from hccr_tf.models.keras2_weights import load_keras2_weights
 from hccr_tf.models.weights import save_weights
+from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.files import sha256_file
 
 
 def import_keras2(

@@ -19,8 +19,8 @@ pictures of 28×28, unprepared.
 from dataclasses import replace
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.recipe import Recipe
 from hccr_tf.papers.ours.small_data import SMALL_DATA
+from hccr_tf.recipe import Recipe
 
 _POOLINGS = {
     "a": "global average pooling",

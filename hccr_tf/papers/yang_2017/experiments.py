@@ -6,9 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from hccr_tf.inference.pictures import sample_pictures
+from hccr_tf.inference.predictor import Predictor
+from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
+from hccr_tf.models import is_refined, model_arguments
+from hccr_tf.papers.base import Inputs, register_experiment
 from hccr_tf.papers.paper_results import paper_table
 from hccr_tf.papers.plans import Cell
-from hccr_tf.papers.base import Inputs, register_experiment
+from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.papers.tables import (
     ScoredRun,
     compare_pairs,
@@ -18,11 +23,7 @@ from hccr_tf.papers.tables import (
     test_set,
     with_interval,
 )
-from hccr_tf.inference.pictures import sample_pictures
-from hccr_tf.inference.predictor import Predictor
-from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
-from hccr_tf.models import is_refined, model_arguments
-from hccr_tf.papers.recipes import Recipe, get_recipe
+from hccr_tf.recipe import Recipe
 
 _BATCH = 32
 _MOST_STEPS = 8

@@ -33,8 +33,8 @@ for small data. Where the paper is silent:
 """
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.recipe import Recipe
 from hccr_tf.papers.ours.small_data import SMALL_DATA
+from hccr_tf.recipe import Recipe
 
 _TITLES = {"convnet": "12 convolutions", "resnet": "residual blocks", "mrbc": "M-RBC"}
 _NETWORKS = {
