@@ -33,7 +33,7 @@ demo: install
 	$(BIN)/python predictors/predictor_finalizer.py $(DEMO)/logits1.h5 $(DEMO)/logits2.h5 $(DEMO)/logits3.h5 \
 	  --weights 0.3 0.2 0.5 --out $(DEMO)/results
 	$(BIN)/hccr cam --data $(DEMO)/store --characters 千百万 --workdir $(DEMO)/model1 $(DEMO)/model2 $(DEMO)/model3 --out $(DEMO)/cams
-	@echo "Curves: $(DEMO)/model*/curves.png. Pictures: $(DEMO)/store-sheet.png, $(DEMO)/results/confused_pairs.png,"
+	@echo "Curves: $(DEMO)/model*/curves.png. Images: $(DEMO)/store-sheet.png, $(DEMO)/results/confused_pairs.png,"
 	@echo "$(DEMO)/cams/cam.png."
 	@echo "Notebooks on these results: $(BIN)/python -m pip install notebook && $(BIN)/jupyter notebook notebooks/"
 

@@ -4,7 +4,7 @@
       --source CASIA-HWDB_Train.zip CASIA-HWDB_Test.zip --runs runs/hwdb100
 
 Prepares the store, trains every run of `RUNS` (or those named by --only), predicts the
-test split with five crops and with the whole picture, fuses the ensembles of `ENSEMBLES`
+test split with five crops and with the whole image, fuses the ensembles of `ENSEMBLES`
 whose members are there, and writes results/brick_hwdb100.csv and, for the curves,
 results/brick_hwdb100_history.csv. Each step is a `hccr` command, printed before it runs;
 what is done already is not done again. --collect only tabulates.
@@ -38,7 +38,7 @@ RUNS = {
         "--aux-heads",
         "2,3",
     ],
-    # The blur the paper's network sees at 256, made smaller with the picture.
+    # The blur the paper's network sees at 256, made smaller with the image.
     "brick_model3_blur_at_256": [
         "brick_model3",
         *SIZE,

@@ -3,8 +3,8 @@
   .venv/bin/python benchmarks/chinese_mnist.py --source chinese_mnist/ \
       --hwdb100 CASIA-HWDB_Train.zip CASIA-HWDB_Test.zip --runs runs/chinese_mnist
 
-Prepares both stores (test pictures of Chinese MNIST are of 20 writers whom nothing else has
-seen), pre-trains both networks on HWDB, trains them on 70, 140 and 210 pictures a class, runs the
+Prepares both stores (test images of Chinese MNIST are of 20 writers whom nothing else has
+seen), pre-trains both networks on HWDB, trains them on 70, 140 and 210 images a class, runs the
 grid of table 2, and trains every registered network at one size. Writes
 results/chinese_mnist_transfer*.csv, chinese_mnist_grid.csv and chinese_mnist_networks*.csv. Each
 step is a `hccr` command, printed before it runs; what is done already is not done again. --only
@@ -119,7 +119,7 @@ GRID = [
     "test",
 ]
 
-# Every network under one schedule: 3,000 pictures, six epochs; three seeds of the four that take
+# Every network under one schedule: 3,000 images, six epochs; three seeds of the four that take
 # the least time, and of ConvNet.
 CHEAPEST = ("googlenet", "compact_net", "improved_googlenet", "brick_net", "convnet")
 OWN = {"brick_net": ["--bricks", "3"]}  # as many as this size allows

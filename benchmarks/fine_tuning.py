@@ -1,10 +1,10 @@
-"""What the package's weights are worth for one's own pictures: accuracy against how many there are.
+"""What the package's weights are worth for one's own images: accuracy against how many there are.
 
   .venv/bin/python benchmarks/fine_tuning.py --hwdb100 runs/hwdb100 --chinese-mnist runs/cmnist \
       --runs runs/fine_tuning [--run RUN] [--only hwdb100] [--start recogniser]
 
-Of both stores' training pictures 1, 5, 20 and all of each class, from the package's weights (or
-those of --run) and, with 20 and all, from scratch; accuracy on the store's test pictures (Chinese
+Of both stores' training images 1, 5, 20 and all of each class, from the package's weights (or
+those of --run) and, with 20 and all, from scratch; accuracy on the store's test images (Chinese
 MNIST: of writers that nothing else has seen). 0 is the recogniser as it comes, with only the
 store's characters competing. Each is `hccr train fine_tune`, which is printed; what is done
 already is not done again. Writes results/fine_tuning.csv.
@@ -27,7 +27,7 @@ from hccr_tf.runs.workdir import Workdir
 STORES = ("hwdb100", "chinese_mnist")
 STARTS = ("recogniser", "scratch")
 SUBSETS = (0, 1, 5, 20, "all")
-# Passes over the pictures: a few pictures take more of them.
+# Passes over the images: a few images take more of them.
 EPOCHS = {1: 40, 5: 20, 20: 10, "all": 3}
 _BATCH = 256
 
@@ -110,7 +110,7 @@ def trained_on(run: Path, subset) -> dict[str, object]:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Accuracy against pictures a class, a line for each store and start."""
+    """Accuracy against images a class, a line for each store and start."""
     from matplotlib.figure import Figure
 
     names = [str(subset) for subset in SUBSETS]
@@ -132,16 +132,16 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             label=f"{data}, from {'the package' if start == 'recogniser' else 'scratch'}",
         )
     axes.set_xticks(range(len(names)), names)
-    axes.set(xlabel="real pictures a class", ylabel="accuracy on the test, % (95 % intervals)")
+    axes.set(xlabel="real images a class", ylabel="accuracy on the test, % (95 % intervals)")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     save_figure(figure, path)
 
 
 def accuracy(run, store: Store) -> dict[str, float]:
-    """Top-1 on the test pictures of characters in GB2312, all of which and no others compete.
+    """Top-1 on the test images of characters in GB2312, all of which and no others compete.
 
-    So it's the same pictures and classes whether a run knows GB2312 or the store's characters.
+    So it's the same images and classes whether a run knows GB2312 or the store's characters.
     """
     recognizer = Recognizer(run)
     gb2312 = Charset.named("gb2312")

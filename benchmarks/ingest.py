@@ -1,7 +1,7 @@
 """How fast and with how much memory `hccr data prepare` reads .gnt files.
 
 Compared, in one run, on the same files and the same number of processes, with reading and
-SHA-256-hashing their bytes. The files are perturbed copies of real ones, every picture another.
+SHA-256-hashing their bytes. The files are perturbed copies of real ones, every image another.
 
     .venv/bin/python benchmarks/ingest.py --gnt hwdb100-gnt.zip --folder runs/ingest
 
@@ -65,7 +65,7 @@ def write_input(folder: Path, base: list[bytes], num_records: int, per_file: int
         while count > 0:
             take = min(count, len(starts) - 1)
             piece = data[: starts[take]].copy()
-            # Sixteen pixels of every picture become random ones: no two are alike.
+            # Sixteen pixels of every image become random ones: no two are alike.
             places = starts[:take, None] + HEADER.size + np.arange(16)
             piece[places] = rng.integers(0, 256, places.shape, dtype=np.uint8)
             chunks.append(piece)

@@ -1,19 +1,19 @@
-"""How many pictures a second reach the network: our input pipeline and the released loader.
+"""How many images a second reach the network: our input pipeline and the released loader.
 
   .venv/bin/python benchmarks/input_pipeline.py --store STORE
 
-STORE is any store with some thousand pictures, made by `hccr data prepare`.
+STORE is any store with some thousand images, made by `hccr data prepare`.
 
 Each row is one way to get batches: the loader of the paper's released code
 (`ImageDataGenerator.flow_from_directory` over PNG files, OpenCV's blur as its
 preprocessing function), our NumPy iterator and our tf.data pipeline (three epochs an
 iterator, without the clock that `train` adds for its report of waiting); raw, with a 3×3 blur
 (σ 20) and with a 7×7 blur (σ 50), at 256×256, and raw at 96×96. Both sides read the same
-pictures, in whole epochs, one way after another and all of them in each round. The
+images, in whole epochs, one way after another and all of them in each round. The
 released loader's files are written from the store, at the size at which it holds them, to
 a folder that's removed again.
 
-Our iterators work in processes, as in training on 20,000 pictures and more; rows with
+Our iterators work in processes, as in training on 20,000 images and more; rows with
 `threads` in their names do without, as shorter epochs do. `fit` takes batches from tf.data
 on TensorFlow and from the NumPy reader on other backends.
 
@@ -22,7 +22,7 @@ the released loader with the same blur at 256×256, `share_of_copy` by the machi
 copying as many bytes from one array to another, by two threads. `elsewhere` says how many
 processors other programs took meanwhile.
 
-Beside the CSV a JSON file of the same name says where the time of a picture goes.
+Beside the CSV a JSON file of the same name says where the time of an image goes.
 """
 
 import argparse
@@ -54,7 +54,7 @@ BLURS = {"raw": (0, 0.0), "3x3": (3, 20.0), "7x7": (7, 50.0)}
 GOALS = {("256", "raw"): 12, ("256", "3x3"): 8, ("256", "7x7"): 6, ("96", "raw"): 16}
 # That one iterator of ours reads; the released loader takes seconds for one as it is. `train`
 # begins an iterator an epoch, which costs tf.data about 35 ms each: nothing in epochs of
-# real length, but a fifth of a raw one of 10,000 pictures.
+# real length, but a fifth of a raw one of 10,000 images.
 EPOCHS = 3
 DISTURBED = 0.1  # processors that other programs take
 COLUMNS = (
@@ -73,7 +73,7 @@ COLUMNS = (
     "processors_used",
     "elsewhere",
     "state",
-    "pictures",
+    "images",
     "batch_size",
     "data_hash",
     "command",
@@ -87,10 +87,10 @@ COLUMNS = (
 
 def write_png_folder(store: Store, indices: np.ndarray, folder: Path) -> None:
     """One folder a class, as `flow_from_directory` reads it."""
-    for index, picture in zip(indices.tolist(), store.images(indices), strict=True):
+    for index, image in zip(indices.tolist(), store.images(indices), strict=True):
         path = folder / f"{store.labels[index]:05d}" / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), picture)
+        cv2.imwrite(str(path), image)
 
 
 def released_loader(folder: Path, blur: str, batch_size: int):
@@ -277,7 +277,7 @@ def cases(
         )
     pool = BufferPool(num_kept=6)
     for size, blur in ((256, "raw"), (256, "3x3"), (256, "7x7"), (96, "raw")):
-        # As `train` reads epochs of 20,000 pictures and more, and as it reads shorter ones.
+        # As `train` reads epochs of 20,000 images and more, and as it reads shorter ones.
         ours = reader(store, indices, size, blur, batch_size)
         stack.enter_context(ours.processes())
         found["NumPy iterator", size, blur, "uint8"] = lambda r=ours: read_numpy(r)
@@ -323,7 +323,7 @@ def microseconds(function, num_images: int, repeats: int = 5) -> float:
 
 
 def profile(store: Store, indices: np.ndarray, batch_size: int) -> dict:
-    """Microseconds of one picture, in one thread where nothing else is said."""
+    """Microseconds of one image, in one thread where nothing else is said."""
     result = {}
     steps = 20
     count = steps * batch_size
@@ -331,14 +331,14 @@ def profile(store: Store, indices: np.ndarray, batch_size: int) -> dict:
         ours = reader(store, indices, size, blur, batch_size)
         kernel, sigma = BLURS[blur]
         order = indices[ours.order(0)[:count]]
-        pictures = store.images(order)
+        images = store.images(order)
         squares = np.zeros((batch_size, size, size), np.uint8)
 
-        def resize(pictures=pictures, squares=squares, size=size):
-            for i, picture in enumerate(pictures):
-                shrinks = max(picture.shape) > size
+        def resize(images=images, squares=squares, size=size):
+            for i, image in enumerate(images):
+                shrinks = max(image.shape) > size
                 method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-                cv2.resize(picture, (size, size), squares[i % len(squares)], 0, 0, method)
+                cv2.resize(image, (size, size), squares[i % len(squares)], 0, 0, method)
 
         def blur_each(kernel=(kernel, kernel), sigma=sigma, squares=squares, size=size):
             out = np.empty((size, size), np.uint8)
@@ -355,7 +355,7 @@ def profile(store: Store, indices: np.ndarray, batch_size: int) -> dict:
             part = {
                 "store": microseconds(lambda o=order: store.images(o), count),
                 "resize": microseconds(resize, count),
-                "blur, each picture by itself": microseconds(blur_each, count) if kernel else 0.0,
+                "blur, each image by itself": microseconds(blur_each, count) if kernel else 0.0,
                 "batch": microseconds(batches, count),
             }
         finally:
@@ -492,7 +492,7 @@ def main() -> None:
         default=Path(__file__).parent / "results" / "input_pipeline.csv",
         help="the CSV to write; the JSON goes beside it",
     )
-    parser.add_argument("--pictures", type=int, default=10_000, help="of the store (default 10000)")
+    parser.add_argument("--images", type=int, default=10_000, help="of the store (default 10000)")
     parser.add_argument("--rounds", type=int, default=5, help="epochs of each way (default 5)")
     parser.add_argument(
         "--retries",
@@ -504,10 +504,10 @@ def main() -> None:
     options = parser.parse_args()
     store = Store(options.store)
     everything = store.indices("all")
-    count = min(options.pictures, len(everything))
+    count = min(options.images, len(everything))
     indices = np.sort(np.random.default_rng(1).permutation(everything)[:count])
     shared = {
-        "pictures": count,
+        "images": count,
         "batch_size": options.batch_size,
         "data_hash": store.data_hash[:16],
         "command": shlex.join(
@@ -516,7 +516,7 @@ def main() -> None:
                 "benchmarks/input_pipeline.py",
                 "--store",
                 "STORE",
-                "--pictures",
+                "--images",
                 str(count),
                 "--rounds",
                 str(options.rounds),
@@ -565,7 +565,7 @@ def main() -> None:
         table = rows(results, copies, shared)
         writer.writerows(table)
     description = {
-        "unit": "microseconds a picture, one thread; of the hand-over microseconds a batch",
+        "unit": "microseconds an image, one thread; of the hand-over microseconds a batch",
         **shared,
         **where,
     }

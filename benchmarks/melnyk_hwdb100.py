@@ -5,9 +5,9 @@
 
 Prepares the store, trains every run of `RUNS` (or those named by --only) and writes, through
 `hccr reproduce`, results/melnyk_hwdb100.csv (a row a run, the brick networks' rows of the same
-test pictures beside them), melnyk_hwdb100_pairs.csv (every two runs compared on the same pictures),
+test images beside them), melnyk_hwdb100_pairs.csv (every two runs compared on the same images),
 melnyk_hwdb100_table3.csv (size and accuracy among the literature) and melnyk_hwdb100_history.csv.
-Then draws the activation maps of confusable characters into the runs' folder: pictures of the data
+Then draws the activation maps of confusable characters into the runs' folder: images of the data
 set, which may not be passed on. Each step is a `hccr` command, printed before it runs; what is
 done already is not done again. --collect trains nothing.
 """
@@ -69,7 +69,7 @@ def collect(runs: Path) -> None:
 
 
 def brick_rows() -> pd.DataFrame:
-    """What `brick_hwdb100.py` measured on the same test pictures."""
+    """What `brick_hwdb100.py` measured on the same test images."""
     rows = pd.read_csv(RESULTS / "brick_hwdb100.csv")
     rows = rows[rows["crops"].isin(["whole", "five"]) & rows["top1"].notna()]
     # Its settings; an ensemble is three of them.
@@ -81,7 +81,7 @@ def brick_rows() -> pd.DataFrame:
         {
             "run": rows["run"]
             + ", "
-            + rows["crops"].replace({"whole": "whole picture", "five": "five crops"}),
+            + rows["crops"].replace({"whole": "whole image", "five": "five crops"}),
             "network": "brick_net",
             "image_size": 64,
             "parameters": members * model.count_params(),

@@ -1,15 +1,15 @@
-"""The package's recogniser beside other people's, on the same pictures in the same run.
+"""The package's recogniser beside other people's, on the same images in the same run.
 
   export OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
-  .venv/bin/python benchmarks/peers.py --pictures icdar2013-500.zip --reason "first weights" \
+  .venv/bin/python benchmarks/peers.py --images icdar2013-500.zip --reason "first weights" \
       --rapidocr-python peers/bin/python --tesseract [--run RUN]
 
-Pictures are single characters whose file name is the character (a zip or a folder). Each reader
-gets each picture as black ink on white paper with a margin of an eighth, one at a time, on one
+Images are single characters whose file name is the character (a zip or a folder). Each reader
+gets each image as black ink on white paper with a margin of an eighth, one at a time, on one
 thread. An answer is right if its only, or its first, Chinese character is the true one. Ours is
 scored with the 3,755 characters of GB2312 level 1 competing, and with all 6,763. Writes
 results/peers.csv; results/peers_log.csv gets a row for every time that anybody looks at these
-pictures, with the reason.
+images, with the reason.
 """
 
 import argparse
@@ -36,37 +36,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=Path, required=True)
-    parser.add_argument("--reason", required=True, help="why these pictures are looked at now")
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--reason", required=True, help="why these images are looked at now")
     parser.add_argument("--run", help="in place of the package's own weights")
     parser.add_argument("--rapidocr-python", help="of an environment with rapidocr")
     parser.add_argument("--tesseract", action="store_true", help="the program, with chi_sim")
     options = parser.parse_args()
     if os.environ.get("TF_NUM_INTRAOP_THREADS") != "1" or os.environ.get("OMP_NUM_THREADS") != "1":
         parser.error("set the variables for one thread as in --help, or times aren't comparable")
-    pictures, digest = read(options.pictures)
+    images, digest = read(options.images)
     tables = {}
     for level in (1, 2):
-        tables[f"hccr_tf, level {level}"] = ours(pictures, options.run, level)
+        tables[f"hccr_tf, level {level}"] = ours(images, options.run, level)
     with tempfile.TemporaryDirectory() as folder:
-        for i, (_, image) in enumerate(pictures):
+        for i, (_, image) in enumerate(images):
             cv2.imwrite(f"{folder}/{i:04d}.png", image)
         if options.rapidocr_python:
             name, table = rapidocr(folder, options.rapidocr_python)
             tables[name] = table
         if options.tesseract:
             tables["Tesseract 5, chi_sim, one character"] = tesseract(folder)
-    truths = [truth for truth, _ in pictures]
+    truths = [truth for truth, _ in images]
     rows = [summary(name, truths, table) for name, table in tables.items()]
     result = pd.DataFrame(rows)
     # In one run on one machine only the ratio means something.
     result["time_ratio"] = (result["ms"] / result["ms"].iloc[0]).round(2)
-    result["pictures"] = f"{options.pictures.name} ({len(pictures)}, SHA-256 {digest[:12]})"
+    result["images"] = f"{options.images.name} ({len(images)}, SHA-256 {digest[:12]})"
     name = Path(options.run).name if options.run else "the package's"
     weights = f"{name} ({weights_of(options.run or 'recogniser')})"
     result["weights"] = [weights if name.startswith("hccr_tf") else "" for name in tables]
     result.to_csv(RESULTS / "peers.csv", index=False)
-    print(result.drop(columns="pictures").to_string(index=False))
+    print(result.drop(columns="images").to_string(index=False))
     log = RESULTS / "peers_log.csv"
     entry = pd.DataFrame(
         [
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def read(path: Path) -> tuple[list[tuple[str, np.ndarray]], str]:
-    """Characters and pictures, black on white with a margin; and what identifies them all."""
+    """Characters and images, black on white with a margin; and what identifies them all."""
     if path.is_dir():
         files = {p.stem: p.read_bytes() for p in sorted(path.glob("*.png"))}
     else:
@@ -107,11 +107,11 @@ def read(path: Path) -> tuple[list[tuple[str, np.ndarray]], str]:
     return found, digest
 
 
-def ours(pictures, run, level: int) -> list[tuple[list[str], float]]:
+def ours(images, run, level: int) -> list[tuple[list[str], float]]:
     recognizer = Recognizer(run, level=level)
-    recognizer.predict(pictures[0][1])  # compiles
+    recognizer.predict(images[0][1])  # compiles
     answers = []
-    for _, image in pictures:
+    for _, image in images:
         start = time.perf_counter()
         found = recognizer.predict(image, single=False)[0]
         milliseconds = 1000 * (time.perf_counter() - start)

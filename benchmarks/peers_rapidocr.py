@@ -1,4 +1,4 @@
-"""RapidOCR on a folder of pictures of single characters; run by peers.py with its own Python.
+"""RapidOCR on a folder of images of single characters; run by peers.py with its own Python.
 
 RapidOCR brings `opencv-python`, which must not be installed beside this package's headless
 build, so it lives in another environment: python -m venv peers;

@@ -4,7 +4,7 @@
 
 Trains what isn't trained yet (`hccr reproduce NAME --scale real-small`, the runs shared) and copies
 tables and figures to results/real-small, where the notebooks find them; logits stay behind, and
-pictures of the data set's characters too. --collect trains none.
+images of the data set's characters too. --collect trains none.
 """
 
 import argparse
@@ -23,7 +23,7 @@ NAMES = (
     "kriuk_losses_and_heads",
     "kriuk_blur",
 )
-_SHOWS_CHARACTERS = ("kriuk_figures4to6.png",)  # HWDB's pictures may not be passed on
+_SHOWS_CHARACTERS = ("kriuk_figures4to6.png",)  # HWDB's images may not be passed on
 
 
 def main() -> None:

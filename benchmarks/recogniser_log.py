@@ -1,13 +1,13 @@
-"""What a recogniser reads of real training pictures: the log that the generator is improved by.
+"""What a recogniser reads of real training images: the log that the generator is improved by.
 
   .venv/bin/python benchmarks/recogniser_log.py --run runs/r1 --hwdb100 runs/hwdb100 \
       --chinese-mnist runs/cmnist --change "pens thinner" [--misread misread.png]
 
-Reads 20 training pictures of each character of both stores (which characters of GB2312 they
+Reads 20 training images of each character of both stores (which characters of GB2312 they
 have), through the same cleaning and preparation as `hccr predict`, with all characters of GB2312
 level 1 competing (level 2 where the character is no other), adds a row to
 results/recogniser_log.csv and draws the log's curve beside it. --misread draws what was read
-wrongly. Test pictures aren't looked at.
+wrongly. Test images aren't looked at.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--chinese-mnist", required=True, help="store; its training split is read")
     parser.add_argument("--change", required=True, help="what was changed, for the log")
     parser.add_argument("--tta", action="store_true", help="read with test-time augmentation")
-    parser.add_argument("--misread", help="picture to draw")
+    parser.add_argument("--misread", help="image to draw")
     options = parser.parse_args()
     recognizer = Recognizer(options.run, tta=options.tta)
     row = {"date": date.today().isoformat(), "run": Path(options.run).name}
@@ -53,7 +53,7 @@ def main() -> None:
     epochs = len(recognizer.predictor.workdir.read_history())
     row |= {
         "epochs": epochs,
-        "pictures": epochs * len(open_dataset(run["store"]).indices("train")),
+        "images": epochs * len(open_dataset(run["store"]).indices("train")),
         "init_from": Path(run.get("init_from") or "").name,
         "data_hash": run["data_hash"][:16],
         "tta": options.tta,
@@ -80,19 +80,17 @@ def main() -> None:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Accuracy against all pictures learnt from, those of the runs that a run began with too."""
+    """Accuracy against all images learnt from, those of the runs that a run began with too."""
     from matplotlib.figure import Figure
 
-    longest = table.groupby("run")["pictures"].max()
+    longest = table.groupby("run")["images"].max()
     before = table.drop_duplicates("run").set_index("run")["init_from"].to_dict()
 
-    def learnt(run: str, pictures: int) -> int:
+    def learnt(run: str, images: int) -> int:
         start = before.get(run)  # NaN or a run that isn't in the log adds nothing
-        return pictures + (learnt(start, longest[start]) if start in longest else 0)
+        return images + (learnt(start, longest[start]) if start in longest else 0)
 
-    millions = [
-        learnt(run, n) / 1e6 for run, n in zip(table["run"], table["pictures"], strict=True)
-    ]
+    millions = [learnt(run, n) / 1e6 for run, n in zip(table["run"], table["images"], strict=True)]
     figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     shown = table.assign(millions=millions).sort_values("millions", kind="stable")
@@ -117,7 +115,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         color="C0",
         label="hwdb100, top 1, in three stretches",
     )
-    axes.set(xlabel="drawn pictures learnt from, millions", ylabel="real training pictures read, %")
+    axes.set(xlabel="drawn images learnt from, millions", ylabel="real training images read, %")
     axes.set_ylim(0, 100)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

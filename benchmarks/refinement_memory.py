@@ -1,10 +1,10 @@
-"""Memory of iterative refinement in training, for one picture, against A, T and N.
+"""Memory of iterative refinement in training, for one image, against A, T and N.
 
   KERAS_BACKEND=jax .venv/bin/python benchmarks/refinement_memory.py
 
 Compiles the gradient of the refinement's loss with JAX, from the vectors on, at 3,755 classes, and
 asks the compiler for its temporary memory with two batch sizes; their difference is what further
-pictures take. Writes results/refinement_memory.csv. `formula_mb` is what must be kept for the
+images take. Writes results/refinement_memory.csv. `formula_mb` is what must be kept for the
 gradient in float32: N·A for the keys and at every step, and N·K for the vectors; `n_times_c_mb` is
 one array of vectors × classes, which is never made.
 """
@@ -20,7 +20,7 @@ import pandas as pd
 RESULTS = Path(__file__).parent / "results" / "refinement_memory.csv"
 CLASSES, CHANNELS = 3755, 64
 BATCHES = (2, 6)
-SIDES = {336: 16, 1344: 32, 5376: 64}  # sides of the pictures with so many vectors
+SIDES = {336: 16, 1344: 32, 5376: 64}  # sides of the images with so many vectors
 DEFAULT = {"attention_width": 128, "steps": 4, "side": 64}
 SETTINGS = [
     DEFAULT,
@@ -75,7 +75,7 @@ def main() -> None:
                 "A": width,
                 "T": steps,
                 "N": places,
-                "mb_per_picture": round((large - small) / (BATCHES[1] - BATCHES[0]) / 1e6, 2),
+                "mb_per_image": round((large - small) / (BATCHES[1] - BATCHES[0]) / 1e6, 2),
                 "formula_mb": round(4 * places * ((steps + 1) * width + CHANNELS) / 1e6, 2),
                 "n_times_c_mb": round(4 * places * CLASSES / 1e6, 1),
             }

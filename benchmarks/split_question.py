@@ -3,8 +3,8 @@
   .venv/bin/python benchmarks/split_question.py --source chinese_mnist/ --runs runs/split
 
 Chinese MNIST has 100 writers who wrote each character ten times. It's prepared three times with
-test pictures of writers that nothing else has seen, and three times shuffled, as the paper's data
-were, each with another seed; model 1 of the brick network learns the same number of pictures of
+test images of writers that nothing else has seen, and three times shuffled, as the paper's data
+were, each with another seed; model 1 of the brick network learns the same number of images of
 each. Writes results/split_question.csv, a row a run, and prints means and their difference.
 """
 
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def row(split: str, seed: int, store: Path, run: Path) -> dict:
-    """What one run reads of its own test pictures."""
+    """What one run reads of its own test images."""
     command = shlex.join(["hccr", "train", *TRAIN, "--seed", str(seed)])
     facts = {"split": split, "seed": seed, "train_command": command}
     if not (run / "prediction.weights.h5").exists():

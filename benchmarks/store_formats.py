@@ -1,8 +1,8 @@
-"""Why the store is memory-mapped bytes: the same pictures read at random from other formats.
+"""Why the store is memory-mapped bytes: the same images read at random from other formats.
 
     .venv/bin/python benchmarks/store_formats.py --store store
 
-Writes the store's pictures as HDF5 (all bytes one after another with offsets; variable-length
+Writes the store's images as HDF5 (all bytes one after another with offsets; variable-length
 rows; fixed 96×96 chunks) and as TFRecord, reads each in a shuffled order as uint8 arrays of their
 own size, and writes results/store_formats.csv. "cold" has the files dropped from the system's
 cache first. A TFRecord has no random access: it is read in file order through a shuffle buffer of
@@ -133,7 +133,7 @@ def rate(read: Read, order: np.ndarray) -> float:
     begin = time.perf_counter()
     total = 0
     for image in read(order):
-        total += int(image[0, 0]) + int(image[-1, -1])  # Each picture's pages are touched.
+        total += int(image[0, 0]) + int(image[-1, -1])  # Each image's pages are touched.
     return len(order) / (time.perf_counter() - begin)
 
 
@@ -152,7 +152,7 @@ def main() -> None:
         shutil.copytree(given.path, root / "store")
         formats: dict[str, tuple[list[Path], Callable[[], Read]]] = {
             "store (memory-mapped bytes)": (
-                list((root / "store").glob("pictures-*.bin")),
+                list((root / "store").glob("images-*.bin")),
                 # Opened anew: pages that are mapped cannot be dropped.
                 lambda: store_reader(hccr_tf.Store(root / "store")),
             )
@@ -165,7 +165,7 @@ def main() -> None:
             path = root / f"{kind}.h5"
             write_hdf5(given, path, kind)
             formats[title] = ([path], lambda path=path, kind=kind: hdf5_reader(path, kind))
-        path = root / "pictures.tfrecord"
+        path = root / "images.tfrecord"
         write_tfrecord(given, path)
         formats["TFRecord, shuffle buffer"] = ([path], lambda: tfrecord_reader(path))
         rng = np.random.default_rng(0)
@@ -183,10 +183,10 @@ def main() -> None:
             rows.append(
                 {
                     "format": title,
-                    "warm_pictures_per_s": round(warm),
-                    "cold_pictures_per_s": round(cold),
+                    "warm_images_per_s": round(warm),
+                    "cold_images_per_s": round(cold),
                     "megabytes": round(sum(p.stat().st_size for p in paths) / 1e6, 1),
-                    "pictures": len(given),
+                    "images": len(given),
                     "rounds": options.rounds,
                     "data_hash": given.data_hash[:16],
                     "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -194,8 +194,8 @@ def main() -> None:
                 }
             )
     table = pd.DataFrame(rows)
-    best = table["warm_pictures_per_s"].iloc[0]
-    table.insert(2, "warm_ratio_to_store", (table["warm_pictures_per_s"] / best).round(3))
+    best = table["warm_images_per_s"].iloc[0]
+    table.insert(2, "warm_ratio_to_store", (table["warm_images_per_s"] / best).round(3))
     print(table.drop(columns=["hardware", "command"]).to_string(index=False))
     Path(options.out).parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(options.out, index=False)

@@ -1,4 +1,4 @@
-"""Whether drawing pictures holds up training: both on one thread, in turns, in one run.
+"""Whether drawing images holds up training: both on one thread, in turns, in one run.
 
   export OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
   .venv/bin/python benchmarks/stroke_generator.py --strokes STROKES
@@ -54,8 +54,8 @@ def main() -> None:
 
     for number in range(ROUNDS + 2):
         indices = reader.indices[reader.order(0)[number * size : (number + 1) * size]]
-        pictures = timed("drawn", lambda i=indices: store.images(i))
-        images = timed("prepared", lambda p=pictures: reader.preprocessing.apply_many(p))
+        drawn = timed("drawn", lambda i=indices: store.images(i))
+        images = timed("prepared", lambda p=drawn: reader.preprocessing.apply_many(p))
         labels = store.labels_for(store.charset, indices)
         timed("learnt", lambda x=images, y=labels: model.train_on_batch(x, {MAIN_OUTPUT: y}))
         timed(
@@ -67,7 +67,7 @@ def main() -> None:
         [
             {
                 "step": name,
-                "ms_per_picture": round(1000 * value / size, 4),
+                "ms_per_image": round(1000 * value / size, 4),
                 "share_of_learning": round(value / medians["learnt"], 4),
             }
             for name, value in medians.items()

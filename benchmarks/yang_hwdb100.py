@@ -8,7 +8,7 @@ Prepares the store, trains every run of `RUNS` (or those named by --only) and wr
 (accuracy at each of eight steps, samples corrected and broken), yang_hwdb100_gain.csv (what
 refinement adds, by seed), yang_hwdb100_pairs.csv, yang_hwdb100_history.csv and
 yang_hwdb100_cases.csv (figure 5: the first five readings at each step of samples that it corrects
-and breaks). Figures 1 and 5 of those as pictures go into the runs' folder: they're of the data set
+and breaks). Figures 1 and 5 of those as images go into the runs' folder: they're of the data set
 and may not be passed on. Each step is a `hccr` command, printed before it runs; what is done
 already is not done again. --collect trains nothing.
 """

@@ -19,7 +19,7 @@ class Stage:
     Attributes:
         epochs: its length at most; the recipe's patience can end it earlier.
         frozen: which layers don't learn: "backbone" for all but the classifier, or how many of
-            the backbone's, from the picture on. Their batch normalisation works by its moving
+            the backbone's, from the image on. Their batch normalisation works by its moving
             statistics, which stay as they are.
         learning_rate: peak rate; the recipe's if None.
     """
@@ -51,7 +51,7 @@ class Recipe:
         model_args: the model's own arguments.
         weights: what the backbone of a network of `keras.applications` begins with, as
             `create_model` takes it.
-        preprocessing: how pictures become input, in training and prediction.
+        preprocessing: how images become input, in training and prediction.
         loss: one of `hccr_tf.losses.LOSSES`.
         loss_args: the loss's arguments.
         loss_weights: weight of each output by name, or by a pattern such as "step*"; an exact
@@ -68,8 +68,8 @@ class Recipe:
         warmup_steps: steps of linear rise before the schedule begins.
         first_steps: steps at the peak under "stall"; None for one epoch, and with 0 the peak
             lasts until the first stall.
-        augmentation: random maps of training pictures.
-        samples_per_class: how many pictures of each class are trained on, drawn by the seed so
+        augmentation: random maps of training images.
+        samples_per_class: how many images of each class are trained on, drawn by the seed so
             that a larger number adds to a smaller one; all if None.
         validation_per_class: how many of each class validate; all if None.
         batch_size: samples a step, over all devices together.
@@ -82,7 +82,7 @@ class Recipe:
         mixed_precision: "float16", "bfloat16" or None.
         jit_compile: XLA; None compiles on a GPU and on JAX only: on a CPU TensorFlow's
             own kernels are several times faster.
-        device_preprocessing: whether training and validation pictures are resized and
+        device_preprocessing: whether training and validation images are resized and
             blurred by the device inside the step, not by the host's processors. Grey levels
             can differ by 1; augmentation isn't possible. Prediction is the host's work.
         deterministic: whether runs of one seed repeat bit for bit on one kind of hardware;
@@ -157,7 +157,7 @@ class Recipe:
             raise ValueError("learning_rate is above 0, warmup_steps and seed at least 0.")
         if self.device_preprocessing and self.augmentation:
             raise ValueError(
-                "With device_preprocessing there's no augmentation: its maps turn pictures, and "
+                "With device_preprocessing there's no augmentation: its maps turn images, and "
                 "the device only resizes and blurs. Set augment_amount and augment_shift to 0, or "
                 "leave preprocessing to the host."
             )
@@ -363,8 +363,8 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
         "parts of the run, FROZEN:EPOCHS[:RATE] each, FROZEN a number of "
         "the backbone's layers or backbone for all: backbone:10,100:10; none for one part",
     ),
-    "samples_per_class": (_number_or_all, "pictures of each class to train on, or all"),
-    "validation_per_class": (_number_or_all, "pictures of each class to validate on, or all"),
+    "samples_per_class": (_number_or_all, "images of each class to train on, or all"),
+    "validation_per_class": (_number_or_all, "images of each class to validate on, or all"),
     "batch_size": (int, "samples a step"),
     "learning_rate": (float, "peak rate"),
     "schedule": (str, "constant, cosine, halve or stall"),
@@ -374,7 +374,7 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
     "bricks": (int, "number of bricks, 2 to 5"),
     "width": (int, "filters of the first brick"),
     "border": (float, "white on each side, fraction of the side"),
-    "crop_ink": (bool, "cut away the picture's own margin first"),
+    "crop_ink": (bool, "cut away the image's own margin first"),
     "aux_heads": (_numbers, "bricks with an auxiliary head, as 2,3 (default: all full bricks)"),
     "refinement_steps": (int, "T, how often refinement reads"),
     "attention_width": (int, "A, width of refinement's attention"),

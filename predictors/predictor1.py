@@ -1,4 +1,4 @@
-"""Predicts with model 1: five crops of each picture, mean of their logits, into HDF5.
+"""Predicts with model 1: five crops of each image, mean of their logits, into HDF5.
 
   python predictors/predictor1.py --data STORE --split test --workdir RUN1 --out logits1.h5
 

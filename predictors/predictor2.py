@@ -1,4 +1,4 @@
-"""Predicts with model 2: five crops of each picture, mean of their logits, into HDF5.
+"""Predicts with model 2: five crops of each image, mean of their logits, into HDF5.
 
   python predictors/predictor2.py --data STORE --split test --workdir RUN2 --out logits2.h5
 

@@ -1,4 +1,4 @@
-"""Predicts with model 3: five crops of each picture, mean of their logits, into HDF5.
+"""Predicts with model 3: five crops of each image, mean of their logits, into HDF5.
 
   python predictors/predictor3.py --data STORE --split test --workdir RUN3 --out logits3.h5
 

@@ -96,14 +96,14 @@ def read_records(tmp_path_factory):
 
 
 @pytest.fixture
-def make_picture():
-    """A function that makes a small picture, shape (height, width), different for every seed."""
+def make_image():
+    """A function that makes a small image, shape (height, width), different for every seed."""
 
     def make(seed: int, height: int = 5, width: int = 4) -> np.ndarray:
-        picture = np.random.default_rng(seed).integers(0, 255, (height, width), dtype=np.uint8)
-        # The seed in the first pixels keeps pictures apart whatever the generator draws.
-        picture.flat[:3] = seed % 251, seed // 251 % 251, height
-        return picture
+        image = np.random.default_rng(seed).integers(0, 255, (height, width), dtype=np.uint8)
+        # The seed in the first pixels keeps images apart whatever the generator draws.
+        image.flat[:3] = seed % 251, seed // 251 % 251, height
+        return image
 
     return make
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parent / "equal_outputs.py"
+SCRIPT = Path(__file__).parent / "helpers" / "equal_outputs.py"
 pytestmark = pytest.mark.slow
 
 

@@ -15,7 +15,7 @@ from hccr_tf import Store, fuse, get_recipe, predict_split, train
 from hccr_tf.cli.main import main
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-PICTURES = {
+IMAGES = {
     "01_data": 6,
     "02_training_curves": 2,
     "03_ensemble": 6,
@@ -32,12 +32,12 @@ RESULTS = {
     "07_refinement": "yang_table1",
     "08_transfer": "chen_transfer",
 }
-# Of those, what is in benchmarks/results, and its pictures: attention takes a trained run.
-COMMITTED = {**{name: PICTURES[name] for name in RESULTS}, "07_refinement": 2}
+# Of those, what is in benchmarks/results, and its images: attention takes a trained run.
+COMMITTED = {**{name: IMAGES[name] for name in RESULTS}, "07_refinement": 2}
 MODELS = (1, 2, 3)
 
-notebooks = pytest.mark.parametrize("name", PICTURES)
-on_runs = pytest.mark.parametrize("name", [name for name in PICTURES if name not in RESULTS])
+notebooks = pytest.mark.parametrize("name", IMAGES)
+on_runs = pytest.mark.parametrize("name", [name for name in IMAGES if name not in RESULTS])
 on_results = pytest.mark.parametrize("name", RESULTS)
 
 
@@ -109,7 +109,7 @@ def code(name: str) -> list[str]:
 
 
 def test_every_notebook_is_listed_here():
-    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(PICTURES)
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(IMAGES)
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_every_notebook_is_listed_here():
 def test_runs_and_draws(name, demo_results, results, monkeypatch):
     monkeypatch.setenv("HCCR_RUNS", str(demo_results))
     monkeypatch.setenv("HCCR_RESULTS", str(results))
-    assert execute(name, FOLDER) == PICTURES[name]
+    assert execute(name, FOLDER) == IMAGES[name]
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_opens_on_committed_results(name, tmp_path, monkeypatch):
 
 
 def execute(name: str, folder: Path) -> int:
-    """Runs a notebook in a folder, in which no cell fails or warns; how many pictures it draws."""
+    """Runs a notebook in a folder, in which no cell fails or warns; how many images it draws."""
     notebook = read(name)
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
@@ -139,10 +139,10 @@ def execute(name: str, folder: Path) -> int:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     # Whatever warns, such as Matplotlib of a glyph that its font lacks, is a fault.
     assert [o.text for o in outputs if o.get("name") == "stderr"] == []
-    pictures = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
-    for picture in pictures:
-        assert base64.b64decode(picture).startswith(b"\x89PNG")
-    return len(pictures)
+    images = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    for image in images:
+        assert base64.b64decode(image).startswith(b"\x89PNG")
+    return len(images)
 
 
 @on_runs

@@ -1,4 +1,4 @@
-"""Trains model 1 of Kriuk & Kriuk 2024: the brick network on raw pictures.
+"""Trains model 1 of Kriuk & Kriuk 2024: the brick network on raw images.
 
   python trainers/trainer1.py --data STORE --workdir RUN1
 

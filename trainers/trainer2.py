@@ -1,4 +1,4 @@
-"""Trains model 2 of Kriuk & Kriuk 2024: the brick network on pictures blurred 3×3, σ 20.
+"""Trains model 2 of Kriuk & Kriuk 2024: the brick network on images blurred 3×3, σ 20.
 
   python trainers/trainer2.py --data STORE --workdir RUN2
 

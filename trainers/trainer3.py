@@ -1,4 +1,4 @@
-"""Trains model 3 of Kriuk & Kriuk 2024: the brick network on pictures blurred 7×7, σ 50.
+"""Trains model 3 of Kriuk & Kriuk 2024: the brick network on images blurred 7×7, σ 50.
 
   python trainers/trainer3.py --data STORE --workdir RUN3
 

@@ -1,8 +1,8 @@
 """The audit of a store: what a person should look at before training, found and ranked.
 
 Nothing is changed. Every fault is a finding with the samples it concerns; checks that are about
-pictures come with a sheet of them. Counts are over all samples (or those of one split), not over a
-draw; memory holds a few numbers a sample and the findings, never the pictures.
+images come with a sheet of them. Counts are over all samples (or those of one split), not over a
+draw; memory holds a few numbers a sample and the findings, never the images.
 
 With a trained model's logits (`Disagreement`), samples whose label the model doubts are ranked.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from hccr_tf.audit.checks import (
     check_balance,
     check_duplicates,
-    check_pictures,
+    check_images,
     check_sizes,
     check_writers,
     what_was_listed,
@@ -64,7 +64,7 @@ def audit(
             *check_duplicates(store, indices),
             *check_writers(store),
             *what_was_listed(store),
-            *check_pictures(store, indices, advance),
+            *check_images(store, indices, advance),
             check_sizes(store, indices),
             *check_balance(store, indices, split),
         ]
@@ -84,7 +84,7 @@ def audit(
 
 @contextlib.contextmanager
 def _progress_bar(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
-    """Yields a function to call with a number of pictures; it does nothing without a terminal."""
+    """Yields a function to call with a number of images; it does nothing without a terminal."""
     if not (wanted and sys.stderr.isatty()):
         yield lambda count: None
         return
@@ -93,5 +93,5 @@ def _progress_bar(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
 
     columns = ("{task.description}", BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("looking at pictures", total=total)
+        task = bar.add_task("looking at images", total=total)
         yield lambda count: bar.advance(task, count)

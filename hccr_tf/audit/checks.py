@@ -1,4 +1,4 @@
-"""The audit's questions to a store's index and pictures, and what an answer consists of."""
+"""The audit's questions to a store's index and images, and what an answer consists of."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hccr_tf.data.store.store import Store
 ERROR, WARNING, INFO = "error", "warning", "info"
 """How bad a finding is: it falsifies results; it should be looked at; it is good to know."""
 
-_CHUNK = 4096  # Pictures at a time.
+_CHUNK = 4096  # Images at a time.
 _FEW_LEVELS = 32
 _LITTLE_INK = 0.001
 _ODD = 5.0
-_FEWEST_FOR_CLASS = 20  # Pictures of a class whose own sizes are known.
+_FEWEST_FOR_CLASS = 20  # Images of a class whose own sizes are known.
 _IMBALANCE = 4.0
 
 
@@ -53,7 +53,7 @@ class Check:
         remedy: What to do about a finding.
         findings: The worst first.
         count: What the title counts: samples, groups of copies, classes, writers.
-        sheet: Texts under the pictures of the findings, by finding; None for a check without.
+        sheet: Texts under the images of the findings, by finding; None for a check without.
         by_class: Whether the sheet takes some of every class, not the first of all.
     """
 
@@ -71,7 +71,7 @@ class Check:
 
 
 def check_duplicates(store: Store, indices: np.ndarray) -> list[Check]:
-    """Pictures with identical pixels: across splits, within one, under several characters.
+    """Images with identical pixels: across splits, within one, under several characters.
 
     Args:
         store: The store; copies of the samples are looked for in all of it.
@@ -109,28 +109,28 @@ def check_duplicates(store: Store, indices: np.ndarray) -> list[Check]:
         check(
             "duplicates_across_splits",
             ERROR,
-            "pictures that stand in more than one split, by identical pixels",
+            "images that stand in more than one split, by identical pixels",
             "prepare the store again: what it was tested on, it was trained on",
             across,
         ),
         check(
             "duplicates_held_out",
             INFO,
-            "pictures of test or validation whose training copies are held out",
+            "images of test or validation whose training copies are held out",
             "nothing: no split holds them",
             held_out,
         ),
         check(
             "duplicates_within_split",
             INFO,
-            "pictures that occur more than once in one split",
+            "images that occur more than once in one split",
             "none needed; a copy counts as another sample",
             within,
         ),
         check(
             "conflicting_duplicates",
             WARNING,
-            "pictures under more than one character",
+            "images under more than one character",
             "at most one label is right: look, and take the wrong file out of the source",
             conflicting,
             sheet=lambda f: f.character,
@@ -204,7 +204,7 @@ def what_was_listed(store: Store) -> list[Check]:
             "repaired_names",
             INFO,
             "broken class names that were repaired",
-            "compare some in `hccr data show` with their pictures",
+            "compare some in `hccr data show` with their images",
             repaired,
             len(repaired),
         ),
@@ -235,7 +235,7 @@ def _read_csv(path: Path) -> Iterator[dict[str, str]]:
 def check_sizes(store: Store, indices: np.ndarray) -> Check:
     """Robust outliers of width, height and proportion, in logarithms.
 
-    A picture is odd where it lies far from the store's median and also from its own class's: 一
+    An image is odd where it lies far from the store's median and also from its own class's: 一
     is flat by nature.
     """
     labels = store.labels[indices]
@@ -265,7 +265,7 @@ def check_sizes(store: Store, indices: np.ndarray) -> Check:
         WARNING,
         f"width, height or proportion over {_ODD:g} robust deviations off the store's and the "
         "class's median",
-        "look: scraps, several characters in one picture, or uncut scans",
+        "look: scraps, several characters in one image, or uncut scans",
         findings,
         len(findings),
         lambda f: f"{f.character} {f.note.split(' ')[0]}",
@@ -351,34 +351,32 @@ def count_samples(store: Store, indices: np.ndarray) -> np.ndarray:
     return np.bincount(places, minlength=size * len(store.charset)).reshape(-1, size)
 
 
-# === Over the pictures ===
+# === Over the images ===
 
 
-def check_pictures(
-    store: Store, indices: np.ndarray, advance: Callable[[int], None]
-) -> list[Check]:
-    """Pictures with nothing on them, and with light ink on dark.
+def check_images(store: Store, indices: np.ndarray, advance: Callable[[int], None]) -> list[Check]:
+    """Images with nothing on them, and with light ink on dark.
 
     Args:
         store: The store.
-        indices: Shape (n,), int: the samples, all of whose pictures are read.
-        advance: Called with the number of pictures after each piece.
+        indices: Shape (n,), int: the samples, all of whose images are read.
+        advance: Called with the number of images after each piece.
     """
     blank, inverted = [], []
     for start in range(0, len(indices), _CHUNK):
         chunk = indices[start : start + _CHUNK]
-        for i, picture in zip(chunk.tolist(), store.images(chunk), strict=True):
-            low, high = int(picture.min()), int(picture.max())
+        for i, image in zip(chunk.tolist(), store.images(chunk), strict=True):
+            low, high = int(image.min()), int(image.max())
             if high - low < _FEW_LEVELS:
                 blank.append((float(high - low), i, f"grey {low} to {high} only"))
                 continue
             # Apart from the median, which is paper, or ink where almost all is black.
-            middle = int(np.median(picture))
-            apart = (picture < middle - _FEW_LEVELS / 2) | (picture > middle + _FEW_LEVELS / 2)
+            middle = int(np.median(image))
+            apart = (image < middle - _FEW_LEVELS / 2) | (image > middle + _FEW_LEVELS / 2)
             share = np.count_nonzero(apart) / apart.size
             if share < _LITTLE_INK:
                 blank.append((share, i, f"{100 * share:.2g} % is not of grey {middle}"))
-            elif is_inverted(picture):
+            elif is_inverted(image):
                 inverted.append((share, i, f"paper of grey {middle}"))
         advance(len(chunk))
 
@@ -405,7 +403,7 @@ def check_pictures(
             WARNING,
             "light ink on dark: most pixels, and most at the border, are darker than the middle "
             "of the range" + (" (most of the store: it is of that kind)" if most else ""),
-            "invert the source's pictures: every model here is trained on dark ink on white",
+            "invert the source's images: every model here is trained on dark ink on white",
             findings(inverted),
             len(inverted),
             lambda f: f.character,

@@ -1,4 +1,4 @@
-"""What an audit says of classes and labels, by their pictures and by a trained model."""
+"""What an audit says of classes and labels, by their images and by a trained model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hccr_tf.audit.checks import INFO, WARNING, Check, Finding, count_samples
-from hccr_tf.audit.merged_classes import CLEAR_STEP, MAX_PICTURES, SUSPICIOUS, ClassEvidence
+from hccr_tf.audit.merged_classes import CLEAR_STEP, MAX_IMAGES, SUSPICIOUS, ClassEvidence
 from hccr_tf.charset import Charset
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
@@ -74,7 +74,7 @@ class ClassReport:
     """A row of `classes.csv`.
 
     Attributes:
-        evidence: What its pictures and name say; see `merged_classes`.
+        evidence: What its images and name say; see `merged_classes`.
         counts: Samples by split.
         doubted: Share of its samples that the model reads as another class; None without a model.
         read_as: The class that those are mostly read as.
@@ -133,7 +133,7 @@ def report_classes(
 
 
 def check_merged(classes: list[ClassReport]) -> list[Check]:
-    """Classes that may hold two characters, which of their pictures are the other, and by name."""
+    """Classes that may hold two characters, which of their images are the other, and by name."""
     merged, mergeable, blocks = [], [], []
     for row in classes:
         e = row.evidence
@@ -142,8 +142,8 @@ def check_merged(classes: list[ClassReport]) -> list[Check]:
         words += [f"step {e.step:.1f}"] if e.step is not None else []
         words += [f"two heaps {e.bimodality:+.2f} nats"] if e.bimodality is not None else []
         words += [f"{100 * row.doubted:.1f} % doubted"] if row.doubted is not None else []
-        if e.num_pictures == MAX_PICTURES:
-            words.append(f"by {MAX_PICTURES} of its pictures")
+        if e.num_images == MAX_IMAGES:
+            words.append(f"by {MAX_IMAGES} of its images")
         finding = Finding(None, row.character, float(row.score), "; ".join(words))
         if row.score >= SUSPICIOUS:
             merged.append(finding)
@@ -155,16 +155,15 @@ def check_merged(classes: list[ClassReport]) -> list[Check]:
         Check(
             "merged_classes",
             WARNING,
-            "classes that may hold two characters, or one written in two ways, by name and "
-            "pictures",
-            "look at merged_classes.png; take such classes out, or sort their pictures by hand",
+            "classes that may hold two characters, or one written in two ways, by name and images",
+            "look at merged_classes.png; take such classes out, or sort their images by hand",
             merged,
             len(merged),
         ),
         Check(
-            "merged_pictures",
+            "merged_images",
             WARNING,
-            "pictures that stand together in a folder's numbering and look like the character "
+            "images that stand together in a folder's numbering and look like the character "
             "whose name differs only by case",
             "look: they are what an overwritten folder left, or what overwrote it",
             blocks,

@@ -11,7 +11,7 @@ from hccr_tf.inference.predictor import Predictor, iterate_logits
 def predict_disagreement(
     workdir: str | Path, store: Store, *, split: str = "all", batch_size: int = 64
 ) -> Disagreement:
-    """Predicts a split from whole pictures, without crops, and compares with the labels.
+    """Predicts a split from whole images, without crops, and compares with the labels.
 
     Memory grows by eight bytes a sample.
 
@@ -19,7 +19,7 @@ def predict_disagreement(
         workdir: folder of a training run.
         store: data to read; its characters must lie in the run's charset.
         split: "train", "validation", "test", "duplicate" or "all".
-        batch_size: pictures at a time.
+        batch_size: images at a time.
 
     Returns:
         The disagreement, filled for the split.

@@ -10,13 +10,13 @@ one folder, and nothing says so afterwards. Three traces are left, and they are 
   the ratio of the two variances.
 - *A step.* Files of one number overwrite each other, so in such a folder the one class has the
   low numbers and what is left of the larger one the high numbers. `step` is the t-statistic of the
-  largest step between the two characters along the numbers of a folder, and `block` the pictures on
+  largest step between the two characters along the numbers of a folder, and `block` the images on
   the other character's side of it. A change of pens between the sets that a folder was filled from
   makes steps too, of up to 5.5 in HWDB.
-- *Two heaps.* The pictures of two characters lie in two heaps. `bimodality` is how much better two
-  normal distributions than one describe pictures that they were not fitted to, along the axis
+- *Two heaps.* The images of two characters lie in two heaps. `bimodality` is how much better two
+  normal distributions than one describe images that they were not fitted to, along the axis
   that parts the two best: half of the class finds axis and distributions, the other half judges.
-  In nats a picture; noise gives zero or less. Characters that are written in two ways have two
+  In nats an image; noise gives zero or less. Characters that are written in two ways have two
   heaps too (八 in Chinese MNIST), so this alone is a reason to look, not a proof.
 
 Their sum (`score`) is ln(spread) + 2 ln(step / 5.5) + 2 · bimodality, each where it is above zero.
@@ -42,19 +42,19 @@ SUSPICIOUS = 1.0
 """`score` from which a class is a finding, such as one of e times the usual spread."""
 
 CLEAR_STEP = 6.5
-"""`step` from which the pictures on its other side are findings."""
+"""`step` from which the images on its other side are findings."""
 
-MAX_PICTURES = 2000
-"""Pictures of a class that are looked at; of larger ones so many at even distances."""
+MAX_IMAGES = 2000
+"""Images of a class that are looked at; of larger ones so many at even distances."""
 
 _SIDE, _CELLS, _ORIENTATIONS = 48, 6, 8
 _INK_BELOW = 240  # Lighter pixels are paper: the noise of JPEG files reaches about 245.
-_POOLED_PICTURES = 20_000
+_POOLED_IMAGES = 20_000
 _FEWEST_FOR_SPREAD, _FEWEST_FOR_HEAPS = 8, 40
-_SMALLEST_HEAP = 0.05  # Of a class: a few badly written pictures are no second character.
+_SMALLEST_HEAP = 0.05  # Of a class: a few badly written images are no second character.
 _USUAL_STEP = 5.5
 _SHORTEST_BLOCK = 3
-_ENDS = 8  # Pictures kept from either end of a class, for a sheet.
+_ENDS = 8  # Images kept from either end of a class, for a sheet.
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,21 @@ class ClassEvidence:
 
     Attributes:
         label: The class index in the store.
-        num_pictures: Pictures looked at.
+        num_images: Images looked at.
         partner: The character whose folder may have fallen together with the class's, or None.
         spread: Variance along the direction from the character to its partner, relative to all
-            classes; None without a partner or with too few pictures.
+            classes; None without a partner or with too few images.
         step: t-statistic of the largest step between the two; None as for the spread.
-        block: Store indices of the pictures on the partner's side of that step, and of the other
+        block: Store indices of the images on the partner's side of that step, and of the other
             folders' clear steps (from `CLEAR_STEP`).
-        bimodality: Gain of two distributions over one, nats a picture; None with too few pictures.
+        bimodality: Gain of two distributions over one, nats an image; None with too few images.
         score: Both together; see the module's docstring.
-        ends: Store indices of the pictures most like the character and most like its partner (or
+        ends: Store indices of the images most like the character and most like its partner (or
             of the one heap and the other), half and half.
     """
 
     label: int
-    num_pictures: int
+    num_images: int
     partner: str | None
     spread: float | None
     step: float | None
@@ -134,12 +134,12 @@ def find_merged(
     Args:
         store: The store.
         indices: Shape (n,), the samples to look at.
-        advance: Called with the number of pictures that were gone through, for a progress bar.
+        advance: Called with the number of images that were gone through, for a progress bar.
         workers: Threads, which change nothing in the result; one a processor by default. NumPy
             and OpenCV work outside of the interpreter's lock.
 
     Returns:
-        Every class with pictures among them, the most suspicious first.
+        Every class with images among them, the most suspicious first.
     """
     indices = np.asarray(indices)
     order = np.argsort(store.labels[indices], kind="stable")
@@ -180,8 +180,8 @@ def _examine(
     covariance: np.ndarray,
     damped: np.ndarray,
 ) -> ClassEvidence:
-    chosen = evenly(samples, MAX_PICTURES)
-    features = picture_features(store.images(chosen))
+    chosen = evenly(samples, MAX_IMAGES)
+    features = image_features(store.images(chosen))
     best = _Direction()
     if others and len(chosen) >= _FEWEST_FOR_SPREAD:
         names = store.sample_ids(chosen)
@@ -242,48 +242,48 @@ def _both_ends(ordered: np.ndarray) -> np.ndarray:
 # === Features ===
 
 
-def picture_features(pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """Describes pictures by the directions of their strokes, cell by cell.
+def image_features(images: Iterable[np.ndarray]) -> np.ndarray:
+    """Describes images by the directions of their strokes, cell by cell.
 
-    A picture is cut to its ink and scaled to a square, so that margins and sizes, in which sources
+    An image is cut to its ink and scaled to a square, so that margins and sizes, in which sources
     differ, don't count; a dark background is inverted. Then, as in histograms of oriented
     gradients: the gradient at every pixel, shared out over 8 directions, blurred into 6 × 6 cells.
 
     Args:
-        pictures: Each of shape (height, width), uint8.
+        images: Each of shape (height, width), uint8.
 
     Returns:
         Shape (n, 288), float32.
     """
-    squares = np.stack([_square(picture) for picture in pictures])
+    squares = np.stack([_square(image) for image in images])
     features = np.empty((len(squares), _ORIENTATIONS * _CELLS**2), np.float32)
     for start in range(0, len(squares), 64):  # Small enough for the processor's cache.
         features[start : start + 64] = _gradients(squares[start : start + 64])
     return features
 
 
-def _square(picture: np.ndarray) -> np.ndarray:
+def _square(image: np.ndarray) -> np.ndarray:
     """Returns the ink alone, 0 to 1 (the darkest), shape (_SIDE, _SIDE), float32."""
     import cv2
 
-    if is_inverted(picture):
-        picture = 255 - picture
-    mask = cv2.threshold(picture, _INK_BELOW, 255, cv2.THRESH_BINARY_INV)[1]
+    if is_inverted(image):
+        image = 255 - image
+    mask = cv2.threshold(image, _INK_BELOW, 255, cv2.THRESH_BINARY_INV)[1]
     left, top, width, height = cv2.boundingRect(mask)
     if width:
-        picture = picture[top : top + height, left : left + width]
-    ink = 255 - cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        image = image[top : top + height, left : left + width]
+    ink = 255 - cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     ink /= max(float(ink.max()), 1.0)
     return cv2.GaussianBlur(ink, (0, 0), 1.0)
 
 
-def is_inverted(picture: np.ndarray) -> bool:
-    """Whether a picture, shape (height, width), uint8, is light ink on a dark background.
+def is_inverted(image: np.ndarray) -> bool:
+    """Whether an image, shape (height, width), uint8, is light ink on a dark background.
 
     More than half of its outermost pixels, and of all, are darker than the middle of its own
     range. The outermost alone would not do: the strokes of 口, cut tight, lie there.
     """
-    dark = picture < (int(picture.min()) + int(picture.max())) / 2
+    dark = image < (int(image.min()) + int(image.max())) / 2
     frame = np.concatenate([dark[0], dark[-1], dark[1:-1, 0], dark[1:-1, -1]])
     return 2 * np.count_nonzero(dark) > dark.size and 2 * np.count_nonzero(frame) > frame.size
 
@@ -320,20 +320,20 @@ def _glyph_features(character: str) -> np.ndarray | None:
     drawn, missing = text_image(character, 96), text_image("\U0010fffd", 96)
     if character != "?" and np.array_equal(drawn, missing):
         return None
-    return picture_features([drawn])[0]
+    return image_features([drawn])[0]
 
 
 # === Spread and heaps ===
 
 
 def _pooled_covariance(store: Store, classes: Iterable[np.ndarray]) -> np.ndarray:
-    """Shape (features, features): how pictures of one class differ from each other, over all."""
+    """Shape (features, features): how images of one class differ from each other, over all."""
     classes = [samples for samples in classes if len(samples) > 1]
     size = _ORIENTATIONS * _CELLS**2
     total, count = np.zeros((size, size)), 0
     for samples in classes:
-        chosen = evenly(samples, max(_POOLED_PICTURES // len(classes), 8))
-        rest = picture_features(store.images(chosen)).astype(np.float64)
+        chosen = evenly(samples, max(_POOLED_IMAGES // len(classes), 8))
+        rest = image_features(store.images(chosen)).astype(np.float64)
         rest -= rest.mean(axis=0)
         total += rest.T @ rest
         count += len(chosen) - 1
@@ -399,15 +399,15 @@ def _step(along: np.ndarray, names: list[str]) -> tuple[float, np.ndarray]:
 def _two_heaps(
     features: np.ndarray, along: np.ndarray | None
 ) -> tuple[float | None, np.ndarray | None]:
-    """The gain of two normal distributions over one on held-out pictures, and an axis.
+    """The gain of two normal distributions over one on held-out images, and an axis.
 
     Args:
         features: Shape (n, features).
         along: Shape (n,), places on a direction that may part them, or None.
 
     Returns:
-        Nats a picture (None for too few pictures), and the places on the axis that parts all
-        pictures best (None where nothing does).
+        Nats an image (None for too few images), and the places on the axis that parts all
+        images best (None where nothing does).
     """
     count = len(features)
     if count < _FEWEST_FOR_HEAPS:
@@ -464,7 +464,7 @@ def _part(points: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray
         other = (1 - belongs) @ points / (1 - belongs).sum()
         within = scatter - share * np.outer(one, one) - (1 - share) * np.outer(other, other)
         size = np.trace(within) / len(within)
-        # A share of a round shape, as few pictures don't determine that of 20 dimensions.
+        # A share of a round shape, as few images don't determine that of 20 dimensions.
         within = 0.7 * within + (0.3 * size + 1e-9) * np.eye(len(within))
         direction = np.linalg.solve(within, one - other)
         odds = points @ direction - (one + other) @ direction / 2 + np.log(share / (1 - share))
@@ -479,7 +479,7 @@ def _part(points: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def _fit_two(places: np.ndarray, belongs: np.ndarray) -> tuple[np.ndarray, ...]:
     """Shares, means and variances of two normal distributions in one dimension."""
     belongs = np.stack([1 - belongs, belongs], axis=1)
-    floor = 0.02 * places.var() + 1e-12  # A heap of equal pictures would have no width.
+    floor = 0.02 * places.var() + 1e-12  # A heap of equal images would have no width.
     for _ in range(20):
         count = belongs.sum(axis=0) + 1e-9
         shares, means = count / len(places), (belongs * places[:, None]).sum(axis=0) / count

@@ -1,4 +1,4 @@
-"""The answers of an audit: as text, tables and sheets of pictures."""
+"""The answers of an audit: as text, tables and sheets of images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CLASS_COLUMNS = [
     "spread",
     "step",
     "bimodality",
-    "pictures_compared",
+    "images_compared",
     "doubted",
     "mostly_read_as",
 ]
@@ -201,7 +201,7 @@ class Audit:
             _number(e.spread, "{:.4f}"),
             _number(e.step, "{:.4f}"),
             _number(e.bimodality, "{:.4f}"),
-            e.num_pictures,
+            e.num_images,
             _number(row.doubted, "{:.4f}"),
             row.read_as or "",
         ]
@@ -297,8 +297,8 @@ def _draw(
     store: Store, samples: list[int | None], texts: list[str], path: Path, title: str, columns: int
 ) -> np.ndarray:
     there = np.array([i for i in samples if i is not None], np.int64)
-    pictures = dict(zip(there.tolist(), store.images(there), strict=True))
-    images = [None if i is None else pictures[i] for i in samples]
+    by_index = dict(zip(there.tolist(), store.images(there), strict=True))
+    images = [None if i is None else by_index[i] for i in samples]
     return draw_sheet(images, texts, path, columns=columns, title=title)
 
 

@@ -44,7 +44,7 @@ def prepare_arguments(parser) -> None:
     parser.add_argument(
         "--photographs",
         action="store_true",
-        help="clean picture files, scans and photographs, as hccr predict does",
+        help="clean image files, scans and photographs, as hccr predict does",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the store at --out")
 
@@ -56,7 +56,7 @@ def run_prepare(options) -> None:
     Known are, at any depth and in archives within archives:
       - CASIA .gnt files (Gnt1.0TrainPart1.zip …, HWDB1.0trn_gnt.zip …, competition-gnt.zip;
         the .alz archive in HWDB1.1trn_gnt.zip takes the program unalz)
-      - pictures by class: Train/<character>/<n>.png (the Kaggle repack
+      - images by class: Train/<character>/<n>.png (the Kaggle repack
         CASIA-HWDB_Train.zip, CASIA-HWDB_Test.zip); broken names are repaired
       - Chinese MNIST (chinese_mnist.csv, input_1_1_1.jpg …)
       - MNIST and Fashion-MNIST: Keras's mnist.npz, or train-images-idx3-ubyte … with their
@@ -71,7 +71,7 @@ def run_prepare(options) -> None:
       hccr data prepare chinese_mnist/ --split writer --out chinese_mnist_store
       hccr data prepare competition-gnt.zip --test-fraction 1 --out icdar
       hccr data prepare store1 store2 --charset gb2312-1 --out joined
-      hccr data prepare my_pictures/ --photographs --test-fraction 0 --out mine
+      hccr data prepare my_images/ --photographs --test-fraction 0 --out mine
     """
     from hccr_tf.charset import Charset
     from hccr_tf.data.store.prepare import prepare
@@ -98,13 +98,13 @@ def run_prepare(options) -> None:
 def show_arguments(parser) -> None:
     parser.add_argument("store", help="folder written by `hccr data prepare`")
     parser.add_argument("--split", help="train, validation, test or all (default)")
-    parser.add_argument("--sheet", help="picture to draw (default: STORE-sheet.png beside it)")
+    parser.add_argument("--sheet", help="image to draw (default: STORE-sheet.png beside it)")
     parser.add_argument("--rows", type=int, default=10, help="classes on the sheet (default 10)")
     parser.add_argument("--verify", action="store_true", help="check every file's checksum")
 
 
 def run_show(options) -> None:
-    """Prints what a store holds, its faults included, and draws a sheet of its pictures.
+    """Prints what a store holds, its faults included, and draws a sheet of its images.
 
     Example:
       hccr data show store --split test
@@ -143,8 +143,8 @@ def run_audit(options) -> None:
     """Looks for faults in a store and ranks them; changes nothing.
 
     Duplicates, writers on both sides, broken and merged class names, odd sizes, blank
-    and inverted pictures, imbalance; with --run also the labels that the model doubts.
-    Writes audit.csv (every finding), classes.csv, summary.json and sheets of pictures.
+    and inverted images, imbalance; with --run also the labels that the model doubts.
+    Writes audit.csv (every finding), classes.csv, summary.json and sheets of images.
 
     Examples:
       hccr data audit store
@@ -188,15 +188,15 @@ def strokes_arguments(parser) -> None:
         "--per-class",
         type=int,
         default=8,
-        help="new pictures of each character in every epoch (default 8)",
+        help="new images of each character in every epoch (default 8)",
     )
     parser.add_argument(
         "--held-out",
         type=int,
         default=1,
-        help="pictures of each character in validation, and as many in test (default 1)",
+        help="images of each character in validation, and as many in test (default 1)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of all pictures (default 1)")
+    parser.add_argument("--seed", type=int, default=1, help="of all images (default 1)")
     parser.add_argument(
         "--set",
         action="append",
@@ -206,11 +206,11 @@ def strokes_arguments(parser) -> None:
         "hccr_tf.synthesis.style.Variation",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a store of strokes")
-    parser.add_argument("--sheet", help="picture to draw (default: OUT-sheet.png beside it)")
+    parser.add_argument("--sheet", help="image to draw (default: OUT-sheet.png beside it)")
 
 
 def run_strokes(options) -> None:
-    """Makes a store that draws its pictures when they're asked for: new ones in every epoch.
+    """Makes a store that draws its images when they're asked for: new ones in every epoch.
 
     FILE holds stroke centre lines: graphics.txt of Make Me a Hanzi (Arphic Public License,
     docs/recogniser.md says where to get it), or JSON {character: [[[x, y], ...], ...]}.
@@ -260,14 +260,14 @@ def sample_arguments(parser) -> None:
     parser.add_argument("--writers", type=int, default=40, help="for training (default 40)")
     parser.add_argument("--test-writers", type=int, default=10, help="for testing (default 10)")
     parser.add_argument(
-        "--per-writer", type=int, default=4, help="pictures of a character a writer (default 4)"
+        "--per-writer", type=int, default=4, help="images of a character a writer (default 4)"
     )
     parser.add_argument("--size", type=int, default=64, help="of a character, pixels (default 64)")
-    parser.add_argument("--seed", type=int, default=0, help="of all pictures (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of all images (default 0)")
 
 
 def run_sample(options) -> None:
-    """Draws handwriting-like pictures from stroke centre lines and writes .gnt files.
+    """Draws handwriting-like images from stroke centre lines and writes .gnt files.
 
     The package carries the centre lines of the fifteen numerals 零一二三四五六七八九十百千万亿;
     --strokes takes those of any character. Training and test writers differ.

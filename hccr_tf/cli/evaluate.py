@@ -16,20 +16,20 @@ def split_arguments(parser) -> None:
         "--crops",
         default="five",
         choices=["five", "none"],
-        help="five: mean over centre and four corners (default); none: the whole picture",
+        help="five: mean over centre and four corners (default); none: the whole image",
     )
     parser.add_argument(
         "--no-blur",
         action="store_true",
         help="leave out the blur the model was trained with, as the released predictors do",
     )
-    parser.add_argument("--batch-size", type=int, default=32, help="pictures (default 32)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images (default 32)")
 
 
 def run_evaluate(options) -> None:
     """Writes the logits of a split and prints their accuracy.
 
-    Pictures are prepared as in training; with five crops they are resized (to 280 for
+    Images are prepared as in training; with five crops they are resized (to 280 for
     256), blurred, cropped at the centre and the corners, and the crops' logits averaged.
 
     Example:
@@ -51,7 +51,7 @@ def run_evaluate(options) -> None:
         batch_size=options.batch_size,
     )
     names = {
-        "logits": "five crops" if options.crops == "five" else "whole picture",
+        "logits": "five crops" if options.crops == "five" else "whole image",
         "logits_center": "center crop",
     }
     for name, entry in metrics.items():

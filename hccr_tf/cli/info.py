@@ -41,7 +41,7 @@ def run_model(options) -> None:
     """Prints a network's layers with output shape, parameters and multiply–accumulates.
 
     Counted are convolutions, dense layers and the matrices of recurrent ones, once for one
-    picture; biases, normalisation, activation and pooling aren't.
+    image; biases, normalisation, activation and pooling aren't.
 
     Examples:
       hccr model melnyk_net_c --image-size 96 --num-classes 3755
@@ -72,7 +72,7 @@ def runs_arguments(parser) -> None:
     parser.add_argument(
         "--compare", nargs=2, metavar="RUN", help="two runs, by their names in the list"
     )
-    parser.add_argument("--out", help="picture of the compared curves (default: DIR/compared.png)")
+    parser.add_argument("--out", help="image of the compared curves (default: DIR/compared.png)")
 
 
 def run_runs(options) -> None:
@@ -137,7 +137,7 @@ def run_reproduce(options) -> None:
     Either of runs that are trained (--workdir), or of all it needs at a scale (--scale): these
     are trained once for all tables, and a killed command goes on where it was when it's given
     again.
-    Writes each table as CSV, pictures where the paper has them, and cells.csv: what was
+    Writes each table as CSV, images where the paper has them, and cells.csv: what was
     trained by which command, and what was not run. Logits are kept in OUT/logits, and those of
     the same weights and data aren't predicted again. `hccr report` makes a page of it all.
 
@@ -260,9 +260,9 @@ def report_arguments(parser) -> None:
 
 
 def run_report(options) -> None:
-    """Makes one HTML page of all results below a folder: tables, pictures, what was not run.
+    """Makes one HTML page of all results below a folder: tables, images, what was not run.
 
-    The page stands alone: pictures are in it, characters are drawn where no font has them, and
+    The page stands alone: images are in it, characters are drawn where no font has them, and
     tables are sorted by a click on a column's head.
 
     Example:

@@ -23,7 +23,7 @@ A whole run on a sample that needs no download:
 
 # Name, line of help, what it does, its arguments.
 _COMMANDS = (
-    ("predict", "read pictures of characters", predict.run_predict, predict.predict_arguments),
+    ("predict", "read images of characters", predict.run_predict, predict.predict_arguments),
     ("train", "train a recipe, or go on with a run", train.run_train, train.train_arguments),
     (
         "sweep",

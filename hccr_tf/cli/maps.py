@@ -1,4 +1,4 @@
-"""`hccr cam` and `hccr refine`: where and how runs read single pictures."""
+"""`hccr cam` and `hccr refine`: where and how runs read single images."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ from hccr_tf.utils import backend
 
 def cam_arguments(parser) -> None:
     parser.add_argument(
-        "images", nargs="*", metavar="IMAGE", help="picture files, folders, patterns or -"
+        "images", nargs="*", metavar="IMAGE", help="image files, folders, patterns or -"
     )
     parser.add_argument(
         "--workdir", required=True, nargs="+", metavar="RUN", help="trained runs, a column each"
     )
-    parser.add_argument("--out", required=True, help="folder for the pictures and tables")
+    parser.add_argument("--out", required=True, help="folder for the images and tables")
     parser.add_argument(
         "--top-k", type=int, default=1, help="maps of the k most probable classes (default 1)"
     )
@@ -29,16 +29,16 @@ def _layout_argument(parser) -> None:
     parser.add_argument(
         "--any-layout",
         action="store_true",
-        help="take pictures that look like several characters, too",
+        help="take images that look like several characters, too",
     )
 
 
 def run_cam(options) -> None:
-    """Draws class activation maps: the places of a picture that made a run read what it reads.
+    """Draws class activation maps: the places of an image that made a run read what it reads.
 
-    Writes cam.png (a row for each picture and rank, a column for each run, the picture at the
+    Writes cam.png (a row for each image and rank, a column for each run, the image at the
     right), cam.csv, maps.npz and overlays/. Networks that end in a pooling are mapped by their
-    weights (Melnyk et al. 2018, eqs. 1, 8, 9), all others through gradients. Pictures are one
+    weights (Melnyk et al. 2018, eqs. 1, 8, 9), all others through gradients. Images are one
     character each, scans or photographs, and cleaned as by `hccr predict`.
 
     Examples:
@@ -46,32 +46,32 @@ def run_cam(options) -> None:
       hccr cam --data store --characters 垂坛 --workdir runs/c --top-k 3 --out cams
     """
     if bool(options.data) != bool(options.characters) or bool(options.images) == bool(options.data):
-        raise ValueError("Name either picture files, or --data and --characters.")
+        raise ValueError("Name either image files, or --data and --characters.")
     backend.start()
     from hccr_tf.inference.cam_files import write_cams
-    from hccr_tf.inference.pictures import pictures_of_characters, read_pictures
+    from hccr_tf.inference.images import images_of_characters, read_images
     from hccr_tf.inference.predictor import Predictor
 
     predictors = [Predictor(path) for path in options.workdir]
     if options.data:
         from hccr_tf.data.store.store import Store
 
-        pictures = pictures_of_characters(
+        images = images_of_characters(
             Store(options.data), options.split, options.characters, predictors
         )
     else:
-        pictures = read_pictures(options.images, single=not options.any_layout)
-    table = write_cams(predictors, pictures, options.out, top_k=options.top_k, layer=options.layer)
+        images = read_images(options.images, single=not options.any_layout)
+    table = write_cams(predictors, images, options.out, top_k=options.top_k, layer=options.layer)
     print(table.drop(columns=["overlay", "layer"]).to_string(index=False))
     print(f"maps in {Path(options.out) / 'cam.png'}")
 
 
 def refine_arguments(parser) -> None:
     parser.add_argument(
-        "images", nargs="*", metavar="IMAGE", help="picture files, folders, patterns or -"
+        "images", nargs="*", metavar="IMAGE", help="image files, folders, patterns or -"
     )
     parser.add_argument("--workdir", required=True, metavar="RUN", help="a run with refinement")
-    parser.add_argument("--out", required=True, help="folder for pictures and tables")
+    parser.add_argument("--out", required=True, help="folder for images and tables")
     parser.add_argument("--top-k", type=int, default=5, help="characters a step (default 5)")
     parser.add_argument("--steps", type=int, help="T (default: that of the training)")
     parser.add_argument(
@@ -90,7 +90,7 @@ def refine_arguments(parser) -> None:
 def run_refine(options) -> None:
     """Shows what a network with iterative refinement reads at each step, and where it looks.
 
-    Of pictures: refine.png (attention over the picture at every step), refine.txt (the best
+    Of images: refine.png (attention over the image at every step), refine.txt (the best
     characters with probabilities, as figure 5 of Yang et al. 2017) and refine.csv. With --data:
     steps.csv (accuracy at every step, samples corrected and broken), and the same three files
     of samples that are wrong at first and right at last (corrected.*), and the reverse
@@ -101,16 +101,16 @@ def run_refine(options) -> None:
       hccr refine --data store --workdir runs/mrbc_ir --steps 8 --out refined
     """
     if bool(options.images) == bool(options.data):
-        raise ValueError("Name either picture files or --data.")
+        raise ValueError("Name either image files or --data.")
     backend.start()
-    from hccr_tf.inference.pictures import read_pictures, sample_pictures
+    from hccr_tf.inference.images import read_images, sample_images
     from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 
     predictor = StepPredictor(options.workdir, options.steps)
     out = Path(options.out)
     if options.images:
-        pictures = read_pictures(options.images, single=not options.any_layout)
-        write_steps(predictor, pictures, out, top_k=options.top_k)
+        images = read_images(options.images, single=not options.any_layout)
+        write_steps(predictor, images, out, top_k=options.top_k)
         print((out / "refine.txt").read_text("utf-8"))
         print(f"attention in {out / 'refine.png'}")
         return
@@ -130,6 +130,6 @@ def run_refine(options) -> None:
         print(f"{name}: {len(rows)} samples from the first to the last step")
         if len(rows) and options.cases:
             indices = counts.indices[rows[: options.cases]]
-            pictures = sample_pictures(store, indices)
-            write_steps(predictor, pictures, out, top_k=options.top_k, name=name)
+            images = sample_images(store, indices)
+            write_steps(predictor, images, out, top_k=options.top_k, name=name)
     print(f"all of it in {out}")

@@ -1,11 +1,11 @@
-"""`hccr predict`, `hccr calibrate`, `hccr pack`: pictures in, characters out."""
+"""`hccr predict`, `hccr calibrate`, `hccr pack`: images in, characters out."""
 
 import sys
 from pathlib import Path
 
 from hccr_tf.utils import backend
 
-_TOGETHER = 32  # pictures that are cleaned before they're read
+_TOGETHER = 32  # images that are cleaned before they're read
 
 
 def predict_arguments(parser) -> None:
@@ -13,7 +13,7 @@ def predict_arguments(parser) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="picture files, folders, patterns in quotes, or - for standard input",
+        help="image files, folders, patterns in quotes, or - for standard input",
     )
     parser.add_argument("--top-k", type=int, default=5, help="characters to name (default 5)")
     parser.add_argument(
@@ -30,21 +30,21 @@ def predict_arguments(parser) -> None:
     parser.add_argument(
         "--any-layout",
         action="store_true",
-        help="read pictures that look like several characters, too",
+        help="read images that look like several characters, too",
     )
     parser.add_argument(
         "--no-tta",
         action="store_true",
-        help="read each picture once, not stretched in three ways: in less than half the time",
+        help="read each image once, not stretched in three ways: in less than half the time",
     )
 
 
 def run_predict(options) -> None:
-    """Reads pictures of single characters: scans, photographs, drawings.
+    """Reads images of single characters: scans, photographs, drawings.
 
-    Dark ink or light, coloured paper, uneven light, margins, ruling: pictures are cleaned
+    Dark ink or light, coloured paper, uneven light, margins, ruling: images are cleaned
     first. Printed are character, probability, code point and alternatives. Files that
-    can't be read, and pictures of several characters, are named with the reason.
+    can't be read, and images of several characters, are named with the reason.
 
     Examples:
       hccr predict photo.jpg
@@ -52,12 +52,12 @@ def run_predict(options) -> None:
       curl -s https://example.org/a.png | hccr predict -
       hccr predict photo.jpg --workdir runs/model1 --cam maps
     """
-    from hccr_tf.images.cleaning import PictureError
-    from hccr_tf.images.decoding import find_pictures, read_clean, read_input
+    from hccr_tf.images.cleaning import ImageError
+    from hccr_tf.images.decoding import find_images, read_clean, read_input
 
     if options.top_k < 1:
         raise ValueError("--top-k is at least 1.")
-    files = find_pictures(options.paths, lambda message: print(message, file=sys.stderr))
+    files = find_images(options.paths, lambda message: print(message, file=sys.stderr))
     if options.csv and Path(options.csv).is_dir():
         raise ValueError(f"--csv {options.csv} is a folder; name a file.")
     if options.cam and Path(options.cam).is_file():
@@ -65,7 +65,7 @@ def run_predict(options) -> None:
     backend.start()
     from hccr_tf.inference.recognizer import Recognizer
 
-    # Whatever is wrong with these shows before the first picture is read.
+    # Whatever is wrong with these shows before the first image is read.
     recognizer = Recognizer(options.workdir, level=options.level, tta=not options.no_tta)
     recognitions, reasons, kept = {}, {}, {}
     width = max(len(file) for file in files)
@@ -74,7 +74,7 @@ def run_predict(options) -> None:
         for i, file in enumerate(files[start : start + _TOGETHER], start):
             try:
                 cleaned[i] = read_clean(read_input(file), single=not options.any_layout)
-            except PictureError as error:
+            except ImageError as error:
                 reasons[i] = str(error)
                 print(f"{file}: {error}", file=sys.stderr)
         found = recognizer.predict_clean(list(cleaned.values()), options.top_k)
@@ -88,18 +88,18 @@ def run_predict(options) -> None:
         print(f"table in {options.csv}")
     if kept:
         from hccr_tf.inference.cam_files import write_cams
-        from hccr_tf.inference.pictures import NamedPicture
+        from hccr_tf.inference.images import NamedImage
 
-        # Under each picture stands what was read, also where fewer characters compete.
-        pictures = [
-            NamedPicture(files[i], f"{Path(files[i]).stem}: {recognitions[i].character}", image)
+        # Under each image stands what was read, also where fewer characters compete.
+        images = [
+            NamedImage(files[i], f"{Path(files[i]).stem}: {recognitions[i].character}", image)
             for i, image in kept.items()
         ]
         classes = [[recognizer.charset.index(recognitions[i].character)] for i in kept]
-        write_cams([recognizer.predictor], pictures, options.cam, classes=classes)
+        write_cams([recognizer.predictor], images, options.cam, classes=classes)
         print(f"maps in {Path(options.cam) / 'cam.png'}")
     if reasons:
-        raise ValueError(f"{len(reasons)} of {len(files)} pictures weren't read; see above.")
+        raise ValueError(f"{len(reasons)} of {len(files)} images weren't read; see above.")
 
 
 def _print(file, width, found) -> None:
@@ -136,20 +136,20 @@ def _write_csv(path, files, recognitions, reasons) -> None:
 
 def calibrate_arguments(parser) -> None:
     parser.add_argument("workdir", metavar="RUN", help="a trained run")
-    parser.add_argument("--data", required=True, help="store whose pictures the run hasn't learnt")
+    parser.add_argument("--data", required=True, help="store whose images the run hasn't learnt")
     parser.add_argument("--split", default="validation", help="of --data (default validation)")
     parser.add_argument(
         "--level", type=int, choices=[1, 2], help="which characters compete (default: all)"
     )
     parser.add_argument(
-        "--per-class", type=int, help="so many pictures of each character (default: all)"
+        "--per-class", type=int, help="so many images of each character (default: all)"
     )
 
 
 def run_calibrate(options) -> None:
     """Makes a run's probabilities true to how often it's right.
 
-    Finds the temperature on one half of the pictures and reports on the other: expected
+    Finds the temperature on one half of the images and reports on the other: expected
     calibration error before and after, and the reliability curve. Writes calibration.json,
     reliability.csv and reliability.png into the run, and `hccr predict` uses it from then on.
 
@@ -168,10 +168,10 @@ def run_calibrate(options) -> None:
     print(
         f"temperature {result['temperature']:.3f}; expected calibration error "
         f"{100 * result['ece_before']:.2f} % before, {100 * result['ece_after']:.2f} % after, on "
-        f"{result['samples']:,} pictures that it wasn't found on"
+        f"{result['samples']:,} images that it wasn't found on"
     )
     if result["left_out"]:
-        print(f"{result['left_out']:,} pictures of characters that don't compete were left out")
+        print(f"{result['left_out']:,} images of characters that don't compete were left out")
     print(f"curve in {Path(options.workdir) / 'reliability.png'}")
 
 

@@ -24,7 +24,7 @@ class LayerCost:
         kind: its class.
         output_shape: without the batch; that of the first output where there are several.
         parameters: values of its variables; 0 where an earlier call has counted them.
-        macs: multiply–accumulates for one picture.
+        macs: multiply–accumulates for one image.
     """
 
     name: str
@@ -35,13 +35,13 @@ class LayerCost:
 
 
 def layer_costs(model: keras.Model) -> list[LayerCost]:
-    """The cost of every layer of a functional model for one picture, in order.
+    """The cost of every layer of a functional model for one image, in order.
 
     A layer of another package that isn't one of Keras's can count for itself: a method
     `count_macs(*input_shapes)`, given the shapes of its inputs without the batch.
 
     Args:
-        model: functional, with pictures of known size.
+        model: functional, with images of known size.
 
     Returns:
         One entry a call; layers inside of models inside are listed one by one.
@@ -57,7 +57,7 @@ def layer_costs(model: keras.Model) -> list[LayerCost]:
 
 
 def count_macs(model: keras.Model) -> int:
-    """Multiply–accumulates of one picture through a functional model; see `layer_costs`."""
+    """Multiply–accumulates of one image through a functional model; see `layer_costs`."""
     return sum(cost.macs for cost in layer_costs(model))
 
 

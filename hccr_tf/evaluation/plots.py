@@ -1,4 +1,4 @@
-"""Curves and confusions as pictures, Chinese characters included.
+"""Curves and confusions as images, Chinese characters included.
 
 Characters are drawn with the font that OpenCV carries, so they are readable on a
 machine without a Chinese font.
@@ -18,7 +18,7 @@ _MARKERS = "o^sDv"
 
 
 def glyphs_at(axes, texts: Sequence[str], axis: str = "y", zoom: float = 0.5) -> None:
-    """Labels the ticks 0, 1, … of an axis with texts drawn as pictures.
+    """Labels the ticks 0, 1, … of an axis with texts drawn as images.
 
     Args:
         axes: Matplotlib axes.
@@ -32,13 +32,13 @@ def glyphs_at(axes, texts: Sequence[str], axis: str = "y", zoom: float = 0.5) ->
     getattr(axes, f"set_{axis}ticks")(range(len(texts)), [""] * len(texts))
     for i, text in enumerate(texts):
         # With its own range, a text without ink would come out black.
-        picture = OffsetImage(
+        image = OffsetImage(
             text_image(text, _GLYPH_PIXELS), zoom=zoom, cmap="gray", norm=Normalize(0, 255)
         )
         place = (0, i) if axis == "y" else (i, 0)
         transform = axes.get_yaxis_transform() if axis == "y" else axes.get_xaxis_transform()
         box = AnnotationBbox(
-            picture,
+            image,
             place,
             xycoords=transform,
             box_alignment=(1.1, 0.5) if axis == "y" else (0.5, 1.1),
@@ -190,16 +190,16 @@ def save_figure(figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def pictures_figure(
+def images_figure(
     rows: Sequence[Sequence[np.ndarray | None]],
     row_texts: Sequence[str] = (),
     column_texts: Sequence[str] = (),
     size: float = 0.8,
 ):
-    """Pictures in rows and columns, each fitted into a square, with their texts.
+    """Images in rows and columns, each fitted into a square, with their texts.
 
     Args:
-        rows: pictures uint8 (H, W) or (H, W, 1) of any size, 0 shown black and 255
+        rows: images uint8 (H, W) or (H, W, 1) of any size, 0 shown black and 255
             white; None leaves a place empty, and rows may differ in length.
         row_texts: one a row, on its left; any Chinese.
         column_texts: one a column, above it; any Chinese, made smaller where it is
@@ -210,14 +210,14 @@ def pictures_figure(
         A Matplotlib figure.
 
     Raises:
-        ValueError: there is no picture.
+        ValueError: there is no image.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     columns = max((len(row) for row in rows), default=0)
     if not columns:
-        raise ValueError("A figure needs at least one picture.")
+        raise ValueError("A figure needs at least one image.")
     # Everything lies in one axes whose unit is the inch: many axes are slow to draw.
     gap, inch_per_pixel = 0.08, 0.2 / _GLYPH_PIXELS
     left_labels = [text_image(text, _GLYPH_PIXELS) for text in row_texts]
@@ -229,18 +229,18 @@ def pictures_figure(
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
 
-    def draw(picture: np.ndarray, x: float, y: float, scale: float) -> None:
-        high, wide = (scale * side for side in picture.shape[:2])
+    def draw(image: np.ndarray, x: float, y: float, scale: float) -> None:
+        high, wide = (scale * side for side in image.shape[:2])
         extent = (x - wide / 2, x + wide / 2, y + high / 2, y - high / 2)
-        picture = picture.reshape(picture.shape[:2])
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+        image = image.reshape(image.shape[:2])
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
 
     for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            if picture is None:
+        for j, image in enumerate(row):
+            if image is None:
                 continue
             x, y = left + j * pitch, top + i * pitch
-            draw(picture, x + size / 2, y + size / 2, size / max(picture.shape))
+            draw(image, x + size / 2, y + size / 2, size / max(image.shape))
             axes.add_patch(Rectangle((x, y), size, size, fill=False, edgecolor="0.75", lw=0.8))
     for i, label in enumerate(left_labels):
         x = left - gap - label.shape[1] * inch_per_pixel / 2
@@ -417,7 +417,7 @@ def draw_bars(table: pd.DataFrame, name: str, path: str | Path, title: str) -> N
 
 
 def draw_reliability(curves: dict[str, pd.DataFrame], path: str | Path) -> None:
-    """Draws how often pictures are read rightly against how probable that was said to be.
+    """Draws how often images are read rightly against how probable that was said to be.
 
     Args:
         curves: tables of `calibration.reliability`, by what stands in the legend.

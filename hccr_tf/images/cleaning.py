@@ -1,8 +1,8 @@
 """From a scan or a photograph of one character to clean paper: dark ink on 255.
 
-`clean` takes a picture as people have it: either polarity, coloured paper and ink, uneven light,
+`clean` takes an image as people have it: either polarity, coloured paper and ink, uneven light,
 bars at its sides, ruled or framed paper, specks. What it returns is what the networks' own
-preprocessing takes. A picture that's clean already, such as those of CASIA-HWDB, stays as it is.
+preprocessing takes. An image that's clean already, such as those of CASIA-HWDB, stays as it is.
 """
 
 import numpy as np
@@ -12,16 +12,16 @@ from hccr_tf.images.layout import pen_width
 WHITE = 255
 WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
 _LIGHT_SIDE = 96  # pixels of the longer side at which uneven light is looked at
-_FLAT_SHARE = 0.35  # of pixels that have the paper's grey level where a picture is clean already
+_FLAT_SHARE = 0.35  # of pixels that have the paper's grey level where an image is clean already
 _LOWEST_CONTRAST = 12  # grey levels between paper and ink, below which there's nothing to read
 
 
-class PictureError(ValueError):
-    """A file that can't be read as a picture, or a picture that shows no single character."""
+class ImageError(ValueError):
+    """A file that can't be read as an image, or an image that shows no single character."""
 
 
 def clean(image: np.ndarray) -> np.ndarray:
-    """Makes of a picture of a character dark ink on white paper.
+    """Makes of an image of a character dark ink on white paper.
 
     Args:
         image: uint8 (H, W) grey, (H, W, 3) red, green, blue, or (H, W, 4) with opacity.
@@ -30,15 +30,15 @@ def clean(image: np.ndarray) -> np.ndarray:
         uint8 (h, w), ink below 255 on 255; at most 1024 pixels on the longer side.
 
     Raises:
-        PictureError: nothing is to be seen on it.
+        ImageError: nothing is to be seen on it.
         ValueError: another type or shape.
     """
     import cv2
 
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
-        raise ValueError(f"A picture is uint8 (H, W), (H, W, 3) or (H, W, 4), not {image.shape}.")
+        raise ValueError(f"An image is uint8 (H, W), (H, W, 3) or (H, W, 4), not {image.shape}.")
     if image.ndim == 3 and image.shape[2] not in (1, 3, 4):
-        raise ValueError(f"A picture has 1, 3 or 4 channels, not {image.shape[2]}.")
+        raise ValueError(f"An image has 1, 3 or 4 channels, not {image.shape[2]}.")
     longest = max(image.shape[:2])
     if longest > WORK_SIDE:
         size = [max(1, round(s * WORK_SIDE / longest)) for s in image.shape[1::-1]]
@@ -46,9 +46,9 @@ def clean(image: np.ndarray) -> np.ndarray:
     grey = _grey(image)
     grey, paper = _without_bars(grey)
     if int(grey.max()) - int(grey.min()) < _LOWEST_CONTRAST:
-        # A ruled stroke, 一 or 丨, is all that's left of its picture.
+        # A ruled stroke, 一 or 丨, is all that's left of its image.
         if paper is None or abs(float(grey.mean()) - paper) < _LOWEST_CONTRAST:
-            raise PictureError("it shows nothing but paper")
+            raise ImageError("it shows nothing but paper")
     # A bar's colour isn't the paper's; paper has a good part of what's left.
     elif paper is None or (abs(grey.astype(np.int16) - paper) <= 1).mean() < _FLAT_SHARE / 2:
         paper = _flat_paper(grey)
@@ -59,12 +59,12 @@ def clean(image: np.ndarray) -> np.ndarray:
     ink = _without_ruling(ink)
     ink = _without_specks(ink, least)
     if not ink.any():
-        raise PictureError("it shows nothing but paper")
+        raise ImageError("it shows nothing but paper")
     return cv2.bitwise_not(ink)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
-    """One channel in which the ink stands out: grey, or of coloured pictures the best one."""
+    """One channel in which the ink stands out: grey, or of coloured images the best one."""
     import cv2
 
     if image.ndim == 2:
@@ -87,7 +87,7 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def _contrast(grey: np.ndarray) -> float:
-    """Grey levels between the two classes that best part a picture's pixels."""
+    """Grey levels between the two classes that best part an image's pixels."""
     import cv2
 
     threshold, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
@@ -98,7 +98,7 @@ def _contrast(grey: np.ndarray) -> float:
 
 
 def _opaque(image: np.ndarray) -> np.ndarray:
-    """Lays a picture over white, or over black where what's drawn is light."""
+    """Lays an image over white, or over black where what's drawn is light."""
     opacity = image[..., 3:].astype(np.float32) / 255
     colour = image[..., :3]
     if opacity.min() == 1:
@@ -146,7 +146,7 @@ def _without_bars(grey: np.ndarray) -> tuple[np.ndarray, int | None]:
 
 
 def _flat_paper(grey: np.ndarray) -> int | None:
-    """The paper's grey level where it's the same all over the picture."""
+    """The paper's grey level where it's the same all over the image."""
     counts = np.bincount(grey.reshape(-1), minlength=256)
     near = np.convolve(counts, np.ones(3, np.int64), "same")
     level = int(near.argmax())
@@ -161,7 +161,7 @@ def _ink_on_flat(grey: np.ndarray, paper: int) -> np.ndarray:
     )
     ink = darker if darker.sum() >= lighter.sum() else lighter
     if ink.max() < _LOWEST_CONTRAST:
-        raise PictureError("it shows nothing but paper")
+        raise ImageError("it shows nothing but paper")
     span = paper if ink is darker else 255 - paper
     if span < 200:  # coloured or grey paper: ink is made as dark as it would be on white
         span = max(_LOWEST_CONTRAST, int(np.percentile(ink[ink > ink.max() * 0.4], 90)))
@@ -171,7 +171,7 @@ def _ink_on_flat(grey: np.ndarray, paper: int) -> np.ndarray:
 
 
 def _ink_on_uneven(grey: np.ndarray) -> np.ndarray:
-    """Ink on paper whose light changes over the picture, on which there's grain."""
+    """Ink on paper whose light changes over the image, on which there's grain."""
     import cv2
 
     height, width = grey.shape
@@ -207,7 +207,7 @@ def _ink_on_uneven(grey: np.ndarray) -> np.ndarray:
         or not len(weak)
         or blurred[strong].mean() - weak.mean() < max(_LOWEST_CONTRAST, 4 * float(weak.std()))
     ):
-        raise PictureError("it shows nothing but paper")
+        raise ImageError("it shows nothing but paper")
     full = float(np.percentile(levels[strong], 75))
     none = min(0.75 * threshold, 0.5 * full)
     clear = np.clip((levels - none) * (255 / (full - none)), 0, 255).astype(np.uint8)
@@ -238,7 +238,7 @@ def _is_light_ink(small: np.ndarray) -> bool:
 
 
 def _without_paper_edges(ink: np.ndarray) -> np.ndarray:
-    """Takes away what's thick and lies along the picture's edge: a table, a finger, a shadow."""
+    """Takes away what's thick and lies along the image's edge: a table, a finger, a shadow."""
     import cv2
 
     height, width = ink.shape
@@ -258,7 +258,7 @@ def _without_paper_edges(ink: np.ndarray) -> np.ndarray:
 
 
 def _without_ruling(ink: np.ndarray) -> np.ndarray:
-    """Takes away straight lines that run through the whole picture: frames, grids, ruled paper.
+    """Takes away straight lines that run through the whole image: frames, grids, ruled paper.
 
     A character's own strokes aren't as straight, or don't run from edge to edge on two sides.
     """

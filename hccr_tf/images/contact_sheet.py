@@ -1,4 +1,4 @@
-"""Contact sheets: pictures side by side with their characters, to look at data before training."""
+"""Contact sheets: images side by side with their characters, to look at data before training."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def text_image(text: str, size: int, margin: int = 2) -> np.ndarray:
 
 
 def _fit(image: np.ndarray, height: int, width: int, enlarge: bool) -> np.ndarray:
-    """Scales a grey or RGB picture into a box, its proportions kept, and centres it on white."""
+    """Scales a grey or RGB image into a box, its proportions kept, and centres it on white."""
     import cv2
 
     image = np.asarray(image)
@@ -65,7 +65,7 @@ def _fit(image: np.ndarray, height: int, width: int, enlarge: bool) -> np.ndarra
         image = image[..., 0]
     if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)):
         raise ValueError(
-            f"a picture has shape {image.shape} and type {image.dtype}; (height, width) or "
+            f"an image has shape {image.shape} and type {image.dtype}; (height, width) or "
             "(height, width, 3) and uint8 are needed"
         )
     scale = min(height / image.shape[0], width / image.shape[1])
@@ -87,26 +87,26 @@ def sheet_image(
     text_size: int = 22,
     title: str | None = None,
 ) -> np.ndarray:
-    """Draws pictures in rows, each in a frame with its text under it.
+    """Draws images in rows, each in a frame with its text under it.
 
     Args:
-        images: Pictures of any size, uint8, grey (height, width) or RGB (height, width, 3); None
+        images: Images of any size, uint8, grey (height, width) or RGB (height, width, 3); None
             leaves a place empty.
-        labels_text: One text per picture, made smaller where it is wider than the tile.
+        labels_text: One text per image, made smaller where it is wider than the tile.
         columns: Tiles per row.
-        tile: Side of a tile in pixels; pictures are scaled to it with their proportions kept.
+        tile: Side of a tile in pixels; images are scaled to it with their proportions kept.
         text_size: Font size of the texts in pixels.
         title: A line above all.
 
     Returns:
-        The sheet, uint8, shape (height, width); (height, width, 3) where a picture is RGB.
+        The sheet, uint8, shape (height, width); (height, width, 3) where an image is RGB.
 
     Raises:
-        ValueError: There is no picture, not one text per picture, or a picture of another type.
+        ValueError: There is no image, not one text per image, or an image of another type.
         RuntimeError: OpenCV is older than 5.
     """
     if not images or len(images) != len(labels_text):
-        raise ValueError(f"{len(images)} pictures and {len(labels_text)} texts make no sheet")
+        raise ValueError(f"{len(images)} images and {len(labels_text)} texts make no sheet")
     gap, frame = 8, 205
     line = text_image("永", text_size).shape[0]
     head = text_image(title, text_size) if title else None
@@ -128,8 +128,8 @@ def sheet_image(
             continue
         y, x = top + i // columns * cell_height, gap + i % columns * cell_width
         sheet[y : y + tile + 2, x : x + tile + 2] = frame
-        picture = _fit(image, tile, tile, enlarge=True).reshape(tile, tile, -1)
-        sheet[y + 1 : y + 1 + tile, x + 1 : x + 1 + tile] = picture
+        image = _fit(image, tile, tile, enlarge=True).reshape(tile, tile, -1)
+        sheet[y + 1 : y + 1 + tile, x + 1 : x + 1 + tile] = image
         words = _fit(text_image(text, text_size), line, tile + 2, enlarge=False)
         sheet[y + tile + 2 : y + tile + 2 + line, x : x + tile + 2] = words[..., None]
     return sheet if in_colour else sheet[..., 0]
@@ -163,7 +163,7 @@ def draw_sheet(
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Returns a picture, uint8, grey (height, width) or RGB (height, width, 3), as a PNG file."""
+    """Returns an image, uint8, grey (height, width) or RGB (height, width, 3), as a PNG file."""
     import cv2
 
     # OpenCV's order of colours is blue, green, red.
@@ -188,8 +188,8 @@ def store_sheet(
         path: The PNG file to write.
         split: One of `Store.indices`, "all" by default.
         rows: Number of classes, at most `MAX_CLASSES`; fewer where the store has fewer.
-        columns: Pictures per class; places stay empty where a class has fewer.
-        seed: Seeds the draw of classes and pictures.
+        columns: Images per class; places stay empty where a class has fewer.
+        seed: Seeds the draw of classes and images.
 
     Returns:
         The sheet, shape (height, width), uint8.

@@ -1,4 +1,4 @@
-"""Picture files: found, decoded as they're meant to be seen, cleaned."""
+"""Image files: found, decoded as they're meant to be seen, cleaned."""
 
 import glob
 import io
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hccr_tf.images.cleaning import WORK_SIDE, PictureError, clean
+from hccr_tf.images.cleaning import WORK_SIDE, ImageError, clean
 from hccr_tf.images.layout import count_characters
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
@@ -22,77 +22,77 @@ _FULL_SCALES = (1, 255, 1023, 4095, 16383, 65535)
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Decodes a picture file as it's meant to be seen: turned as its EXIF data say.
+    """Decodes an image file as it's meant to be seen: turned as its EXIF data say.
 
     Args:
-        data: a PNG, JPEG, BMP, TIFF or WebP file; of several pictures the first counts.
+        data: a PNG, JPEG, BMP, TIFF or WebP file; of several images the first counts.
 
     Returns:
         uint8 (H, W, 4): red, green, blue and opacity.
 
     Raises:
-        PictureError: it can't be decoded, or is larger than 200 million pixels.
+        ImageError: it can't be decoded, or is larger than 200 million pixels.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not data:
-        raise PictureError("it's empty")
+        raise ImageError("it's empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures, which are checked here
-            picture = Image.open(io.BytesIO(data))
-            if picture.width * picture.height > MAX_PIXELS:
-                raise PictureError(f"it has more than {MAX_PIXELS // 10**6} million pixels")
-            if picture.format == "JPEG":  # decoded smaller, which takes a fraction of the time
-                picture.draft("RGB", (2 * WORK_SIDE, 2 * WORK_SIDE))
-            picture.load()
-            picture = ImageOps.exif_transpose(picture)
-            if picture.mode.startswith("I") or picture.mode == "F":
-                values = np.nan_to_num(np.asarray(picture, np.float64), posinf=0, neginf=0)
+            warnings.simplefilter("ignore")  # of large images, which are checked here
+            image = Image.open(io.BytesIO(data))
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(f"it has more than {MAX_PIXELS // 10**6} million pixels")
+            if image.format == "JPEG":  # decoded smaller, which takes a fraction of the time
+                image.draft("RGB", (2 * WORK_SIDE, 2 * WORK_SIDE))
+            image.load()
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I") or image.mode == "F":
+                values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
                 # Numbers of 0 to 1, or of as many bits as the brightest needs.
                 highest = next((h for h in _FULL_SCALES if h >= values.max()), values.max())
-                picture = Image.fromarray((values * (255 / highest)).clip(0, 255).astype(np.uint8))
-            return np.asarray(picture.convert("RGBA"))
-    except PictureError:
+                image = Image.fromarray((values * (255 / highest)).clip(0, 255).astype(np.uint8))
+            return np.asarray(image.convert("RGBA"))
+    except ImageError:
         raise
     except Image.DecompressionBombError:
-        raise PictureError(f"it has more than {MAX_PIXELS // 10**6} million pixels") from None
+        raise ImageError(f"it has more than {MAX_PIXELS // 10**6} million pixels") from None
     except UnidentifiedImageError:
-        raise PictureError("it's no picture that can be decoded") from None
+        raise ImageError("it's no image that can be decoded") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise PictureError(f"it can't be decoded ({error})") from None
+        raise ImageError(f"it can't be decoded ({error})") from None
 
 
 def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
-    """Reads and cleans one picture.
+    """Reads and cleans one image.
 
     Args:
-        image: a path, bytes of a picture file, a Pillow image, or an array as `clean` takes it.
-        single: whether to refuse pictures of several characters.
+        image: a path, bytes of an image file, a Pillow image, or an array as `clean` takes it.
+        single: whether to refuse images of several characters.
 
     Returns:
         uint8 (H, W), dark ink on 255.
 
     Raises:
-        PictureError: it can't be read, is blank, or shows several characters.
+        ImageError: it can't be read, is blank, or shows several characters.
     """
     if isinstance(image, str | Path):
         path = Path(image)
         try:
             if path.stat().st_size > MAX_BYTES:
-                raise PictureError(f"it has more than {MAX_BYTES >> 20} MiB")
+                raise ImageError(f"it has more than {MAX_BYTES >> 20} MiB")
             image = path.read_bytes()
         except OSError as error:
-            raise PictureError(error.strerror or str(error)) from None
+            raise ImageError(error.strerror or str(error)) from None
     if isinstance(image, bytes | bytearray | memoryview):
         if len(image) > MAX_BYTES:
-            raise PictureError(f"it has more than {MAX_BYTES >> 20} MiB")
+            raise ImageError(f"it has more than {MAX_BYTES >> 20} MiB")
         image = decode(bytes(image))
     elif hasattr(image, "convert"):  # a Pillow image
         image = np.asarray(image.convert("RGBA"))
     elif not isinstance(image, np.ndarray):
         raise TypeError(
-            "A picture is a path, the bytes of a file, a Pillow image or an array, not "
+            "An image is a path, the bytes of a file, a Pillow image or an array, not "
             f"{type(image).__name__}."
         )
     if image.dtype == bool:
@@ -102,15 +102,15 @@ def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
         kind = "a page" if layout.rows > 1 else "a line"
         if 1 < layout.rows == layout.characters:
             kind = "a column"
-        raise PictureError(
+        raise ImageError(
             f"it looks like {kind} of about {layout.characters} characters, and this reads "
-            "single ones; cut it into pictures of one character each, or take it as one "
+            "single ones; cut it into images of one character each, or take it as one "
             "all the same (--any-layout, single=False)"
         )
     return cleaned
 
 
-def find_pictures(
+def find_images(
     paths: Iterable[str], passed_over: Callable[[str], None] = lambda message: None
 ) -> list[str]:
     """Files that paths, folders and patterns stand for, in their order; "-" is standard input.
@@ -130,14 +130,14 @@ def find_pictures(
             # Hidden files are such as macOS's ._photo.jpg.
             files = [f for f in sorted(Path(path).rglob("*")) if not f.name.startswith(".")]
             files = [f for f in files if f.is_file()]
-            pictures = [str(f) for f in files if f.suffix.lower() in SUFFIXES]
-            if not pictures:
-                raise FileNotFoundError(f"There's no picture in {path} ({', '.join(SUFFIXES)}).")
+            images = [str(f) for f in files if f.suffix.lower() in SUFFIXES]
+            if not images:
+                raise FileNotFoundError(f"There's no image in {path} ({', '.join(SUFFIXES)}).")
             others = [f.suffix or f.name for f in files if f.suffix.lower() not in SUFFIXES]
             if others:
                 kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(others).most_common(5))
-                passed_over(f"{path}: left out {len(others)} files that aren't pictures ({kinds})")
-            found += pictures
+                passed_over(f"{path}: left out {len(others)} files that aren't images ({kinds})")
+            found += images
         elif os.path.exists(path):
             found.append(path)
         elif files := sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f)):
@@ -148,5 +148,5 @@ def find_pictures(
 
 
 def read_input(path: str) -> str | bytes:
-    """What to give `read_clean` for a path of `find_pictures`."""
+    """What to give `read_clean` for a path of `find_images`."""
     return sys.stdin.buffer.read(MAX_BYTES + 1) if path == "-" else path

@@ -1,4 +1,4 @@
-"""Whether a clean picture is one character, or a line, a column or a page of several."""
+"""Whether a clean image is one character, or a line, a column or a page of several."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Layout:
-    """How ink lies on a picture.
+    """How ink lies on an image.
 
     Attributes:
         rows: lines of characters, 1 for a single character.
@@ -19,7 +19,7 @@ class Layout:
 
 
 def count_characters(image: np.ndarray) -> Layout:
-    """Whether a clean picture is one character, or a line, a column or a page of several.
+    """Whether a clean image is one character, or a line, a column or a page of several.
 
     Parts of one character are narrow, or lie beside each other within a square; characters are
     about as wide as they're high.

@@ -34,11 +34,11 @@ def calibrate(
 
     Args:
         workdir: the run.
-        store: pictures that it hasn't learnt; characters that it doesn't know, or that don't
+        store: images that it hasn't learnt; characters that it doesn't know, or that don't
             compete, are left out and counted.
         split: of the store.
         level: as for `Recognizer`.
-        per_class: so many pictures of each character; all if None.
+        per_class: so many images of each character; all if None.
         seed: of the halves and of `per_class`.
 
     Returns:
@@ -46,7 +46,7 @@ def calibrate(
         calibration errors `ece_before` and `ece_after`; `left_out`.
 
     Raises:
-        ValueError: fewer than 20 pictures are left, or the run is the package's own.
+        ValueError: fewer than 20 images are left, or the run is the package's own.
     """
     folder = find_run(workdir)
     if folder == FOLDER:
@@ -74,7 +74,7 @@ def calibrate(
     indices, labels = indices[kept], labels[kept]
     if len(labels) < _FEWEST:
         raise ValueError(
-            f"{len(labels)} pictures of {split} are too few to calibrate on; {_FEWEST} are needed, "
+            f"{len(labels)} images of {split} are too few to calibrate on; {_FEWEST} are needed, "
             f"and {left_out} of other characters don't count. Prepare more with a larger "
             "--validation-fraction, or take another --split that the run hasn't learnt from."
         )

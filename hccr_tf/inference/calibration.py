@@ -1,6 +1,6 @@
 """Confidence that is true to frequencies: one temperature for a run (Guo et al. 2017).
 
-Of the pictures that are read with a probability of 0.8, eight in ten should be read rightly.
+Of the images that are read with a probability of 0.8, eight in ten should be read rightly.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -
 def find_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature that makes the true classes most likely, from 0.1 to 10.
 
-    A few pictures that are all read rightly would ask for a probability of 1: below 1, the
+    A few images that are all read rightly would ask for a probability of 1: below 1, the
     temperature isn't lower than it takes to claim on the average (right + 1) / (N + 2), Laplace's
     rule of succession.
 
@@ -88,10 +88,10 @@ def _mean_confidence(logits: np.ndarray, temperature: float) -> float:
 
 
 def reliability(probabilities: np.ndarray, right: np.ndarray) -> tuple[pd.DataFrame, float]:
-    """How often pictures are read rightly, by the probability that was claimed.
+    """How often images are read rightly, by the probability that was claimed.
 
     Args:
-        probabilities: float (N,) of what each picture was read as, 0 to 1.
+        probabilities: float (N,) of what each image was read as, 0 to 1.
         right: bool (N,).
 
     Returns:

@@ -1,4 +1,4 @@
-"""Class activation maps: where in a picture a network sees the character it reads.
+"""Class activation maps: where in an image a network sees the character it reads.
 
 Melnyk, You & Li 2018, sections 2.2 and 3.3. In a network that ends in a pooling and a
 classifier the map is Σ_c W[c, k] F*_c, with F* the feature map as the pooling weighs it
@@ -26,10 +26,10 @@ class ActivationMaps:
     """Maps of a batch.
 
     Attributes:
-        maps: float32 (B, K, h, w), for each picture and class asked for; positive where the
+        maps: float32 (B, K, h, w), for each image and class asked for; positive where the
             features speak for the class.
         classes: int64 (B, K), whose maps they are.
-        logits: float32 (B, num_classes) of the pictures.
+        logits: float32 (B, num_classes) of the images.
     """
 
     maps: np.ndarray
@@ -76,7 +76,7 @@ class ActivationMapper:
             self.layer == FEATURE_MAP and _is_pooled_and_classified(model)
         )
         if self.through_gradients:
-            # With the picture as an input too, networks that also lead past the map work.
+            # With the image as an input too, networks that also lead past the map work.
             self._rest = keras.Model([model.input, features], logits)
         else:
             self._pooling = model.get_layer(POOLING)
@@ -85,18 +85,18 @@ class ActivationMapper:
     def __call__(
         self, images: np.ndarray, classes: Sequence[int] | np.ndarray | None = None
     ) -> ActivationMaps:
-        """Maps of prepared pictures.
+        """Maps of prepared images.
 
         Args:
             images: uint8 (B, H, W, 1) as `Preprocessing` makes them, or one (H, W, 1).
-            classes: class indices (B,) or (B, K), or one for one picture; what each picture is
+            classes: class indices (B,) or (B, K), or one for one image; what each image is
                 read as if None.
 
         Returns:
-            The maps; B is 1 for one picture.
+            The maps; B is 1 for one image.
 
         Raises:
-            ValueError: classes that don't fit the pictures or the network.
+            ValueError: classes that don't fit the images or the network.
         """
         images = np.asarray(images)
         if images.ndim == 3:
@@ -110,7 +110,7 @@ class ActivationMapper:
         classes = np.atleast_1d(np.asarray(classes, np.int64))
         classes = classes.reshape(len(classes), -1)
         if len(classes) != len(images):
-            raise ValueError(f"{len(classes)} rows of classes don't fit {len(images)} pictures.")
+            raise ValueError(f"{len(classes)} rows of classes don't fit {len(images)} images.")
         if classes.size and not 0 <= classes.min() <= classes.max() < logits.shape[1]:
             raise ValueError(f"Classes are 0 to {logits.shape[1] - 1}; not {classes.tolist()}.")
         if self.through_gradients:
@@ -137,11 +137,11 @@ class ActivationMapper:
 
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarges maps bilinearly to the pictures they belong to (Melnyk et al. 2018, section 4.3).
+    """Enlarges maps bilinearly to the images they belong to (Melnyk et al. 2018, section 4.3).
 
     Args:
         maps: float (..., h, w).
-        size: (H, W) of the pictures.
+        size: (H, W) of the images.
 
     Returns:
         float32 (..., H, W).
@@ -160,11 +160,11 @@ def overlay(
     strength: float = 0.6,
     limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Lays a map in colours over its picture: blue for its least value, red for its greatest.
+    """Lays a map in colours over its image: blue for its least value, red for its greatest.
 
     Args:
-        image: uint8 (H, W) or (H, W, 1), the prepared picture.
-        cam: float (h, w), enlarged to the picture.
+        image: uint8 (H, W) or (H, W, 1), the prepared image.
+        cam: float (h, w), enlarged to the image.
         strength: of the colours, 0 to 1.
         limits: values that are blue and red, to compare maps; the map's own if None. A map
             without differences is all blue.
@@ -197,7 +197,7 @@ def _output(model: keras.Model, layer: str):
 
 def _map_layer(model: keras.Model) -> str:
     layers = model.layers
-    # What has no weights before it is the picture, made larger or of three channels at most.
+    # What has no weights before it is the image, made larger or of three channels at most.
     first = next(i for i, layer in enumerate(layers) if layer.weights)
     last = [layer.name for layer in layers].index(FEATURE_MAP)
     for one in reversed(layers[first : last + 1]):
@@ -206,7 +206,7 @@ def _map_layer(model: keras.Model) -> str:
             return one.name
     raise ValueError(
         f"No layer of {model.name} has a map of at least {_LEAST_SIDE}×{_LEAST_SIDE}; its "
-        "pictures are too small for one. Train with larger ones, or, a network of "
+        "images are too small for one. Train with larger ones, or, a network of "
         "keras.applications, with --set enlarge=2."
     )
 

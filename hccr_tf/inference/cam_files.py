@@ -11,7 +11,7 @@ import pandas as pd
 from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.images.contact_sheet import draw_sheet, encode_png
 from hccr_tf.inference.cam import ActivationMapper, overlay
-from hccr_tf.inference.pictures import NamedPicture
+from hccr_tf.inference.images import NamedImage
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.utils.files import atomic_write, distinct_names
 
@@ -21,38 +21,38 @@ _SHOWN = 40
 
 def write_cams(
     predictors: Sequence[Predictor],
-    pictures: Sequence[NamedPicture],
+    images: Sequence[NamedImage],
     out: str | Path,
     *,
     top_k: int = 1,
     layer: str | None = None,
     classes: Sequence[Sequence[int]] | None = None,
 ) -> pd.DataFrame:
-    """Writes the maps of several runs for the same pictures.
+    """Writes the maps of several runs for the same images.
 
-    `cam.png` has a row for each of the first 40 pictures and each rank, a column for each run and
-    the picture itself at the right; under each map stand character and softmax score.
-    `cam.csv` says the same of all pictures in numbers, `maps.npz` holds RUN/maps, float32
-    (pictures, top_k, h, w), and RUN/classes, int64 (pictures, top_k), and `overlays/` has each
-    map over its prepared picture. Maps by weights of a network that ends in a mean are h·w
+    `cam.png` has a row for each of the first 40 images and each rank, a column for each run and
+    the image itself at the right; under each map stand character and softmax score.
+    `cam.csv` says the same of all images in numbers, `maps.npz` holds RUN/maps, float32
+    (images, top_k, h, w), and RUN/classes, int64 (images, top_k), and `overlays/` has each
+    map over its prepared image. Maps by weights of a network that ends in a mean are h·w
     times those that its gradients give.
 
     Args:
         predictors: trained runs.
-        pictures: what they read.
+        images: what they read.
         out: folder to write to.
         top_k: the most probable classes to draw maps for.
         layer: as for `ActivationMapper`.
-        classes: (pictures, top_k) class indices to map; the most probable ones if None.
+        classes: (images, top_k) class indices to map; the most probable ones if None.
 
     Returns:
-        The table: a row for each picture, run and rank.
+        The table: a row for each image, run and rank.
 
     Raises:
         ValueError: nothing to do, more ranks than classes, or no such layer.
     """
-    if not predictors or not pictures:
-        raise ValueError("Maps need at least one run and one picture.")
+    if not predictors or not images:
+        raise ValueError("Maps need at least one run and one image.")
     fewest = min(len(p.charset) for p in predictors)
     if not 1 <= top_k <= fewest:
         raise ValueError(f"top_k is 1 to {fewest}, the number of classes; not {top_k}.")
@@ -60,12 +60,12 @@ def write_cams(
     (out / "overlays").mkdir(parents=True, exist_ok=True)
     names = distinct_names([predictor.workdir.path for predictor in predictors])
     rows, arrays = [], {}
-    shown = {(i, rank): [] for i in range(min(len(pictures), _SHOWN)) for rank in range(top_k)}
+    shown = {(i, rank): [] for i in range(min(len(images), _SHOWN)) for rank in range(top_k)}
     for name, predictor in zip(names, predictors, strict=True):
         mapper = ActivationMapper(predictor.model, layer)
         found = []
-        for begin in range(0, len(pictures), _BATCH):
-            batch = pictures[begin : begin + _BATCH]
+        for begin in range(0, len(images), _BATCH):
+            batch = images[begin : begin + _BATCH]
             prepared = predictor.preprocessing.apply_many([p.image for p in batch])
             logits = predictor.logits(prepared)
             mapped = np.argsort(-logits, axis=1, kind="stable")[:, :top_k]
@@ -85,7 +85,7 @@ def write_cams(
                     shown[number, rank].append((coloured, text))
                 rows.append(
                     {
-                        "picture": batch[i].name,
+                        "image": batch[i].name,
                         "run": name,
                         "rank": rank + 1,
                         "character": character,
@@ -98,10 +98,10 @@ def write_cams(
         arrays[f"{name}/maps"] = np.concatenate([part.maps for part in found])
         arrays[f"{name}/classes"] = np.concatenate([part.classes for part in found])
     for (i, rank), row in shown.items():
-        row.append((pictures[i].image if rank == 0 else None, pictures[i].label))
-    images, texts = zip(*(tile for row in shown.values() for tile in row), strict=True)
+        row.append((images[i].image if rank == 0 else None, images[i].label))
+    tiles, texts = zip(*(tile for row in shown.values() for tile in row), strict=True)
     columns = len(predictors) + 1
-    draw_sheet(images, texts, out / "cam.png", columns=columns, tile=144, text_size=20)
+    draw_sheet(tiles, texts, out / "cam.png", columns=columns, tile=144, text_size=20)
     with atomic_write(out / "maps.npz") as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
     table = pd.DataFrame(rows)

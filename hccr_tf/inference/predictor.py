@@ -22,7 +22,7 @@ CENTER_CROP = 0  # place of the centre among `five_crops`
 
 
 class Predictor:
-    """A trained run, ready to read pictures.
+    """A trained run, ready to read images.
 
     Args:
         workdir: folder of a training run, or "recogniser" for the package's own weights; its best
@@ -34,7 +34,7 @@ class Predictor:
 
     Attributes:
         charset: characters in class order.
-        preprocessing: how pictures must be prepared.
+        preprocessing: how images must be prepared.
         recipe: what was trained.
         model: the network, without auxiliary heads unless asked for.
 
@@ -68,7 +68,7 @@ class Predictor:
         load_weights(self.workdir.prediction_weights, "model", self.model.weights)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """float32 (B, C) logits of prepared pictures uint8 (B, H, W, 1)."""
+        """float32 (B, C) logits of prepared images uint8 (B, H, W, 1)."""
         return np.asarray(self.model.predict_on_batch(images)[MAIN_OUTPUT], np.float32)
 
 
@@ -109,7 +109,7 @@ def predict_split(
 ) -> dict[str, dict]:
     """Writes a split's logits and returns their accuracy.
 
-    Pictures are resized (to 280 for 256), blurred as in training, cropped five times,
+    Images are resized (to 280 for 256), blurred as in training, cropped five times,
     and the five crops' logits averaged (Kriuk & Kriuk 2024, eq. 3). Memory doesn't grow
     with the number of samples.
 
@@ -118,10 +118,10 @@ def predict_split(
         store: data to read; its characters must lie in the run's charset.
         out: HDF5 file to write; see `logits_file`.
         split: "train", "validation", "test" or "all".
-        crops: "five", or "none" for the whole picture as in training.
+        crops: "five", or "none" for the whole image as in training.
         blur: False leaves out the blur that the model was trained with, as the released
             predictors do.
-        batch_size: pictures at a time; each counts five with five crops.
+        batch_size: images at a time; each counts five with five crops.
 
     Returns:
         Metrics by dataset of the file: `Evaluation.metrics` of "logits", and of

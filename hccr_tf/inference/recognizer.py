@@ -1,4 +1,4 @@
-"""From a picture of a character to the character: files, arrays, scans and photographs."""
+"""From an image of a character to the character: files, arrays, scans and photographs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.images.cleaning import PictureError
+from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.decoding import read_clean
 from hccr_tf.inference.calibration import read_temperature
 from hccr_tf.inference.predictor import Predictor
@@ -18,14 +18,14 @@ from hccr_tf.pretrained import find_run
 
 LEVELS = {1: "gb2312-1", 2: "gb2312"}
 _BATCH = 32
-# Test-time augmentation: widths and heights by which a picture is stretched. People's proportions
-# differ more than those of the drawn pictures that the package's weights have learnt from.
+# Test-time augmentation: widths and heights by which an image is stretched. People's proportions
+# differ more than those of the drawn images that the package's weights have learnt from.
 _STRETCHES = ((1.0, 1.0), (1.2, 1.0), (1.0, 1.2))
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What one picture was read as.
+    """What one image was read as.
 
     Attributes:
         character: the most probable character.
@@ -44,19 +44,19 @@ class Recognition:
 
 
 class Recognizer:
-    """Reads pictures of single characters with the package's own weights, or with a run's.
+    """Reads images of single characters with the package's own weights, or with a run's.
 
     Args:
         workdir: folder of a training run, or of packed weights; None for those that come with
             the package.
         level: which characters compete: 1 for the 3,755 of GB2312 level 1, 2 for all 6,763 of
             GB2312, None for all that the run knows.
-        tta: test-time augmentation: each picture is read as it is, wider and higher, and the
+        tta: test-time augmentation: each image is read as it is, wider and higher, and the
             mean of the logits counts. Off in runs whose preparation doesn't keep the aspect.
 
     Attributes:
         charset: characters in class order, those that don't compete included.
-        predictor: the network and how its pictures are prepared.
+        predictor: the network and how its images are prepared.
         competing: bool (C,), which characters can be read.
         temperature: what logits are divided by, so that probabilities are true to frequencies;
             1 where the run wasn't calibrated.
@@ -79,7 +79,7 @@ class Recognizer:
         self.temperature = read_temperature(path)
         keeps_aspect = self.predictor.preprocessing.fit == "pad"
         self._stretches = _STRETCHES if tta and keeps_aspect else _STRETCHES[:1]
-        # Pictures for which a network is compiled; smaller batches are filled up.
+        # Images for which a network is compiled; smaller batches are filled up.
         most = _BATCH // len(self._stretches)
         self._batches = (1, most // 4, most)
         self.level = level
@@ -93,20 +93,20 @@ class Recognizer:
                 raise ValueError(f"{path} knows no character of GB2312 level {level}.")
 
     def predict(self, images: Any, top_k: int = 5, *, single: bool = True) -> list[Recognition]:
-        """Reads pictures.
+        """Reads images.
 
         Args:
-            images: one picture or a sequence of them: paths, bytes of picture files, Pillow
+            images: one image or a sequence of them: paths, bytes of image files, Pillow
                 images, or uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4). Any size, ink dark or
                 light.
             top_k: how many characters to name.
-            single: whether to refuse pictures of several characters.
+            single: whether to refuse images of several characters.
 
         Returns:
-            What each was read as, in the pictures' order.
+            What each was read as, in the images' order.
 
         Raises:
-            PictureError: a picture can't be read or doesn't show a single character; it's named
+            ImageError: an image can't be read or doesn't show a single character; it's named
                 by its path or its place.
         """
         if _is_one(images):
@@ -115,13 +115,13 @@ class Recognizer:
         for i, image in enumerate(images):
             try:
                 cleaned.append(read_clean(image, single=single))
-            except PictureError as error:
-                name = str(image) if isinstance(image, str | Path) else f"picture {i}"
-                raise PictureError(f"{name}: {error}") from None
+            except ImageError as error:
+                name = str(image) if isinstance(image, str | Path) else f"image {i}"
+                raise ImageError(f"{name}: {error}") from None
         return self.predict_clean(cleaned, top_k)
 
     def predict_clean(self, images: Sequence[np.ndarray], top_k: int = 5) -> list[Recognition]:
-        """Reads pictures uint8 (H, W) that are dark ink on 255 already, as `clean` makes them."""
+        """Reads images uint8 (H, W) that are dark ink on 255 already, as `clean` makes them."""
         top_k = min(top_k, int(self.competing.sum()))
         if top_k < 1:
             raise ValueError("top_k is at least 1.")
@@ -140,7 +140,7 @@ class Recognizer:
         return found
 
     def logits(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """float32 (B, C) logits of clean pictures; calibration and levels aren't applied."""
+        """float32 (B, C) logits of clean images; calibration and levels aren't applied."""
         return np.array(list(self._logits(images)), np.float32).reshape(-1, len(self.charset))
 
     def _logits(self, images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

@@ -14,7 +14,7 @@ from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.metrics import softmax, wilson_interval
 from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.inference.cam import overlay
-from hccr_tf.inference.pictures import NamedPicture
+from hccr_tf.inference.images import NamedImage
 from hccr_tf.inference.predictor import Predictor, with_progress
 from hccr_tf.models import ATTENTION, MAIN_OUTPUT, UNION, is_refined
 from hccr_tf.pretrained import find_run
@@ -68,7 +68,7 @@ class StepPredictor(Predictor):
         self.map_shapes = [tuple(m.shape[1:3]) for m in maps]
 
     def read(self, images: np.ndarray) -> Steps:
-        """All steps for prepared pictures uint8 (B, H, W, 1)."""
+        """All steps for prepared images uint8 (B, H, W, 1)."""
         found = self.model.predict_on_batch(images)
         names = [f"step{t}" for t in range(1, self.steps)] + [MAIN_OUTPUT]
         logits = np.stack([np.asarray(found[name], np.float32) for name in names], axis=1)
@@ -76,13 +76,13 @@ class StepPredictor(Predictor):
         return Steps(logits, np.stack(attention, axis=1))
 
     def attention_map(self, attention: np.ndarray) -> np.ndarray:
-        """Attention over the picture: that of every map, spread evenly over its places.
+        """Attention over the image: that of every map, spread evenly over its places.
 
         Args:
-            attention: float (N,), of one picture and step.
+            attention: float (N,), of one image and step.
 
         Returns:
-            float32 (H, W) of the prepared picture; sums to 1 but for the interpolation.
+            float32 (H, W) of the prepared image; sums to 1 but for the interpolation.
         """
         import cv2
 
@@ -98,60 +98,60 @@ class StepPredictor(Predictor):
 
 def write_steps(
     predictor: StepPredictor,
-    pictures: Sequence[NamedPicture],
+    images: Sequence[NamedImage],
     out: str | Path,
     *,
     top_k: int = 5,
     name: str = "refine",
 ) -> pd.DataFrame:
-    """Writes what a network reads at each step, and where it looks, for some pictures.
+    """Writes what a network reads at each step, and where it looks, for some images.
 
-    `NAME.png` has a row for each of the first 40 pictures: its attention at every step, blue for
-    none and red for the most in any step, with the best character under it, then the picture.
+    `NAME.png` has a row for each of the first 40 images: its attention at every step, blue for
+    none and red for the most in any step, with the best character under it, then the image.
     `NAME.txt` lists the `top_k` characters with probabilities at every step, as the paper's
     figure 5; `NAME.csv` the same as a table.
 
     Args:
         predictor: the run.
-        pictures: what it reads.
+        images: what it reads.
         out: folder to write to.
         top_k: characters at every step.
         name: of the files.
 
     Returns:
-        The table: a row for each picture, step and rank.
+        The table: a row for each image, step and rank.
 
     Raises:
-        ValueError: no pictures, or more characters than classes.
+        ValueError: no images, or more characters than classes.
     """
-    if not 1 <= top_k <= len(predictor.charset) or not pictures:
+    if not 1 <= top_k <= len(predictor.charset) or not images:
         raise ValueError(
             f"top_k is 1 to {len(predictor.charset)}, the number of classes, and there's at least "
-            f"one picture; not {top_k} and {len(pictures)}."
+            f"one image; not {top_k} and {len(images)}."
         )
     rows, tiles, texts, lines = [], [], [], []
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         i = number % _BATCH
         if i == 0:
-            batch = pictures[number : number + _BATCH]
+            batch = images[number : number + _BATCH]
             prepared = predictor.preprocessing.apply_many([p.image for p in batch])
             found = predictor.read(prepared)
             probabilities = softmax(found.logits)
             best = np.argsort(-found.logits, axis=2, kind="stable")[:, :, :top_k]
         maps = [predictor.attention_map(attention) for attention in found.attention[i]]
-        # One scale for all steps of a picture: evenly spread attention looks so.
+        # One scale for all steps of an image: evenly spread attention looks so.
         limits = (0.0, float(np.max(maps)))
         for t in range(predictor.steps):
             first = int(best[i, t, 0])
-            image = overlay(prepared[i], maps[t], limits=limits)
+            tile = overlay(prepared[i], maps[t], limits=limits)
             if number < _SHOWN:
-                tiles.append(image)
+                tiles.append(tile)
             shown = f"{predictor.charset.char(first)} {100 * probabilities[i, t, first]:.1f} %"
             if number < _SHOWN:
                 texts.append(f"t = {t + 1}: {shown}")
             rows += [
                 {
-                    "picture": picture.name,
+                    "image": image.name,
                     "step": t + 1,
                     "rank": rank + 1,
                     "character": predictor.charset.char(int(k)),
@@ -160,9 +160,9 @@ def write_steps(
                 for rank, k in enumerate(best[i, t])
             ]
         if number < _SHOWN:
-            tiles.append(picture.image)
-            texts.append(picture.label)
-        lines += _as_figure_5(predictor, picture, best[i], probabilities[i])
+            tiles.append(image.image)
+            texts.append(image.label)
+        lines += _as_figure_5(predictor, image, best[i], probabilities[i])
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     draw_sheet(tiles, texts, out / f"{name}.png", columns=predictor.steps + 1, tile=144)
@@ -174,9 +174,9 @@ def write_steps(
     return table
 
 
-def _as_figure_5(predictor, picture, best, probabilities) -> list[str]:
+def _as_figure_5(predictor, image, best, probabilities) -> list[str]:
     steps = range(predictor.steps)
-    lines = [f"{picture.label}  ({picture.name})"]
+    lines = [f"{image.label}  ({image.name})"]
     # A hanzi is two columns wide.
     lines.append("".join(f"{f't = {t + 1}':<13}" for t in steps).rstrip())
     for rank in range(best.shape[1]):
@@ -215,7 +215,7 @@ class StepCounts:
 def count_steps(
     predictor: StepPredictor, store: Store, split: str = "test", batch_size: int = 64
 ) -> StepCounts:
-    """Reads a split's whole pictures and counts what each step corrects and breaks.
+    """Reads a split's whole images and counts what each step corrects and breaks.
 
     Raises:
         ValueError: a charset that doesn't cover the store, an empty split.

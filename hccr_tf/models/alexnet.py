@@ -31,12 +31,12 @@ def alexnet(
 
     Kriuk & Kriuk 2024, table 2, compare with it and say nothing of its settings. Readings: one
     tower instead of two halves on two GPUs; no local response normalisation, which later networks
-    found to bring nothing; one input channel; "same" padding, so that pictures from 32 pixels on
+    found to bring nothing; one input channel; "same" padding, so that images from 32 pixels on
     go through.
 
     Args:
         num_classes: C.
-        image_shape: (H, W, 1) of the pictures, each side at least 32.
+        image_shape: (H, W, 1) of the images, each side at least 32.
         aux_outputs: there are none.
         width: filters of the first convolution; the others are in proportion.
         units: of each of the two dense layers.
@@ -46,10 +46,10 @@ def alexnet(
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
 
     Raises:
-        ValueError: pictures under 32 pixels, or a width or units under 1.
+        ValueError: images under 32 pixels, or a width or units under 1.
     """
     if min(image_shape[:2]) < 32:
-        raise ValueError(f"alexnet takes pictures from 32×32 on, not {image_shape}.")
+        raise ValueError(f"alexnet takes images from 32×32 on, not {image_shape}.")
     if width < 1 or units < 1:
         raise ValueError(f"width and units are at least 1, not {width} and {units}.")
 

@@ -1,7 +1,7 @@
 """Networks of `keras.applications` with new classifiers, for transfer learning.
 
 Chen, Xiao & Meng 2023, section 3, put EfficientNetV2-S and InceptionV3, both trained on
-ImageNet, under classifiers of their own. Grey pictures become the colour pictures of the range
+ImageNet, under classifiers of their own. Grey images become the colour images of the range
 that a network was trained on inside the model, and small ones are enlarged there.
 """
 
@@ -59,13 +59,13 @@ def applications(
     Args:
         backbone: name in `keras.applications`, such as "MobileNetV3Large".
         num_classes: C.
-        image_shape: (H, W, 1) of the pictures.
+        image_shape: (H, W, 1) of the images.
         aux_outputs: there are none.
         weights: the backbone's: "imagenet", fetched by Keras; an HDF5 file of the kind that
             Keras fetches, without the top; or None for fresh ones.
         units: of the first dense layer.
         dropout: share of its outputs that is dropped in training.
-        enlarge: whole factor by which pictures are enlarged first; the least that the backbone
+        enlarge: whole factor by which images are enlarged first; the least that the backbone
             can take if None.
 
     Returns:
@@ -132,7 +132,7 @@ def inception_v3_gru(
 
     Args:
         num_classes: C.
-        image_shape: (H, W, 1) of the pictures.
+        image_shape: (H, W, 1) of the images.
         aux_outputs: there are none.
         weights: as for `applications`.
         gru_units: of the GRU, whose reset gate acts before the product, as the paper's does.
@@ -140,8 +140,8 @@ def inception_v3_gru(
         noise: standard deviation of the noise, in training.
         dropout: share of what it's given that is dropped, in training.
         noise_at: "features", where noise and dropout act on the vectors that the GRU reads, or
-            "pictures", where they act on the pictures, grey levels from -1 to 1.
-        enlarge: whole factor by which pictures are enlarged first; the least that leaves the
+            "images", where they act on the images, grey levels from -1 to 1.
+        enlarge: whole factor by which images are enlarged first; the least that leaves the
             last map more than one place, from 107 pixels on, if None.
 
     Returns:
@@ -152,24 +152,24 @@ def inception_v3_gru(
             with.
         WeightsError: weights that don't fit, or that can't be fetched.
     """
-    if noise_at not in ("features", "pictures"):
-        raise ValueError(f'noise_at is "features" or "pictures", not {noise_at!r}.')
+    if noise_at not in ("features", "images"):
+        raise ValueError(f'noise_at is "features" or "images", not {noise_at!r}.')
 
     def disturb(x):
         x = layers.GaussianNoise(noise, name="noise")(x)
         return layers.Dropout(dropout, name="dropout")(x)
 
-    on_pictures = noise_at == "pictures"
+    on_images = noise_at == "images"
     inputs, features = _features(
         "InceptionV3",
         image_shape,
         weights,
         enlarge,
         _LEAST_SEQUENCE_SIDE,
-        disturb if on_pictures else None,
+        disturb if on_images else None,
     )
     x = layers.Reshape((-1, features.shape[-1]), name="sequence")(features)
-    if not on_pictures:
+    if not on_images:
         x = disturb(x)
     # Half-precision states would drift from step to step.
     x = layers.GRU(gru_units, reset_after=False, dtype="float32", name=POOLING)(x)
@@ -264,7 +264,7 @@ def _backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:
 
     backbone = keras.models.clone_model(
         template,
-        input_tensors=keras.Input(shape, name="colour_picture"),
+        input_tensors=keras.Input(shape, name="colour_image"),
         clone_function=copy,
         call_function=call,
     )

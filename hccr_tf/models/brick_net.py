@@ -1,6 +1,6 @@
 """The brick network of Kriuk & Kriuk 2024, section 3.1.1 and released code.
 
-Each brick is a convolution, a residual and an inception block and shrinks the picture
+Each brick is a convolution, a residual and an inception block and shrinks the image
 to a quarter of its side; the last brick is a convolution only. Every full brick has
 an auxiliary head, all heads share one label.
 """
@@ -59,7 +59,7 @@ def brick_net(
 
     Raises:
         ValueError: another number of bricks, a width under 2, a head where no full brick
-            is, a picture too small.
+            is, an image too small.
     """
     if not 2 <= num_bricks <= len(_FULL_BRICKS) + 1:
         raise ValueError(f"num_bricks is 2 to {len(_FULL_BRICKS) + 1}, not {num_bricks}.")

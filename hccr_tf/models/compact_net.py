@@ -22,13 +22,13 @@ def compact_net(
 ) -> keras.Model:
     """Ours: four scales of residual 3×3 convolutions, weighted average pooling (GWAP).
 
-    Halving comes early and widths grow late, so that a picture costs a tenth of Melnyk-Net's
+    Halving comes early and widths grow late, so that an image costs a tenth of Melnyk-Net's
     arithmetic; the classifier reads few features, as with thousands of classes it has most of the
     weights.
 
     Args:
         num_classes: C.
-        image_shape: (H, W, 1) of the pictures; each side shrinks to a sixteenth.
+        image_shape: (H, W, 1) of the images; each side shrinks to a sixteenth.
         aux_outputs: there are none.
         width: channels of the first scale; the others have 3, 6 and 10 times as many.
         blocks: residual convolutions at each scale.
@@ -36,7 +36,7 @@ def compact_net(
 
     Returns:
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}. 4.3 million parameters
-        and 0.09 G multiply–accumulates a picture at 6,763 classes and 64×64.
+        and 0.09 G multiply–accumulates an image at 6,763 classes and 64×64.
 
     Raises:
         ValueError: a width or a number of blocks under 1.

@@ -34,22 +34,22 @@ def googlenet(
     Kriuk & Kriuk 2024, table 1 and Yang et al. 2017, table I, compare with it. The paper isn't
     among this package's sources; of its widths, those are a reading: the four modules of
     GoogLeNet's stages 3 and 4, the later ones wider, which comes to 27.7 MB at 3,755 classes
-    within a tenth. Eight Gabor maps beside the picture are its other input.
+    within a tenth. Eight Gabor maps beside the image are its other input.
 
     Args:
         num_classes: C.
-        image_shape: (H, W, 1) of the pictures, each side at least 16.
+        image_shape: (H, W, 1) of the images, each side at least 16.
         aux_outputs: there are none.
         width: filters of the first convolution; the others are in proportion.
         units: of the dense layer.
         dropout: before it.
-        gabor: whether to append eight Gabor maps to the picture.
+        gabor: whether to append eight Gabor maps to the image.
 
     Returns:
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
 
     Raises:
-        ValueError: pictures under 16 pixels, a width under 8, or units under 1.
+        ValueError: images under 16 pixels, a width under 8, or units under 1.
     """
     return _googlenet(
         "googlenet", num_classes, image_shape, width, units, dropout, gabor, improved=False
@@ -80,7 +80,7 @@ def improved_googlenet(
 
 def _googlenet(name, num_classes, image_shape, width, units, dropout, gabor, improved):
     if min(image_shape[:2]) < 16:
-        raise ValueError(f"{name} takes pictures from 16×16 on, not {image_shape}.")
+        raise ValueError(f"{name} takes images from 16×16 on, not {image_shape}.")
     if width < 8 or units < 1:
         raise ValueError(f"width is at least 8 and units 1, not {width} and {units}.")
 

@@ -80,7 +80,7 @@ def _hint(variable, array) -> str:
     shape = tuple(variable.shape)
     if array.ndim == len(shape) and array.shape[:-1] == shape[:-1]:
         return f"Has the charset as many characters as the file has classes, {array.shape[-1]}?"
-    return "Is it of another network, or of another picture size?"
+    return "Is it of another network, or of another image size?"
 
 
 def _texts(group: h5py.Group, name: str) -> list[str]:
@@ -108,7 +108,7 @@ def _inside(group: h5py.Group, name: str, path: Path):
 
 
 def _array(item, path: Path, name: str) -> np.ndarray:
-    # Whole numbers are how many pictures a normalisation has seen.
+    # Whole numbers are how many images a normalisation has seen.
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiu":
         raise WeightsError(f"{path} is damaged: {name} is no array of numbers.")
     # An array that isn't there byte for byte could claim any size; Keras doesn't compress.

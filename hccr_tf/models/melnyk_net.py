@@ -35,7 +35,7 @@ def melnyk_net_a(
 
     Args:
         num_classes: width of the output.
-        image_shape: (H, W, 1) of the pictures; each side shrinks to a sixteenth.
+        image_shape: (H, W, 1) of the images; each side shrinks to a sixteenth.
         aux_outputs: there are none.
         width: filters of the first convolution; the others are in proportion.
         l2: weight of the squared weights of convolutions and classifier in the loss, the

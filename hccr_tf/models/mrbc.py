@@ -77,19 +77,19 @@ def mrbc(
 
     Args:
         num_classes: C.
-        image_shape: (H, W, 1) of the pictures, each side at least 4.
+        image_shape: (H, W, 1) of the images, each side at least 4.
         aux_outputs: there are none.
         width: K, channels of every convolution.
         blocks: how many blocks stand at each of the three scales (reading 1).
         project_first: whether the first block has a 1×1 convolution as its shortcut, since the
-            picture has one channel; without it, it has none (reading 1).
+            image has one channel; without it, it has none (reading 1).
         pooled: "mean" or "max" of the vectors goes into the dense layer (reading 6).
 
     Returns:
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
 
     Raises:
-        ValueError: pictures under 4×4, a width under 1, another number of scales, or another
+        ValueError: images under 4×4, a width under 1, another number of scales, or another
             pooling.
     """
     settings = {"width": width, "blocks": blocks, "pooled": pooled}
@@ -219,7 +219,7 @@ def refined(
 
     Args:
         num_classes: C.
-        image_shape: (H, W, 1) of the pictures.
+        image_shape: (H, W, 1) of the images.
         aux_outputs: whether the predictions of the steps before the last are outputs too.
         backbone: a registered model, of which all behind the maps is left out.
         backbone_args: its own arguments.
@@ -274,7 +274,7 @@ def refined(
     if vectors.shape[1] < 2:
         raise ValueError(
             f"The map {maps[0]!r} of {backbone} is a single place at {image_shape[0]}×"
-            f"{image_shape[1]}; name earlier maps, or take larger pictures."
+            f"{image_shape[1]}; name earlier maps, or take larger images."
         )
     keys = layers.Dense(attention_width, use_bias=False, name="refinement_keys")(vectors)
     ask = layers.Dense(attention_width, use_bias=False, name="refinement_query")

@@ -104,7 +104,7 @@ def create_model(
     Args:
         name: one of `list_models()`.
         num_classes: width of every output.
-        image_shape: (H, W, 1) of the pictures, in pixels; that of the network's paper if None.
+        image_shape: (H, W, 1) of the images, in pixels; that of the network's paper if None.
         aux_outputs: whether to build heads that serve training only.
         weights: of the backbone in a network of `keras.applications`: "imagenet", or an HDF5
             file of the kind that Keras fetches for it.

@@ -175,7 +175,7 @@ def _cell(value: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text with Chinese characters as pictures, which need no font."""
+    """Text with Chinese characters as images, which need no font."""
     return "".join(_glyph(c) if _is_chinese(c) else html.escape(c) for c in text)
 
 

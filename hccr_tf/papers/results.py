@@ -9,7 +9,7 @@ from hccr_tf.utils.files import read_json
 
 
 def find_results(name: str, folders: Sequence[str | Path]) -> Path:
-    """The folder of an experiment's tables and pictures.
+    """The folder of an experiment's tables and images.
 
     Args:
         name: of the experiment.

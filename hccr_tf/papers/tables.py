@@ -24,7 +24,7 @@ from hccr_tf.utils.files import distinct_names
 
 @dataclass
 class ScoredRun:
-    """A run and its logits of whole pictures.
+    """A run and its logits of whole images.
 
     Attributes:
         name: distinct among the runs of an experiment.
@@ -32,7 +32,7 @@ class ScoredRun:
         logits: HDF5 file with the logits of the split.
         parameters: of the network without auxiliary heads.
         size_mb: of these as float32.
-        macs: multiply–accumulates for one picture.
+        macs: multiply–accumulates for one image.
         bias: float (C,), the classifier's; None where the main output is no dense layer.
     """
 

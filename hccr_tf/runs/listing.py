@@ -101,12 +101,12 @@ def runs_table(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def compare(first: Path, second: Path, picture: Path) -> list[str]:
+def compare(first: Path, second: Path, image: Path) -> list[str]:
     """Says how two runs differ and draws their curves over each other.
 
     Args:
         first, second: run folders.
-        picture: PNG to write; not written where one of them has no epoch yet.
+        image: PNG to write; not written where one of them has no epoch yet.
 
     Returns:
         Lines: every setting that differs, the data if it does, then the best results.
@@ -137,6 +137,6 @@ def compare(first: Path, second: Path, picture: Path) -> list[str]:
         if run.history_path.exists():
             histories[str(run.path)] = pd.read_csv(run.history_path)
     if len(histories) == len({first, second}):
-        save_figure(overlay_figure(histories), picture)
-        lines.append(f"curves      {picture}")
+        save_figure(overlay_figure(histories), image)
+        lines.append(f"curves      {image}")
     return lines

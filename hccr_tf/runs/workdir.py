@@ -2,7 +2,7 @@
 
 recipe.json            the recipe, overrides applied
 charset.json           characters in class order
-preprocessing.json     how pictures become input
+preprocessing.json     how images become input
 run.json               data hash, state, best result, command
 environment.json       versions, hardware, backend
 history.csv            a row an epoch; holds no times, so that runs of one seed have equal ones
@@ -101,7 +101,7 @@ class Workdir:
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """How the run's pictures were prepared."""
+        """How the run's images were prepared."""
         return Preprocessing.from_dict(self._read("preprocessing.json"))
 
     def read_run(self) -> dict[str, Any]:

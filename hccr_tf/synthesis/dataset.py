@@ -1,8 +1,8 @@
-"""A store whose pictures are drawn when they're asked for, from stroke centre lines.
+"""A store whose images are drawn when they're asked for, from stroke centre lines.
 
 It's a folder as a `Store` is, and is read like one: `hccr train --data` takes it. Its training
-pictures are new in every epoch; each is a pure function of its number, so orders, resuming and
-processes work as they do with pictures on disk. What lies on disk is the centre lines.
+images are new in every epoch; each is a pure function of its number, so orders, resuming and
+processes work as they do with images on disk. What lies on disk is the centre lines.
 
 The centre lines come from a file `{character: [[[x, y], ...], ...]}` as Make Me a Hanzi's
 `graphics.txt` gives them (its `medians`); the package carries those of fifteen numerals only.
@@ -28,14 +28,14 @@ from hccr_tf.synthesis.geometry import POINTS
 from hccr_tf.synthesis.style import Variation
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
 
-_VERSION = 3  # of how pictures are drawn: another one draws others from the same settings
+_VERSION = 3  # of how images are drawn: another one draws others from the same settings
 _HELD_OUT = ("validation", "test")
 
 
 class StrokeStore:
     """An opened store of stroke centre lines.
 
-    Pictures are numbered: the number's remainder by the number of classes is the class. The first
+    Images are numbered: the number's remainder by the number of classes is the class. The first
     ones of each class validate, the next are for tests, and all others are for training:
     `per_class` of each class in an epoch.
 
@@ -44,10 +44,10 @@ class StrokeStore:
         manifest: what `manifest.json` says.
         charset: the characters of the class indices.
         data_hash: identifies centre lines, variation and splits: 64 hexadecimal digits.
-        variation: how pictures differ from the centre lines.
-        per_class: training pictures of each class in an epoch.
-        held_out: pictures of each class in validation, and as many in test.
-        seed: of all pictures.
+        variation: how images differ from the centre lines.
+        per_class: training images of each class in an epoch.
+        held_out: images of each class in validation, and as many in test.
+        seed: of all images.
 
     Raises:
         FileNotFoundError: there's no such store, or one of its files is missing.
@@ -94,7 +94,7 @@ class StrokeStore:
 
     @property
     def heights(self) -> np.ndarray:
-        """uint16 (1,): the largest height that a picture can have, in pixels."""
+        """uint16 (1,): the largest height that an image can have, in pixels."""
         # A margin for the pen on both sides.
         return np.array([self.variation.side_high * 1.5], np.uint16)
 
@@ -114,7 +114,7 @@ class StrokeStore:
                 raise ValueError(f"{self.path / name} was altered; make the store again")
 
     def indices(self, split: str) -> np.ndarray:
-        """int64: numbers of a split's pictures; of "train", those of epoch 0.
+        """int64: numbers of a split's images; of "train", those of epoch 0.
 
         Raises:
             ValueError: there's no such split, or it's empty.
@@ -128,19 +128,19 @@ class StrokeStore:
         first, last = draws.get(split, (0, 0))
         if first == last:
             raise ValueError(
-                f"{self.path} has no pictures in split {split!r}; it has train"
+                f"{self.path} has no images in split {split!r}; it has train"
                 + ("".join(f", {name}" for name in _HELD_OUT) if self.held_out else "")
             )
         return np.arange(first * len(self.charset), last * len(self.charset))
 
     def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        """The pictures that stand for those of epoch 0 in another epoch: others in training."""
+        """The images that stand for those of epoch 0 in another epoch: others in training."""
         classes = len(self.charset)
         trained = indices >= 2 * self.held_out * classes
         return np.where(trained, indices + epoch * self.per_class * classes, indices)
 
     def images(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Draws pictures, each uint8 (height, width), ink dark on 255.
+        """Draws images, each uint8 (height, width), ink dark on 255.
 
         Args:
             indices: (n,), their numbers.
@@ -157,11 +157,11 @@ class StrokeStore:
         return draw(lines, counts, seeds, self.variation)
 
     def image(self, index: int) -> np.ndarray:
-        """Draws one picture: uint8 (height, width)."""
+        """Draws one image: uint8 (height, width)."""
         return self.images(np.array([index]))[0]
 
     def labels_for(self, charset: Charset, indices: np.ndarray) -> np.ndarray:
-        """int32 (n,): class indices of pictures under a charset that has every character.
+        """int32 (n,): class indices of images under a charset that has every character.
 
         Raises:
             ValueError: the charset lacks characters of the store; the message names them.
@@ -177,16 +177,16 @@ class StrokeStore:
 
     @property
     def labels(self) -> np.ndarray:
-        """int32: class indices of the pictures of "all"."""
+        """int32: class indices of the images of "all"."""
         return self.labels_for(self.charset, self.indices("all"))
 
     def sample_id(self, index: int) -> str:
-        """A picture's character and number."""
+        """An image's character and number."""
         draw_number, label = divmod(int(index), len(self.charset))
         return f"{self.charset.char(label)}#{draw_number}"
 
     def sample_ids(self, indices: Iterable[int]) -> list[str]:
-        """Pictures' characters and numbers."""
+        """Images' characters and numbers."""
         return [self.sample_id(i) for i in indices]
 
 
@@ -210,10 +210,10 @@ def make_stroke_store(
         source: what the manifest says of where the strokes come from.
         charset: the classes, each of which needs strokes; all characters of `strokes` by code
             point if None.
-        variation: how pictures differ from the centre lines.
-        per_class: training pictures of each class in an epoch.
-        held_out: pictures of each class for validation, and as many for tests.
-        seed: of all pictures.
+        variation: how images differ from the centre lines.
+        per_class: training images of each class in an epoch.
+        held_out: images of each class for validation, and as many for tests.
+        seed: of all images.
         overwrite: whether to replace a store of strokes that's there.
 
     Raises:
@@ -271,7 +271,7 @@ def make_stroke_store(
 
 
 def _data_hash(manifest: Mapping[str, Any]) -> str:
-    """What identifies the pictures: lines, classes, variation, splits."""
+    """What identifies the images: lines, classes, variation, splits."""
     names = ("format", "version", "charset", "variation", "per_class", "held_out", "seed", "files")
     content = {name: manifest[name] for name in names}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -287,7 +287,7 @@ def stroke_summary(store: StrokeStore) -> str:
             f"store       {store.path}",
             f"data hash   {store.data_hash}",
             f"strokes     {m['num_strokes']:,} centre lines of {m['num_classes']:,} characters",
-            f"pictures    drawn when asked for: {m['per_class']} new ones of each character in an "
+            f"images    drawn when asked for: {m['per_class']} new ones of each character in an "
             f"epoch, {m['held_out']} each in validation and test",
             f"charset     {shown} (SHA-256 {m['charset']['sha256'][:12]}…)",
             f"source      {m['source']['name']} (SHA-256 {m['source']['sha256'][:12]}…)",

@@ -1,12 +1,12 @@
 """Handwriting drawn from stroke centre lines, a batch of characters at a time.
 
-Every picture has a writer and a moment of its own, drawn from its seed alone, so that it's the
+Every image has a writer and a moment of its own, drawn from its seed alone, so that it's the
 same in any batch, process or order. The work on strokes is done for all characters of a batch at
 once, and they are drawn side by side on one canvas: hundreds of characters cost what one would in
 calls.
 
 What varies, and by how much, is a `Variation`. Its defaults were chosen by what a network that
-had learnt from such pictures misread among real ones; `docs/recogniser.md` has the log.
+had learnt from such images misread among real ones; `docs/recogniser.md` has the log.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ _SMOOTHINGS = np.arange(0, 2 * MOST_SMOOTH + 1) / 2  # sigmas, in points
 _AIR = np.arange(1, 9, dtype=np.float32) / 9  # points of the pen's way to the next stroke
 _REACH = 24  # points of its path before and after a stroke that its smoothing sees
 
-# Draws from a normal and a uniform distribution, for a picture and for each of its strokes. Of the
+# Draws from a normal and a uniform distribution, for an image and for each of its strokes. Of the
 # columns are taken by:
-#   picture, normal   0 turn_all, 1 slant, 2 rise, 3 aspect, 4 5 stretch, 6 tone, 12… bend
-#   picture, uniform  0 hand, 1–4 stretch, 5 side, 6 pen, 7 blur, 8 lightness, 9 10 grain, 11 ink,
+#   image, normal   0 turn_all, 1 slant, 2 rise, 3 aspect, 4 5 stretch, 6 tone, 12… bend
+#   image, uniform  0 hand, 1–4 stretch, 5 side, 6 pen, 7 blur, 8 lightness, 9 10 grain, 11 ink,
 #                     12 soften, 13–15 noise, 17 haste, 20… bend
 #   stroke, normal    0–3 12 group, 4 turn, 5 scale, 6 7 shift, 8 9 pressure, 10 bow, 11 drop
 #   stroke, uniform   0 1 trim, 2 group, 3 join, 4 pull, 5 smooth, 6 pressure, 7 light
@@ -66,7 +66,7 @@ def draw(
         variation: how far they may stray.
 
     Returns:
-        B pictures, uint8 (height, width), ink dark on 255, cropped to about the ink.
+        B images, uint8 (height, width), ink dark on 255, cropped to about the ink.
     """
     draws = _Draws(counts, seeds)
     owner = np.repeat(np.arange(len(counts)), counts)
@@ -76,7 +76,7 @@ def draw(
 
 
 class _Draws:
-    """All random numbers of a batch, a picture's by its own seed."""
+    """All random numbers of a batch, an image's by its own seed."""
 
     def __init__(self, counts: np.ndarray, seeds: Sequence[tuple[int, ...]]):
         number, strokes = len(counts), int(counts.sum())
@@ -101,7 +101,7 @@ class _Draws:
 
 
 def _written(lines, owner, hand, draws: _Draws, v: Variation):
-    """The pen's path, pressure and picture, of every stroke and of what joins strokes."""
+    """The pen's path, pressure and image, of every stroke and of what joins strokes."""
     normal, uniform = draws.stroke_normal.T, draws.stroke_uniform.T
     cursive = hand[owner]
     apart = parting(lines, owner)

@@ -1,4 +1,4 @@
-"""Pictures of pen paths: a batch of characters on one canvas, then paper and scanner."""
+"""Images of pen paths: a batch of characters on one canvas, then paper and scanner."""
 
 from functools import cache
 
@@ -13,7 +13,7 @@ _DRAWN = [*range(0, POINTS - 2, 2), POINTS - 1]  # of a stroke's points; it's sm
 _SUBPIXEL_BITS = 4
 _SHADES = 5
 _LEVELS = np.arange(256) / 255
-_NOISE_SIDE = 1024  # more than any picture's
+_NOISE_SIDE = 1024  # more than any image's
 
 
 @cache
@@ -29,10 +29,10 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: Variation) -> list[np.
         pressure: float (lines of all characters, POINTS), relative widths of the pen.
         owner: int (lines of all characters,), which character each belongs to.
         normal, uniform: each character's own random numbers, (B, …).
-        v: how far pictures may stray.
+        v: how far images may stray.
 
     Returns:
-        B pictures, uint8 (height, width), ink dark on 255.
+        B images, uint8 (height, width), ink dark on 255.
     """
     import cv2
 
@@ -44,7 +44,7 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: Variation) -> list[np.
     noise = v.noise * uniform[13] ** 2
     tone = np.exp(v.tone * normal[:, 6])
 
-    # Every character is made to fill its picture.
+    # Every character is made to fill its image.
     x, y, pressure = lines.real[:, _DRAWN], lines.imag[:, _DRAWN], pressure[:, _DRAWN]
     bounds = np.empty((4, number), np.float32)
     for bound, values, extreme, start in (
@@ -96,25 +96,25 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: Variation) -> list[np.
         cv2.polylines(canvas, segments[start:end], False, ink, thick, cv2.LINE_8, _SUBPIXEL_BITS)
     ink = cv2.resize(canvas, (cell, number * cell), interpolation=cv2.INTER_AREA)
 
-    pictures = []
+    images = []
     for i in range(number):
-        picture = ink[i * cell : i * cell + height[i], : width[i]]
+        image = ink[i * cell : i * cell + height[i], : width[i]]
         if v.grain:
             cells = (np.array([height[i], width[i]]) / max(pen_pixels[i] / 3, 1.5)).astype(int) + 1
             grain = np.random.default_rng(int(uniform[9, i] * 2**24)).random(cells, np.float32)
             grain = cv2.resize(grain, (width[i], height[i]))
-            picture = (picture * (1 - v.grain * uniform[10, i] * grain)).astype(np.uint8)
+            image = (image * (1 - v.grain * uniform[10, i] * grain)).astype(np.uint8)
         soft = v.soften * side[i] * uniform[12, i] ** 4
         sigma = float(np.hypot(blur[i] * pen_pixels[i], soft))
         if sigma > 0.2:
-            picture = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+            image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
         if noise[i] > 0.04:
-            h, w = picture.shape
+            h, w = image.shape
             top, left = (uniform[14:16, i] * (_NOISE_SIDE - np.array([h, w]))).astype(int)
-            picture = picture * (1 + noise[i] * _noise()[top : top + h, left : left + w])
+            image = image * (1 + noise[i] * _noise()[top : top + h, left : left + w])
         # One table of grey levels does the rest: the scanner's curve and how dark the pen is.
         dark = 1 - (1 - v.ink) * float(uniform[11, i]) ** 1.5
         table = WHITE - WHITE * dark * _LEVELS ** float(tone[i])
-        levels = np.clip(picture, 0, 255).astype(np.uint8)
-        pictures.append(cv2.LUT(levels, np.rint(table).astype(np.uint8)))
-    return pictures
+        levels = np.clip(image, 0, 255).astype(np.uint8)
+        images.append(cv2.LUT(levels, np.rint(table).astype(np.uint8)))
+    return images

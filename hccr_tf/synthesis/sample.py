@@ -1,20 +1,20 @@
-"""Handwriting drawn from stroke centre lines: pictures without a download and without a font.
+"""Handwriting drawn from stroke centre lines: images without a download and without a font.
 
 The package embeds the centre lines of the fifteen Chinese numerals. Any other character can be
 drawn from a file in the same format: JSON, `{character: [[[x, y], ...], ...]}`, one list of
-points per stroke in writing order, in a grid of 1024 with y upwards (row of the picture =
+points per stroke in writing order, in a grid of 1024 with y upwards (row of the image =
 900 - y), the convention of Make Me a Hanzi's `medians`.
 
-A `Writer` is a style that persists over everything the writer writes; each picture varies
+A `Writer` is a style that persists over everything the writer writes; each image varies
 around it. What real writers do and this does not: they drop strokes, change their order and use
-other forms of the character. Accuracy on these pictures says that a pipeline works, not how well
+other forms of the character. Accuracy on these images says that a pipeline works, not how well
 a model reads people's handwriting.
 
 Example::
 
     strokes = load_strokes()
     rng = np.random.default_rng(0)
-    picture = render(strokes["九"], Writer.sample(rng), rng)  # uint8 (height, width)
+    image = render(strokes["九"], Writer.sample(rng), rng)  # uint8 (height, width)
 """
 
 import gzip
@@ -35,7 +35,7 @@ EMBEDDED_CHARACTERS = "零一二三四五六七八九十百千万亿"
 # anti-aliased lines at twice the size, and finer in width.
 _OVERSAMPLE = 4
 _SUBPIXEL_BITS = 4
-_MARGIN = 2  # white pixels kept on each side of an uncropped picture
+_MARGIN = 2  # white pixels kept on each side of an uncropped image
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Writer:
     """A writer's style, the same in all their characters.
 
     Attributes:
-        size: Side of the character's grid as a fraction of the picture's side; above 0.
+        size: Side of the character's grid as a fraction of the image's side; above 0.
         aspect: Width of the character relative to its height; 1 leaves the strokes' proportions.
         rise: Rows that a horizontal stroke climbs per column, as a tangent.
         slant: Columns that a vertical stroke leans to the right per row, as a tangent.
         cursive: 0 (each stroke apart and angular) to 1 (strokes rounded, run on and joined).
         width: Width of the pen as a fraction of the side of the character's grid.
         pressure: 0 (a constant line) upwards: relative change of width and grey along a stroke.
-        ink: Grey level of the picture's darkest pixel, 0 (black) to 200.
+        ink: Grey level of the image's darkest pixel, 0 (black) to 200.
         grain: 0 (even ink) to 1: the share of the ink that may be missing where it runs thin.
         blur: Sigma of the scanner's blur as a fraction of the pen's width; 0 for sharp edges.
         habit: Seed, at least 0, of the smooth deformation that all the writer's characters share.
@@ -168,10 +168,10 @@ def render(
         strokes: The character's centre lines in writing order, each of shape (points, 2), x and
             y in the grid of 1024, y upwards. A stroke of one point is a dot.
         writer: The style.
-        rng: The source of the picture's own variation.
-        size: Side of the whole picture in pixels, of which the character fills `writer.size`.
-        crop: Whether to cut the picture to the ink, as `.gnt` files have it; sizes and
-            aspects then differ from picture to picture. Otherwise the picture is
+        rng: The source of the image's own variation.
+        size: Side of the whole image in pixels, of which the character fills `writer.size`.
+        crop: Whether to cut the image to the ink, as `.gnt` files have it; sizes and
+            aspects then differ from image to image. Otherwise the image is
             (size, size) and keeps two white pixels on each side.
 
     Returns:
@@ -202,11 +202,11 @@ def render(
     ink = _draw(points, pressure, pen, height, width)
     ink = _scan(ink, pen, writer, rng)
     darkest = 255 - np.clip(writer.ink + 6 * vary[2], 0, 200)
-    picture = (255 - ink * (darkest / ink.max())).astype(np.uint8)
+    image = (255 - ink * (darkest / ink.max())).astype(np.uint8)
     if crop:
-        rows, columns = np.flatnonzero(picture.min(1) < 255), np.flatnonzero(picture.min(0) < 255)
-        picture = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return np.ascontiguousarray(picture)
+        rows, columns = np.flatnonzero(image.min(1) < 255), np.flatnonzero(image.min(0) < 255)
+        image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return np.ascontiguousarray(image)
 
 
 def _checked(strokes: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -319,7 +319,7 @@ def _scan(ink: np.ndarray, pen: float, writer: Writer, rng: np.random.Generator)
     ink = ink * (1 - writer.grain * grain)
     if writer.blur > 0:
         ink = cv2.GaussianBlur(ink, (0, 0), writer.blur * pen, borderType=cv2.BORDER_CONSTANT)
-    # CASIA's pictures were cleaned: what was nearly as light as the paper is 255.
+    # CASIA's images were cleaned: what was nearly as light as the paper is 255.
     return np.maximum(ink - 0.08 * ink.max(), 0)
 
 
@@ -347,9 +347,9 @@ def generate_gnt(
         characters: The characters to write; None for all in `strokes`.
         num_writers: Writers in `SampleTrain`.
         num_test_writers: Writers in `SampleTest`.
-        samples_per_writer: Pictures that each writer makes of each character.
+        samples_per_writer: Images that each writer makes of each character.
         seed: Seed, at least 0.
-        size: Side in pixels of the pictures before they are cropped to the ink.
+        size: Side in pixels of the images before they are cropped to the ink.
         progress: Called as `progress(files written, files in all)` after each file.
 
     Returns:

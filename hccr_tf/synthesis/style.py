@@ -49,7 +49,7 @@ class Variation:
         noise: of the ink's grey level from pixel to pixel (at most), as a part of it.
         tone: of the logarithm of the exponent that grey levels of ink are raised to.
         ink: the lightest pen that's drawn with, 0 to 1 of black.
-        side_low, side_high: longer side of the picture in pixels.
+        side_low, side_high: longer side of the image in pixels.
     """
 
     cursive: float = 1.15

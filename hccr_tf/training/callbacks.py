@@ -324,12 +324,12 @@ class WriteEvents(keras.callbacks.Callback):
 
     Args:
         workdir: where to.
-        samples: a reader whose first batch is shown as pictures after each epoch.
+        samples: a reader whose first batch is shown as images after each epoch.
         steps_per_epoch: of training; values stand over the steps since the run began.
         wait: time spent waiting for input.
     """
 
-    _PICTURES = 24
+    _IMAGES = 24
 
     def __init__(
         self, workdir: Workdir, samples: BatchReader, steps_per_epoch: int, wait: InputWait
@@ -368,13 +368,13 @@ class WriteEvents(keras.callbacks.Callback):
             tag = f"validation/{rest}" if not group and rest else f"train/{name}"
             values.append(Summary.Value(tag=tag, simple_value=value))
         sheet = self._predictions()
-        picture = Summary.Image(
+        image = Summary.Image(
             height=sheet.shape[0],
             width=sheet.shape[1],
             colorspace=1,
             encoded_image_string=encode_png(sheet),
         )
-        values.append(Summary.Value(tag="validation/predictions", image=picture))
+        values.append(Summary.Value(tag="validation/predictions", image=image))
         self._add(step=step, summary=Summary(value=values))
 
     def _add(self, **event) -> None:
@@ -384,9 +384,9 @@ class WriteEvents(keras.callbacks.Callback):
         self._writer.flush()
 
     def _predictions(self) -> np.ndarray:
-        """A sheet of validation pictures with what is read, and what is right where it isn't."""
+        """A sheet of validation images with what is read, and what is right where it isn't."""
         batch = self._samples.batch(0, 0)
-        count = min(self._PICTURES, len(batch.labels))
+        count = min(self._IMAGES, len(batch.labels))
         logits = np.asarray(self.model.predict_on_batch(batch.inputs)[MAIN_OUTPUT])[:count]
         charset = self._samples.charset
         texts = []

@@ -25,7 +25,7 @@ class Learner:
 
     Attributes:
         network: with all its outputs.
-        model: what is fitted: the network, or what prepares pictures on the device and it.
+        model: what is fitted: the network, or what prepares images on the device and it.
     """
 
     def __init__(self, recipe: Recipe, reader: BatchReader, weights: str | None):
@@ -143,13 +143,13 @@ def check_recipe(recipe: Recipe, num_classes: int) -> None:
 
 
 def _with_device_preprocessing(network: keras.Model, recipe: Recipe, side: int) -> keras.Model:
-    """The network behind a layer that prepares pictures; the variables are the network's own."""
+    """The network behind a layer that prepares images; the variables are the network's own."""
     settings = recipe.preprocessing.to_dict()
     del settings["crop_ink"]  # the reader's work
-    pictures = keras.Input((side, side, 1), dtype="uint8", name="pictures")
+    images = keras.Input((side, side, 1), dtype="uint8", name="images")
     sizes = keras.Input((2,), dtype="int32", name="sizes")
-    images = DevicePreprocessing(**settings, name="device_preprocessing")((pictures, sizes))
-    return keras.Model((pictures, sizes), network(images), name=network.name)
+    images = DevicePreprocessing(**settings, name="device_preprocessing")((images, sizes))
+    return keras.Model((images, sizes), network(images), name=network.name)
 
 
 def _metrics(name: str, num_classes: int) -> list[keras.metrics.Metric]:

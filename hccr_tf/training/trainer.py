@@ -27,7 +27,7 @@ from hccr_tf.training.stages import current_stage, is_finished
 from hccr_tf.utils.files import exclusive_lock
 
 # From so many on processes read an epoch: they take a second to start.
-MANY_PICTURES = 20_000
+MANY_IMAGES = 20_000
 
 
 def train(
@@ -173,9 +173,9 @@ def _train(
 
 @contextlib.contextmanager
 def _reading(reader: BatchReader):
-    """Prepares a long epoch's pictures in processes, a short one's in this process's threads."""
+    """Prepares a long epoch's images in processes, a short one's in this process's threads."""
     with contextlib.ExitStack() as stack:
-        if len(reader) >= MANY_PICTURES and reading_processes.are_possible():
+        if len(reader) >= MANY_IMAGES and reading_processes.are_possible():
             stack.enter_context(reader.processes())
         yield
 
@@ -267,7 +267,7 @@ def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, BatchR
         counts = np.bincount(readers[split].labels)
         if number is not None and (few := int((counts[counts > 0] < number).sum())):
             print(
-                f"{few} classes have fewer than {number} pictures in {split}; all of theirs are "
+                f"{few} classes have fewer than {number} images in {split}; all of theirs are "
                 "taken.",
                 flush=True,
             )
@@ -275,9 +275,9 @@ def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, BatchR
 
 
 def _source_size(recipe: Recipe, store: Store) -> int:
-    """Side of the squares in which pictures travel to the device, in pixels.
+    """Side of the squares in which images travel to the device, in pixels.
 
-    All pictures fit, up to the size at which they're worked on; a few huge ones must not
+    All images fit, up to the size at which they're worked on; a few huge ones must not
     make every batch huge.
     """
     preprocessing = recipe.preprocessing

@@ -12,13 +12,13 @@ TABLE = "suite_id,sample_id,code,value,character\n1,1,1,0,零\n1,1,10,9,九\n2,1
 
 
 @pytest.fixture
-def folder(tmp_path, make_picture):
+def folder(tmp_path, make_image):
     root = tmp_path / "chinese_mnist"
     (root / "data").mkdir(parents=True)
     for i, name in enumerate(("input_1_1_1", "input_1_1_10", "input_2_1_15", "input_2_1_16")):
-        picture = np.zeros((64, 64), np.uint8)
-        cv2.line(picture, (5, 5 + i), (60, 40 + i), 255, 3)
-        cv2.imwrite(str(root / "data" / f"{name}.jpg"), picture)
+        image = np.zeros((64, 64), np.uint8)
+        cv2.line(image, (5, 5 + i), (60, 40 + i), 255, 3)
+        cv2.imwrite(str(root / "data" / f"{name}.jpg"), image)
     (root / "chinese_mnist.csv").write_text(TABLE, encoding="utf-8")
     return root
 

@@ -19,11 +19,11 @@ def record(tag: bytes, pixels: np.ndarray) -> bytes:
     return head + pixels.tobytes()
 
 
-def three_records(make_picture) -> tuple[bytes, list[np.ndarray]]:
-    pictures = [make_picture(1, 3, 4), make_picture(2, 5, 2), make_picture(3, 4, 4)]
+def three_records(make_image) -> tuple[bytes, list[np.ndarray]]:
+    images = [make_image(1, 3, 4), make_image(2, 5, 2), make_image(3, 4, 4)]
     tags = ["啊".encode("gbk"), b"A\0", b"\xa1\xaa"]
-    data = b"".join(record(t, p) for t, p in zip(tags, pictures, strict=True))
-    return data, pictures
+    data = b"".join(record(t, p) for t, p in zip(tags, images, strict=True))
+    return data, images
 
 
 def read(data: bytes):
@@ -38,20 +38,20 @@ def read(data: bytes):
     return good, [entry for entry in entries if isinstance(entry, Quarantined)]
 
 
-def test_records_built_by_hand(make_picture):
-    data, pictures = three_records(make_picture)
+def test_records_built_by_hand(make_image):
+    data, images = three_records(make_image)
     good, bad = read(data)
     assert not bad
     assert [r.character for r in good] == ["啊", "A", "—"]
-    for r, picture in zip(good, pictures, strict=True):
+    for r, image in zip(good, images, strict=True):
         assert r.image.dtype == np.uint8
-        np.testing.assert_array_equal(r.image, picture)
+        np.testing.assert_array_equal(r.image, image)
 
 
-def test_write_and_read_a_path(tmp_path, make_picture):
-    data, pictures = three_records(make_picture)
+def test_write_and_read_a_path(tmp_path, make_image):
+    data, images = three_records(make_image)
     path = tmp_path / "1001-f.gnt"
-    assert write_gnt(path, zip("啊A—", pictures, strict=True)) == 3
+    assert write_gnt(path, zip("啊A—", images, strict=True)) == 3
     assert path.read_bytes() == data
     assert [r.character for r in read_gnt(path)] == ["啊", "A", "—"]
 
@@ -72,9 +72,9 @@ def test_write_refuses_what_the_format_cannot_hold(tmp_path, pair):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_truncation_keeps_the_whole_records(make_picture):
-    data, pictures = three_records(make_picture)
-    ends = np.cumsum([HEADER + p.size for p in pictures])
+def test_every_truncation_keeps_the_whole_records(make_image):
+    data, images = three_records(make_image)
+    ends = np.cumsum([HEADER + p.size for p in images])
     for length in range(len(data)):
         good, bad = read(data[:length])
         assert len(good) == int((ends <= length).sum())
@@ -82,9 +82,9 @@ def test_every_truncation_keeps_the_whole_records(make_picture):
         assert [q.reason for q in bad] == ([] if whole else ["truncated record"])
 
 
-def test_every_flipped_header_byte_costs_one_record_at_most(make_picture):
-    data, pictures = three_records(make_picture)
-    starts = np.cumsum([0] + [HEADER + p.size for p in pictures[:-1]])
+def test_every_flipped_header_byte_costs_one_record_at_most(make_image):
+    data, images = three_records(make_image)
+    starts = np.cumsum([0] + [HEADER + p.size for p in images[:-1]])
     for number, start in enumerate(starts.tolist()):
         for position in range(start, start + HEADER):
             for flip in (1, 0x80, 0xFF):
@@ -93,16 +93,16 @@ def test_every_flipped_header_byte_costs_one_record_at_most(make_picture):
                 good, bad = read(bytes(damaged))
                 if position - start in (4, 5) and not bad:
                     continue  # Another valid tag code: nothing in the file can tell.
-                kept = [p for i, p in enumerate(pictures) if i != number]
+                kept = [p for i, p in enumerate(images) if i != number]
                 assert len(bad) == 1
                 assert len(good) == len(kept)
-                for r, picture in zip(good, kept, strict=True):
-                    np.testing.assert_array_equal(r.image, picture)
+                for r, image in zip(good, kept, strict=True):
+                    np.testing.assert_array_equal(r.image, image)
 
 
-def test_flipped_pixels_change_no_structure(make_picture):
-    data, pictures = three_records(make_picture)
-    for position in range(HEADER, HEADER + pictures[0].size):
+def test_flipped_pixels_change_no_structure(make_image):
+    data, images = three_records(make_image)
+    for position in range(HEADER, HEADER + images[0].size):
         damaged = bytearray(data)
         damaged[position] ^= 0xFF
         good, bad = read(bytes(damaged))
@@ -111,16 +111,16 @@ def test_flipped_pixels_change_no_structure(make_picture):
 
 @pytest.mark.parametrize("garbage", [b"\0" * 50, b"\xff" * 50, b"PK\x03\x04" * 9, b"\x0b\0\0\0"])
 @pytest.mark.parametrize("place", ["before", "between", "after"])
-def test_garbage_is_quarantined_and_the_rest_kept(make_picture, garbage, place):
-    data, pictures = three_records(make_picture)
-    cut = {"before": 0, "between": HEADER + pictures[0].size, "after": len(data)}[place]
+def test_garbage_is_quarantined_and_the_rest_kept(make_image, garbage, place):
+    data, images = three_records(make_image)
+    cut = {"before": 0, "between": HEADER + images[0].size, "after": len(data)}[place]
     good, bad = read(data[:cut] + garbage + data[cut:])
     assert len(good) == 3
     assert [(q.offset, q.num_bytes) for q in bad] == [(cut, len(garbage))]
 
 
-def test_garbage_longer_than_the_buffer(make_picture):
-    data, _ = three_records(make_picture)
+def test_garbage_longer_than_the_buffer(make_image):
+    data, _ = three_records(make_image)
     garbage = bytes(range(1, 256)) * 12000  # 3 MB
     good, bad = read(data + garbage + data)
     assert len(good) == 6
@@ -141,12 +141,12 @@ def test_an_empty_stream_has_no_records():
 
 
 @pytest.fixture
-def gnt_folder(tmp_path, make_picture):
+def gnt_folder(tmp_path, make_image):
     folder = tmp_path / "HWDB1.1"
     for part, writers in (("Gnt1.1Train", ("1001-f", "1002-f")), ("Gnt1.1Test", ("1241-f",))):
         (folder / part).mkdir(parents=True)
         for i, writer in enumerate(writers):
-            pairs = [(c, make_picture(10 * i + k)) for k, c in enumerate("啊阿A")]
+            pairs = [(c, make_image(10 * i + k)) for k, c in enumerate("啊阿A")]
             write_gnt(folder / part / f"{writer}.gnt", pairs)
     return folder
 
@@ -185,7 +185,7 @@ def test_other_and_empty_files_are_listed(gnt_folder, read_records):
     bad = [r for r in read_records(gnt_folder) if isinstance(r, Quarantined)]
     assert [(q.source, q.num_bytes, q.reason) for q in bad] == [
         ("HWDB1.1/empty.gnt", 0, "empty file"),
-        ("HWDB1.1/readme.txt", 5, "not a picture or .gnt file"),
+        ("HWDB1.1/readme.txt", 5, "not an image or .gnt file"),
     ]
 
 
@@ -194,8 +194,8 @@ def test_a_wrong_checksum_in_an_archive_is_reported_and_records_are_kept(
 ):
     path = pack(gnt_folder, tmp_path / "a.zip", zipfile.ZIP_STORED)
     data = bytearray(path.read_bytes())
-    picture = (gnt_folder / "Gnt1.1Test" / "1241-f.gnt").read_bytes()[HEADER:30]
-    data[data.index(picture) + 5] ^= 0xFF
+    image = (gnt_folder / "Gnt1.1Test" / "1241-f.gnt").read_bytes()[HEADER:30]
+    data[data.index(image) + 5] ^= 0xFF
     path.write_bytes(data)
     records = read_records(path)
     assert sum(isinstance(r, Sample) for r in records) == 9
@@ -206,12 +206,12 @@ def test_a_wrong_checksum_in_an_archive_is_reported_and_records_are_kept(
 
 
 def test_a_damaged_archive_member_is_kept_as_far_as_it_can_be_read(
-    tmp_path, make_picture, read_records
+    tmp_path, make_image, read_records
 ):
     folder = tmp_path / "gnt"
     folder.mkdir()
-    write_gnt(folder / "1-f.gnt", [("啊", make_picture(i, 60, 50)) for i in range(100)])
-    write_gnt(folder / "2-f.gnt", [("啊", make_picture(i, 60, 50)) for i in range(3)])
+    write_gnt(folder / "1-f.gnt", [("啊", make_image(i, 60, 50)) for i in range(100)])
+    write_gnt(folder / "2-f.gnt", [("啊", make_image(i, 60, 50)) for i in range(3)])
     num_bytes = (folder / "1-f.gnt").stat().st_size
     path = pack(folder, tmp_path / "a.zip")
     data = bytearray(path.read_bytes())

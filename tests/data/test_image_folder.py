@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.data.sources.image_folder import check_complete, decode_picture
+from hccr_tf.data.sources.image_folder import check_complete, decode_image
 from hccr_tf.data.sources.records import Quarantined, RepairedName, Sample
 
 
-def encode(picture: np.ndarray, suffix: str = ".png") -> bytes:
-    done, data = cv2.imencode(suffix, picture)
+def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
+    done, data = cv2.imencode(suffix, image)
     assert done
     return data.tobytes()
 
@@ -30,16 +30,16 @@ def read(read_records):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff"])
-def test_grey_is_taken_as_it_is(make_picture, suffix):
-    picture = make_picture(1, 9, 7)
-    decoded = decode_picture(encode(picture, suffix))
+def test_grey_is_taken_as_it_is(make_image, suffix):
+    image = make_image(1, 9, 7)
+    decoded = decode_image(encode(image, suffix))
     assert decoded.dtype == np.uint8
-    np.testing.assert_array_equal(decoded, picture)
+    np.testing.assert_array_equal(decoded, image)
 
 
-def test_jpeg(make_picture):
-    picture = np.full((16, 24), 200, np.uint8)
-    decoded = decode_picture(encode(picture, ".jpg"))
+def test_jpeg(make_image):
+    image = np.full((16, 24), 200, np.uint8)
+    decoded = decode_image(encode(image, ".jpg"))
     assert decoded.shape == (16, 24)
     np.testing.assert_allclose(decoded, 200, atol=2)
 
@@ -47,18 +47,18 @@ def test_jpeg(make_picture):
 def test_colour_becomes_luma():
     bgr = np.zeros((1, 4, 3), np.uint8)
     bgr[0, 0], bgr[0, 1], bgr[0, 2], bgr[0, 3] = (0, 0, 255), (0, 255, 0), (255, 0, 0), (9, 9, 9)
-    assert decode_picture(encode(bgr)).tolist() == [[76, 150, 29, 9]]
+    assert decode_image(encode(bgr)).tolist() == [[76, 150, 29, 9]]
 
 
 def test_transparency_is_laid_over_white():
     bgra = np.zeros((1, 3, 4), np.uint8)
     bgra[0, :, 3] = 0, 255, 128
-    assert decode_picture(encode(bgra)).tolist() == [[255, 0, 127]]
+    assert decode_image(encode(bgra)).tolist() == [[255, 0, 127]]
 
 
 def test_sixteen_bits_are_rounded_to_eight():
-    picture = np.array([[0, 128, 257 * 100, 65535]], np.uint16)
-    assert decode_picture(encode(picture)).tolist() == [[0, 0, 100, 255]]
+    image = np.array([[0, 128, 257 * 100, 65535]], np.uint16)
+    assert decode_image(encode(image)).tolist() == [[0, 0, 100, 255]]
 
 
 def test_a_palette_with_a_transparent_entry():
@@ -74,19 +74,19 @@ def test_a_palette_with_a_transparent_entry():
         + chunk(b"IDAT", zlib.compress(bytes([0, 0, 1, 2])))
         + chunk(b"IEND", b"")
     )
-    assert decode_picture(png).tolist() == [[255, 100, 255]]
+    assert decode_image(png).tolist() == [[255, 100, 255]]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
-def test_every_truncation_is_refused(make_picture, suffix):
-    data = encode(make_picture(1, 12, 10), suffix)
-    decode_picture(data)
+def test_every_truncation_is_refused(make_image, suffix):
+    data = encode(make_image(1, 12, 10), suffix)
+    decode_image(data)
     for length in range(len(data)):
         with pytest.raises(ValueError):
-            decode_picture(data[:length])
+            decode_image(data[:length])
 
 
-def test_a_picture_that_claims_a_huge_size_is_refused_before_decoding():
+def test_an_image_that_claims_a_huge_size_is_refused_before_decoding():
     def chunk(kind: bytes, body: bytes) -> bytes:
         crc = zlib.crc32(kind + body)
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
@@ -94,68 +94,68 @@ def test_a_picture_that_claims_a_huge_size_is_refused_before_decoding():
     head = struct.pack(">IIBBBBB", 60000, 60000, 1, 0, 0, 0, 0)
     pixels = zlib.compress(bytes(1 << 20))
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels)
-    with pytest.raises(ValueError, match="^picture is too large$"):
-        decode_picture(png + chunk(b"IEND", b""))
+    with pytest.raises(ValueError, match="^image is too large$"):
+        decode_image(png + chunk(b"IEND", b""))
     bitmap = bytearray(encode(np.zeros((4, 4), np.uint8), ".bmp"))
     bitmap[18:26] = struct.pack("<ii", 30000, 30000)
-    with pytest.raises(ValueError, match="^picture is too large$"):
-        decode_picture(bytes(bitmap))
+    with pytest.raises(ValueError, match="^image is too large$"):
+        decode_image(bytes(bitmap))
 
 
-def test_every_flipped_byte_of_a_png_is_refused(make_picture):
-    data = encode(make_picture(1, 6, 6))
+def test_every_flipped_byte_of_a_png_is_refused(make_image):
+    data = encode(make_image(1, 6, 6))
     for position in range(len(data)):
         damaged = bytearray(data)
         damaged[position] ^= 0x10
         with pytest.raises(ValueError):
-            decode_picture(bytes(damaged))
+            decode_image(bytes(damaged))
 
 
-def test_bytes_after_the_end_do_not_matter(make_picture):
+def test_bytes_after_the_end_do_not_matter(make_image):
     for suffix in (".png", ".jpg"):
-        check_complete(encode(make_picture(1), suffix) + b"trailing")
+        check_complete(encode(make_image(1), suffix) + b"trailing")
 
 
-def test_reasons_are_fixed_phrases(make_picture):
-    data = encode(make_picture(1))
+def test_reasons_are_fixed_phrases(make_image):
+    data = encode(make_image(1))
     for bad, reason in (
         (b"", "empty file"),
-        (b"hello", "picture cannot be decoded"),
-        (data[:-20], "truncated picture"),
-        (data[:40] + b"\0\0\0" + data[43:], "picture fails its checksum"),
+        (b"hello", "image cannot be decoded"),
+        (data[:-20], "truncated image"),
+        (data[:40] + b"\0\0\0" + data[43:], "image fails its checksum"),
     ):
         with pytest.raises(ValueError, match=f"^{reason}$"):
-            decode_picture(bad)
+            decode_image(bad)
     with pytest.raises(ValueError, match="pixel type"):
-        decode_picture(encode(np.ones((2, 2), np.float32), ".tiff"))
+        decode_image(encode(np.ones((2, 2), np.float32), ".tiff"))
 
 
 # === Folders and archives ===
 
 
 @pytest.fixture
-def repack(tmp_path, make_picture):
+def repack(tmp_path, make_image):
     """The layout of the repack, with names broken under cp852 and files that cannot be used."""
     root = tmp_path / "CASIA-HWDB_Train"
     for k, character in enumerate("宪室"):
         folder = root / "Train" / character.encode().decode("cp852")
         folder.mkdir(parents=True)
         for n in range(3):
-            (folder / f"{n}.png").write_bytes(encode(make_picture(10 * k + n)))
+            (folder / f"{n}.png").write_bytes(encode(make_image(10 * k + n)))
     (root / "Train" / "less_than").mkdir()
-    (root / "Train" / "less_than" / "1.JPG").write_bytes(encode(make_picture(50), ".jpg"))
-    (folder / "9.png").write_bytes(encode(make_picture(60))[:-5])
+    (root / "Train" / "less_than" / "1.JPG").write_bytes(encode(make_image(50), ".jpg"))
+    (folder / "9.png").write_bytes(encode(make_image(60))[:-5])
     (folder / "empty.png").write_bytes(b"")
     (folder / "Thumbs.db").write_bytes(b"xyz")
     (root / "Train" / "what is this").mkdir()
-    (root / "Train" / "what is this" / "1.png").write_bytes(encode(make_picture(70)))
+    (root / "Train" / "what is this" / "1.png").write_bytes(encode(make_image(70)))
     return root
 
 
 BAD = {
-    ("9.png", "truncated picture"),
+    ("9.png", "truncated image"),
     ("empty.png", "empty file"),
-    ("Thumbs.db", "not a picture or .gnt file"),
+    ("Thumbs.db", "not an image or .gnt file"),
     ("1.png", "folder name stands for no character"),
 }
 
@@ -197,25 +197,25 @@ def test_a_class_folder_itself(repack, read):
     assert not bad
 
 
-def test_linked_class_folders_are_followed_once(tmp_path, make_picture, read):
+def test_linked_class_folders_are_followed_once(tmp_path, make_image, read):
     real = tmp_path / "elsewhere" / "宪"
     real.mkdir(parents=True)
-    (real / "1.png").write_bytes(encode(make_picture(1)))
-    root = tmp_path / "pictures"
+    (real / "1.png").write_bytes(encode(make_image(1)))
+    root = tmp_path / "images"
     root.mkdir()
     (root / "宪").symlink_to(real)
     (real / "back").symlink_to(root)
     samples, bad, _ = read(root)
-    assert [s.source for s in samples] == ["pictures/宪/1.png"]
+    assert [s.source for s in samples] == ["images/宪/1.png"]
     assert not bad
 
 
-def test_names_in_an_archive_without_the_utf8_flag(tmp_path, make_picture, read):
+def test_names_in_an_archive_without_the_utf8_flag(tmp_path, make_image, read):
     path = tmp_path / "Test.zip"
     name = "Test/宪/1.png"
     with zipfile.ZipFile(path, "w") as archive:
         # A stand-in of as many ASCII bytes, so that Python leaves the flag off.
-        archive.writestr("Test/@@@/1.png", encode(make_picture(1)))
+        archive.writestr("Test/@@@/1.png", encode(make_image(1)))
     path.write_bytes(path.read_bytes().replace(b"Test/@@@/1.png", name.encode()))
     samples, bad, repaired = read(path)
     assert [(s.character, s.split) for s in samples] == [("宪", "test")]
@@ -223,24 +223,24 @@ def test_names_in_an_archive_without_the_utf8_flag(tmp_path, make_picture, read)
     assert not bad
 
 
-def test_pictures_in_the_root_of_an_archive_have_no_class(tmp_path, make_picture, read):
+def test_images_in_the_root_of_an_archive_have_no_class(tmp_path, make_image, read):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("1.png", encode(make_picture(1)))
-        archive.writestr("../../宪/2.png", encode(make_picture(2)))  # Nothing is unpacked.
+        archive.writestr("1.png", encode(make_image(1)))
+        archive.writestr("../../宪/2.png", encode(make_image(2)))  # Nothing is unpacked.
     samples, bad, _ = read(path)
     assert [s.character for s in samples] == ["宪"]
     assert [q.reason for q in bad] == ["folder name stands for no character"]
     assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
 
 
-def test_a_wrong_checksum_in_an_archive(tmp_path, make_picture, read):
+def test_a_wrong_checksum_in_an_archive(tmp_path, make_image, read):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for i in range(3):
-            archive.writestr(f"宪/{i}.png", encode(make_picture(i)))
+            archive.writestr(f"宪/{i}.png", encode(make_image(i)))
     data = bytearray(path.read_bytes())
-    data[data.index(encode(make_picture(1))) + 45] ^= 1
+    data[data.index(encode(make_image(1))) + 45] ^= 1
     path.write_bytes(data)
     samples, bad, _ = read(path)
     assert [s.source for s in samples] == ["a.zip/宪/0.png", "a.zip/宪/2.png"]
@@ -257,8 +257,8 @@ def test_real_test_set(hwdb100, read):
     assert "宪" in {s.character for s in samples}
 
 
-def test_real_truncated_picture(hwdb100):
+def test_real_truncated_image(hwdb100):
     with zipfile.ZipFile(hwdb100 / "CASIA-HWDB_Train.zip") as archive:
         data = archive.read("Train/ň«ü/9001.png")
-    with pytest.raises(ValueError, match="truncated picture"):
-        decode_picture(data)
+    with pytest.raises(ValueError, match="truncated image"):
+        decode_image(data)

@@ -17,12 +17,12 @@ NAMES = {"train": "train", "test": "t10k"}
 
 
 @pytest.fixture
-def arrays(make_picture):
-    """Small arrays as Keras names them: every picture another, each label three or two times."""
+def arrays(make_image):
+    """Small arrays as Keras names them: every image another, each label three or two times."""
     found = {}
     for split, count, seed in (("train", TRAIN, 0), ("test", TEST, 1000)):
-        pictures = [make_picture(seed + i, 28, 28) for i in range(count)]
-        found[f"x_{split}"] = np.stack(pictures)
+        images = [make_image(seed + i, 28, 28) for i in range(count)]
+        found[f"x_{split}"] = np.stack(images)
         found[f"y_{split}"] = (np.arange(count) * 7 % 10).astype(np.uint8)
     return found
 
@@ -172,8 +172,8 @@ def test_two_sets_beside_each_other_keep_their_own_labels(tmp_path, arrays, read
     check([s for s in samples if "/fashion/" in s.source], other)
 
 
-def test_pictures_of_other_sizes(tmp_path, read_records, make_picture):
-    x = np.stack([make_picture(i, 5, 7) for i in range(4)])
+def test_images_of_other_sizes(tmp_path, read_records, make_image):
+    x = np.stack([make_image(i, 5, 7) for i in range(4)])
     y = np.arange(4, dtype=np.uint8)
     write(tmp_path, {"train-images-idx3-ubyte": idx(x), "train-labels-idx1-ubyte": idx(y)})
     samples, _ = parted(read_records(tmp_path))
@@ -181,7 +181,7 @@ def test_pictures_of_other_sizes(tmp_path, read_records, make_picture):
 
 
 def test_reading_by_blocks(tmp_path, arrays, read_records, monkeypatch):
-    monkeypatch.setattr(mnist, "_BLOCK", 3000)  # Three pictures and a rest.
+    monkeypatch.setattr(mnist, "_BLOCK", 3000)  # Three images and a rest.
     monkeypatch.setattr(mnist, "_PIECE", 1000)
     write(tmp_path / "npz", {"mnist.npz": npz(arrays)})
     check(read_records(tmp_path / "npz"), arrays)
@@ -232,7 +232,7 @@ def test_a_file_of_which_nothing_is_read_is_an_error_that_says_why(tmp_path, arr
     with pytest.raises(ValueError, match="no arrays x_train, y_train, x_test, y_test"):
         prepare([tmp_path / "other.npz"], tmp_path / "out")
     write(tmp_path, {"train-images-idx3-ubyte": idx(arrays["x_train"])})
-    with pytest.raises(ValueError, match="labels file is missing beside the pictures"):
+    with pytest.raises(ValueError, match="labels file is missing beside the images"):
         prepare([tmp_path / "train-images-idx3-ubyte"], tmp_path / "out")
 
 
@@ -250,13 +250,13 @@ def read_train(tmp_path, read_records, images, labels, packed=False):
     return samples, [(q.source[10:16], q.offset, q.num_bytes, q.reason) for q in quarantined]
 
 
-def test_a_truncated_pictures_file_keeps_its_whole_pictures(tmp_path, arrays, read_records):
+def test_a_truncated_images_file_keeps_its_whole_images(tmp_path, arrays, read_records):
     x, y = arrays["x_train"], arrays["y_train"]
     data = idx(x)[: 16 + 12 * 784 + 100]
     samples, faults = read_train(tmp_path, read_records, data, idx(y))
     assert np.array_equal(np.stack([s.image for s in samples]), 255 - x[:12])
     offset = 16 + 12 * 784
-    assert faults == [("images", offset, 18 * 784, "file ends before its last picture")]
+    assert faults == [("images", offset, 18 * 784, "file ends before its last image")]
 
 
 def test_a_truncated_gz_keeps_what_it_has(tmp_path, arrays, read_records):
@@ -302,14 +302,14 @@ def test_labels_that_are_missing_cut_or_of_another_number(tmp_path, arrays, read
     images = idx(x)
     samples, faults = read_train(tmp_path, read_records, images, None)
     assert not samples
-    assert faults == [("images", None, len(images), "labels file is missing beside the pictures")]
+    assert faults == [("images", None, len(images), "labels file is missing beside the images")]
     samples, faults = read_train(tmp_path, read_records, images, idx(y[:29]))
     assert not samples
-    assert faults == [("images", None, len(images), "pictures and labels differ in number")]
+    assert faults == [("images", None, len(images), "images and labels differ in number")]
     samples, faults = read_train(tmp_path, read_records, images, idx(y)[:-10])
     assert len(samples) == 20
     assert faults == [
-        ("images", 16 + 20 * 784, 10 * 784, "picture without a label"),
+        ("images", 16 + 20 * 784, 10 * 784, "image without a label"),
         ("labels", 8 + 20, 10, "file ends before its last label"),
     ]
     samples, faults = read_train(tmp_path, read_records, images, idx(x))
@@ -317,10 +317,10 @@ def test_labels_that_are_missing_cut_or_of_another_number(tmp_path, arrays, read
     assert [fault[3] for fault in faults] == ["labels file cannot be read", "no IDX file of labels"]
     (tmp_path / "set" / "train-images-idx3-ubyte").unlink()
     samples, faults = read_train(tmp_path, read_records, None, idx(y))
-    assert [fault[3] for fault in faults] == ["pictures file is missing beside the labels"]
+    assert [fault[3] for fault in faults] == ["images file is missing beside the labels"]
 
 
-def test_labels_outside_of_the_digits_cost_their_pictures_only(tmp_path, arrays, read_records):
+def test_labels_outside_of_the_digits_cost_their_images_only(tmp_path, arrays, read_records):
     x, y = arrays["x_train"], arrays["y_train"].copy()
     y[[0, 11, 12]] = 10, 255, 26
     samples, faults = read_train(tmp_path, read_records, idx(x), idx(y))
@@ -335,7 +335,7 @@ def test_what_follows_the_last_item_is_listed(tmp_path, arrays, read_records):
     samples, faults = read_train(tmp_path, read_records, idx(x) + b"abc", idx(y) + b"\0")
     assert len(samples) == 30
     assert faults == [
-        ("images", 16 + 30 * 784, 3, "bytes after the last picture"),
+        ("images", 16 + 30 * 784, 3, "bytes after the last image"),
         ("labels", 8 + 30, 1, "bytes after the last label"),
     ]
 
@@ -344,14 +344,14 @@ def test_what_follows_the_last_item_is_listed(tmp_path, arrays, read_records):
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"\0\0\x08\x03\0\0", "no IDX file of pictures"),
-        (b"\x89PNG" + bytes(100), "no IDX file of pictures"),
-        (struct.pack(">BBBB3I", 0, 0, 0x0D, 3, 30, 28, 28), "no IDX file of pictures"),
+        (b"\0\0\x08\x03\0\0", "no IDX file of images"),
+        (b"\x89PNG" + bytes(100), "no IDX file of images"),
+        (struct.pack(">BBBB3I", 0, 0, 0x0D, 3, 30, 28, 28), "no IDX file of images"),
         (struct.pack(">4B3I", 0, 0, 8, 3, 0, 28, 28), "array is empty"),
         (struct.pack(">4B3I", 0, 0, 8, 3, 30, 0, 28), "array is empty"),
-        (struct.pack(">4B3I", 0, 0, 8, 3, 30, 70_000, 1), "picture is too large"),
-        (struct.pack(">4B3I", 0, 0, 8, 3, 30, 60_000, 60_000), "picture is too large"),
-        (struct.pack(">4B3I", 0, 0, 8, 3, 2**32 - 1, 28, 28), "too many pictures in an array"),
+        (struct.pack(">4B3I", 0, 0, 8, 3, 30, 70_000, 1), "image is too large"),
+        (struct.pack(">4B3I", 0, 0, 8, 3, 30, 60_000, 60_000), "image is too large"),
+        (struct.pack(">4B3I", 0, 0, 8, 3, 2**32 - 1, 28, 28), "too many images in an array"),
     ],
 )
 def test_headers_that_make_no_sense(tmp_path, arrays, read_records, data, reason):
@@ -398,14 +398,14 @@ def read_npz(tmp_path, read_records, arrays):
         (
             "x_train",
             lambda x: x.astype(np.float32),
-            "pictures are no uint8 array of shape (pictures, height, width)",
+            "images are no uint8 array of shape (images, height, width)",
         ),
         (
             "x_train",
             lambda x: x.reshape(30, 784),
-            "pictures are no uint8 array of shape (pictures, height, width)",
+            "images are no uint8 array of shape (images, height, width)",
         ),
-        ("x_train", lambda x: x[:29], "pictures and labels differ in number"),
+        ("x_train", lambda x: x[:29], "images and labels differ in number"),
         (
             "x_train",
             np.asfortranarray,
@@ -415,17 +415,17 @@ def read_npz(tmp_path, read_records, arrays):
         (
             "y_train",
             lambda y: y.astype(np.float32),
-            "labels are no array of whole numbers of shape (pictures,)",
+            "labels are no array of whole numbers of shape (images,)",
         ),
         (
             "y_train",
             lambda y: np.eye(10, dtype=np.uint8)[y],
-            "labels are no array of whole numbers of shape (pictures,)",
+            "labels are no array of whole numbers of shape (images,)",
         ),
         (
             "y_train",
             lambda y: np.array(3),
-            "labels are no array of whole numbers of shape (pictures,)",
+            "labels are no array of whole numbers of shape (images,)",
         ),
     ],
 )
@@ -464,7 +464,7 @@ def test_labels_of_an_npz_outside_of_the_digits(tmp_path, arrays, read_records):
     ]
 
 
-def test_members_cut_short_keep_their_whole_pictures(tmp_path, arrays, read_records):
+def test_members_cut_short_keep_their_whole_images(tmp_path, arrays, read_records):
     x, y = npy(arrays["x_train"]), npy(arrays["y_train"])
     files = {"x_train.npy": x[: 128 + 12 * 784 + 5], "y_train.npy": y[:-3]}
     files |= {"x_test.npy": npy(arrays["x_test"]) + b"..", "y_test.npy": npy(arrays["y_test"])}
@@ -472,8 +472,8 @@ def test_members_cut_short_keep_their_whole_pictures(tmp_path, arrays, read_reco
     assert len(samples) == 12 + TEST
     assert [(q.source, q.offset, q.num_bytes, q.reason) for q in quarantined] == [
         ("mnist.npz/y_train.npy", 128 + 27, 3, "file ends before its last label"),
-        ("mnist.npz/x_train.npy", 128 + 12 * 784, 18 * 784, "file ends before its last picture"),
-        ("mnist.npz/x_test.npy", 128 + 20 * 784, 2, "bytes after the last picture"),
+        ("mnist.npz/x_train.npy", 128 + 12 * 784, 18 * 784, "file ends before its last image"),
+        ("mnist.npz/x_test.npy", 128 + 20 * 784, 2, "bytes after the last image"),
     ]
 
 

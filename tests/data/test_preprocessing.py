@@ -9,7 +9,7 @@ import pytest
 
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing, crop_source_size, five_crops
-from hccr_tf.data.sources.image_folder import decode_picture
+from hccr_tf.data.sources.image_folder import decode_image
 
 PAPER_BLURS = [(3, 20.0), (5, 50.0), (7, 50.0)]
 
@@ -38,17 +38,17 @@ def numpy_blur(image, kernel, sigma):
 
 
 @pytest.fixture(scope="session")
-def real_pictures(hwdb100):
+def real_images(hwdb100):
     with zipfile.ZipFile(hwdb100 / "CASIA-HWDB_Test.zip") as archive:
         names = [name for name in archive.namelist() if name.endswith(".png")]
-        pictures = []
+        images = []
         for name in names[:: len(names) // 8]:
             try:
-                pictures.append(decode_picture(archive.read(name)))
+                images.append(decode_image(archive.read(name)))
             except ValueError:
                 continue
-    assert len(pictures) >= 5
-    return pictures
+    assert len(images) >= 5
+    return images
 
 
 # === Blur ===
@@ -63,12 +63,12 @@ def test_blur_is_a_gaussian_with_reflected_borders(kernel, sigma):
 
 
 @pytest.mark.parametrize(("kernel", "sigma"), PAPER_BLURS)
-def test_blur_of_real_pictures(real_pictures, kernel, sigma):
+def test_blur_of_real_images(real_images, kernel, sigma):
     plain = Preprocessing(256)
     blurred = Preprocessing(256, blur_kernel=kernel, blur_sigma=sigma)
-    for picture in real_pictures:
-        want = numpy_blur(plain.apply(picture)[..., 0], kernel, sigma)
-        got = blurred.apply(picture)[..., 0]
+    for image in real_images:
+        want = numpy_blur(plain.apply(image)[..., 0], kernel, sigma)
+        got = blurred.apply(image)[..., 0]
         assert abs(got - want).max() <= 1
         assert got.std() > 5
 
@@ -96,7 +96,7 @@ def test_resize_then_blur_then_inversion():
     assert abs(255 - other_order.astype(int) - want).max() > 20
 
 
-def test_blur_size_blurs_before_the_picture_is_made_small():
+def test_blur_size_blurs_before_the_image_is_made_small():
     image = strokes(120, 100)
     got = Preprocessing(64, blur_kernel=7, blur_sigma=50.0, blur_size=256).apply(image)
     large = Preprocessing(256, blur_kernel=7, blur_sigma=50.0).apply(image)[..., 0]
@@ -170,7 +170,7 @@ def test_the_padded_border_of_melnyk():
     np.testing.assert_array_equal(got, want)
 
 
-def test_border_around_a_stretched_picture():
+def test_border_around_a_stretched_image():
     got = Preprocessing(100, border=0.1).apply(np.zeros((40, 20), np.uint8))[..., 0]
     want = np.full((100, 100), 255, np.uint8)
     want[10:90, 10:90] = 0
@@ -194,7 +194,7 @@ def test_crop_ink_cuts_the_margin_only():
     assert (cropped.apply(image) != Preprocessing(48).apply(ink)).any()
 
 
-def test_crop_ink_leaves_a_blank_picture():
+def test_crop_ink_leaves_a_blank_image():
     assert (Preprocessing(48, crop_ink=True).apply(np.full((9, 9), 255, np.uint8)) == 255).all()
 
 
@@ -273,7 +273,7 @@ BLURS = [
     {"blur_kernel": 3, "blur_sigma": 20.0},
     {"blur_kernel": 7, "blur_sigma": 50.0},
     {"blur_kernel": 9, "blur_sigma": 1.5},
-    {"blur_kernel": 61, "blur_sigma": 9.0},  # wider than some pictures
+    {"blur_kernel": 61, "blur_sigma": 9.0},  # wider than some images
     {"blur_kernel": 7, "blur_sigma": 50.0, "blur_size": 256},
     {"blur_kernel": 3, "blur_sigma": 20.0, "blur_size": 100},
 ]
@@ -281,7 +281,7 @@ BLURS = [
 
 @pytest.mark.parametrize("blur", BLURS)
 @pytest.mark.parametrize("size", [24, 96])
-def test_many_pictures_are_prepared_bit_for_bit_as_the_definition_says(size, blur):
+def test_many_images_are_prepared_bit_for_bit_as_the_definition_says(size, blur):
     shapes = [(1, 1), (1, 90), (300, 200), (96, 96), (30, 200), (40, 33), (61, 200)] * 3
     images = [(noise if i % 2 else strokes)(*s, *[i] * (i % 2)) for i, s in enumerate(shapes)]
     maps = RandomAffine(0.1, 0.05).draw(1, 2, 3, len(images))
@@ -334,19 +334,19 @@ def test_a_result_that_does_not_fit_is_refused(out):
 
 
 def test_maps_of_another_number_are_refused():
-    with pytest.raises(ValueError, match="3 maps don't fit 1 pictures"):
+    with pytest.raises(ValueError, match="3 maps don't fit 1 images"):
         Preprocessing(32).apply_many([noise(9, 9)], affine=np.zeros((3, 2, 3)))
 
 
 @pytest.mark.parametrize("blur", BLURS)
-def test_five_crops_of_many_pictures(blur):
+def test_five_crops_of_many_images(blur):
     settings = Preprocessing(24, crop_ink=True, border=0.05, **blur)
     images = [strokes(20 + i, 40 - i) for i in range(11)]
     want = np.concatenate([settings.apply_five_crops(image) for image in images])
     np.testing.assert_array_equal(settings.apply_five_crops_many(images), want)
 
 
-def test_pictures_that_are_only_laid_into_squares():
+def test_images_that_are_only_laid_into_squares():
     images = [noise(20, 30), strokes(100, 60), noise(1, 200), np.full((5, 5), 255, np.uint8)]
     images[0] = np.pad(images[0] // 2, 3, constant_values=255)
     out = np.zeros((4, 50, 50, 1), np.uint8)
@@ -386,8 +386,8 @@ def test_five_crops_are_the_centre_and_the_corners():
         np.testing.assert_array_equal(crop, image[top : top + 256, left : left + 256])
 
 
-def test_five_crops_of_a_picture_that_is_too_small():
-    with pytest.raises(ValueError, match="Can't cut 256 pixels from a picture of 255"):
+def test_five_crops_of_an_image_that_is_too_small():
+    with pytest.raises(ValueError, match="Can't cut 256 pixels from an image of 255"):
         five_crops(noise(255, 255)[..., None], 256)
 
 
@@ -439,7 +439,7 @@ def test_settings_out_of_range_are_refused(settings, message):
         np.zeros((4, 4), bool),
     ],
 )
-def test_what_is_no_picture_is_refused(image):
+def test_what_is_no_image_is_refused(image):
     with pytest.raises(ValueError, match=r"non-empty uint8 array \(H, W\); this one is"):
         Preprocessing(32).apply(image)
 
@@ -477,7 +477,7 @@ def test_melnyks_input_is_that_of_the_released_code(shape):
     ours = get_recipe("melnyk_c").preprocessing.apply(image)[..., 0].astype(int)
     assert ours.shape == (96, 96)
     assert not ours[:4].any() and not ours[:, -4:].any()
-    # Pillow averages with a triangle where a picture shrinks, OpenCV with a box.
+    # Pillow averages with a triangle where an image shrinks, OpenCV with a box.
     difference = np.abs(ours - theirs)
     assert difference.mean() < 3
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.96

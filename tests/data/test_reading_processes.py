@@ -164,7 +164,7 @@ def test_training_with_processes_gives_the_same_run(sample_store, tmp_path, monk
     start = BatchReader.processes
     monkeypatch.setattr(BatchReader, "processes", lambda r: begun.append(r.split) or start(r))
     for few in (10**6, 10):
-        monkeypatch.setattr(loop, "MANY_PICTURES", few)
+        monkeypatch.setattr(loop, "MANY_IMAGES", few)
         run = train(recipe, sample_store, tmp_path / str(few))
         histories.append(pd.read_csv(run.history_path))
     assert begun == ["train"]

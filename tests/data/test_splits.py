@@ -9,7 +9,7 @@ from hccr_tf.data.store.splits import (
     assign_splits,
     choose_mode,
     draw_per_class,
-    group_pictures,
+    group_images,
     hold_out_duplicates,
 )
 
@@ -18,7 +18,7 @@ NUM = 4000
 
 @pytest.fixture
 def data():
-    """Labels, groups (some pictures twice or more), source splits and writers."""
+    """Labels, groups (some images twice or more), source splits and writers."""
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 20, NUM).astype(np.int32)
     digests = rng.integers(0, 2**63, (NUM, 2)).astype(np.uint64)
@@ -27,7 +27,7 @@ def data():
     digests[copies], labels[copies] = digests[originals], labels[originals]
     source = np.where(rng.random(NUM) < 0.2, TEST, TRAIN).astype(np.int8)
     writers = rng.integers(0, 40, NUM).astype(np.int32)
-    return labels, group_pictures(digests), source, writers
+    return labels, group_images(digests), source, writers
 
 
 def assert_groups_on_one_side(split, groups):
@@ -38,8 +38,8 @@ def assert_groups_on_one_side(split, groups):
 
 def test_groups_are_numbered_by_first_occurrence():
     digests = np.array([[9, 1], [3, 3], [9, 1], [9, 2], [3, 3], [0, 0]], np.uint64)
-    assert group_pictures(digests).tolist() == [0, 1, 0, 2, 1, 3]
-    assert group_pictures(np.zeros((1, 2), np.uint64)).tolist() == [0]
+    assert group_images(digests).tolist() == [0, 1, 0, 2, 1, 3]
+    assert group_images(np.zeros((1, 2), np.uint64)).tolist() == [0]
 
 
 def test_auto_takes_what_the_samples_have():

@@ -15,35 +15,35 @@ from hccr_tf.data.store.store import Store, summary
 from hccr_tf.utils import progress
 
 
-def put(path: Path, picture: np.ndarray) -> None:
+def put(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(".png", picture)
+    done, data = cv2.imencode(".png", image)
     assert done
     path.write_bytes(data.tobytes())
 
 
 @pytest.fixture
-def folder(tmp_path, make_picture):
+def folder(tmp_path, make_image):
     """A repack-like folder with duplicates within and across splits and under two classes."""
     root = tmp_path / "repack"
     for k, character in enumerate("室宪A"):
         name = character.encode().decode("cp852")
         for n in range(20):
-            put(root / "Train" / name / f"{n:02}.png", make_picture(100 * k + n, 4 + n % 3, 5))
+            put(root / "Train" / name / f"{n:02}.png", make_image(100 * k + n, 4 + n % 3, 5))
         for n in range(5):
-            put(root / "Test" / name / f"{n}.png", make_picture(100 * k + 50 + n))
+            put(root / "Test" / name / f"{n}.png", make_image(100 * k + 50 + n))
     broken = root / "Train" / "宪".encode().decode("cp852")
-    put(broken / "copy1.png", make_picture(100, 4, 5))  # Twice in training.
-    put(broken / "copy2.png", make_picture(150))  # In training and test.
-    put(root / "Train" / "A" / "copy3.png", make_picture(1, 5, 5))  # Under two classes.
+    put(broken / "copy1.png", make_image(100, 4, 5))  # Twice in training.
+    put(broken / "copy2.png", make_image(150))  # In training and test.
+    put(root / "Train" / "A" / "copy3.png", make_image(1, 5, 5))  # Under two classes.
     (broken / "bad.png").write_bytes(b"")
     return root
 
 
 @pytest.fixture
-def gnt_file(tmp_path, make_picture):
+def gnt_file(tmp_path, make_image):
     path = tmp_path / "1001-f.gnt"
-    write_gnt(path, [(c, make_picture(i)) for i, c in enumerate("一丁七一丁七")])
+    write_gnt(path, [(c, make_image(i)) for i, c in enumerate("一丁七一丁七")])
     return path
 
 
@@ -64,13 +64,13 @@ def leftovers(folder: Path) -> list[str]:
 # === Content ===
 
 
-def test_pictures_labels_and_ids_come_back(store, make_picture):
+def test_images_labels_and_ids_come_back(store, make_image):
     assert len(store) == 78
     assert store.charset == Charset.from_text("A室宪")
     index = store.sample_ids(range(len(store))).index("repack/Train/ň«¬/07.png")
     image = store.image(index)
     assert image.dtype == np.uint8 and not image.flags.writeable and not image.flags.owndata
-    np.testing.assert_array_equal(image, make_picture(107, 5, 5))
+    np.testing.assert_array_equal(image, make_image(107, 5, 5))
     assert store.charset.char(store.labels[index]) == "宪"
     assert (store.heights[index], store.widths[index]) == (5, 5)
     assert store.writers[index] == -1
@@ -121,12 +121,12 @@ def test_the_manifest_counts_and_the_lists_are_complete(store):
         assert words in text
 
 
-def test_writers_and_several_sources(gnt_file, tmp_path, make_picture):
+def test_writers_and_several_sources(gnt_file, tmp_path, make_image):
     other = tmp_path / "other" / "1001-f.gnt"  # The same name in another folder.
     other.parent.mkdir()
-    write_gnt(other, [("丁", make_picture(9))])
+    write_gnt(other, [("丁", make_image(9))])
     third = tmp_path / "1002-f.gnt"
-    write_gnt(third, [("七", make_picture(10))])
+    write_gnt(third, [("七", make_image(10))])
     store = prepare([gnt_file, other, third], tmp_path / "store", split="writer")
     assert store.manifest["writers"]["names"] == ["1001-f", "1002-f"]
     assert store.manifest["split"]["mode"] == "writer"
@@ -136,7 +136,7 @@ def test_writers_and_several_sources(gnt_file, tmp_path, make_picture):
     assert ids[6].endswith("other/1001-f.gnt#0")
 
 
-def test_a_store_of_test_pictures_only(folder, tmp_path):
+def test_a_store_of_test_images_only(folder, tmp_path):
     store = prepare([folder / "Test"], tmp_path / "store")
     assert len(store.indices("test")) == 15
     with pytest.raises(ValueError, match=r"it has test \(15\)"):
@@ -172,16 +172,16 @@ def test_labels_under_another_charset(store):
 
 def test_missing_short_and_changed_files(store):
     path = store.path
-    pictures = path / "pictures-00000.bin"
-    data = pictures.read_bytes()
-    pictures.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    images = path / "images-00000.bin"
+    data = images.read_bytes()
+    images.write_bytes(bytes([data[0] ^ 1]) + data[1:])
     first = re.escape(store.sample_id(0))
-    with pytest.raises(ValueError, match=rf"pictures-00000\.bin changed in 1 pictures \({first}"):
+    with pytest.raises(ValueError, match=rf"images-00000\.bin changed in 1 images \({first}"):
         Store(path).verify()
-    pictures.write_bytes(data[:-1])
+    images.write_bytes(data[:-1])
     with pytest.raises(ValueError, match=rf"has {len(data) - 1} bytes instead of {len(data)}"):
         Store(path)
-    pictures.write_bytes(data)
+    images.write_bytes(data)
     labels = (path / "labels.npy").read_bytes()
     (path / "labels.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"incomplete: labels\.npy"):

@@ -26,7 +26,7 @@ def test_the_temperature_undoes_a_known_factor(factor):
     assert find_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.03)
 
 
-def test_a_few_pictures_that_are_all_right_make_nobody_sure():
+def test_a_few_images_that_are_all_right_make_nobody_sure():
     # Each is right with a probability of 2/3 as it is; of ten, 11/12 is the most to be claimed.
     logits = np.log(np.tile([0.25, 0.5, 0.0 + 1e-300], (10, 1)))
     labels = np.full(10, 1)

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 
 from hccr_tf import create_model, get_recipe, train
 from hccr_tf.cli.main import main
-from hccr_tf.data.sources.image_folder import decode_picture
+from hccr_tf.data.sources.image_folder import decode_image
 from hccr_tf.images.contact_sheet import encode_png
 from hccr_tf.inference.cam import ActivationMapper, overlay, upsample
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING, list_models
@@ -19,7 +19,7 @@ from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING, list_models
 MELNYK = ["melnyk_net_a", "melnyk_net_b", "melnyk_net_c"]
 
 
-def pictures(count, size, seed=0):
+def random_images(count, size, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 1), dtype=np.uint8)
 
 
@@ -37,7 +37,7 @@ def melnyk(name, size=64):
 @pytest.mark.parametrize("name", MELNYK)
 def test_maps_are_equations_1_8_and_9(name):
     model = melnyk(name)
-    images, classes = pictures(3, 64), np.array([[1, 5], [0, 2], [6, 6]])
+    images, classes = random_images(3, 64), np.array([[1, 5], [0, 2], [6, 6]])
     result = ActivationMapper(model)(images, classes)
     features = keras.Model(model.input, model.get_layer(FEATURE_MAP).output)(images)
     features = np.asarray(features, np.float64)
@@ -60,7 +60,7 @@ def test_maps_are_equations_1_8_and_9(name):
 @pytest.mark.parametrize("name", MELNYK)
 def test_gradients_give_the_same_maps(name):
     model = melnyk(name)
-    images, classes = pictures(2, 64), np.array([[3], [4]])
+    images, classes = random_images(2, 64), np.array([[3], [4]])
     by_weights = ActivationMapper(model)
     assert not by_weights.through_gradients
     # The same map under another name: the mapper can't know what follows it.
@@ -84,16 +84,16 @@ def test_gradients_give_the_same_maps(name):
 def test_every_registered_model_has_maps(name):
     model = create_model(name, num_classes=5, image_shape=(96, 96, 1), aux_outputs=False)
     mapper = ActivationMapper(model)
-    result = mapper(pictures(2, 96))
+    result = mapper(random_images(2, 96))
     height, width = result.maps.shape[2:]
     assert result.maps.shape == (2, 1, height, width) and min(height, width) >= 2
     assert np.isfinite(result.maps).all() and result.maps.std() > 0
     np.testing.assert_array_equal(result.classes[:, 0], result.logits.argmax(axis=1))
 
 
-def test_one_picture_is_a_batch_of_one():
+def test_one_image_is_a_batch_of_one():
     mapper = ActivationMapper(melnyk("melnyk_net_c"))
-    images = pictures(2, 64)
+    images = random_images(2, 64)
     np.testing.assert_allclose(mapper(images[1]).maps, mapper(images).maps[1:], atol=1e-3)
     assert mapper(images[1], 3).classes.tolist() == [[3]]
 
@@ -101,15 +101,15 @@ def test_one_picture_is_a_batch_of_one():
 def test_what_does_not_fit_is_refused():
     model = melnyk("melnyk_net_b")
     mapper = ActivationMapper(model)
-    with pytest.raises(ValueError, match="3 rows of classes don't fit 2 pictures"):
-        mapper(pictures(2, 64), [0, 1, 2])
+    with pytest.raises(ValueError, match="3 rows of classes don't fit 2 images"):
+        mapper(random_images(2, 64), [0, 1, 2])
     with pytest.raises(ValueError, match="Classes are 0 to 6"):
-        mapper(pictures(1, 64), [7])
+        mapper(random_images(1, 64), [7])
     with pytest.raises(ValueError, match="'nowhere'; those with a map are: .*block0_conv1"):
         ActivationMapper(model, "nowhere")
     with pytest.raises(ValueError, match="is no map"):
         ActivationMapper(model, "dropout")
-    with pytest.raises(ValueError, match="pictures are too small"):
+    with pytest.raises(ValueError, match="images are too small"):
         ActivationMapper(create_model("melnyk_net_a", num_classes=3, image_shape=(1, 1, 1)))
 
 
@@ -180,7 +180,7 @@ def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     assert set(table["run"]) == {"melnyk_net_a", "melnyk_net_c"}
     assert (table["method"] == "weights").all()
     assert table["probability"].between(0, 1).all()
-    for (_, _), group in table.groupby(["picture", "run"]):
+    for (_, _), group in table.groupby(["image", "run"]):
         first, second = group.sort_values("rank")["probability"]
         assert first >= second
     maps = np.load(out / "maps.npz")
@@ -188,18 +188,18 @@ def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     assert maps["melnyk_net_c/maps"].shape == (2, 2, 3, 3)
     for path in table["overlay"]:
         assert (out / path).is_file()
-    sheet = decode_picture((out / "cam.png").read_bytes())
+    sheet = decode_image((out / "cam.png").read_bytes())
     assert sheet.shape[1] > 3 * 144
 
 
 @pytest.mark.slow
-def test_the_command_draws_picture_files(runs, sample_store, tmp_path, capsys):
+def test_the_command_draws_image_files(runs, sample_store, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     plain = sample_store.image(0)
     # Light ink on black, which is cleaned, so that the network sees the same.
-    for name, picture in {"plain": plain, "black": 255 - plain}.items():
-        (tmp_path / "in" / f"{name}.png").write_bytes(encode_png(picture))
-    # The pictures first: --workdir takes all that follow it.
+    for name, image in {"plain": plain, "black": 255 - plain}.items():
+        (tmp_path / "in" / f"{name}.png").write_bytes(encode_png(image))
+    # The images first: --workdir takes all that follow it.
     command = ["--workdir", str(runs[0]), "--out", str(tmp_path / "cams")]
     assert main(["cam", str(tmp_path / "in"), *command]) == 0
     table = pd.read_csv(tmp_path / "cams" / "cam.csv")
@@ -211,9 +211,9 @@ def test_the_command_draws_picture_files(runs, sample_store, tmp_path, capsys):
     assert main(["cam", str(tmp_path / "in"), *command]) == 0
     assert "bad.png: " in capsys.readouterr().err
     for arguments, message in (
-        ([str(bad)], "None of 1 pictures could be read"),
+        ([str(bad)], "None of 1 images could be read"),
         ([str(tmp_path / "none.png")], "There's no file"),
-        ([], "either picture files, or --data and --characters"),
+        ([], "either image files, or --data and --characters"),
         (["--data", str(sample_store.path), "--characters", "垂"], "not among the 15 characters"),
     ):
         capsys.readouterr()

@@ -215,9 +215,9 @@ def test_confused_pairs_most_frequent_first(make_logits_file, tmp_path):
 
 def test_confused_pairs_are_drawn(paths, tmp_path):
     fuse(paths, tmp_path / "out")
-    picture = cv2.imread(str(tmp_path / "out" / "confused_pairs.png"), cv2.IMREAD_COLOR)
-    assert min(picture.shape[:2]) > 300
-    red = (picture[..., 2].astype(int) - picture[..., 0] > 100).mean()
+    image = cv2.imread(str(tmp_path / "out" / "confused_pairs.png"), cv2.IMREAD_COLOR)
+    assert min(image.shape[:2]) > 300
+    red = (image[..., 2].astype(int) - image[..., 0] > 100).mean()
     assert red > 0.05  # The bars.
 
 

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
+import photographs as made
 import pytest
 
 from hccr_tf import Recognizer
@@ -15,9 +14,6 @@ from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.models.weights import read_checksum
 from hccr_tf.pretrained import FOLDER
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import photographs as made
 
 pytestmark = pytest.mark.slow
 NUMERALS = "零一二三四五六七八九十百千万亿"
@@ -48,8 +44,8 @@ def test_characters_are_gb2312(recognizer):
     first = Recognizer(level=1)
     assert first.competing.sum() == 3755 and Recognizer(level=2).competing.sum() == 6763
     # A character of level 2 is never the answer at level 1.
-    pictures = [made.on_paper(c) for c in NUMERALS]
-    for found in first.predict(pictures, top_k=50):
+    images = [made.on_paper(c) for c in NUMERALS]
+    for found in first.predict(images, top_k=50):
         named = [found.character, *(c for c, _ in found.alternatives)]
         assert len(named) == 50 and set(named) <= set(Charset.named("gb2312-1"))
 
@@ -67,17 +63,17 @@ def test_it_is_calibrated(recognizer):
 
 
 def test_it_reads_drawn_numerals(recognizer):
-    pictures = [made.on_paper(c, seed=s) for s in range(4) for c in NUMERALS]
-    read = [r.character for r in recognizer.predict(pictures)]
+    images = [made.on_paper(c, seed=s) for s in range(4) for c in NUMERALS]
+    read = [r.character for r in recognizer.predict(images)]
     assert np.mean([a == b for a, b in zip(read, 4 * NUMERALS, strict=True)]) > 0.8
 
 
 def test_it_reads_photographs(recognizer):
-    pictures, plain = [], []
+    images, plain = [], []
     for i, character in enumerate(NUMERALS):
         paper = made.on_paper(character, seed=7)
         plain.append(paper)
-        pictures.append(
+        images.append(
             (
                 255 - paper,
                 made.unevenly_lit(made.coloured(paper, (240, 230, 200), (40, 40, 120))),
@@ -86,7 +82,7 @@ def test_it_reads_photographs(recognizer):
             )[i % 4]
         )
     expected = [r.character for r in recognizer.predict(plain)]
-    found = [r.character for r in recognizer.predict(pictures)]
+    found = [r.character for r in recognizer.predict(images)]
     assert sum(a == b for a, b in zip(expected, found, strict=True)) >= 13
 
 

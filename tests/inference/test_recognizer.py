@@ -5,24 +5,21 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+import photographs as made
 import pytest
 from PIL import Image
 
 from hccr_tf import Recognizer, get_recipe, train
 from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
-from hccr_tf.images.cleaning import PictureError, clean
+from hccr_tf.images.cleaning import ImageError, clean
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.dataset import make_stroke_store
 from hccr_tf.synthesis.sample import load_strokes
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import photographs as made
 
 pytestmark = pytest.mark.slow
 NUMERALS = "零一二三四五六七八九十百千万亿"
@@ -51,24 +48,24 @@ def run(store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A folder with a picture of each numeral, in several formats, and its answers."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """A folder with an image of each numeral, in several formats, and its answers."""
+    folder = tmp_path_factory.mktemp("images")
     for i, character in enumerate(NUMERALS):
-        picture = made.on_paper(character, seed=i)
+        image = made.on_paper(character, seed=i)
         if i % 3 == 1:
-            picture = 255 - picture
+            image = 255 - image
         if i % 3 == 2:
-            picture = made.unevenly_lit(made.coloured(picture, (240, 230, 200), (40, 40, 120)))
+            image = made.unevenly_lit(made.coloured(image, (240, 230, 200), (40, 40, 120)))
         suffix = (".png", ".jpg", ".webp")[i % 3]
-        Image.fromarray(picture).save(folder / f"{i:02d}{suffix}", quality=95)
+        Image.fromarray(image).save(folder / f"{i:02d}{suffix}", quality=95)
     return folder
 
 
-def test_it_learnt_from_drawn_pictures(run):
+def test_it_learnt_from_drawn_images(run):
     assert Workdir(run).read_run()["best_val_accuracy"] > 0.85
 
 
-def test_pictures_of_any_kind_are_read(run, files):
+def test_images_of_any_kind_are_read(run, files):
     recognizer = Recognizer(run)
     paths = sorted(files.iterdir())
     read = "".join(r.character for r in recognizer.predict(paths, top_k=3))
@@ -104,30 +101,30 @@ def test_probabilities_and_alternatives(run, files):
         assert found.code_point == f"U+{ord(found.character):04X}"
 
 
-def test_batches_of_any_size_give_what_single_pictures_give(run):
+def test_batches_of_any_size_give_what_single_images_give(run):
     recognizer = Recognizer(run)
-    pictures = [made.on_paper(c, seed=s) for s in range(3) for c in NUMERALS]
-    together = recognizer.logits(pictures)
-    alone = np.concatenate([recognizer.logits([p]) for p in pictures])
+    images = [made.on_paper(c, seed=s) for s in range(3) for c in NUMERALS]
+    together = recognizer.logits(images)
+    alone = np.concatenate([recognizer.logits([p]) for p in images])
     assert together.shape == (45, 15)
     np.testing.assert_allclose(together, alone, atol=1e-4)
     assert recognizer.logits([]).shape == (0, 15)
 
 
 def test_logits_are_the_mean_of_three_stretches(run):
-    pictures = [clean(made.on_paper(c, seed=i)) for i, c in enumerate("零百万")]
+    images = [clean(made.on_paper(c, seed=i)) for i, c in enumerate("零百万")]
     with_, without = Recognizer(run), Recognizer(run, tta=False)
     expected = np.mean(
         [
             without.logits(
-                [cv2.resize(p, (round(x * p.shape[1]), round(y * p.shape[0]))) for p in pictures]
+                [cv2.resize(p, (round(x * p.shape[1]), round(y * p.shape[0]))) for p in images]
             )
             for x, y in ((1, 1), (1.2, 1), (1, 1.2))
         ],
         axis=0,
     )
-    np.testing.assert_allclose(with_.logits(pictures), expected, atol=1e-4)
-    assert abs(with_.logits(pictures) - without.logits(pictures)).max() > 0.1
+    np.testing.assert_allclose(with_.logits(images), expected, atol=1e-4)
+    assert abs(with_.logits(images) - without.logits(images)).max() > 0.1
 
 
 def test_levels(run, files):
@@ -141,11 +138,11 @@ def test_levels(run, files):
 
 def test_what_does_not_compete_is_never_read(run):
     recognizer = Recognizer(run)
-    picture = made.on_paper("五")
-    read = recognizer.predict(picture, top_k=2)[0]
+    image = made.on_paper("五")
+    read = recognizer.predict(image, top_k=2)[0]
     left_out, second = read.character, read.alternatives[0][0]
     recognizer.competing[recognizer.charset.index(left_out)] = False
-    found = recognizer.predict(picture, top_k=99)[0]
+    found = recognizer.predict(image, top_k=99)[0]
     assert found.character == second
     named = [found.character, *(c for c, _ in found.alternatives)]
     assert len(named) == 14 and left_out not in named
@@ -155,13 +152,13 @@ def test_what_does_not_compete_is_never_read(run):
 
 def test_what_cannot_be_read_is_named(run, tmp_path):
     recognizer = Recognizer(run)
-    with pytest.raises(PictureError, match="gone.png: No such file"):
+    with pytest.raises(ImageError, match="gone.png: No such file"):
         recognizer.predict(["gone.png"])
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(PictureError, match="broken.png: "):
+    with pytest.raises(ImageError, match="broken.png: "):
         recognizer.predict([broken])
-    with pytest.raises(PictureError, match="picture 1: it shows nothing but paper"):
+    with pytest.raises(ImageError, match="image 1: it shows nothing but paper"):
         recognizer.predict([made.on_paper("五"), np.full((9, 9), 255, np.uint8)])
     with pytest.raises(ValueError, match="holds no run"):
         Recognizer(tmp_path)
@@ -195,16 +192,16 @@ def test_command(run, files, tmp_path, capsys):
         ]
     )
     captured = capsys.readouterr()
-    assert code == 2 and "1 of 2 pictures weren't read" in captured.err
+    assert code == 2 and "1 of 2 images weren't read" in captured.err
     rows = pd.read_csv(table, keep_default_na=False)
     assert rows["error"][0] and not rows["error"][1] and rows["character"][1]
 
 
 def test_command_reads_standard_input(run, files):
-    picture = sorted(files.iterdir())[0].read_bytes()
+    image = sorted(files.iterdir())[0].read_bytes()
     done = subprocess.run(
         [sys.executable, "-m", "hccr_tf", "predict", "-", "--workdir", str(run)],
-        input=picture,
+        input=image,
         capture_output=True,
         check=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
@@ -224,8 +221,8 @@ def test_calibration_makes_probabilities_true(run, store, capsys):
     assert (run / "reliability.png").exists() and (run / "reliability.csv").exists()
     after = Recognizer(run)
     assert after.temperature == pytest.approx(about["temperature"])
-    picture = made.on_paper("五")
-    assert after.predict(picture)[0].character == before.predict(picture)[0].character
+    image = made.on_paper("五")
+    assert after.predict(image)[0].character == before.predict(image)[0].character
     (run / "calibration.json").unlink()
     assert workdir.exists()
 
@@ -237,8 +234,8 @@ def test_packed_runs_read_the_same_at_half_the_size(run, store, tmp_path, capsys
     assert "store" not in json.loads((packed / "run.json").read_text())
     size = (packed / "prediction.weights.h5").stat().st_size
     assert size < 0.75 * (run / "prediction.weights.h5").stat().st_size
-    pictures = store.images(store.indices("test"))
-    one, other = (Recognizer(path).logits(pictures) for path in (run, packed))
+    images = store.images(store.indices("test"))
+    one, other = (Recognizer(path).logits(images) for path in (run, packed))
     assert (one.argmax(1) == other.argmax(1)).mean() > 0.99
     np.testing.assert_allclose(one, other, atol=0.1)
     assert main(["pack", str(run), "--out", str(packed)]) == 2
@@ -258,7 +255,7 @@ def test_training_goes_on_from_a_packed_run(run, store, tmp_path):
     assert tuned["best_val_accuracy"] > 0.8 > from_scratch["best_val_accuracy"]
 
 
-def test_pictures_of_several_characters_are_refused(run, tmp_path, capsys):
+def test_images_of_several_characters_are_refused(run, tmp_path, capsys):
     line = np.concatenate([made.on_paper(c, 20) for c in "十十十"], axis=1)
     path = tmp_path / "line.png"
     stream = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Networks of keras.applications: the paper's counts, official weights, grey pictures."""
+"""Networks of keras.applications: the paper's counts, official weights, grey images."""
 
 import h5py
 import keras
@@ -23,7 +23,7 @@ from hccr_tf.models.abstract import without_values
 from hccr_tf.models.weights import WeightsError
 
 SMALL = "applications:MobileNetV3Small"
-PICTURES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1), dtype=np.uint8)
 
 
 def fill(model):
@@ -82,12 +82,12 @@ def test_inception_reads_its_map_as_a_sequence(side, vectors):
     assert [n for n in names if n in order] == order
 
 
-def test_noise_can_act_on_the_pictures():
-    model = blueprint("inception_v3_gru", num_classes=15, noise_at="pictures", noise=0.3)
+def test_noise_can_act_on_the_images():
+    model = blueprint("inception_v3_gru", num_classes=15, noise_at="images", noise=0.3)
     names = [layer.name for layer in model.layers]
     assert names.index("noise") < names.index("dropout") < names.index(BACKBONE)
     assert model.get_layer("noise").stddev == 0.3
-    with pytest.raises(ValueError, match='noise_at is "features" or "pictures"'):
+    with pytest.raises(ValueError, match='noise_at is "features" or "images"'):
         blueprint("inception_v3_gru", num_classes=15, noise_at="map")
 
 
@@ -116,7 +116,7 @@ def test_the_grus_steps_are_the_papers_equations():
 
 def test_any_network_by_name():
     model = create_model(SMALL, num_classes=7, image_shape=(64, 64, 1), units=20)
-    assert model(PICTURES, training=False)[MAIN_OUTPUT].shape == (2, 7)
+    assert model(IMAGES, training=False)[MAIN_OUTPUT].shape == (2, 7)
     assert model.get_layer("hidden").units == 20
     assert model.get_layer(FEATURE_MAP).output.shape == (None, 2, 2, 576)
     assert set(model_arguments(SMALL)) == {"units", "dropout", "enlarge"}
@@ -145,8 +145,8 @@ def test_variables_are_called_the_same_in_every_build(name):
 @pytest.mark.parametrize("name", ["ResNet50", "DenseNet121", "InceptionV3", "EfficientNetV2S"])
 def test_grey_becomes_the_colours_that_the_network_was_trained_on(name):
     model = blueprint(f"applications:{name}", num_classes=7)
-    colours = model.get_layer(INPUT_SCALING)(PICTURES)
-    grey = np.repeat(PICTURES, 3, axis=-1).astype(np.float32)
+    colours = model.get_layer(INPUT_SCALING)(IMAGES)
+    grey = np.repeat(IMAGES, 3, axis=-1).astype(np.float32)
     module = {
         "ResNet50": keras.applications.resnet,
         "DenseNet121": keras.applications.densenet,
@@ -190,7 +190,7 @@ def test_equal_seeds_give_equal_weights_however_often():
         np.testing.assert_array_equal(first, second)
 
 
-def test_small_pictures_are_enlarged():
+def test_small_images_are_enlarged():
     model = blueprint("inception_v3_gru", num_classes=7, image_shape=(32, 32, 1))
     assert model.get_layer("enlarge").output.shape == (None, 128, 128, 3)
     model = blueprint(SMALL, num_classes=7, image_shape=(20, 20, 1))
@@ -222,8 +222,8 @@ def test_a_file_of_the_official_structure(tmp_path):
         input_shape=(64, 64, 3),
     )
     features = keras.Model(model.input, model.get_layer(FEATURE_MAP).output)
-    got = keras.ops.convert_to_numpy(features(PICTURES, training=False))
-    grey = np.repeat(PICTURES, 3, axis=-1).astype(np.float32)
+    got = keras.ops.convert_to_numpy(features(IMAGES, training=False))
+    grey = np.repeat(IMAGES, 3, axis=-1).astype(np.float32)
     expected = keras.ops.convert_to_numpy(official(grey, training=False))
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())

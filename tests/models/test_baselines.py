@@ -29,7 +29,7 @@ def test_alexnets_parameters_by_hand():
     assert model.count_params() == convolutions + dense
 
 
-def test_alexnet_takes_small_pictures_but_not_too_small():
+def test_alexnet_takes_small_images_but_not_too_small():
     model = blueprint("alexnet", num_classes=10, image_shape=(64, 64, 1), units=128)
     assert model.get_layer(FEATURE_MAP).output.shape == (None, 2, 2, 256)
     with pytest.raises(ValueError, match="32×32"):

@@ -187,7 +187,7 @@ def test_both_sides_must_be_large_enough():
         create_model("brick_net", num_classes=3, image_shape=(100, 85, 1))
 
 
-def test_pictures_need_not_be_square():
+def test_images_need_not_be_square():
     model = create_model("brick_net", num_classes=3, image_shape=(22, 40, 1), num_bricks=4)
     logits = model.predict_on_batch(np.zeros((2, 22, 40, 1), np.uint8))
     assert {v.shape for v in logits.values()} == {(2, 3)}

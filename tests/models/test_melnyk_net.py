@@ -122,7 +122,7 @@ def test_sums_keep_their_bits_in_half_precision():
 
 
 def test_a_weight_for_every_place_needs_a_known_size():
-    with pytest.raises(ValueError, match="the picture's size must be known"):
+    with pytest.raises(ValueError, match="the image's size must be known"):
         GlobalWeightedAveragePooling2D()(keras.Input((None, None, 4)))
     assert GlobalWeightedOutputAveragePooling2D()(keras.Input((None, None, 4))).shape == (None, 4)
 

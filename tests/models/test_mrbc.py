@@ -31,7 +31,7 @@ def randomised(model, seed=0):
     return model
 
 
-def pictures(count=3, size=SIZE):
+def images(count=3, size=SIZE):
     return np.random.default_rng(9).integers(0, 256, (count, size, size, 1), dtype=np.uint8)
 
 
@@ -81,14 +81,14 @@ def test_a_residual_block_adds_its_input():
     model = create_model("resnet", num_classes=3, image_shape=(8, 8, 1), width=4)
     names = ("block2_add", "block1_add", "block2_relu2")
     parts = keras.Model(model.input, [model.get_layer(name).output for name in names])
-    whole, before, branch = parts(pictures(2, 8))
+    whole, before, branch = parts(images(2, 8))
     np.testing.assert_allclose(whole, np.asarray(before) + np.asarray(branch), rtol=1e-5)
 
 
 def test_mrbc_reads_the_mean_of_all_vectors():
     model = randomised(create_model("mrbc", num_classes=CLASSES, image_shape=(16, 16, 1), width=K))
     maps = [model.get_layer(name).output for name in ("scale1", "scale2", FEATURE_MAP)]
-    *found, logits = keras.Model(model.input, [*maps, model.output[MAIN_OUTPUT]])(pictures())
+    *found, logits = keras.Model(model.input, [*maps, model.output[MAIN_OUTPUT]])(images())
     vectors = np.concatenate([np.asarray(m).reshape(3, -1, K) for m in found], axis=1)
     assert vectors.shape == (3, 256 + 64 + 16, K)
     kernel, bias = weights_of(model, MAIN_OUTPUT)
@@ -101,7 +101,7 @@ def test_mrbc_reads_the_mean_of_all_vectors():
 @pytest.mark.parametrize("gru_bias", [False, True])
 def test_every_step_is_equations_3_to_15(gru_bias):
     model = randomised(small(attention_outputs=True, gru_bias=gru_bias))
-    x = pictures()
+    x = images()
     found = {name: np.asarray(value) for name, value in model(x).items()}
     v = np.asarray(keras.Model(model.input, model.get_layer("union").output)(x), np.float64)
     (w,), (u,) = weights_of(model, "refinement_query"), weights_of(model, "refinement_keys")
@@ -142,7 +142,7 @@ def test_the_number_of_steps_can_change_after_training():
     four, eight = randomised(small(steps=4)), small(steps=8)
     assert [v.path for v in eight.weights] == [v.path for v in four.weights]
     eight.set_weights(four.get_weights())
-    a, b = four(pictures()), eight(pictures())
+    a, b = four(images()), eight(images())
     for name in ("step1", "step2", "step3"):
         np.testing.assert_allclose(a[name], b[name], rtol=1e-5)
     np.testing.assert_allclose(a[MAIN_OUTPUT], b["step4"], rtol=1e-5)
@@ -175,7 +175,7 @@ def test_any_networks_maps_are_refined(backbone, arguments, maps, places):
         steps=2,
         attention_outputs=True,
     )
-    found = model(pictures(2, 64))
+    found = model(images(2, 64))
     assert found["attention2"].shape == (2, places)
     np.testing.assert_allclose(np.asarray(found["attention2"]).sum(axis=1), 1, rtol=1e-5)
     assert found[MAIN_OUTPUT].shape == (2, CLASSES)

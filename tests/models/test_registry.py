@@ -97,7 +97,7 @@ def test_variable_paths_are_unique_and_the_same_in_every_build(name, training_mo
     assert [v.path for v in blueprint(name).weights] == paths
 
 
-def test_predicts_pictures_of_grey_levels(prediction_model):
+def test_predicts_images_of_grey_levels(prediction_model):
     images = np.random.default_rng(0).integers(0, 256, (2, *IMAGE_SHAPE), dtype=np.uint8)
     logits = prediction_model.predict_on_batch(images)[MAIN_OUTPUT]
     assert (logits.shape, logits.dtype) == ((2, NUM_CLASSES), np.float32)

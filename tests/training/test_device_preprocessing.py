@@ -38,7 +38,7 @@ for name in ("best.weights.h5", "prediction.weights.h5"):
     assert shapes[0] == shapes[1] and shapes[0], name
 accuracies = {}
 for where, run in runs.items():
-    # The predictor prepares pictures on the host, whatever trained it.
+    # The predictor prepares images on the host, whatever trained it.
     metrics = predict_split(run.path, store, folder / (where + ".h5"), split="validation",
                             crops="none")
     live = run.read_run()["best_val_accuracy"]

@@ -115,7 +115,7 @@ def test_epochs_are_those_of_the_stages():
     assert copy == tiny() and copy.stages == STAGES
 
 
-def test_layers_are_counted_from_the_picture():
+def test_layers_are_counted_from_the_image():
     model = create_model("efficientnet_v2s", num_classes=5, units=8)
     layers = backbone_layers(model)
     freeze(layers, 100)

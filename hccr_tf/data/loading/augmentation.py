@@ -36,7 +36,7 @@ class RandomAffine:
     def draw(self, seed: int, epoch: int, step: int, count: int) -> np.ndarray:
         """float64 (count, 2, 3) maps for one batch, as `Preprocessing.apply` takes them.
 
-        Normal draws are cut at three standard deviations, so no picture leaves its frame.
+        Normal draws are cut at three standard deviations, so no image leaves its frame.
         """
         # The last key keeps this stream apart from the one that shuffles.
         rng = np.random.default_rng((seed, epoch, step, 1))

@@ -54,15 +54,15 @@ class Batch(NamedTuple):
 
 
 class UnpreparedBatch(NamedTuple):
-    """One batch of pictures as they are, for `layers.DevicePreprocessing`.
+    """One batch of images as they are, for `layers.DevicePreprocessing`.
 
     Attributes:
-        pictures: uint8 (B, S, S, 1), each at the top left of white.
-        sizes: int32 (B, 2), the pictures' heights and widths in pixels.
+        images: uint8 (B, S, S, 1), each at the top left of white.
+        sizes: int32 (B, 2), the images' heights and widths in pixels.
         labels, indices: as those of `Batch`.
     """
 
-    pictures: np.ndarray
+    images: np.ndarray
     sizes: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
@@ -70,14 +70,14 @@ class UnpreparedBatch(NamedTuple):
     @property
     def inputs(self) -> tuple[np.ndarray, np.ndarray]:
         """What a network takes."""
-        return self.pictures, self.sizes
+        return self.images, self.sizes
 
 
 class BufferPool:
     """Memory for batches that is used again once nobody holds the batch any more.
 
     New memory for each batch would cost the page faults of all its bytes, which take
-    about as long as a resize of its pictures. A batch's memory comes back when the last
+    about as long as a resize of its images. A batch's memory comes back when the last
     array, view or tensor over it is gone, so whoever keeps a batch keeps it unchanged.
 
     Args:
@@ -120,7 +120,7 @@ def _aligned(num_bytes: int) -> memoryview:
 class _OneOpenCVThread(contextlib.AbstractContextManager):
     """Has OpenCV work in the calling thread while any batch is prepared, then as before.
 
-    Its own threads share out single pictures; where batches are prepared side by side
+    Its own threads share out single images; where batches are prepared side by side
     they only wait for one another: a 3×3 blur of 256 pixels takes a third longer.
     OpenCV knows no setting but the process's, so one call at a time would not do.
     """
@@ -172,7 +172,7 @@ class BatchReader:
     Args:
         store: the store to read.
         split: "train", "validation", "test" or "all".
-        preprocessing: how pictures are prepared.
+        preprocessing: how images are prepared.
         batch_size: samples in a batch, over all shards together.
         charset: class order; the store's own if None. Must cover the split.
         shuffle: a new order each epoch; False reads in the store's order.
@@ -181,9 +181,9 @@ class BatchReader:
         crops: "none", or "five" for the five crops of prediction.
         shard: (index, count): this process's part of every batch.
         per_class: how many samples of each class are read, drawn by the seed; all if None.
-        padded_to: None for prepared pictures. Otherwise batches are `UnpreparedBatch`es in
+        padded_to: None for prepared images. Otherwise batches are `UnpreparedBatch`es in
             squares of that side, in pixels: of `preprocessing` only the crop to the ink is
-            done, and larger pictures are made smaller, with their aspect kept.
+            done, and larger images are made smaller, with their aspect kept.
 
     Raises:
         ValueError: unknown or empty split, a charset that doesn't cover the store, a
@@ -216,7 +216,7 @@ class BatchReader:
             if padded_to < 1:
                 raise ValueError(f"padded_to is at least 1, not {padded_to}.")
             if augmentation or crops != "none":
-                raise ValueError("Pictures that aren't prepared have no augmentation and no crops.")
+                raise ValueError("Images that aren't prepared have no augmentation and no crops.")
         self.store = store
         self.split = split
         self.preprocessing = preprocessing
@@ -259,7 +259,7 @@ class BatchReader:
     def processes(self, number: int | None = None) -> Iterator[None]:
         """Has `batch` work in processes of its own while the context lasts.
 
-        The batches are the same. It pays where pictures come faster than one interpreter
+        The batches are the same. It pays where images come faster than one interpreter
         takes turns, some ten thousand a second, and after about a second, in which the
         processes start. Linux only.
 
@@ -366,12 +366,12 @@ class BatchReader:
         num_images = len(indices) * NUM_CROPS[self.crops]
         capacity = min(self.batch_size, len(self)) * NUM_CROPS[self.crops] * side * side
         images = self._buffers.empty((num_images, side, side, 1), capacity)
-        pictures = self.store.images(indices)
+        originals = self.store.images(indices)
         with _one_opencv_thread:
             if self.padded_to is not None:
-                return images, self.preprocessing.pad_many(pictures, images)
+                return images, self.preprocessing.pad_many(originals, images)
             if self.crops == "five":
-                self.preprocessing.apply_five_crops_many(pictures, out=images)
+                self.preprocessing.apply_five_crops_many(originals, out=images)
             else:
-                self.preprocessing.apply_many(pictures, affine=affine, out=images)
+                self.preprocessing.apply_many(originals, affine=affine, out=images)
         return images, None

@@ -1,13 +1,13 @@
-"""The one definition of how a picture becomes a network's input.
+"""The one definition of how an image becomes a network's input.
 
 Training, validation, five-crop prediction and the recogniser all call
 `Preprocessing.apply`, and the definition is stored with every run, so a model can't
-be fed with pictures prepared in another way than those it was trained on.
+be fed with images prepared in another way than those it was trained on.
 
 The result is always uint8 (H, W, 1). Casting and scaling are the first layer of
 every model, which keeps batches four times smaller on their way to the device.
 
-One picture or a batch, the work is done by `_Preparation`, which resolves the settings
+One image or a batch, the work is done by `_Preparation`, which resolves the settings
 once and has OpenCV write straight into the result.
 """
 
@@ -20,15 +20,15 @@ import numpy as np
 
 from hccr_tf.images.cleaning import WHITE
 
-# Kriuk & Kriuk 2024, section 3.2: pictures are resized to 280 and cropped to 256.
+# Kriuk & Kriuk 2024, section 3.2: images are resized to 280 and cropped to 256.
 CROP_RATIO = 280 / 256
 _INK_BELOW = 240  # lighter pixels are paper: the noise of JPEG files reaches about 245
 _UINT8 = np.dtype(np.uint8).num
-_GROUP_WIDTH = 2048  # pixels; pictures side by side that are blurred together
+_GROUP_WIDTH = 2048  # pixels; images side by side that are blurred together
 
 
 def crop_source_size(image_size: int) -> int:
-    """Side to which a picture is resized before crops of `image_size` are cut.
+    """Side to which an image is resized before crops of `image_size` are cut.
 
     280 for 256 (Kriuk & Kriuk 2024, section 3.2); the same ratio, rounded to the
     nearest even number of pixels, for other sizes, so that the centre crop lies on
@@ -59,27 +59,27 @@ def five_crops(image: np.ndarray, image_size: int) -> np.ndarray:
 def _crop_corners(size: int, image_size: int) -> tuple[tuple[int, int], ...]:
     end = size - image_size
     if end < 0:
-        raise ValueError(f"Can't cut {image_size} pixels from a picture of {size}.")
+        raise ValueError(f"Can't cut {image_size} pixels from an image of {size}.")
     return (end // 2, end // 2), (0, 0), (0, end), (end, 0), (end, end)
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize, blur and inversion of a grey picture.
+    """Resize, blur and inversion of a grey image.
 
     Attributes:
         image_size: side of the square result in pixels.
         fit: "stretch" fills the square in both directions (Kriuk & Kriuk 2024);
-            "pad" keeps the aspect and centres the picture on white (Melnyk et al. 2018).
+            "pad" keeps the aspect and centres the image on white (Melnyk et al. 2018).
         crop_ink: whether to cut away the white margin before the resize. Sources differ:
-            most of the Kaggle repack's training pictures carry a margin, its test
-            pictures don't.
+            most of the Kaggle repack's training images carry a margin, its test
+            images don't.
         border: white kept free on each side, as a fraction of the side; 4 / 96 is the
             4-pixel border of Melnyk et al. 2018.
         blur_kernel: side of the Gaussian kernel in pixels, odd; 0 for no blur.
         blur_sigma: its standard deviation in pixels.
         blur_size: side in pixels at which the blur happens; None blurs at the
-            picture's final size, as the paper does at 256. With 256 here, a network
+            image's final size, as the paper does at 256. With 256 here, a network
             at 64 pixels sees the same blur as the paper's network, made smaller: a
             7x7 kernel at 64 would be as wide as 28 pixels at 256.
         invert: True gives white ink on black.
@@ -116,7 +116,7 @@ class Preprocessing:
     def apply(
         self, image: np.ndarray, size: int | None = None, affine: np.ndarray | None = None
     ) -> np.ndarray:
-        """Prepares one picture: crop to ink, resize, affine map, blur, inversion, as asked for.
+        """Prepares one image: crop to ink, resize, affine map, blur, inversion, as asked for.
 
         Args:
             image: uint8 (H, W), background 255, any size.
@@ -130,7 +130,7 @@ class Preprocessing:
             uint8 (size, size, 1).
 
         Raises:
-            ValueError: the picture isn't a non-empty uint8 (H, W).
+            ValueError: the image isn't a non-empty uint8 (H, W).
         """
         return self.apply_many([image], size, None if affine is None else [affine])[0]
 
@@ -141,10 +141,10 @@ class Preprocessing:
         affine: Sequence[np.ndarray] | None = None,
         out: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Prepares pictures, bit for bit as `apply` does each of them, in less time.
+        """Prepares images, bit for bit as `apply` does each of them, in less time.
 
         Args:
-            images: n pictures, each uint8 (H, W) of any size.
+            images: n images, each uint8 (H, W) of any size.
             size: side of the results, as in `apply`.
             affine: n maps, as in `apply`.
             out: uint8 (n, size, size, 1), C-contiguous, to write to; None makes a new one.
@@ -153,7 +153,7 @@ class Preprocessing:
             `out`: uint8 (n, size, size, 1).
 
         Raises:
-            ValueError: a picture isn't a non-empty uint8 (H, W), or `out` doesn't fit.
+            ValueError: an image isn't a non-empty uint8 (H, W), or `out` doesn't fit.
         """
         size = size or self.image_size
         shape = (len(images), size, size, 1)
@@ -165,12 +165,12 @@ class Preprocessing:
                 f"out is C-contiguous uint8 {shape}; this one is {out.dtype} {out.shape}."
             )
         if affine is not None and len(affine) != len(images):
-            raise ValueError(f"{len(affine)} maps don't fit {len(images)} pictures.")
+            raise ValueError(f"{len(affine)} maps don't fit {len(images)} images.")
         for image in images:
-            # Three attributes of every picture of every batch: compared in the quickest way.
+            # Three attributes of every image of every batch: compared in the quickest way.
             if image.ndim != 2 or image.dtype.num != _UINT8 or not image.size:
                 raise ValueError(
-                    f"A picture is a non-empty uint8 array (H, W); this one is {image.dtype} "
+                    f"An image is a non-empty uint8 array (H, W); this one is {image.dtype} "
                     f"{image.shape}."
                 )
         _preparation(self, size).run(images, affine, out[..., 0])
@@ -184,10 +184,10 @@ class Preprocessing:
     def apply_five_crops_many(
         self, images: Sequence[np.ndarray], out: np.ndarray | None = None
     ) -> np.ndarray:
-        """`apply_five_crops` of n pictures, a picture's crops one after another.
+        """`apply_five_crops` of n images, an image's crops one after another.
 
         Args:
-            images: n pictures, each uint8 (H, W) of any size.
+            images: n images, each uint8 (H, W) of any size.
             out: uint8 (n * 5, image_size, image_size, 1) to write to; None makes a new one.
 
         Returns:
@@ -206,17 +206,17 @@ class Preprocessing:
         return out
 
     def pad_many(self, images: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
-        """Lays pictures into squares unprepared, but cropped to the ink if that's asked for.
+        """Lays images into squares unprepared, but cropped to the ink if that's asked for.
 
         Everything else is left to `hccr_tf.models.layers.DevicePreprocessing`.
 
         Args:
-            images: n pictures, each uint8 (H, W) of any size; those that don't fit are
+            images: n images, each uint8 (H, W) of any size; those that don't fit are
                 made smaller, with their aspect kept.
             out: uint8 (n, S, S, 1) to write to; the rest of each square becomes white.
 
         Returns:
-            int32 (n, 2): the pictures' heights and widths, 1 to S.
+            int32 (n, 2): the images' heights and widths, 1 to S.
         """
         side = out.shape[1]
         sizes = np.empty((len(images), 2), np.int32)
@@ -253,9 +253,9 @@ class Preprocessing:
 
 
 class _Preparation:
-    """A `Preprocessing` at one size, with everything resolved that isn't a picture's own.
+    """A `Preprocessing` at one size, with everything resolved that isn't an image's own.
 
-    It keeps no pictures, so threads share it.
+    It keeps no images, so threads share it.
     """
 
     def __init__(self, settings: Preprocessing, size: int):
@@ -266,11 +266,11 @@ class _Preparation:
             self.work = max(size, round(settings.blur_size * size / settings.image_size))
         self.inner = max(1, self.work - 2 * round(settings.border * self.work))
         self.margin = settings.blur_kernel // 2
-        self.group = max(1, _GROUP_WIDTH // self.work)  # pictures that are blurred together
+        self.group = max(1, _GROUP_WIDTH // self.work)  # images that are blurred together
         # OpenCV blurs the first and last pixels of each row, and what doesn't fill a vector,
         # one by one. Of a 7x7 blur of 256 pixels that's a third of the time, of a 3x3 blur
-        # of 96 pixels two thirds; a row of several pictures has it once. The copy out of the
-        # strip costs more than that where the kernel is small and the picture large.
+        # of 96 pixels two thirds; a row of several images has it once. The copy out of the
+        # strip costs more than that where the kernel is small and the image large.
         self.in_strips = settings.blur_kernel >= 7 or self.work <= 192
         if self.margin >= self.work:  # its mirror image would be mirrored again
             self.in_strips = False
@@ -278,7 +278,7 @@ class _Preparation:
     def run(
         self, images: Sequence[np.ndarray], affine: Sequence[np.ndarray] | None, out: np.ndarray
     ) -> None:
-        """Writes the pictures into `out`, uint8 (n, size, size)."""
+        """Writes the images into `out`, uint8 (n, size, size)."""
         if not len(images):
             return
         if self.settings.blur_kernel:
@@ -292,7 +292,7 @@ class _Preparation:
                 cv2.bitwise_not(square, square)
 
     def _place(self, images, affine, places) -> None:
-        """Crops, resizes and maps pictures into as many of the (work, work) `places`."""
+        """Crops, resizes and maps images into as many of the (work, work) `places`."""
         import cv2
 
         work, inner = self.work, self.inner
@@ -312,7 +312,7 @@ class _Preparation:
                 square.fill(WHITE)
                 top, left = (work - height) // 2, (work - width) // 2
                 target = square[top : top + height, left : left + width]
-            # Averaging when a picture shrinks keeps thin strokes; bilinear would skip pixels.
+            # Averaging when an image shrinks keeps thin strokes; bilinear would skip pixels.
             shrinks = height < rows or width < columns
             method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             cv2.resize(image, (width, height), target, 0, 0, method)
@@ -320,15 +320,15 @@ class _Preparation:
                 _warp(fitted, affine[i], place)
 
     def _blur(self, images, affine, out) -> None:
-        """Places, blurs and, from a blur size, shrinks a few pictures at a time."""
+        """Places, blurs and, from a blur size, shrinks a few images at a time."""
         import cv2
 
         kernel, sigma = (self.settings.blur_kernel,) * 2, self.settings.blur_sigma
         work, margin, group = self.work, self.margin, min(self.group, len(images))
         shrinks = work != self.size
         if self.in_strips and group > 1:
-            # Pictures side by side, each between the mirror images that the blur takes beyond
-            # a picture's edge; above and below OpenCV takes them by itself.
+            # Images side by side, each between the mirror images that the blur takes beyond
+            # an image's edge; above and below OpenCV takes them by itself.
             end = margin + work
             strip = np.empty((work, group, end + margin), np.uint8)
             blurred_strip = np.empty_like(strip)
@@ -371,7 +371,7 @@ def _crop_to_ink(image: np.ndarray) -> np.ndarray:
 
     ink = cv2.threshold(image, _INK_BELOW, WHITE, cv2.THRESH_BINARY_INV)[1]
     left, top, width, height = cv2.boundingRect(ink)
-    if not width:  # a blank picture stays as it is
+    if not width:  # a blank image stays as it is
         return image
     return image[top : top + height, left : left + width]
 

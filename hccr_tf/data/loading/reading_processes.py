@@ -5,7 +5,7 @@ a tenth to a third of the speed, and more processors don't help. These are plain
 which need no guard in the caller's script and end when the process that began them does.
 
 A batch's memory is a slot of one shared file. The request, indices and maps, is written into the
-slot and replaced there by the pictures, so nothing is copied and what goes through the
+slot and replaced there by the images, so nothing is copied and what goes through the
 pipes is a few bytes.
 """
 
@@ -29,7 +29,7 @@ from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.loading.preprocessing import Preprocessing
 
 # Both are written and read in one piece, whoever else uses the pipe.
-_REQUEST = struct.Struct("<qqq")  # slot, number of pictures, whether maps follow the indices
+_REQUEST = struct.Struct("<qqq")  # slot, number of images, whether maps follow the indices
 _ANSWER = struct.Struct("<qq")  # slot, bytes of an error message in it
 _CHECK_SECONDS = 1.0
 _END_SECONDS = 10.0
@@ -41,34 +41,34 @@ def are_possible() -> bool:
 
 
 class ReadingProcesses:
-    """Prepares pictures of a store in processes.
+    """Prepares images of a store in processes.
 
     Args:
-        store: whose pictures.
+        store: whose images.
         preprocessing: how they're prepared.
-        num_pictures: the most in a batch.
+        num_images: the most in a batch.
         num_processes: how many work.
         five_crops: whether to make the five crops of each.
-        padded_to: side of squares for pictures that are left unprepared, or None.
+        padded_to: side of squares for images that are left unprepared, or None.
     """
 
     def __init__(
         self,
         store: Dataset,
         preprocessing: Preprocessing,
-        num_pictures: int,
+        num_images: int,
         num_processes: int,
         *,
         five_crops: bool = False,
         padded_to: int | None = None,
     ):
         self._side = padded_to or preprocessing.image_size
-        self._per_picture = 5 if five_crops else 1
+        self._per_image = 5 if five_crops else 1
         self._padded = padded_to is not None
-        picture_bytes = num_pictures * self._per_picture * self._side**2
-        self._sizes_at = -(-picture_bytes // 8) * 8
-        request_bytes = num_pictures * (8 + 6 * 8)
-        self._slot_bytes = max(self._sizes_at + num_pictures * 8, request_bytes)
+        image_bytes = num_images * self._per_image * self._side**2
+        self._sizes_at = -(-image_bytes // 8) * 8
+        request_bytes = num_images * (8 + 6 * 8)
+        self._slot_bytes = max(self._sizes_at + num_images * 8, request_bytes)
         self._slot_bytes = -(-self._slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         num_slots = 4 * num_processes + 6
         file = os.memfd_create("hccr-batches")
@@ -120,7 +120,7 @@ class ReadingProcesses:
             affine: float64 (n, 2, 3), or None.
 
         Returns:
-            uint8 (n or 5 n, H, W, 1), and of unprepared pictures their sizes, int32 (n, 2).
+            uint8 (n or 5 n, H, W, 1), and of unprepared images their sizes, int32 (n, 2).
             None while others hold the memory of all batches, and after `close`: the caller
             prepares this one.
 
@@ -146,15 +146,15 @@ class ReadingProcesses:
             os.write(self._requests, _REQUEST.pack(slot, count, affine is not None))
         if not answer.result():
             return None
-        shape = (count * self._per_picture, self._side, self._side, 1)
+        shape = (count * self._per_image, self._side, self._side, 1)
         # One array owns the slot: views of it, sizes too, keep it from being used again.
         lent = np.frombuffer(memory, np.uint8)
         weakref.finalize(lent, self._free.append, slot).atexit = False
-        pictures = lent[: int(np.prod(shape))].reshape(shape)
+        images = lent[: int(np.prod(shape))].reshape(shape)
         if not self._padded:
-            return pictures, None
+            return images, None
         end = self._sizes_at + count * 8
-        return pictures, lent[self._sizes_at : end].view(np.int32).reshape(count, 2)
+        return images, lent[self._sizes_at : end].view(np.int32).reshape(count, 2)
 
     def close(self) -> None:
         """Ends the processes. Batches that were handed out stay valid."""

@@ -1,6 +1,6 @@
 """The data sets that people have, by the names of their files, and how large each one is.
 
-A store can say by them whether everything was read: 1,680,258 pictures of 420 writers are all of
+A store can say by them whether everything was read: 1,680,258 images of 420 writers are all of
 HWDB1.0, fewer are a part of it or a damaged download.
 """
 
@@ -24,7 +24,7 @@ class KnownSet:
     Attributes:
         title: Its name for people.
         num_writers: Writers.
-        num_samples: Pictures.
+        num_samples: Images.
         num_classes: Characters, symbols included.
         parts: What its files hold: "train" and "test" for a set that comes in two, else "all".
     """
@@ -87,7 +87,7 @@ _TRAIN_FILES = {"hwdb1.0": 3, "hwdb1.1": 2, "hwdb1.2": 2}
 _PATTERNS = (
     # Gnt1.0TrainPart1.zip … Gnt1.2Test.zip: the downloads of today.
     re.compile(r"gnt(?P<hwdb>1\.[012])(?P<split>train|test)(?:part(?P<number>[1-9]))?"),
-    # HWDB1.0trn_gnt.zip …: those of earlier years. Without _gnt they are features, no pictures.
+    # HWDB1.0trn_gnt.zip …: those of earlier years. Without _gnt they are features, no images.
     re.compile(r"hwdb(?P<hwdb>1\.[012])(?P<split>trn|tst)[_-]gnt"),
     re.compile(r"(?P<icdar2013>competition)[_-]gnt"),
     re.compile(r"(?P<repack>casia-hwdb)[_-](?P<split>train|test)"),
@@ -110,7 +110,7 @@ def known_set(name: str) -> Part | None:
             what a browser appends to a second download ("… (1).zip").
 
     Returns:
-        The set and part, or None. "HWDB1.0trn.zip" is None: it holds features, not pictures.
+        The set and part, or None. "HWDB1.0trn.zip" is None: it holds features, not images.
     """
     name = re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower()
     name = _COPY.sub("", _ARCHIVE.sub("", name))
@@ -178,7 +178,7 @@ def check_counts(
             which stand for all of a set. If other data was read too, the counts say nothing and
             the caller leaves this out.
         num_writers: Writers found, 0 where the source does not tell.
-        num_samples: Pictures found, copies included.
+        num_samples: Images found, copies included.
         charset: The characters found.
 
     Returns:

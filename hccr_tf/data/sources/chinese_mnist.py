@@ -1,4 +1,4 @@
-"""Chinese MNIST: 15,000 pictures of fifteen numerals by 100 writers.
+"""Chinese MNIST: 15,000 images of fifteen numerals by 100 writers.
 
 `input_{suite}_{sample}_{code}.jpg`, 64×64, white ink on black; suites are writers. The file's name
 says all there is to know; `chinese_mnist.csv` beside them is checked against it.
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from hccr_tf.data.sources.image_folder import read_picture
+from hccr_tf.data.sources.image_folder import read_image
 from hccr_tf.data.sources.reader import SourceFile, register_reader
 from hccr_tf.data.sources.records import Quarantined, Sample
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
@@ -20,13 +20,13 @@ from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 CHARACTERS = "零一二三四五六七八九十百千万亿"
 """The characters of the codes 1 to 15."""
 
-_PICTURE = re.compile(r"(?:.*/)?input_(\d+)_(\d+)_(\d+)\.jpe?g", re.IGNORECASE)
+_IMAGE = re.compile(r"(?:.*/)?input_(\d+)_(\d+)_(\d+)\.jpe?g", re.IGNORECASE)
 _TABLE = "chinese_mnist.csv"
 
 
 @register_reader
 class ChineseMnistReader:
-    """Reads the pictures by their names, inverted: ink dark on white, as in all other sources."""
+    """Reads the images by their names, inverted: ink dark on white, as in all other sources."""
 
     name = "Chinese MNIST (input_{suite}_{sample}_{code}.jpg, chinese_mnist.csv)"
     priority = 20
@@ -36,19 +36,19 @@ class ChineseMnistReader:
 
     @classmethod
     def claims(cls, name: str) -> bool:
-        return _PICTURE.fullmatch(name) is not None or name.rsplit("/", 1)[-1] == _TABLE
+        return _IMAGE.fullmatch(name) is not None or name.rsplit("/", 1)[-1] == _TABLE
 
     @classmethod
     def hints(cls, folders: set[str]) -> dict[str, Any]:
         return {}
 
     def read(self, file: SourceFile) -> Iterator[Sample | Quarantined]:
-        """Yields a picture's sample, with "suite N" as its writer; checks the table.
+        """Yields an image's sample, with "suite N" as its writer; checks the table.
 
         Raises:
             ValueError: The table says something else of a code than this reader knows.
         """
-        match = _PICTURE.fullmatch(file.name)
+        match = _IMAGE.fullmatch(file.name)
         if match is None:
             yield from _check_table(file)
             return
@@ -56,7 +56,7 @@ class ChineseMnistReader:
         try:
             if not 1 <= code <= len(CHARACTERS):
                 raise ValueError("code outside 1 to 15")
-            image = read_picture(file)
+            image = read_image(file)
         except ValueError as error:
             yield Quarantined(file.source, None, file.num_bytes, str(error))
             return
@@ -78,5 +78,5 @@ def _check_table(file: SourceFile) -> Iterator[Quarantined]:
             raise ValueError(
                 f"{file.source}, line {line}: code {code} is {character!r}, and this reader knows "
                 f"it as {CHARACTERS[int(code) - 1]!r}; the table is another edition or damaged. "
-                "Download it again, or leave it out to read the pictures by their names"
+                "Download it again, or leave it out to read the images by their names"
             )

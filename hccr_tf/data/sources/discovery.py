@@ -45,14 +45,14 @@ _MAX_DEPTH = 3
 _COPY = 1 << 20
 
 _REMEDIES = {
-    ".mpf": "These are the features of HWDB1.xtrn.zip and HWDB1.xtst.zip. The pictures are in the "
+    ".mpf": "These are the features of HWDB1.xtrn.zip and HWDB1.xtst.zip. The images are in the "
     "archives with gnt in their names: Gnt1.0TrainPart1.zip …, in older downloads "
     "HWDB1.0trn_gnt.zip …",
     ".dgr": "Those are the sets HWDB2.x. Single characters are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
     ".dgrl": "Those are the sets HWDB2.x. Single characters are in HWDB1.x "
     "(Gnt1.0TrainPart1.zip …)",
-    ".pot": "Those are the sets OLHWDB. Pictures are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
-    ".ptts": "Those are the sets OLHWDB. Pictures are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
+    ".pot": "Those are the sets OLHWDB. Images are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
+    ".ptts": "Those are the sets OLHWDB. Images are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
 }
 
 
@@ -287,7 +287,7 @@ class _Planner:
         number = self._begin(container)
         readers: dict[type[Reader], set[str]] = {}
         task = Task(0, number)
-        # A store's index is read through its pictures; its files are none of their own.
+        # A store's index is read through its images; its files are none of their own.
         store = container.kind == "folder" and is_store(container.path)
         for name in names:
             if store and not StoreReader.claims(name):

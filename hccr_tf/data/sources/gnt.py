@@ -27,7 +27,7 @@ from hccr_tf.utils.files import atomic_write
 HEADER = struct.Struct("<I2sHH")
 _FAST_HEADER = struct.Struct("<IHHH")  # The tag as a number, for `_characters_of_tags`.
 MAX_SIDE = 2000
-"""Largest plausible width and height in pixels; CASIA's largest pictures have a few hundred."""
+"""Largest plausible width and height in pixels; CASIA's largest images have a few hundred."""
 
 _LARGEST = HEADER.size + MAX_SIDE * MAX_SIDE
 _CHUNK = 1 << 20
@@ -336,14 +336,14 @@ def write_gnt(path: str | os.PathLike[str], samples: Iterable[tuple[str, np.ndar
 
     Args:
         path: The file to write.
-        samples: Pairs of a character and its picture, shape (height, width), uint8, both sides
+        samples: Pairs of a character and its image, shape (height, width), uint8, both sides
             between 1 and `MAX_SIDE` pixels.
 
     Returns:
         The number of records written.
 
     Raises:
-        ValueError: A character has no tag code or a picture has another shape or type; no file is
+        ValueError: A character has no tag code or an image has another shape or type; no file is
             written.
     """
     count = 0
@@ -352,12 +352,12 @@ def write_gnt(path: str | os.PathLike[str], samples: Iterable[tuple[str, np.ndar
             image = np.asarray(image)
             if image.dtype != np.uint8 or image.ndim != 2:
                 raise ValueError(
-                    f"picture {count} has shape {image.shape} and type {image.dtype}; "
+                    f"image {count} has shape {image.shape} and type {image.dtype}; "
                     "(height, width) and uint8 are needed"
                 )
             height, width = image.shape
             if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-                raise ValueError(f"picture {count} has {width}×{height} pixels")
+                raise ValueError(f"image {count} has {width}×{height} pixels")
             size = HEADER.size + width * height
             stream.write(HEADER.pack(size, encode_tag(character), width, height))
             stream.write(image.tobytes())

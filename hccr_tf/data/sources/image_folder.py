@@ -1,7 +1,7 @@
-"""Pictures in one folder per class, as in the repack of CASIA-HWDB on Kaggle.
+"""Images in one folder per class, as in the repack of CASIA-HWDB on Kaggle.
 
 `<...>/Train/<class>/<n>.png`, in a folder or an archive. The class is the name of the folder
-that holds the picture, repaired where an unpacking program broke it.
+that holds the image, repaired where an unpacking program broke it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from hccr_tf.images.cleaning import clean
 from hccr_tf.images.decoding import SUFFIXES, decode
 
 NAMELESS = "folder name stands for no character"
-"""Why such pictures are in quarantine."""
+"""Why such images are in quarantine."""
 MAX_BYTES = 64 << 20
-"""Largest picture file read: a damaged or hostile archive may claim any size."""
+"""Largest image file read: a damaged or hostile archive may claim any size."""
 MAX_SIDE = 65535
 """Largest width and height: what the store's 16-bit sizes hold."""
 MAX_PIXELS = 1 << 24
-"""Most pixels of a picture: a file of some kilobytes can claim thousands of millions."""
+"""Most pixels of an image: a file of some kilobytes can claim thousands of millions."""
 
 
 def check_complete(data: bytes) -> None:
-    """Checks that a picture file is whole, as decoders may fill what is missing with grey.
+    """Checks that an image file is whole, as decoders may fill what is missing with grey.
 
     Raises:
         ValueError: The file is empty, ends early, or fails a checksum; the message is the reason.
@@ -45,9 +45,9 @@ def check_complete(data: bytes) -> None:
     elif data.startswith(b"\xff\xd8"):
         # The end marker must follow the last scan; an embedded preview has an end marker too.
         if data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda"):
-            raise ValueError("truncated picture")
+            raise ValueError("truncated image")
     elif data.startswith(b"BM") and len(data) < int.from_bytes(data[2:6], "little"):
-        raise ValueError("truncated picture")
+        raise ValueError("truncated image")
 
 
 def _check_png(data: bytes) -> None:
@@ -60,15 +60,15 @@ def _check_png(data: bytes) -> None:
             break
         (crc,) = struct.unpack_from(">I", data, end - 4)
         if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != crc:
-            raise ValueError("picture fails its checksum")
+            raise ValueError("image fails its checksum")
         if kind == b"IEND":
             return
         position = end
-    raise ValueError("truncated picture")
+    raise ValueError("truncated image")
 
 
 def _check_size(data: bytes) -> None:
-    """Checks the size that a picture claims, before any memory is taken for it."""
+    """Checks the size that an image claims, before any memory is taken for it."""
     if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR":
         width, height = struct.unpack_from(">II", data, 16)
     else:
@@ -76,19 +76,19 @@ def _check_size(data: bytes) -> None:
 
         try:
             with warnings.catch_warnings():
-                # Pillow warns of large pictures, which are refused here anyway.
+                # Pillow warns of large images, which are refused here anyway.
                 warnings.simplefilter("ignore")
                 width, height = Image.open(io.BytesIO(data)).size
         except Image.DecompressionBombError:
-            raise ValueError("picture is too large") from None
+            raise ValueError("image is too large") from None
         except (UnidentifiedImageError, OSError, ValueError):
-            raise ValueError("picture cannot be decoded") from None
+            raise ValueError("image cannot be decoded") from None
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ValueError("picture is too large")
+        raise ValueError("image is too large")
 
 
-def decode_picture(data: bytes) -> np.ndarray:
-    """Decodes a picture file to grey: PNG, JPEG, BMP, TIFF, WebP, GIF.
+def decode_image(data: bytes) -> np.ndarray:
+    """Decodes an image file to grey: PNG, JPEG, BMP, TIFF, WebP, GIF.
 
     Transparent pixels are laid over white, colours become luma (0.299 R + 0.587 G + 0.114 B), 16
     bits are rounded to 8.
@@ -111,11 +111,11 @@ def decode_picture(data: bytes) -> np.ndarray:
     except cv2.error:
         image = None
     if image is None:
-        raise ValueError("picture cannot be decoded")
+        raise ValueError("image cannot be decoded")
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise ValueError("picture has an unsupported pixel type")
+        raise ValueError("image has an unsupported pixel type")
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels in (2, 4):
         alpha = image[..., -1:].astype(np.float32) / 255
@@ -124,15 +124,15 @@ def decode_picture(data: bytes) -> np.ndarray:
     if channels == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     elif channels != 1:
-        raise ValueError("picture has an unsupported number of channels")
+        raise ValueError("image has an unsupported number of channels")
     return np.ascontiguousarray(image.reshape(image.shape[:2]))
 
 
 @register_reader
 class ImageFolderReader:
-    """Reads pictures whose folder's name is their class."""
+    """Reads images whose folder's name is their class."""
 
-    name = "pictures in one folder per class"
+    name = "images in one folder per class"
     priority = -10
 
     def __init__(self, hints: dict[str, Any] | None = None) -> None:
@@ -163,7 +163,7 @@ class ImageFolderReader:
         try:
             if self._characters[name] is None:
                 raise ValueError(NAMELESS)
-            image = read_picture(file, self._photographs)
+            image = read_image(file, self._photographs)
         except ValueError as error:
             yield Quarantined(file.source, None, file.num_bytes, str(error))
             return
@@ -172,8 +172,8 @@ class ImageFolderReader:
         yield Sample(image, self._characters[name], None, file.source, split)
 
 
-def read_picture(file: SourceFile, photographs: bool = False) -> np.ndarray:
-    """Reads and decodes a picture file, from wherever it lies.
+def read_image(file: SourceFile, photographs: bool = False) -> np.ndarray:
+    """Reads and decodes an image file, from wherever it lies.
 
     Args:
         file: where it is.
@@ -186,7 +186,7 @@ def read_picture(file: SourceFile, photographs: bool = False) -> np.ndarray:
         ValueError: It cannot be read; the message is a fixed phrase, fit to be counted.
     """
     if file.num_bytes > MAX_BYTES:
-        raise ValueError("picture is too large")
+        raise ValueError("image is too large")
     try:
         with file.open() as stream:
             data = stream.read()
@@ -194,4 +194,4 @@ def read_picture(file: SourceFile, photographs: bool = False) -> np.ndarray:
         raise ValueError(
             "archive member fails its checksum" if "CRC" in str(error) else "file cannot be read"
         ) from error
-    return clean(decode(data)) if photographs else decode_picture(data)
+    return clean(decode(data)) if photographs else decode_image(data)

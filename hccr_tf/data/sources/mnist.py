@@ -1,12 +1,12 @@
 """MNIST, Fashion-MNIST and what else comes in their two forms: Keras's `.npz` and IDX files.
 
 `mnist.npz` holds the arrays x_train, y_train, x_test and y_test; the IDX form is a file of
-pictures and one of labels for each of train and t10k. Labels are 0 to 9, and the classes are the
+images and one of labels for each of train and t10k. Labels are 0 to 9, and the classes are the
 digits "0" to "9". Fashion-MNIST has the same names within and its classes too are called by
 number: 0 T-shirt/top, 1 Trouser, 2 Pullover, 3 Dress, 4 Coat, 5 Sandal, 6 Shirt, 7 Sneaker,
 8 Bag, 9 Ankle boot.
 
-Pictures are white on black there and inverted on reading, as in all stores ink is dark on white.
+Images are white on black there and inverted on reading, as in all stores ink is dark on white.
 They are read as streams by blocks: what a header claims never decides how much memory is taken.
 """
 
@@ -30,8 +30,8 @@ from hccr_tf.data.sources.reader import SourceFile, register_reader
 from hccr_tf.data.sources.records import Quarantined, SampleBlock
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 
-MAX_PICTURES = 1 << 24
-"""Most pictures of an array: its labels are in memory at once."""
+MAX_IMAGES = 1 << 24
+"""Most images of an array: its labels are in memory at once."""
 
 _CODES = np.array([ord(character) for character in DIGITS], np.uint32)
 _BLOCK = 1 << 20
@@ -41,7 +41,7 @@ _BOMB_RATIO, _BOMB_BYTES = 250, 256 << 20
 _ERRORS = (*ARCHIVE_ERRORS, OSError, struct.error)
 
 
-# === Pictures and labels, wherever they come from ===
+# === Images and labels, wherever they come from ===
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,13 @@ class _Array:
         count, *sides = self.shape
         if count == 0 or 0 in sides:
             raise ValueError("array is empty")
-        if count > MAX_PICTURES:
-            raise ValueError("too many pictures in an array")
+        if count > MAX_IMAGES:
+            raise ValueError("too many images in an array")
         area = 1
         for side in sides:
             area *= side
         if max(sides, default=0) > MAX_SIDE or area > MAX_PIXELS:
-            raise ValueError("picture is too large")
+            raise ValueError("image is too large")
         num_bytes = count * area * self.dtype.itemsize
         if (
             self.packed is not None
@@ -129,35 +129,35 @@ def _read_labels(array: _Array) -> tuple[np.ndarray, list[Quarantined]]:
     return labels, [Quarantined(array.source, offset, end - offset, reason)]
 
 
-def _pairs(pictures: _Array, labels: np.ndarray, split: str) -> Iterator[SampleBlock | Quarantined]:
-    """Yields pictures with their labels by blocks, and at the end what is left over.
+def _pairs(images: _Array, labels: np.ndarray, split: str) -> Iterator[SampleBlock | Quarantined]:
+    """Yields images with their labels by blocks, and at the end what is left over.
 
     Args:
-        pictures: Checked, of shape (pictures, height, width) and uint8.
-        labels: Shape (n,), whole numbers, n at most the number of pictures.
+        images: Checked, of shape (images, height, width) and uint8.
+        labels: Shape (n,), whole numbers, n at most the number of images.
         split: Of all of them.
     """
-    count, height, width = pictures.shape
+    count, height, width = images.shape
     area = height * width
     per_block = max(1, _BLOCK // area)
     number, error = 0, None
     while number < len(labels):
         some = labels[number : number + per_block]
-        data, error = _take(pictures.stream, len(some) * area)
+        data, error = _take(images.stream, len(some) * area)
         whole = len(data) // area
-        yield from _blocks(pictures, data[: whole * area], some[:whole], number, split)
+        yield from _blocks(images, data[: whole * area], some[:whole], number, split)
         number += whole
         if whole < len(some):
             break
-    offset = pictures.offset + number * area
-    end = pictures.offset + count * area
+    offset = images.offset + number * area
+    end = images.offset + count * area
     if number < len(labels):
-        reason = "file ends before its last picture" if error is None else _reason(error)
-        yield Quarantined(pictures.source, offset, end - offset, reason)
+        reason = "file ends before its last image" if error is None else _reason(error)
+        yield Quarantined(images.source, offset, end - offset, reason)
     elif number < count:
-        yield Quarantined(pictures.source, offset, end - offset, "picture without a label")
+        yield Quarantined(images.source, offset, end - offset, "image without a label")
     else:
-        yield from _rest(pictures, end, "bytes after the last picture")
+        yield from _rest(images, end, "bytes after the last image")
 
 
 def _rest(array: _Array, end: int, reason: str) -> Iterator[Quarantined]:
@@ -170,15 +170,15 @@ def _rest(array: _Array, end: int, reason: str) -> Iterator[Quarantined]:
 
 
 def _blocks(
-    pictures: _Array, data: bytes, labels: np.ndarray, first: int, split: str
+    images: _Array, data: bytes, labels: np.ndarray, first: int, split: str
 ) -> Iterator[SampleBlock | Quarantined]:
     if not len(labels):
         return
-    _, height, width = pictures.shape
+    _, height, width = images.shape
     area = height * width
     pixels = 255 - np.frombuffer(data, np.uint8)
     sound = (labels >= 0) & (labels < len(DIGITS))
-    # By runs of sound ones, so that "#17" in an id is always the picture's place in its file.
+    # By runs of sound ones, so that "#17" in an id is always the image's place in its file.
     places = np.arange(len(labels), dtype=np.int64)
     for run in np.split(places, np.flatnonzero(np.diff(sound)) + 1):
         if sound[run[0]]:
@@ -190,26 +190,26 @@ def _blocks(
                 _CODES[labels[run]],
                 first + int(run[0]),
                 None,
-                pictures.source,
+                images.source,
                 split,
             )
             continue
         for place in run.tolist():
-            offset = pictures.offset + (first + place) * area
-            yield Quarantined(pictures.source, offset, area, "label outside 0 to 9")
+            offset = images.offset + (first + place) * area
+            yield Quarantined(images.source, offset, area, "label outside 0 to 9")
 
 
-def _check_pair(pictures: _Array, labels: _Array) -> None:
+def _check_pair(images: _Array, labels: _Array) -> None:
     """Checks both headers, alone and against each other.
 
     Raises:
         ValueError: As `_Array.check`.
     """
-    pictures.check()
+    images.check()
     labels.check()
-    if pictures.shape[0] != labels.shape[0]:
+    if images.shape[0] != labels.shape[0]:
         # Each may be sound, but they do not belong together, and every label could be wrong.
-        raise ValueError("pictures and labels differ in number")
+        raise ValueError("images and labels differ in number")
 
 
 # === Keras's .npz ===
@@ -263,7 +263,7 @@ def _read_npz(archive: zipfile.ZipFile, file: SourceFile) -> Iterator[SampleBloc
                 f"{file.source}/{names[0]}", None, 0, "no arrays of this split in the file"
             )
         else:
-            reason = f"{'labels' if found[0].filename == names[0] else 'pictures'} array is missing"
+            reason = f"{'labels' if found[0].filename == names[0] else 'images'} array is missing"
             yield Quarantined(
                 f"{file.source}/{found[0].filename}", None, found[0].file_size, reason
             )
@@ -285,14 +285,14 @@ def _read_arrays(
         with ExitStack() as stack:
             labels = _open_npy(stack, archive, file, y)
             if labels.dtype.kind not in "iu" or len(labels.shape) != 1:
-                raise ValueError("labels are no array of whole numbers of shape (pictures,)")
-            pictures = _open_npy(stack, archive, file, x)
-            if pictures.dtype != np.uint8 or len(pictures.shape) != 3:
-                raise ValueError("pictures are no uint8 array of shape (pictures, height, width)")
-            _check_pair(pictures, labels)
+                raise ValueError("labels are no array of whole numbers of shape (images,)")
+            images = _open_npy(stack, archive, file, x)
+            if images.dtype != np.uint8 or len(images.shape) != 3:
+                raise ValueError("images are no uint8 array of shape (images, height, width)")
+            _check_pair(images, labels)
             numbers, faults = _read_labels(labels)
             yield from faults
-            yield from _pairs(pictures, numbers, split)
+            yield from _pairs(images, numbers, split)
     except _ERRORS:
         yield Quarantined(source, None, x.file_size, "array cannot be read")
     except ValueError as error:
@@ -347,7 +347,7 @@ def _forms(part: str, kind: str) -> list[str]:
 
 @register_reader
 class MnistIdxReader:
-    """Reads pictures with the labels file beside them; ids are "train-images-idx3-ubyte#17".
+    """Reads images with the labels file beside them; ids are "train-images-idx3-ubyte#17".
 
     A file that lies there in several forms (unpacked and as `.gz`, as torchvision leaves them) is
     read in one, and the others are listed.
@@ -368,7 +368,7 @@ class MnistIdxReader:
         return {}
 
     def read(self, file: SourceFile) -> Iterator[SampleBlock | Quarantined]:
-        """Yields the samples of a file of pictures; of one of labels only what is wrong with it.
+        """Yields the samples of a file of images; of one of labels only what is wrong with it.
 
         Offsets are within the unpacked content.
         """
@@ -382,9 +382,9 @@ class MnistIdxReader:
                 raise ValueError("another form of the file, beside it, is read")
             if other is None:
                 raise ValueError(
-                    "labels file is missing beside the pictures"
+                    "labels file is missing beside the images"
                     if kind == "images"
-                    else "pictures file is missing beside the labels"
+                    else "images file is missing beside the labels"
                 )
             with ExitStack() as stack:
                 array = _open_idx(stack, file, kind)
@@ -418,7 +418,7 @@ def _open_idx(stack: ExitStack, file: SourceFile, kind: str) -> _Array:
         raise error
     # The magic number: two zeros, the code of uint8, the number of dimensions.
     if len(head) < 4 + 4 * dimensions or head[:4] != bytes([0, 0, 8, dimensions]):
-        what = "pictures" if kind == "images" else "labels"
+        what = "images" if kind == "images" else "labels"
         raise ValueError(f"no IDX file of {what}")
     shape = struct.unpack_from(f">{dimensions}I", head, 4)
     size = file.num_bytes if packed else None
@@ -426,7 +426,7 @@ def _open_idx(stack: ExitStack, file: SourceFile, kind: str) -> _Array:
 
 
 def _read_images(
-    pictures: _Array, labels_file: SourceFile, split: str
+    images: _Array, labels_file: SourceFile, split: str
 ) -> Iterator[SampleBlock | Quarantined]:
     with ExitStack() as stack:
         try:
@@ -435,7 +435,7 @@ def _read_images(
             labels = _open_idx(stack, labels_file, "labels")
         except (*_ERRORS, ValueError):
             raise ValueError("labels file cannot be read") from None
-        _check_pair(pictures, labels)
+        _check_pair(images, labels)
         # Its faults are listed under its own name.
         numbers, _ = _read_labels(labels)
-    yield from _pairs(pictures, numbers, split)
+    yield from _pairs(images, numbers, split)

@@ -41,7 +41,7 @@ class SourceFile:
         path: Where it is on the disk, None in archives.
         refusal: Why it must not be read at all, None for nearly all.
         beside: Given names without folders, returns the first of them that is there in the same
-            folder, or None: for kinds that put pictures and labels into two files.
+            folder, or None: for kinds that put images and labels into two files.
     """
 
     name: str

@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One readable picture of one character.
+    """One readable image of one character.
 
     Attributes:
         image: Shape (height, width), uint8 grey; background and ink as in the source, for the
@@ -32,14 +32,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SampleBlock:
-    """Many pictures of one file at once: what a reader yields where one by one would be slow.
+    """Many images of one file at once: what a reader yields where one by one would be slow.
 
     Attributes:
-        buffer: uint8 bytes that the pictures lie in; valid until the reader goes on.
-        starts: Shape (n,), int64: first byte of each picture within the buffer.
-        heights, widths: Shape (n,), int64: pixels; a picture's bytes lie row by row.
+        buffer: uint8 bytes that the images lie in; valid until the reader goes on.
+        starts: Shape (n,), int64: first byte of each image within the buffer.
+        heights, widths: Shape (n,), int64: pixels; an image's bytes lie row by row.
         characters: Shape (n,), uint32: code points.
-        first: Number of the first picture among the samples of its file; the others follow.
+        first: Number of the first image among the samples of its file; the others follow.
         writer, source, split: As in `Sample`, for all of them; the source is the file's.
     """
 
@@ -54,7 +54,7 @@ class SampleBlock:
     split: str | None
 
     def samples(self) -> list[Sample]:
-        """The same as single samples, with pictures of their own."""
+        """The same as single samples, with images of their own."""
         columns = (self.starts, self.heights, self.widths, self.characters)
         found = []
         for i, (start, height, width, code) in enumerate(

@@ -19,7 +19,7 @@ from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import read_json
 
-_PICTURES = re.compile(r"pictures-(\d{5,})\.bin")
+_IMAGES = re.compile(r"images-(\d{5,})\.bin")
 _LISTS = ("quarantine.csv", "repaired_names.csv")
 
 
@@ -37,7 +37,7 @@ def is_store(path: str | os.PathLike[str]) -> bool:
 
 @register_reader
 class StoreReader:
-    """Reads a store's pictures with their writers and the splits they have there."""
+    """Reads a store's images with their writers and the splits they have there."""
 
     name = "stores of `hccr data prepare`"
     priority = 30
@@ -47,19 +47,19 @@ class StoreReader:
 
     @classmethod
     def claims(cls, name: str) -> bool:
-        return _PICTURES.fullmatch(name) is not None or name in _LISTS
+        return _IMAGES.fullmatch(name) is not None or name in _LISTS
 
     @classmethod
     def hints(cls, folders: set[str]) -> dict[str, Any]:
         return {}
 
     def read(self, file: SourceFile) -> Iterator[Record]:
-        """Yields the samples of one of a store's picture files, or the records of its lists.
+        """Yields the samples of one of a store's image files, or the records of its lists.
 
         A sample keeps its id, after the store's own name. Copies that were held out of training
         come without a split's word against them: the new store looks for copies itself.
         """
-        match = _PICTURES.fullmatch(file.name)
+        match = _IMAGES.fullmatch(file.name)
         if file.path is None or not is_store(file.path.parent):
             yield Quarantined(file.source, None, file.num_bytes, "store's file outside of a store")
             return
@@ -79,7 +79,7 @@ class StoreReader:
                 store.charset.char(int(store.labels[i])),
                 names[writer] if writer >= 0 else None,
                 f"{label}/{store.sample_id(i)}",
-                # A held-out copy is a training picture: it is held out again where need be.
+                # A held-out copy is a training image: it is held out again where need be.
                 splits.SPLIT_NAMES[splits.TRAIN if split == splits.DUPLICATE else split],
             )
 

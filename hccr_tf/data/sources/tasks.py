@@ -14,11 +14,11 @@ from hccr_tf.data.sources.zip_stream import Member, ZipDirectory
 
 _BOMB_RATIO, _BOMB_BYTES = 250, 256 << 20
 OTHER_KINDS = {
-    ".mpf": "CASIA feature file (512 numbers a character), no pictures",
+    ".mpf": "CASIA feature file (512 numbers a character), no images",
     ".dgr": "CASIA text page, no single characters",
     ".dgrl": "CASIA text page, no single characters",
-    ".pot": "CASIA online handwriting (pen movements), no pictures",
-    ".ptts": "CASIA online handwriting (pen movements), no pictures",
+    ".pot": "CASIA online handwriting (pen movements), no images",
+    ".ptts": "CASIA online handwriting (pen movements), no images",
 }
 OTHER_ARCHIVES = (".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".egg", ".z01")
 
@@ -147,7 +147,7 @@ def read_files(container: Container, files: Iterable[SourceFile]) -> Iterator[Re
         if file.refusal is not None:
             yield Quarantined(file.source, None, file.num_bytes, file.refusal)
         elif kind is None:
-            reason = OTHER_KINDS.get(file.suffix, "not a picture or .gnt file")
+            reason = OTHER_KINDS.get(file.suffix, "not an image or .gnt file")
             if file.suffix in OTHER_ARCHIVES:
                 reason = "archive of a kind that is not read"
             yield Quarantined(file.source, None, file.num_bytes, reason)

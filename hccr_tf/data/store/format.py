@@ -13,7 +13,7 @@ from hccr_tf.charset import Charset
 
 MANIFEST = "manifest.json"
 FORMAT = "hccr_tf store 2"
-STROKES_FORMAT = "hccr_tf strokes 1"  # of a store that draws its pictures
+STROKES_FORMAT = "hccr_tf strokes 1"  # of a store that draws its images
 ARRAYS = {
     "parts": np.int32,
     "offsets": np.int64,
@@ -31,18 +31,18 @@ ARRAYS = {
 _HASHED = ("digests", "labels", "split")
 
 
-def picture_file(number: int) -> str:
-    """Name of the file that holds a part's pictures."""
-    return f"pictures-{number:05d}.bin"
+def image_file(number: int) -> str:
+    """Name of the file that holds a part's images."""
+    return f"images-{number:05d}.bin"
 
 
 def digest_of(pixels: Any) -> bytes:
-    """Returns the first 16 bytes of the SHA-256 of a picture's pixels."""
+    """Returns the first 16 bytes of the SHA-256 of an image's pixels."""
     return hashlib.sha256(pixels).digest()[:16]
 
 
 def fold_heights(digests: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Returns digests that tell apart pictures of equal bytes and different shape.
+    """Returns digests that tell apart images of equal bytes and different shape.
 
     Args:
         digests: Shape (n, 2), uint64: `digest_of`, little-endian.
@@ -56,7 +56,7 @@ def fold_heights(digests: np.ndarray, heights: np.ndarray) -> np.ndarray:
 def digests_of_file(
     path: Path, starts: np.ndarray, heights: np.ndarray, widths: np.ndarray
 ) -> np.ndarray:
-    """Reads a picture file in order and returns the pictures' digests.
+    """Reads an image file in order and returns the images' digests.
 
     Returns:
         Shape (samples,  2), uint64; zeros where the file ends before.
@@ -74,11 +74,11 @@ def digests_of_file(
 
 
 def data_hash(charset: Charset, files: dict[str, dict[str, Any]]) -> str:
-    """Returns what identifies a store: the hash over its pictures, characters and splits.
+    """Returns what identifies a store: the hash over its images, characters and splits.
 
     Args:
         charset: The characters of the class indices.
-        files: The manifest's `files`; `digests.npy` holds a SHA-256 of every picture.
+        files: The manifest's `files`; `digests.npy` holds a SHA-256 of every image.
     """
     content = {
         "format": FORMAT,

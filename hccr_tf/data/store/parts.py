@@ -1,6 +1,6 @@
 """Reading one task of a plan into one part of a store: what workers do.
 
-A part is a picture file of the store it will belong to (in `store/` of the work folder) and its
+A part is an image file of the store it will belong to (in `store/` of the work folder) and its
 index (in `parts/`). It is there when its `.json` is, which is written last: a part that was begun
 and not finished is made again. Memory does not grow with the size of a file.
 """
@@ -27,7 +27,7 @@ from hccr_tf.data.sources.reader import SourceFile
 from hccr_tf.data.sources.records import Quarantined, Record, RepairedName, Sample, SampleBlock
 from hccr_tf.data.sources.tasks import Container, Task, read_files, task_files
 from hccr_tf.data.store import splits
-from hccr_tf.data.store.format import digests_of_file, fold_heights, picture_file
+from hccr_tf.data.store.format import digests_of_file, fold_heights, image_file
 from hccr_tf.utils.files import StreamWriter, sha256_file
 
 STORE, PARTS = "store", "parts"
@@ -45,12 +45,12 @@ INDEX = np.dtype(
         ("split", "i1"),
     ]
 )
-"""A sample of a part: first byte in the picture file, digest, end of its id in the id file, code
+"""A sample of a part: first byte in the image file, digest, end of its id in the id file, code
 point, place in the part's writer names (-1 for unknown), size in pixels, split (-1 for none)."""
 
 QUARANTINE_HEAD = ["source", "offset", "num_bytes", "reason"]
 
-_KINDS = ("pictures", "ids", "quarantine", "index")
+_KINDS = ("images", "ids", "quarantine", "index")
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Part:
         return cls(folder, number, facts)
 
     def file(self, kind: str) -> Path:
-        """The path of one of its files: pictures, index, ids, quarantine or json."""
-        if kind == "pictures":
-            return self.folder / STORE / picture_file(self.number)
+        """The path of one of its files: images, index, ids, quarantine or json."""
+        if kind == "images":
+            return self.folder / STORE / image_file(self.number)
         return self.folder / PARTS / f"{self.number:05d}.{kind}"
 
     def index(self) -> np.ndarray:
@@ -96,7 +96,7 @@ class Part:
             return False
         index = self.index()
         digests = digests_of_file(
-            self.file("pictures"), index["start"], index["height"], index["width"]
+            self.file("images"), index["start"], index["height"], index["width"]
         )
         return bool((digests == index["digest"]).all())
 
@@ -150,8 +150,8 @@ class PartWriter:
         # Two workers never meet on a part, but one of a killed run may still be writing it.
         self._suffix = f".{uuid.uuid4().hex[:8]}.tmp"
         with ExitStack() as stack:
-            self._pictures = StreamWriter(self._temporary("pictures"))
-            stack.callback(self._pictures.close)
+            self._images = StreamWriter(self._temporary("images"))
+            stack.callback(self._images.close)
             self._files = {
                 # Written by blocks, so without Python's own buffer.
                 kind: stack.enter_context(open(self._temporary(kind), "wb", buffering=0))
@@ -250,10 +250,10 @@ class PartWriter:
     def _writer(self, name: str | None) -> int:
         return -1 if name is None else self._writers.setdefault(name, len(self._writers))
 
-    def _take_pixels(self, pictures: list[memoryview]) -> None:
+    def _take_pixels(self, images: list[memoryview]) -> None:
         sha256 = hashlib.sha256
-        self._digests += b"".join([sha256(pixels).digest() for pixels in pictures])
-        self._pictures.write_all(pictures)
+        self._digests += b"".join([sha256(pixels).digest() for pixels in images])
+        self._images.write_all(images)
 
     def _flush_index(self) -> None:
         if not self._pending:
@@ -283,7 +283,7 @@ class PartWriter:
     def finish(self) -> None:
         """Writes what is left, and the part is there."""
         self._flush_index()
-        self._pictures.finish()
+        self._images.finish()
         self._open.close()
         sizes = {kind: self._temporary(kind).stat().st_size for kind in _KINDS}
         facts = {

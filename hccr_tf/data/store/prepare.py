@@ -16,7 +16,7 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.sources.catalogue import check_counts
 from hccr_tf.data.sources.discovery import Plan, make_plan
 from hccr_tf.data.store import splits
-from hccr_tf.data.store.format import FORMAT, MANIFEST, picture_file
+from hccr_tf.data.store.format import FORMAT, MANIFEST, image_file
 from hccr_tf.data.store.parts import PARTS, STORE, Part
 from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.workers import default_workers, read_job, run_jobs
@@ -49,7 +49,7 @@ def prepare(
     Memory grows with the number of samples (about 100 bytes each), not with their size.
 
     Args:
-        sources: Folders, archives and files: `.gnt`, pictures by class, Chinese MNIST, stores, and
+        sources: Folders, archives and files: `.gnt`, images by class, Chinese MNIST, stores, and
             folders and zip archives of all those.
         out: The store's folder, which must not exist yet, or be empty.
         split: "auto", "source", "writer" or "shuffle"; see `splits.assign_splits`.
@@ -64,7 +64,7 @@ def prepare(
             not depend on it.
         charset: The store's characters and their order; samples of others are left out, and
             counted in the manifest. By default all characters, by code point.
-        photographs: Whether picture files are cleaned, as `Recognizer` cleans what it reads: for
+        photographs: Whether image files are cleaned, as `Recognizer` cleans what it reads: for
             scans and photographs, of which networks then see dark ink on white in training too.
 
     Returns:
@@ -182,7 +182,7 @@ def _read_into(
                     state["hashes"][answer["path"]] = answer["sha256"]
                     write_json(state_path, state)
                 else:
-                    path = work / STORE / picture_file(answer["number"])
+                    path = work / STORE / image_file(answer["number"])
                     syncing.submit(sync, path)
     manifest = assemble(work, plan.num_tasks, plan.quarantined, rule, charset)
     for source in plan.sources:
@@ -200,8 +200,8 @@ def _read_into(
         "checks": [asdict(check) for check in checks],
     }
     for number in range(plan.num_tasks):
-        if picture_file(number) not in manifest["files"]:
-            (work / STORE / picture_file(number)).unlink()
+        if image_file(number) not in manifest["files"]:
+            (work / STORE / image_file(number)).unlink()
     return manifest
 
 

@@ -1,8 +1,8 @@
 """Who trains and who tests: pure functions over arrays, without files.
 
-Samples with the same picture form a group, and a group never stands on two sides. Where a source
-itself puts one picture into training and test, the test copy stays and the training copies are
-held out, so that a test result never rests on a picture that was trained on.
+Samples with the same image form a group, and a group never stands on two sides. Where a source
+itself puts one image into training and test, the test copy stays and the training copies are
+held out, so that a test result never rests on an image that was trained on.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ MODES = ("auto", "source", "writer", "shuffle")
 VALIDATION_MODES = ("auto", "writer", "shuffle")
 
 
-def group_pictures(digests: np.ndarray) -> np.ndarray:
-    """Numbers identical pictures.
+def group_images(digests: np.ndarray) -> np.ndarray:
+    """Numbers identical images.
 
     Args:
-        digests: Shape (samples, 2), uint64: a 16-byte digest of every picture.
+        digests: Shape (samples, 2), uint64: a 16-byte digest of every image.
 
     Returns:
         Shape (samples,), int32: the group of every sample, numbered by first occurrence.
@@ -31,7 +31,7 @@ def group_pictures(digests: np.ndarray) -> np.ndarray:
     new = np.ones(len(order), bool)
     new[1:] = ranked[1:, 0] != ranked[:-1, 0]
     if (ranked[1:, 1] != ranked[:-1, 1])[~new[1:]].any():
-        # Two pictures with the same first half: sorted by both halves, which takes longer.
+        # Two images with the same first half: sorted by both halves, which takes longer.
         order = np.lexsort((digests[:, 1], digests[:, 0]))
         ranked = digests[order]
         new[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
@@ -104,13 +104,13 @@ def assign_splits(
     """Assigns a split code to every sample.
 
     "source" takes the source's splits; "writer" gives whole writers to the test set; "shuffle"
-    draws groups of identical pictures, class by class. Validation is then taken from training: by
+    draws groups of identical images, class by class. Validation is then taken from training: by
     writer in "writer", else by group, class by class; a validation split of the source is kept
     instead. A class keeps at least one group in training, unless all is asked for the test.
 
     Args:
         labels: Shape (samples,), int32: class indices.
-        groups: Shape (samples,), int32: groups of identical pictures, from `group_pictures`.
+        groups: Shape (samples,), int32: groups of identical images, from `group_images`.
         source_splits: Shape (samples,), int8: `TRAIN`, `VALIDATION`, `TEST`, or -1 for none.
         writers: Shape (samples,), int32: writers' numbers from 0, or -1 for unknown.
         mode: One of `MODES`.
@@ -194,7 +194,7 @@ def draw_per_class(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
 def hold_out_duplicates(split: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Returns the splits with every group on one side.
 
-    Of a group with test pictures only those stay, of one with validation and training pictures
+    Of a group with test images only those stay, of one with validation and training images
     only those of validation; the others become `DUPLICATE`.
     """
     split = split.copy()

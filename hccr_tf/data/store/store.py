@@ -1,8 +1,8 @@
-"""The store: pictures at their own size, written once, checked, and memory-mapped for training.
+"""The store: images at their own size, written once, checked, and memory-mapped for training.
 
 A store is a folder. `manifest.json` says what is in it, in numbers; `quarantine.csv`,
-`duplicates.csv` and `repaired_names.csv` list the rest in full. Pictures lie one after another in
-the files `pictures-*.bin`, and one `.npy` array per property tells where and what they are. The
+`duplicates.csv` and `repaired_names.csv` list the rest in full. Images lie one after another in
+the files `images-*.bin`, and one `.npy` array per property tells where and what they are. The
 same input gives the same bytes, whatever the number of workers, and so the same `data_hash`, which
 results are reported with.
 
@@ -27,7 +27,7 @@ from hccr_tf.data.store.format import (
     STROKES_FORMAT,
     data_hash,
     digests_of_file,
-    picture_file,
+    image_file,
 )
 from hccr_tf.utils.files import read_json, sha256_file
 from hccr_tf.utils.progress import progress_bar
@@ -41,14 +41,14 @@ class Store:
         manifest: What `manifest.json` says.
         charset: The characters of the class indices in `labels`, ordered by code point unless the
             store was prepared under a charset.
-        data_hash: Identifies pictures, labels and splits: 64 hexadecimal digits.
+        data_hash: Identifies images, labels and splits: 64 hexadecimal digits.
         labels: Shape (samples,), int32: class indices.
         split: Shape (samples,), uint8: codes of `splits.SPLIT_NAMES`.
         writers: Shape (samples,), int32: places in the manifest's writer names, -1 for unknown.
         heights, widths: Shape (samples,), uint16: pixels.
-        groups: Shape (samples,), int32: equal for identical pictures.
-        parts, offsets: Shape (samples,), int32 and int64: number of the picture file, first byte.
-        digests: Shape (samples, 2), uint64: the first half of the SHA-256 of a picture's pixels,
+        groups: Shape (samples,), int32: equal for identical images.
+        parts, offsets: Shape (samples,), int32 and int64: number of the image file, first byte.
+        digests: Shape (samples, 2), uint64: the first half of the SHA-256 of an image's pixels,
             its height folded in.
 
     Raises:
@@ -67,7 +67,7 @@ class Store:
         if found == STROKES_FORMAT:
             raise ValueError(
                 f"{self.path} is a store of strokes, which are drawn in training and calibrated "
-                "with, and not taken here; give a store of pictures (hccr data prepare)"
+                "with, and not taken here; give a store of images (hccr data prepare)"
             )
         if found != FORMAT:
             raise ValueError(
@@ -118,13 +118,13 @@ class Store:
         return len(self.labels)
 
     def verify(self, progress: bool = False) -> None:
-        """Reads every file and compares its checksum, and every picture's.
+        """Reads every file and compares its checksum, and every image's.
 
         Args:
             progress: Whether to show a progress bar, if standard error is a terminal.
 
         Raises:
-            ValueError: Something changed; the message names the files, and pictures by their ids.
+            ValueError: Something changed; the message names the files, and images by their ids.
         """
         files = self.manifest["files"]
         bad = [
@@ -145,7 +145,7 @@ class Store:
     def _verify_part(self, number: int) -> None:
         chosen = self.samples_of_part(number)
         digests = digests_of_file(
-            self.path / picture_file(number),
+            self.path / image_file(number),
             self.offsets[chosen],
             self.heights[chosen],
             self.widths[chosen],
@@ -154,7 +154,7 @@ class Store:
         if len(wrong):
             more = " …" if len(wrong) > 5 else ""
             raise ValueError(
-                f"{self.path} is damaged: {picture_file(number)} changed in {len(wrong)} pictures "
+                f"{self.path} is damaged: {image_file(number)} changed in {len(wrong)} images "
                 f"({', '.join(self.sample_ids(wrong[:5]))}{more}); prepare it again"
             )
 
@@ -162,7 +162,7 @@ class Store:
         """Returns the samples of a split.
 
         Args:
-            split: "train", "validation", "test", "duplicate" (training copies of test pictures,
+            split: "train", "validation", "test", "duplicate" (training copies of test images,
                 which no other split holds), or "all" for the first three.
 
         Returns:
@@ -190,11 +190,11 @@ class Store:
         return indices
 
     def image(self, index: int) -> np.ndarray:
-        """Returns a picture: shape (height, width), uint8, a read-only view of the file."""
+        """Returns an image: shape (height, width), uint8, a read-only view of the file."""
         return self.images(np.array([index]))[0]
 
     def images(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Returns pictures, each shape (height, width), uint8, a read-only view of its file.
+        """Returns images, each shape (height, width), uint8, a read-only view of its file.
 
         Args:
             indices: Shape (n,), integers.
@@ -205,7 +205,7 @@ class Store:
         return [array((h, w), uint8, map_of(part), start) for part, start, h, w in rows]
 
     def samples_of_part(self, number: int) -> np.ndarray:
-        """Returns the samples whose pictures lie in one picture file, ascending."""
+        """Returns the samples whose images lie in one image file, ascending."""
         # Parts are in order.
         return np.arange(*np.searchsorted(self.parts, [number, number + 1]))
 
@@ -213,7 +213,7 @@ class Store:
         found = self._maps.get(part)
         if found is None:
             # Views of a plain array are cheaper than those of a memmap.
-            found = np.memmap(self.path / picture_file(part), np.uint8, "r").view(np.ndarray)
+            found = np.memmap(self.path / image_file(part), np.uint8, "r").view(np.ndarray)
             self._maps[part] = found
         return found
 
@@ -273,7 +273,7 @@ def summary(store: Store) -> str:
             if m["writers"]["samples_without_writer"]
             else ""
         ),
-        f"pictures    {_range(store.widths)} wide, {_range(store.heights)} high (pixels, "
+        f"images    {_range(store.widths)} wide, {_range(store.heights)} high (pixels, "
         "5 % to 95 %)",
         *(["            cleaned, as scans and photographs"] if m.get("photographs") else []),
         f"charset     {_shortened(charset['characters'])} (SHA-256 {charset['sha256'][:12]}…)",
@@ -285,7 +285,7 @@ def summary(store: Store) -> str:
         classes = "  ".join(f"{store.charset.char(int(i))} {totals[i]:,}" for i in chosen)
         lines.append(f"{title:<12}{classes}")
     lines.append(
-        f"duplicates  {duplicates['groups']:,} pictures occur more than once "
+        f"duplicates  {duplicates['groups']:,} images occur more than once "
         f"({duplicates['extra_copies']:,} extra copies)"
     )
     if duplicates["held_out"]:

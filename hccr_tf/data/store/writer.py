@@ -16,7 +16,7 @@ import numpy as np
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.records import Quarantined
 from hccr_tf.data.store import splits
-from hccr_tf.data.store.format import ARRAYS, FORMAT, data_hash, picture_file
+from hccr_tf.data.store.format import ARRAYS, FORMAT, data_hash, image_file
 from hccr_tf.data.store.parts import PARTS, QUARANTINE_HEAD, STORE, Part, printable
 from hccr_tf.utils.files import sha256_file
 
@@ -47,7 +47,7 @@ def assemble(
     rule: SplitRule,
     charset: Charset | None = None,
 ) -> dict[str, Any]:
-    """Writes a store's index and lists beside its picture files.
+    """Writes a store's index and lists beside its image files.
 
     Args:
         folder: The work folder, with all parts.
@@ -85,7 +85,7 @@ def assemble(
     if charset is None:
         charset = Charset.sorted(_characters(parts))
     index = _write_index(store, parts, num_samples, charset)
-    groups = splits.group_pictures(index.digests)
+    groups = splits.group_images(index.digests)
     resolved = splits.choose_mode(rule.mode, index.source_splits, index.writers)
     split = splits.assign_splits(
         index.labels,
@@ -240,7 +240,7 @@ def _save(store: Path, name: str, values: np.ndarray) -> None:
 def _write_duplicates(
     store: Path, charset: Charset, labels: np.ndarray, groups: np.ndarray, split: np.ndarray
 ) -> dict[str, Any]:
-    """Lists all pictures that occur more than once and returns them in numbers."""
+    """Lists all images that occur more than once and returns them in numbers."""
     sizes = np.bincount(groups)
     repeated = np.flatnonzero(sizes[groups] > 1)
     order = repeated[np.argsort(groups[repeated], kind="stable")]
@@ -326,9 +326,9 @@ def _describe_files(store: Path, parts: list[Part]) -> dict[str, dict[str, Any]]
         path = store / name
         files[name] = {"num_bytes": path.stat().st_size, "sha256": sha256_file(path)}
     for part in parts:
-        # Its pictures' checksums are in `digests.npy`.
-        if num_bytes := part.facts["files"]["pictures"]:
-            files[picture_file(part.number)] = {"num_bytes": num_bytes}
+        # Its images' checksums are in `digests.npy`.
+        if num_bytes := part.facts["files"]["images"]:
+            files[image_file(part.number)] = {"num_bytes": num_bytes}
     return files
 
 

@@ -9,12 +9,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("hccr_tf")
 class DevicePreprocessing(keras.layers.Layer):
-    """Resizes and blurs pictures inside the compiled step, as `Preprocessing` does on the host.
+    """Resizes and blurs images inside the compiled step, as `Preprocessing` does on the host.
 
-    Resizing is linear and separable: a picture times a small matrix for its rows and one
-    for its columns, made from its true size. Where a picture is enlarged these hold
+    Resizing is linear and separable: an image times a small matrix for its rows and one
+    for its columns, made from its true size. Where an image is enlarged these hold
     OpenCV's bilinear weights, where it shrinks those of its area average. The blur is a
-    sum of shifted pictures, with OpenCV's own weights in 1/256. Grey levels are rounded
+    sum of shifted images, with OpenCV's own weights in 1/256. Grey levels are rounded
     after each stage.
 
     Against OpenCV on a CPU (tests/test_layers.py) a pixel differs by at most 1 grey level, or
@@ -27,13 +27,13 @@ class DevicePreprocessing(keras.layers.Layer):
             `hccr_tf.Preprocessing`, whose `crop_ink` is the host's work.
 
     Call:
-        inputs: `(pictures, sizes)`: uint8 (B, S, S, 1), each picture at the top left,
+        inputs: `(images, sizes)`: uint8 (B, S, S, 1), each image at the top left,
             and int32 (B, 2), its true height and width, 1 to S.
 
     Returns (`call`): uint8 (B, image_size, image_size, 1).
 
     Raises:
-        ValueError: a kernel that reaches over the whole picture.
+        ValueError: a kernel that reaches over the whole image.
     """
 
     def __init__(
@@ -60,17 +60,17 @@ class DevicePreprocessing(keras.layers.Layer):
         self._inner = max(1, self._work - 2 * round(border * self._work))
         if blur_kernel // 2 >= self._work:
             raise ValueError(
-                f"A kernel of {blur_kernel} pixels reaches over a picture of {self._work}."
+                f"A kernel of {blur_kernel} pixels reaches over an image of {self._work}."
             )
 
     def call(self, inputs):
-        pictures, sizes = inputs
-        x = ops.cast(pictures[..., 0], "float32")
+        images, sizes = inputs
+        x = ops.cast(images[..., 0], "float32")
         source = ops.cast(sizes, "int32")
         target = self._target_sizes(source)
         mixed = None
         if self.fit == "stretch":
-            mixed = _mixed_positions(pictures.shape[1], self._inner)
+            mixed = _mixed_positions(images.shape[1], self._inner)
         x = self._resize(x, source, target, self._work, mixed)
         if self.blur_kernel:
             x = self._blur(x)
@@ -97,7 +97,7 @@ class DevicePreprocessing(keras.layers.Layer):
         return ops.maximum(ops.cast(ops.round(exact), "int32"), 1)
 
     def _resize(self, x, source, target, size, mixed=None):
-        """Pictures (B, S, S) of sizes `source` to sizes `target` in squares of white."""
+        """Images (B, S, S) of sizes `source` to sizes `target` in squares of white."""
         shrinks = ops.any(target < source, axis=1)
         # OpenCV averages areas only where both sides shrink.
         averages = ops.logical_and(shrinks, ops.all(target <= source, axis=1))
@@ -126,16 +126,16 @@ class DevicePreprocessing(keras.layers.Layer):
 
 
 def _weights(source, target, shrinks, averages, num_pixels, size, mixed):
-    """The matrix that resizes one side of each picture, and where its result lies.
+    """The matrix that resizes one side of each image, and where its result lies.
 
     Args:
         source: int32 (B,), the side's length before.
         target: int32 (B,), and after; centred among `size`.
-        shrinks: bool (B,), whether the picture shrinks in any direction.
+        shrinks: bool (B,), whether the image shrinks in any direction.
         averages: bool (B,), whether it does in both.
         num_pixels: columns of the matrix.
         size: rows of it.
-        mixed: `_mixed_positions` for pictures that shrink in one direction and grow in
+        mixed: `_mixed_positions` for images that shrink in one direction and grow in
             the other; None where there are none.
 
     Returns:
@@ -181,7 +181,7 @@ def _mixed_positions(longest: int, target: int) -> np.ndarray:
 
 
 def gaussian_weights(kernel: int, sigma: float) -> list[int]:
-    """Weights of OpenCV's Gaussian blur of uint8 pictures, in 1/256; they add up to 256.
+    """Weights of OpenCV's Gaussian blur of uint8 images, in 1/256; they add up to 256.
 
     OpenCV rounds from the outside in and hands each weight's rounding error to the next.
 

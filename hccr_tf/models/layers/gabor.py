@@ -1,4 +1,4 @@
-"""Directional maps: what a picture has of lines in each of some directions."""
+"""Directional maps: what an image has of lines in each of some directions."""
 
 import math
 
@@ -17,7 +17,7 @@ def gabor_kernels(
 
     Args:
         directions: how many; the first sees vertical lines, the next turn clockwise on the
-            picture.
+            image.
         size: side in pixels, odd.
         wavelength: in pixels: twice the width of the lines that are seen best.
         sigma: of the envelope, in pixels.
@@ -42,7 +42,7 @@ def gabor_kernels(
 
 @keras.saving.register_keras_serializable("hccr_tf")
 class GaborMaps(keras.layers.Layer):
-    """Appends to a picture its Gabor maps: one channel for each direction, nothing to learn.
+    """Appends to an image its Gabor maps: one channel for each direction, nothing to learn.
 
     Args:
         directions, size, wavelength, sigma, aspect: as for `gabor_kernels`.
@@ -50,7 +50,7 @@ class GaborMaps(keras.layers.Layer):
     Call:
         images: float (B, H, W, 1).
 
-    Returns (`call`): (B, H, W, 1 + directions), the picture first.
+    Returns (`call`): (B, H, W, 1 + directions), the image first.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class GaborMaps(keras.layers.Layer):
         return (*shape[:-1], shape[-1] + self.settings["directions"])
 
     def count_macs(self, shape) -> int:
-        """Multiply–accumulates for one picture."""
+        """Multiply–accumulates for one image."""
         return math.prod(shape) * self.settings["size"] ** 2 * self.settings["directions"]
 
     def get_config(self):

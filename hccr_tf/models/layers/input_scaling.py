@@ -8,7 +8,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("hccr_tf")
 class InputScaling(keras.layers.Layer):
-    """Casts uint8 pictures to the compute dtype and multiplies them.
+    """Casts uint8 images to the compute dtype and multiplies them.
 
     `keras.layers.Rescaling` does the same but needs TensorFlow on every backend.
 

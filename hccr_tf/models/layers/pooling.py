@@ -11,7 +11,7 @@ from keras import ops
 class SameAveragePooling2D(keras.layers.AveragePooling2D):
     """`AveragePooling2D` with padding "same" that is the same on every backend.
 
-    A window that reaches over the edge averages what it has of the picture. So does Keras on
+    A window that reaches over the edge averages what it has of the image. So does Keras on
     TensorFlow and JAX; on PyTorch (Keras 3.15) it counts the padding too.
 
     Args:
@@ -80,7 +80,7 @@ class _GlobalWeightedPooling(keras.layers.Layer):
         return ops.cast(total, self.compute_dtype)
 
     def count_macs(self, features_shape) -> int:
-        """Multiply–accumulates for one picture."""
+        """Multiply–accumulates for one image."""
         return math.prod(features_shape)
 
     def compute_output_shape(self, features_shape):
@@ -95,7 +95,7 @@ class _GlobalWeightedPooling(keras.layers.Layer):
 class GlobalWeightedAveragePooling2D(_GlobalWeightedPooling):
     """GWAP: a weight for every place of every channel (Melnyk et al. 2018, eq. 6).
 
-    Σ_ij w_ijm f_ijm, a sum and not a mean; H·W·C weights, so the picture's size is fixed.
+    Σ_ij w_ijm f_ijm, a sum and not a mean; H·W·C weights, so the image's size is fixed.
     Arguments, input and output are those of every weighted pooling: `kernel_initializer`,
     (B, H, W, C) to (B, C).
     """
@@ -103,7 +103,7 @@ class GlobalWeightedAveragePooling2D(_GlobalWeightedPooling):
     def _kernel_shape(self, features_shape):
         if None in features_shape[1:]:
             raise ValueError(
-                "GWAP has a weight for every place of its map, so the picture's size must be "
+                "GWAP has a weight for every place of its map, so the image's size must be "
                 f"known; this map is {features_shape[1:]}."
             )
         return tuple(features_shape[1:])

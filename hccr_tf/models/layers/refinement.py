@@ -31,7 +31,7 @@ class RefinementStart(keras.layers.Layer):
         units: of the state.
 
     Call:
-        vectors: (B, N, K), of which only the number of pictures is taken.
+        vectors: (B, N, K), of which only the number of images is taken.
 
     Returns (`call`): (B, C) of 1 / C, and (B, units) of 0.
     """
@@ -88,6 +88,6 @@ class AdditiveAttention(keras.layers.Layer):
         return context, keras.KerasTensor((batch, places), dtype="float32")
 
     def count_macs(self, query, keys, vectors) -> int:
-        """Multiply–accumulates for one picture, shapes without the batch."""
+        """Multiply–accumulates for one image, shapes without the batch."""
         places, channels = vectors
         return places * query[-1] + places * channels

@@ -27,7 +27,7 @@ from hccr_tf.runs.workdir import Workdir
 from hccr_tf.utils.files import distinct_names
 
 _PAPER = "chen-2023"
-# Section 4: pictures a class; of the second network's 40, 80, 160 a fifth again validates.
+# Section 4: images a class; of the second network's 40, 80, 160 a fifth again validates.
 _SUBSETS = {"efficientnet_v2s": (70, 140, 210), "inception_v3_gru": (40, 80, 160)}
 
 
@@ -147,7 +147,7 @@ def chen_figures2to4(inputs: Inputs) -> dict[str, pd.DataFrame]:
 def chen_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Chen et al. 2023, figure 5: validation loss and accuracy of runs over each other.
 
-    The paper's are of EfficientNetV2-S on 70, 140 and 210 pictures a class.
+    The paper's are of EfficientNetV2-S on 70, 140 and 210 images a class.
     """
     curves = _histories(inputs)
     draw_validation(curves, inputs.out / "chen_figure5.png")

@@ -6,10 +6,10 @@ Command: hccr data prepare chinese_mnist/ --split writer --validation-split shuf
              --validation-fraction 0.1 --out STORE
          hccr train chen_efficientnet_v2s --data STORE --workdir RUN
 
-Cost:    0.24 G multiply–accumulates a picture for EfficientNetV2-S at 64×64, 5.7 G for
+Cost:    0.24 G multiply–accumulates an image for EfficientNetV2-S at 64×64, 5.7 G for
          InceptionV3 + GRU at 299×299.
 Result:  the paper reports validation accuracies of 93.14, 95.05 and 96.67 % (EfficientNetV2-S on
-         70, 140 and 210 pictures a class) and 99.33, 98.33 and 99.00 % (InceptionV3 + GRU on 5,
+         70, 140 and 210 images a class) and 99.33, 98.33 and 99.00 % (InceptionV3 + GRU on 5,
          10 and 20 % of the data).
 
 `chen_*` are the paper's settings, and begin with ImageNet weights, which Keras fetches;
@@ -19,16 +19,16 @@ from scratch under a schedule for small data. `transfer` is ours: the paper's tw
 weights of another run, and for any network (`--model`; one with fewer than 100 layers takes
 `--stages` of its own). Where the paper is silent:
 
-1. EfficientNetV2-S is given pictures of their own size, 64×64; an epoch of the whole set in 15 s
-   leaves room for no more. Pictures are stretched.
+1. EfficientNetV2-S is given images of their own size, 64×64; an epoch of the whole set in 15 s
+   leaves room for no more. Images are stretched.
 2. The optimiser is Adam; EfficientNetV2-S has batches of 32 and the rate 1e-3 for the classifier,
    1e-4 for the rest.
-3. 70, 140 and 210 pictures a class are those trained on, and 70 others validate: the printed
-   accuracies are whole numbers of 1,050 pictures (`--samples-per-class 140`).
-4. Of 5, 10 and 20 % of the data, a fifth validates: 40, 80, 160 pictures a class and 10, 20, 40
+3. 70, 140 and 210 images a class are those trained on, and 70 others validate: the printed
+   accuracies are whole numbers of 1,050 images (`--samples-per-class 140`).
+4. Of 5, 10 and 20 % of the data, a fifth validates: 40, 80, 160 images a class and 10, 20, 40
    others (`--samples-per-class 80 --validation-per-class 20`).
 5. Dense layers and the GRU have 256 units, dropout is 0.2 and the noise 0.1 (`--set units=128`).
-   Noise and dropout act on the vectors that the GRU reads (`--set noise_at=pictures`).
+   Noise and dropout act on the vectors that the GRU reads (`--set noise_at=images`).
 6. InceptionV3 + GRU is trained as a whole for 20 epochs.
 7. Nothing is stopped early in `chen_*`, as in the paper; `--patience 5` does, and `transfer` has
    it for each of its stages.
@@ -45,7 +45,7 @@ _STAGES = (Stage(10, "backbone"), Stage(10, 100, 1e-4))  # section 4.1; rate: re
 _OURS = {
     "loss": "cross_entropy",
     **SMALL_DATA,  # ours
-    # Ours: pictures of several sources differ in their margins.
+    # Ours: images of several sources differ in their margins.
     "preprocessing": Preprocessing(64, crop_ink=True, border=0.05),
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hccr_tf.evaluation.plots import draw_bars, draw_validation, pictures_figure, save_figure
+from hccr_tf.evaluation.plots import draw_bars, draw_validation, images_figure, save_figure
 from hccr_tf.inference.logits_file import LogitsFile
 from hccr_tf.papers.base import Inputs, register_experiment
 from hccr_tf.papers.kriuk_2024.ensembles import Ensemble, Fusion
@@ -123,7 +123,7 @@ def kriuk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
     Validation accuracy in percent every five epochs, or every epoch of shorter runs (`ours`);
     accuracy of the best epoch on the split (`final`), and pairs on the same samples. The paper's
-    own network there is one of its three; model 1 (raw pictures) here.
+    own network there is one of its three; model 1 (raw images) here.
     """
     runs = score_runs(inputs)
     columns = {}
@@ -146,7 +146,7 @@ def kriuk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 @register_experiment(plan=lambda scale: ())
 def kriuk_figures4to6(inputs: Inputs) -> dict[str, pd.DataFrame]:
-    """Kriuk & Kriuk 2024, figures 4 to 6: pictures raw, with 3×3 and with 7×7 blur.
+    """Kriuk & Kriuk 2024, figures 4 to 6: images raw, with 3×3 and with 7×7 blur.
 
     As the three models of the paper get them, at 256×256 pixels; a row for each of three samples.
     """
@@ -159,7 +159,7 @@ def kriuk_figures4to6(inputs: Inputs) -> dict[str, pd.DataFrame]:
     ]
     texts = [store.charset.char(int(store.labels[i])) for i in chosen]
     titles = ["as stored", "model 1", "model 2", "model 3"]
-    figure = pictures_figure(rows, texts, titles, size=1.6)
+    figure = images_figure(rows, texts, titles, size=1.6)
     save_figure(figure, inputs.out / "kriuk_figures4to6.png")
     table = [
         {
@@ -178,7 +178,7 @@ def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Kriuk & Kriuk 2024, figure 7: every model, every pair and all three, fused in every way.
 
     At the paper's weights, at equal ones and at those found on the validation split; logits or
-    probabilities; five crops, the centre crop or the whole picture. `members` says by an exact
+    probabilities; five crops, the centre crop or the whole image. `members` says by an exact
     test whether the fusion differs from each of its members. Takes any runs of one charset.
     """
     ensemble = Ensemble(inputs)

@@ -1,4 +1,4 @@
-"""Kriuk & Kriuk 2024: three brick networks on raw, 3×3- and 7×7-blurred pictures.
+"""Kriuk & Kriuk 2024: three brick networks on raw, 3×3- and 7×7-blurred images.
 
 Paper: "Deep Learning-Driven Approach for Handwritten Chinese Character
 Classification", sections 3.1 and 3.2, and its released code.
@@ -12,7 +12,7 @@ Result:  the paper reports 97.79 % for the fusion of the three (table 1).
 
 `kriuk_*` are the paper's settings. `brick_*` are ours: the same networks, inputs, loss
 and head weights under a schedule that converges in few steps. With
-`--blur-size 256` blur comes before the picture is made smaller, so that a small network sees
+`--blur-size 256` blur comes before the image is made smaller, so that a small network sees
 the blur the paper's network saw.
 """
 
@@ -24,7 +24,7 @@ from hccr_tf.recipe import Recipe
 
 # Section 3.1.3; 7×7 in the third (figure 6 and section 3.2 print 5×5, the code has 7×7).
 _INPUTS = {
-    "model1": ("raw pictures", Preprocessing(256)),
+    "model1": ("raw images", Preprocessing(256)),
     "model2": ("3×3 blur", Preprocessing(256, blur_kernel=3, blur_sigma=20.0)),
     "model3": ("7×7 blur", Preprocessing(256, blur_kernel=7, blur_sigma=50.0)),
 }
@@ -73,8 +73,8 @@ RECIPES = [
         Recipe(
             name=f"brick_{model}",
             description=f"brick network, {what}, AdamW with warm-up, cosine and augmentation",
-            # Ours: training and test pictures of one source can differ in their margins,
-            # and crops of a picture without a border cut off ink.
+            # Ours: training and test images of one source can differ in their margins,
+            # and crops of an image without a border cut off ink.
             preprocessing=replace(preprocessing, crop_ink=True, border=0.05),
             **_SHARED,
             **_OURS,

@@ -8,7 +8,7 @@ import pandas as pd
 from hccr_tf.evaluation.complexity import layer_costs
 from hccr_tf.evaluation.plots import draw_size_against_accuracy
 from hccr_tf.inference.cam_files import write_cams
-from hccr_tf.inference.pictures import pictures_of_characters
+from hccr_tf.inference.images import images_of_characters
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import create_model
 from hccr_tf.papers.base import Inputs, register_experiment
@@ -87,8 +87,8 @@ def melnyk_figure2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     there = [store.charset.char(int(label)) for label in np.unique(tested)]
     chosen = [c for c in _FIGURE_2 if c in there]
     chosen += [c for c in there if c not in chosen][: len(_FIGURE_2) - len(chosen)]
-    pictures = pictures_of_characters(store, inputs.split, "".join(chosen), predictors)
-    table = write_cams(predictors, pictures, inputs.out)
+    images = images_of_characters(store, inputs.split, "".join(chosen), predictors)
+    table = write_cams(predictors, images, inputs.out)
     return {"maps": table.drop(columns="overlay")}
 
 
@@ -96,7 +96,7 @@ def melnyk_figure2(inputs: Inputs) -> dict[str, pd.DataFrame]:
 def melnyk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Melnyk et al. 2018, table 2: parameters, accuracy, and accuracy without the last bias.
 
-    Our accuracies are of whole pictures, with 95 % intervals (Wilson); `changed` counts the
+    Our accuracies are of whole images, with 95 % intervals (Wilson); `changed` counts the
     samples that are read otherwise once the classifier's bias is 0. Besides: every pair of runs
     compared on the same samples (`pairs`, McNemar's exact test).
     """

@@ -18,7 +18,7 @@ def import_keras2(
 
     Args:
         weights: HDF5 file of `model.save` or `save_weights`.
-        recipe: the network and how its pictures are prepared.
+        recipe: the network and how its images are prepared.
         charset: the file's classes, in its order.
         workdir: folder of the new run.
 

@@ -5,15 +5,15 @@ and Visualization", section 4, and its released code.
 
 Command: hccr train melnyk_c --data STORE --workdir RUN   (a and b likewise)
 
-Cost:    1.2 G multiply–accumulates a picture. An epoch of the paper is 10,462 steps of 256
+Cost:    1.2 G multiply–accumulates an image. An epoch of the paper is 10,462 steps of 256
          (CASIA-HWDB1.0-1.1); a run took two days on a GTX 1080 Ti.
 Result:  the paper reports 97.38 (A), 97.55 (B) and 97.61 % (C) on ICDAR-2013.
 
 `melnyk_*` are the paper's settings. On few data give the first phase the paper's number of
-steps or a fitting share of them (`--first-steps`): one epoch of 24,000 pictures is 95 steps.
+steps or a fitting share of them (`--first-steps`): one epoch of 24,000 images is 95 steps.
 `melnyk_net_*` are ours: the same networks under a schedule that converges in few steps.
 `melnyk_mnist` and `melnyk_fashion_mnist` are the benchmark in the released code: model C on
-pictures of 28×28, unprepared.
+images of 28×28, unprepared.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ _POOLINGS = {
     "c": "global weighted average pooling",
 }
 
-# Section 4.1 and code: a square of white around the picture, 88 pixels, a border of 4,
+# Section 4.1 and code: a square of white around the image, 88 pixels, a border of 4,
 # inverted. The code's resize is Pillow's bilinear one, which averages where it shrinks, as
 # ours does.
 _INPUT = Preprocessing(96, fit="pad", border=4 / 96, invert=True)
@@ -58,7 +58,7 @@ _MNIST = {
 _OURS = {
     **SMALL_DATA,  # ours
     "loss": "cross_entropy",
-    # Ours: training and test pictures of one source can differ in their margins.
+    # Ours: training and test images of one source can differ in their margins.
     "preprocessing": replace(_INPUT, crop_ink=True),
     "epochs": 10,  # ours
     "patience": 10,  # ours: a cosine schedule is run to its end

@@ -4,12 +4,12 @@ Command: hccr data strokes medians.json.gz --charset gb2312 --out STROKES
          hccr train recogniser --data STROKES --workdir RUN
          hccr train fine_tune --init-from recogniser --data STORE --workdir RUN
 
-Cost:    0.1 G multiply–accumulates a picture.
+Cost:    0.1 G multiply–accumulates an image.
 Result:  docs/recogniser.md has the log of what was trained and what it reads.
 
-Pictures keep their aspect and are inverted, white ink on black, so that an empty place is 0 and
+Images keep their aspect and are inverted, white ink on black, so that an empty place is 0 and
 padding adds nothing. `fine_tune` goes on from these weights, or from any run of this network, with
-real pictures: those of a class are a few or thousands.
+real images: those of a class are a few or thousands.
 """
 
 from hccr_tf.data.loading.augmentation import RandomAffine
@@ -40,7 +40,7 @@ RECIPES = [
     ),
     Recipe(
         name="fine_tune",
-        description="the package's recogniser on your own pictures (--init-from recogniser)",
+        description="the package's recogniser on your own images (--init-from recogniser)",
         learning_rate=5e-4,
         warmup_steps=50,
         augmentation=RandomAffine(amount=0.06, shift=0.02),

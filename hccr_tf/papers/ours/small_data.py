@@ -1,4 +1,4 @@
-"""Our schedule for tens of thousands of pictures in place of millions, for any network.
+"""Our schedule for tens of thousands of images in place of millions, for any network.
 
 The papers' schedules take 10,000 to 23,000 steps an epoch; this one converges in a few thousand.
 """

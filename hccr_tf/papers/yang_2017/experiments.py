@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hccr_tf.inference.pictures import sample_pictures
+from hccr_tf.inference.images import sample_images
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 from hccr_tf.models import is_refined, model_arguments
@@ -53,7 +53,7 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     refinement also accuracy at each of eight steps, whatever number they were trained with
     (`steps`), and what refinement gains over the same backbone and seed, with mean and standard
     deviation over the seeds (`gain`); of every two runs how they differ on the same samples
-    (`pairs`). `ms_per_picture` is this machine's, in batches of 32; only its ratios mean
+    (`pairs`). `ms_per_image` is this machine's, in batches of 32; only its ratios mean
     something.
     """
     runs = score_runs(inputs)
@@ -74,7 +74,7 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
                 "image_size": run.workdir.preprocessing.image_size,
                 "parameters": run.parameters,
                 "gmac": round(run.macs / 1e9, 4),
-                "ms_per_picture": round(_milliseconds(run), 3),
+                "ms_per_image": round(_milliseconds(run), 3),
                 **with_interval(score.evaluation),
                 "test_set": test_set(inputs),
                 **provenance(run, inputs),
@@ -118,8 +118,8 @@ def yang_figure1(inputs: Inputs) -> dict[str, pd.DataFrame]:
         pairs, number = np.unique(found, axis=0, return_counts=True)
         pair = pairs[number.argmax()]
         chosen = np.concatenate([np.flatnonzero(counts.labels == label)[:2] for label in pair])
-    pictures = sample_pictures(inputs.store, counts.indices[chosen])
-    return {"read": write_steps(predictor, pictures, inputs.out, top_k=1, name="yang_figure1")}
+    images = sample_images(inputs.store, counts.indices[chosen])
+    return {"read": write_steps(predictor, images, inputs.out, top_k=1, name="yang_figure1")}
 
 
 @register_experiment(plan=_plan_figures)
@@ -127,7 +127,7 @@ def yang_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Yang et al. 2017, figure 5: the best five characters at each step, where refinement helps.
 
     Of up to eight samples that are wrong at first and right at last, and of as many of which the
-    reverse is true, which the paper doesn't show: `corrected.txt`, `broken.txt`, pictures with
+    reverse is true, which the paper doesn't show: `corrected.txt`, `broken.txt`, images with
     attention, and tables. `steps` counts them all.
     """
     predictor = _one_run(inputs)
@@ -140,8 +140,8 @@ def yang_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
     for name, first_right in (("corrected", False), ("broken", True)):
         rows = counts.changed(first_right)[:8]
         if len(rows):
-            pictures = sample_pictures(inputs.store, counts.indices[rows])
-            tables[name] = write_steps(predictor, pictures, inputs.out, top_k=top_k, name=name)
+            images = sample_images(inputs.store, counts.indices[rows])
+            tables[name] = write_steps(predictor, images, inputs.out, top_k=top_k, name=name)
     return tables
 
 

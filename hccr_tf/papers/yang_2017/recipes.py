@@ -5,7 +5,7 @@ sections III and IV-B.
 
 Command: hccr train yang_mrbc_ir --data STORE --workdir RUN
 
-Cost:    M-RBC takes 0.644 G multiply–accumulates a picture at 64×64, refinement a tenth of
+Cost:    M-RBC takes 0.644 G multiply–accumulates an image at 64×64, refinement a tenth of
          that on top at 3,755 classes.
 Result:  the paper reports 95.97 (ConvNet), 96.34 (ResNet), 96.84 (M-RBC) and with refinement
          96.64, 97.04, 97.37 % on ICDAR-2013.
@@ -20,7 +20,7 @@ for small data. Where the paper is silent:
 1. The blocks stand R R P R R P R R, so a2, a5 and a8 are the last maps of the three scales; the
    first block's shortcut is a 1×1 projection (`--set blocks=(2,2,2) --set project_first=False`).
 2. Input 64×64 with K = 64 channels, N = 5376 vectors (`--image-size`, `--width`); 32×32 with
-   K = 128 is the alternative. Pictures are stretched, grey levels 0 to 1.
+   K = 128 is the alternative. Images are stretched, grey levels 0 to 1.
 3. The GRU's state is s ∈ R^512 with s_0 = 0, its input the context alone, the prediction
    p_t = softmax(FC s_t); attention is asked with p_{t-1}, p_0 = 1/C. No biases, and the reset
    gate before the product, as in eqs. 11 to 13 (`--set gru_bias=True --set reset_after=True`).
@@ -67,7 +67,7 @@ _PAPER = {
 
 _OURS = {
     **SMALL_DATA,  # ours
-    # Ours: training and test pictures of one source can differ in their margins.
+    # Ours: training and test images of one source can differ in their margins.
     "preprocessing": Preprocessing(64, crop_ink=True, border=0.05),
     "epochs": 10,  # ours
     "patience": 10,  # ours: a cosine schedule is run to its end

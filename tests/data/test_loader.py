@@ -1,0 +1,419 @@
+import gc
+import itertools
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from hccr_tf.charset import Charset
+from hccr_tf.data.loading.augmentation import RandomAffine
+from hccr_tf.data.loading.loader import BatchReader, BufferPool, epoch_order, num_reading_threads
+from hccr_tf.data.loading.preprocessing import Preprocessing
+
+PREPROCESSING = Preprocessing(24, blur_kernel=3, blur_sigma=20.0)
+AUGMENTATION = RandomAffine(amount=0.1, shift=0.05)
+
+
+@pytest.fixture
+def make_reader(sample_store):
+    def make(split="train", batch_size=32, preprocessing=PREPROCESSING, **arguments):
+        return BatchReader(sample_store, split, preprocessing, batch_size, **arguments)
+
+    return make
+
+
+@pytest.fixture
+def training_reader(make_reader):
+    return make_reader(shuffle=True, seed=5, augmentation=AUGMENTATION)
+
+
+def assert_equal(got, want):
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
+
+
+def assert_all_equal(got, want):
+    got, want = list(got), list(want)
+    assert len(got) == len(want) > 0
+    for a, b in zip(got, want, strict=True):
+        assert_equal(a, b)
+
+
+# === Order ===
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    first = epoch_order(1000, seed=3, epoch=2)
+    np.testing.assert_array_equal(epoch_order(1000, seed=3, epoch=2), first)
+    assert sorted(first.tolist()) == list(range(1000))
+    others = [epoch_order(1000, s, e) for s, e in ((3, 1), (3, 3), (2, 3), (4, 2))]
+    for order in others:
+        # Two random orders agree in about one place.
+        assert (order == first).sum() < 20
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_epoch_holds_every_sample_once(training_reader, sample_store, epoch):
+    read = np.concatenate([b.indices for b in training_reader.batches(epoch)])
+    assert read.dtype == np.int64
+    assert sorted(read.tolist()) == sample_store.indices("train").tolist()
+    assert read.tolist() != sorted(read.tolist())
+
+
+def test_without_shuffling_the_stores_order_is_kept(make_reader, sample_store):
+    read = np.concatenate([b.indices for b in make_reader("test").batches(3)])
+    np.testing.assert_array_equal(read, sample_store.indices("test"))
+
+
+def test_a_batch_is_what_the_store_holds(make_reader, sample_store):
+    batch = make_reader("test", 10).batch(0, 2)
+    assert (batch.images.shape, batch.images.dtype) == ((10, 24, 24, 1), np.uint8)
+    assert (batch.labels.dtype, batch.indices.dtype) == (np.int32, np.int64)
+    np.testing.assert_array_equal(batch.indices, sample_store.indices("test")[20:30])
+    np.testing.assert_array_equal(batch.labels, sample_store.labels[batch.indices])
+    for image, index in zip(batch.images, batch.indices, strict=True):
+        np.testing.assert_array_equal(image, PREPROCESSING.apply(sample_store.image(index)))
+
+
+def test_nothing_is_remembered_between_batches(training_reader, make_reader):
+    places = [(0, 0), (0, 3), (1, 0), (4, 2)]
+    forward = {place: training_reader.batch(*place) for place in places}
+    for place in reversed(places):
+        assert_equal(training_reader.batch(*place), forward[place])
+    assert (forward[0, 0].indices != forward[1, 0].indices).any()
+
+
+def test_the_last_batch_is_what_is_left(make_reader, sample_store):
+    num_samples = len(sample_store.indices("train"))
+    reader = make_reader(batch_size=num_samples - 7)
+    assert (len(reader), reader.steps_per_epoch) == (num_samples, 2)
+    assert [len(b.labels) for b in reader.batches()] == [num_samples - 7, 7]
+    assert [len(b.images) for b in reader.batches()] == [num_samples - 7, 7]
+    whole = make_reader(batch_size=num_samples)
+    assert whole.steps_per_epoch == 1
+
+
+@pytest.mark.parametrize("step", [-1, 99])
+def test_there_are_no_other_steps(training_reader, step):
+    with pytest.raises(IndexError, match=f"steps; there is no {step}"):
+        training_reader.batch(0, step)
+
+
+# === Reading on ===
+
+
+def test_reading_on_equals_reading_through(training_reader):
+    steps = training_reader.steps_per_epoch
+    through = list(training_reader.batches(epochs=3))
+    assert len(through) == 3 * steps > 20
+    for epoch, step in ((0, 1), (1, 0), (1, steps - 1), (2, 4)):
+        resumed = training_reader.batches(epoch, step, epochs=3 - epoch)
+        assert_all_equal(resumed, through[epoch * steps + step :])
+
+
+def test_the_number_of_threads_changes_nothing(training_reader):
+    want = [training_reader.batch(0, s) for s in range(training_reader.steps_per_epoch)]
+    for workers in (1, 2, 7):
+        assert_all_equal(training_reader.batches(workers=workers), want)
+
+
+def test_reading_without_end(training_reader):
+    steps = training_reader.steps_per_epoch
+    endless = training_reader.batches(1, 2, epochs=None)
+    got = list(itertools.islice(endless, 2 * steps))
+    endless.close()
+    want = training_reader.batches(1, 2, epochs=3)
+    assert_all_equal(got, itertools.islice(want, 2 * steps))
+
+
+def test_an_error_in_a_thread_reaches_the_reader(training_reader, monkeypatch):
+    def broken(*_):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(training_reader, "_prepare", broken)
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(training_reader.batches())
+
+
+# === Shards ===
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("crops", ["none", "five"])
+def test_shards_together_are_the_whole_batch(make_reader, count, crops):
+    arguments = {"shuffle": True, "seed": 5, "augmentation": AUGMENTATION, "crops": crops}
+    if crops == "five":
+        del arguments["augmentation"]
+    whole = make_reader(**arguments)
+    shards = [make_reader(**arguments, shard=(i, count)) for i in range(count)]
+    per_sample = 5 if crops == "five" else 1
+    for step in (0, whole.steps_per_epoch - 1):
+        want = whole.batch(1, step)
+        parts = [shard.batch(1, step) for shard in shards]
+        assert max(len(p.labels) for p in parts) - min(len(p.labels) for p in parts) <= 1
+        images = want.images.reshape(-1, per_sample, *want.images.shape[1:])
+        for i, part in enumerate(parts):
+            np.testing.assert_array_equal(part.labels, want.labels[i::count])
+            np.testing.assert_array_equal(part.indices, want.indices[i::count])
+            np.testing.assert_array_equal(
+                part.images.reshape(-1, *images.shape[1:]), images[i::count]
+            )
+        assert sum(len(p.labels) for p in parts) == len(want.labels)
+
+
+def test_a_shard_of_a_short_batch_may_be_empty(make_reader, sample_store):
+    num_samples = len(sample_store.indices("train"))
+    reader = make_reader(batch_size=num_samples - 1, shard=(1, 2), augmentation=AUGMENTATION)
+    batch = reader.batch(0, 1)
+    assert batch.images.shape == (0, 24, 24, 1)
+    assert len(batch.labels) == 0
+
+
+# === Charset ===
+
+
+def test_a_permuted_charset_permutes_the_labels(make_reader, sample_store):
+    text = sample_store.charset.text
+    other = Charset.from_text("X" + text[::-1])
+    own, permuted = make_reader("test").batch(0, 0), make_reader("test", charset=other).batch(0, 0)
+    np.testing.assert_array_equal(permuted.images, own.images)
+    np.testing.assert_array_equal(permuted.labels, len(text) - own.labels)
+    assert [other.char(i) for i in permuted.labels] == [text[i] for i in own.labels]
+
+
+def test_a_charset_that_lacks_characters_is_refused_with_them(make_reader, sample_store):
+    text = sample_store.charset.text
+    with pytest.raises(ValueError, match=f"lacks 2 of the store .*: {text[0]} {text[3]}"):
+        make_reader(charset=Charset.from_text(text[1:3] + text[4:]))
+
+
+# === Crops ===
+
+
+def test_a_samples_five_crops_follow_one_another(make_reader, sample_store):
+    reader = make_reader("test", 4, crops="five")
+    batch = reader.batch(0, 1)
+    assert batch.images.shape == (20, 24, 24, 1)
+    assert batch.labels.shape == batch.indices.shape == (4,)
+    for i, index in enumerate(batch.indices):
+        want = PREPROCESSING.apply_five_crops(sample_store.image(index))
+        np.testing.assert_array_equal(batch.images[5 * i : 5 * i + 5], want)
+
+
+# === Augmentation ===
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_step():
+    first = AUGMENTATION.draw(1, 2, 3, 64)
+    assert first.shape == (64, 2, 3)
+    np.testing.assert_array_equal(AUGMENTATION.draw(1, 2, 3, 64), first)
+    for place in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
+        assert (AUGMENTATION.draw(*place, 64) != first).all()
+    assert (np.diff(first.reshape(64, -1), axis=0) != 0).all()
+
+
+def test_augmentation_has_the_spread_it_is_given():
+    maps = RandomAffine(amount=0.1, shift=0.02).draw(0, 0, 0, 4000) - np.eye(2, 3)
+    np.testing.assert_allclose(maps.std(axis=0), [[0.1, 0.1, 0.02]] * 2, rtol=0.05)
+    np.testing.assert_allclose(maps.mean(axis=0), 0, atol=0.01)
+    assert abs(maps[:, :, :2]).max() <= 0.3 + 1e-9
+    assert abs(maps[:, :, 2]).max() <= 0.06 + 1e-9
+
+
+def test_no_augmentation_is_the_identity(make_reader):
+    nothing = RandomAffine()
+    assert not nothing
+    np.testing.assert_array_equal(nothing.draw(1, 2, 3, 5), [np.eye(2, 3)] * 5)
+    plain = make_reader(shuffle=True, seed=5)
+    assert_equal(
+        make_reader(shuffle=True, seed=5, augmentation=nothing).batch(0, 0), plain.batch(0, 0)
+    )
+
+
+def test_augmentation_changes_images_and_nothing_else(training_reader, make_reader, sample_store):
+    plain = make_reader(shuffle=True, seed=5).batch(2, 1)
+    augmented = training_reader.batch(2, 1)
+    np.testing.assert_array_equal(augmented.indices, plain.indices)
+    np.testing.assert_array_equal(augmented.labels, plain.labels)
+    changed = (augmented.images != plain.images).any(axis=(1, 2, 3))
+    assert changed.mean() > 0.9
+    affine = AUGMENTATION.draw(5, 2, 1, len(plain.labels))
+    last = PREPROCESSING.apply(sample_store.image(plain.indices[-1]), affine=affine[-1])
+    np.testing.assert_array_equal(augmented.images[-1], last)
+
+
+@pytest.mark.parametrize("settings", [{"amount": -0.1}, {"amount": 0.5}, {"shift": 0.5}])
+def test_augmentation_out_of_range_is_refused(settings):
+    with pytest.raises(ValueError, match=r"lie in \[0, 0.5\)"):
+        RandomAffine(**settings)
+
+
+# === Memory ===
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def test_batches_lie_as_frameworks_take_them(training_reader):
+    for batch in training_reader.batches(epochs=2):
+        assert address(batch.images) % 64 == 0
+        assert batch.images.flags.c_contiguous and batch.images.flags.writeable
+
+
+def test_memory_is_used_again_once_nobody_holds_it(make_reader):
+    reader = make_reader(shuffle=True)
+    first = reader.batch(0, 0)
+    place = address(first.images)
+    del first
+    again = reader.batch(0, 1)
+    assert address(again.images) == place
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        lambda images: images,
+        lambda images: images[3:5],
+        lambda images: images.reshape(-1)[7:][::3],
+        lambda images: images.view(np.int8)[1],
+        lambda images: memoryview(images[2].reshape(-1)),
+        lambda images: iter(images[1:]),
+    ],
+)
+def test_whoever_keeps_part_of_a_batch_keeps_it_unchanged(make_reader, kept):
+    reader = make_reader(shuffle=True)
+    batch = reader.batch(0, 0)
+    place = address(batch.images)
+    part = kept(batch.images)
+    copy = reader.batch(0, 0).images.copy()
+    del batch
+    gc.collect()
+    others = [reader.batch(0, step) for step in range(1, 5)]
+    assert place not in [address(b.images) for b in others]
+    wanted = kept(copy)
+    np.testing.assert_array_equal(np.array(list(part)), np.array(list(wanted)))
+
+
+def test_kept_batches_stay_as_they_were(training_reader):
+    kept = list(training_reader.batches(epochs=2))
+    steps = training_reader.steps_per_epoch
+    for i, batch in enumerate(kept):
+        assert_equal(batch, training_reader.batch(*divmod(i, steps)))
+
+
+def test_a_pool_keeps_no_more_than_it_should():
+    pool = BufferPool(num_kept=2)
+    lent = [pool.empty((3, 5), 100) for _ in range(5)]
+    places = {address(array) for array in lent}
+    assert len(places) == 5
+    lent.clear()
+    again = [pool.empty((20, 5), 100) for _ in range(2)]
+    assert {address(array) for array in again} < places
+    assert pool.empty((7,), 64).shape == (7,)  # of another capacity
+    assert pool.empty((0, 4), 64).shape == (0, 4)
+
+
+def test_a_pool_is_shared_by_threads():
+    pool, mixed = BufferPool(num_kept=3), []
+
+    def work(value):
+        for _ in range(300):
+            array = pool.empty((64,), 64)
+            array[:] = value
+            if (array != value).any():
+                mixed.append(value)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not mixed
+
+
+# === Threads ===
+
+
+def test_the_users_opencv_threads_stay(training_reader):
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        list(training_reader.batches(workers=3))
+        assert cv2.getNumThreads() == 3
+        with pytest.raises(ValueError, match="no image"):
+            broken(training_reader).batch(0, 0)
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+
+
+def broken(reader):
+    class Broken:
+        def apply_many(self, *_, **__):
+            assert cv2.getNumThreads() == 1
+            raise ValueError("no image")
+
+        image_size = 24
+
+    reader.preprocessing = Broken()
+    return reader
+
+
+def test_there_are_a_few_reading_threads():
+    assert 2 <= num_reading_threads() <= 8
+
+
+# === Unprepared images ===
+
+
+def test_images_can_be_left_to_the_device(make_reader, sample_store):
+    arguments = {"shuffle": True, "seed": 5}
+    prepared = make_reader(**arguments)
+    reader = make_reader(**arguments, padded_to=90)
+    for step in (0, reader.steps_per_epoch - 1):
+        batch, want = reader.batch(2, step), prepared.batch(2, step)
+        assert batch.images.shape == (len(want.labels), 90, 90, 1)
+        assert (batch.sizes.dtype, batch.sizes.shape) == (np.int32, (len(want.labels), 2))
+        np.testing.assert_array_equal(batch.labels, want.labels)
+        np.testing.assert_array_equal(batch.indices, want.indices)
+        assert batch.inputs == (batch.images, batch.sizes)
+        assert want.inputs is want.images
+        for image, (h, w), index in zip(batch.images, batch.sizes, batch.indices, strict=True):
+            np.testing.assert_array_equal(image[:h, :w, 0], sample_store.image(index))
+    assert_all_equal(reader.batches(1), [reader.batch(1, s) for s in range(reader.steps_per_epoch)])
+
+
+def test_some_of_each_class(make_reader):
+    whole, reader = make_reader(), make_reader(per_class=3)
+    assert np.bincount(reader.labels).tolist() == [3] * 15
+    assert len(reader) == 45 and set(reader.indices) < set(whole.indices)
+    batches = [reader.batch(0, step) for step in range(reader.steps_per_epoch)]
+    assert sorted(np.concatenate([b.indices for b in batches])) == reader.indices.tolist()
+    # Equal for one seed, whatever else differs.
+    np.testing.assert_array_equal(make_reader(per_class=3).indices, reader.indices)
+
+
+# === Refusals ===
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is at least 1"),
+        ({"crops": "ten"}, r"crops is one of \['five', 'none'\], not 'ten'"),
+        ({"shard": (2, 2)}, r"shard \(2, 2\) is no \(index, count\)"),
+        ({"shard": (-1, 2)}, r"shard \(-1, 2\)"),
+        ({"batch_size": 4, "shard": (0, 5)}, "within a batch of 4"),
+        ({"padded_to": 0}, "padded_to is at least 1"),
+        ({"padded_to": 50, "crops": "five"}, "no augmentation and no crops"),
+        ({"padded_to": 50, "augmentation": AUGMENTATION}, "no augmentation and no crops"),
+        ({"split": "dev"}, "no samples in split 'dev'"),
+        ({"per_class": 0}, "per_class is at least 1, not 0"),
+    ],
+)
+def test_refusals(make_reader, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_reader(**arguments)

@@ -1,0 +1,141 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from hccr_tf.data.loading.augmentation import RandomAffine
+from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.preprocessing import Preprocessing
+
+tf = pytest.importorskip("tensorflow")
+
+from hccr_tf.data.loading.tf_dataset import tf_dataset  # noqa: E402
+
+NAMES = ["aux_output1", "main_output"]
+
+
+@pytest.fixture
+def reader(sample_store):
+    return BatchReader(
+        sample_store,
+        "train",
+        Preprocessing(24),
+        50,
+        shuffle=True,
+        seed=7,
+        augmentation=RandomAffine(0.1, 0.05),
+    )
+
+
+def assert_same(elements, batches):
+    elements, batches = list(elements), list(batches)
+    assert len(elements) == len(batches) > 0
+    for (images, labels), batch in zip(elements, batches, strict=True):
+        np.testing.assert_array_equal(images, batch.images)
+        assert sorted(labels) == NAMES
+        for name in NAMES:
+            np.testing.assert_array_equal(labels[name], batch.labels)
+
+
+def test_element_types(reader):
+    images, labels = tf_dataset(reader, NAMES).element_spec
+    assert (images.dtype, images.shape.as_list()) == (tf.uint8, [None, 24, 24, 1])
+    assert {n: (s.dtype, s.shape.as_list()) for n, s in labels.items()} == dict.fromkeys(
+        NAMES, (tf.int32, [None])
+    )
+
+
+def test_the_readers_batches_in_the_readers_order(reader):
+    dataset = tf_dataset(reader, NAMES, epochs=2)
+    want = [reader.batch(e, s) for e in range(2) for s in range(reader.steps_per_epoch)]
+    assert len(want[-1].labels) < len(want[0].labels)
+    assert_same(dataset.as_numpy_iterator(), want)
+
+
+def test_every_pass_over_the_dataset_is_the_same(reader):
+    dataset = tf_dataset(reader, NAMES, epoch=3)
+    for _ in range(2):
+        assert_same(dataset.as_numpy_iterator(), reader.batches(3))
+
+
+def test_goes_on_at_any_epoch_and_step(reader):
+    through = list(tf_dataset(reader, NAMES, epochs=3).as_numpy_iterator())
+    steps = reader.steps_per_epoch
+    for epoch, step in ((1, 0), (1, 3), (2, steps - 1)):
+        resumed = tf_dataset(reader, NAMES, epoch=epoch, step=step, epochs=3 - epoch)
+        want = through[epoch * steps + step :]
+        got = list(resumed.as_numpy_iterator())
+        assert len(got) == len(want)
+        for (images, labels), (other_images, other_labels) in zip(got, want, strict=True):
+            np.testing.assert_array_equal(images, other_images)
+            np.testing.assert_array_equal(labels[NAMES[0]], other_labels[NAMES[0]])
+
+
+def test_goes_on_without_end(reader):
+    steps = reader.steps_per_epoch
+    dataset = tf_dataset(reader, NAMES, epochs=None).take(steps + 2)
+    assert_same(dataset.as_numpy_iterator(), itertools.islice(reader.batches(epochs=2), steps + 2))
+
+
+def test_is_not_cut_by_file(reader):
+    options = tf_dataset(reader, NAMES).options()
+    policy = options.experimental_distribute.auto_shard_policy
+    assert policy == tf.data.experimental.AutoShardPolicy.OFF
+
+
+def test_is_not_tuned(reader):
+    assert tf_dataset(reader, NAMES).options().autotune.enabled is False
+
+
+def test_says_how_long_it_is(reader):
+    steps = reader.steps_per_epoch
+    assert int(tf_dataset(reader, NAMES, epoch=2, step=1, epochs=2).cardinality()) == 2 * steps - 1
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_number_of_threads_changes_nothing(reader, workers):
+    want = [reader.batch(1, s) for s in range(reader.steps_per_epoch)]
+    assert_same(tf_dataset(reader, NAMES, epoch=1, workers=workers).as_numpy_iterator(), want)
+
+
+def test_kept_tensors_stay_as_they_were(reader):
+    kept = list(tf_dataset(reader, NAMES, epochs=2))
+    for i, (images, labels) in enumerate(kept):
+        batch = reader.batch(*divmod(i, reader.steps_per_epoch))
+        np.testing.assert_array_equal(images, batch.images)
+        np.testing.assert_array_equal(labels[NAMES[0]], batch.labels)
+
+
+def test_a_short_batch_is_filled_up_for_its_replicas(reader):
+    last = list(tf_dataset(reader, NAMES, multiple_of=8))[-1]
+    batch = reader.batch(0, reader.steps_per_epoch - 1)
+    count = len(batch.labels)
+    assert count % 8
+    rows = np.arange(-(-count // 8) * 8) % count
+    np.testing.assert_array_equal(last[0], batch.images[rows])
+    np.testing.assert_array_equal(last[1][NAMES[0]], batch.labels[rows])
+
+
+def test_images_that_are_left_to_the_device(sample_store):
+    reader = BatchReader(sample_store, "train", Preprocessing(24), 50, shuffle=True, padded_to=56)
+    dataset = tf_dataset(reader, NAMES, multiple_of=8)
+    (images, sizes), labels = dataset.element_spec
+    assert (images.dtype, images.shape.as_list()) == (tf.uint8, [None, 56, 56, 1])
+    assert (sizes.dtype, sizes.shape.as_list()) == (tf.int32, [None, 2])
+    assert sorted(labels) == NAMES
+    for step, ((images, sizes), labels) in enumerate(dataset.as_numpy_iterator()):
+        batch = reader.batch(0, step)
+        count = len(batch.labels)
+        np.testing.assert_array_equal(images[:count], batch.images)
+        np.testing.assert_array_equal(sizes[:count], batch.sizes)
+        np.testing.assert_array_equal(labels[NAMES[0]][:count], batch.labels)
+        assert len(sizes) % 8 == 0
+
+
+def test_an_error_names_its_cause(reader, monkeypatch):
+    def gone(*_):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(reader, "batch", gone)
+    with pytest.raises(tf.errors.OpError, match="the disk is gone"):
+        list(tf_dataset(reader, NAMES))

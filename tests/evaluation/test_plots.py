@@ -1,0 +1,160 @@
+import cv2
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from hccr_tf.evaluation.plots import (
+    curves_figure,
+    draw_confused_pairs,
+    draw_curves,
+    glyphs_at,
+    save_figure,
+)
+
+HEADS = ["main_output", "aux_output1", "aux_output2"]
+
+
+@pytest.fixture(autouse=True)
+def no_chinese_font():
+    """Only Matplotlib's own font, which has no hanzi; a missing glyph is a warning, so an error."""
+    with matplotlib.rc_context({"font.family": ["DejaVu Sans"]}):
+        yield
+
+
+@pytest.fixture
+def history():
+    rows = []
+    for epoch in (1, 2, 3):
+        row = {"epoch": epoch, "step": 10 * epoch, "loss": 3 / epoch}
+        for i, head in enumerate(HEADS):
+            for prefix in ("", "val_"):
+                row[f"{prefix}{head}_loss"] = (1 + i) / epoch
+                row[f"{prefix}{head}_accuracy"] = 0.25 * epoch - 0.01 * i
+        rows.append({**row, "val_loss": 2 / epoch})
+    return pd.DataFrame(rows)
+
+
+def read(path):
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert image is not None
+    return image
+
+
+# === Curves ===
+
+
+def test_curves_of_every_head_for_training_and_validation(history):
+    figure = curves_figure({"run": history})
+    loss, accuracy = figure.axes
+    for axes, quantity, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+        assert len(axes.lines) == 2 * len(HEADS)
+        drawn = {(line.get_linestyle(), tuple(line.get_ydata())) for line in axes.lines}
+        for head in HEADS:
+            train, validation = f"{head}_{quantity}", f"val_{head}_{quantity}"
+            assert ("--", tuple(scale * history[train])) in drawn
+            assert ("-", tuple(scale * history[validation])) in drawn
+        for line in axes.lines:
+            assert line.get_xdata().tolist() == [1, 2, 3]
+    legend = [text.get_text() for text in accuracy.get_legend().get_texts()]
+    assert legend == ["main_output", "aux_output1", "aux_output2"]
+    assert accuracy.get_ylim() == (0, 100)
+
+
+def test_one_row_of_axes_a_run(history):
+    figure = curves_figure({"model1": history, "model2": history.head(1)})
+    assert len(figure.axes) == 4
+    assert [axes.get_title().split(":")[0] for axes in figure.axes] == [
+        "model1",
+        "model1",
+        "model2",
+        "model2",
+    ]
+
+
+def test_curves_are_written_as_an_image(history, tmp_path):
+    draw_curves(history, tmp_path / "curves.png", "run")
+    image = read(tmp_path / "curves.png")
+    assert image.shape[1] > 1000 and image.shape[0] > 300
+    assert 0.005 < (image < 128).mean() < 0.3
+    draw_curves(history.head(1), tmp_path / "curves.png", "run")
+    assert read(tmp_path / "curves.png").shape == image.shape
+    assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
+
+
+# === Characters ===
+
+
+def labelled_axes(tmp_path, texts, axis):
+    """Ink in the margin of empty axes whose ticks are labelled."""
+    figure = Figure(figsize=(3, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlim(-0.5, 2.5)
+    axes.set_ylim(-0.5, 2.5)
+    glyphs_at(axes, texts, axis=axis)
+    getattr(axes, "xaxis" if axis == "y" else "yaxis").set_visible(False)
+    save_figure(figure, tmp_path / "a.png")
+    ink = read(tmp_path / "a.png") < 128
+    box = axes.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    return ink[:, : int(box.x0 * 110) - 8] if axis == "y" else ink[-int(box.y0 * 110) + 8 :]
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_ticks_are_labelled_with_characters(tmp_path, axis):
+    blank = labelled_axes(tmp_path, ["", "", ""], axis)
+    ink = labelled_axes(tmp_path, ["鑫", "一", "龍"], axis)
+    assert blank.sum() == 0
+    assert ink.sum() > 100
+    # Three labels apart from one another, in their order: the second is a single stroke.
+    along = ink.any(axis=1 if axis == "y" else 0)
+    starts = np.flatnonzero(np.diff(np.r_[0, along.astype(int)]) == 1)
+    ends = np.flatnonzero(np.diff(np.r_[along.astype(int), 0]) == -1)
+    assert ends[-1] - starts[0] > 150
+    middle = (starts[0] + ends[-1]) // 2
+    cut = ink if axis == "y" else ink.T
+    one = cut[middle - 30 : middle + 30].sum()
+    assert 0 < one < cut[: middle - 30].sum() / 2
+    assert one < cut[middle + 30 :].sum() / 2
+
+
+def test_characters_differ_from_one_another(tmp_path):
+    a = labelled_axes(tmp_path, ["宪", "室", "七"], "y")
+    b = labelled_axes(tmp_path, ["法", "室", "七"], "y")
+    assert a.shape != b.shape or (a != b).any()
+
+
+def test_confused_pairs_as_bars(tmp_path):
+    path = tmp_path / "pairs.png"
+    pairs = [("末", "未", 9, 20), ("土", "士", 4, 30), ("A", "a", 1, 5)]
+    draw_confused_pairs(pairs, path)
+    image = cv2.imread(str(path))
+    red = image[..., 2].astype(int) - image[..., 0] > 100
+    lengths = red.sum(axis=1)
+    bars = np.split(lengths, np.flatnonzero(np.diff((lengths > 0).astype(int))) + 1)
+    lengths = [bar.max() for bar in bars if bar.max()]
+    assert len(lengths) == 3
+    np.testing.assert_allclose(np.array(lengths) / lengths[0], [1, 4 / 9, 1 / 9], atol=0.03)
+    # The pairs' characters lie left of the bars.
+    left = np.flatnonzero(red.any(axis=0))[0]
+    assert (image[:, : left - 8].min(axis=2) < 128).sum() > 300
+
+
+def test_no_confused_pairs(tmp_path):
+    draw_confused_pairs([], tmp_path / "pairs.png")
+    assert (read(tmp_path / "pairs.png") < 128).sum() > 100
+
+
+def test_a_failed_save_leaves_the_earlier_image(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"earlier")
+    figure = Figure()
+
+    def failing(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(figure, "savefig", failing)
+    with pytest.raises(OSError, match="No space"):
+        save_figure(figure, path)
+    assert path.read_bytes() == b"earlier"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]

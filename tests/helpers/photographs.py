@@ -1,0 +1,82 @@
+"""Photographs of a character with known truth: what people hold before a camera or a scanner."""
+
+import cv2
+import numpy as np
+
+from hccr_tf.synthesis.deform import centre_lines, draw
+from hccr_tf.synthesis.sample import load_strokes
+from hccr_tf.synthesis.style import Variation
+
+STEADY = Variation(
+    grain=0.0,
+    blur=0.05,
+    soften=0.0,
+    noise=0.0,
+    tone=0.0,
+    ink=1.0,
+    fade=1.0,
+    pen_low=0.045,
+    pen_high=0.06,
+    side_low=140,
+    side_high=140,
+)
+
+
+def written(character: str, seed: int = 1, variation: Variation = STEADY) -> np.ndarray:
+    """uint8 (H, W): a numeral, dark on white, cropped to the ink."""
+    lines = centre_lines(load_strokes()[character])
+    return draw(lines, np.array([len(lines)]), [(seed, ord(character))], variation)[0]
+
+
+def on_paper(character: str, margin: int = 60, seed: int = 1) -> np.ndarray:
+    """uint8 (H, W): with white paper around it."""
+    return cv2.copyMakeBorder(
+        written(character, seed), *[margin] * 4, cv2.BORDER_CONSTANT, value=255
+    )
+
+
+def coloured(grey, paper=(255, 255, 255), ink=(0, 0, 0)) -> np.ndarray:
+    """uint8 (H, W, 3): grey as a mixture of two colours."""
+    share = (grey.astype(np.float32) / 255)[..., None]
+    return np.rint(np.array(paper) * share + np.array(ink) * (1 - share)).astype(np.uint8)
+
+
+def unevenly_lit(image, lowest=0.4, seed=1) -> np.ndarray:
+    """The same in a light that falls off to one corner, with the grain of a sensor."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    light = 1 - (1 - lowest) * (0.6 * x / width + 0.4 * (y / height) ** 2)
+    light = light.reshape(light.shape + (1,) * (image.ndim - 2))
+    grain = np.random.default_rng(seed).normal(0, 4, image.shape)
+    return np.clip(image * light + grain, 0, 255).astype(np.uint8)
+
+
+def gridded(grey, colour=(200, 60, 60), thickness=2) -> np.ndarray:
+    """uint8 (H, W, 3): in a frame with a cross, as practice paper has it."""
+    image = coloured(grey)
+    height, width = grey.shape
+    lines = image.copy()
+    inset = 6
+    cv2.rectangle(lines, (inset, inset), (width - inset, height - inset), colour, thickness)
+    cv2.line(lines, (width // 2, inset), (width // 2, height - inset), colour, thickness)
+    cv2.line(lines, (inset, height // 2), (width - inset, height // 2), colour, thickness)
+    return np.minimum(lines, image)
+
+
+def barred(grey, side=40) -> np.ndarray:
+    """uint8 (H, W): with black bars left and right of the paper."""
+    return cv2.copyMakeBorder(grey, 0, 0, side, side, cv2.BORDER_CONSTANT, value=0)
+
+
+def ink_of(image: np.ndarray, side: int = 64) -> np.ndarray:
+    """bool (side, side): where there's ink, cropped to it and stretched."""
+    mask = (image < 160).astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(mask)
+    cut = mask[top : top + height, left : left + width] * 255
+    return cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA) > 127
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two images' ink, each cropped to it."""
+    a, b = ink_of(first), ink_of(second)
+    return (a & b).sum() / (a | b).sum()

@@ -1,0 +1,219 @@
+"""Weights files of Keras 2, written here in the structure that Keras 2 gave them."""
+
+import subprocess
+import sys
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from hccr_tf import Predictor, create_model, get_recipe
+from hccr_tf.charset import Charset
+from hccr_tf.cli.main import main
+from hccr_tf.models import MAIN_OUTPUT
+from hccr_tf.models.keras2_weights import load_keras2_weights, read_keras2_weights
+from hccr_tf.models.weights import WeightsError
+from hccr_tf.papers.melnyk_2018.importing import import_keras2
+
+CHARSET = Charset.from_text("座垂啊一乙")
+RECIPE = get_recipe("melnyk_c").override(image_size=32, width=4)
+# Names of the published file's layers, by those of the network here.
+KERAS2_NAMES = {
+    "Conv2D": "conv2d",
+    "BatchNormalization": "batch_normalization",
+    "ReLU": "activation",
+    "SameAveragePooling2D": "average_pooling2d",
+    "GlobalWeightedAveragePooling2D": "global_weighted_average_pooling2d",
+    "Dropout": "dropout",
+    "Dense": "dense",
+    "InputLayer": "input",
+}
+
+
+def network(num_classes=5, size=32):
+    return create_model(
+        "melnyk_net_c", num_classes=num_classes, image_shape=(size, size, 1), width=4
+    )
+
+
+def random_network():
+    model = network()
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        # Positive, as variances must be.
+        variable.assign(rng.uniform(0.1, 1, variable.shape) / 3)
+    return model
+
+
+def write_keras2(path, model, whole=True, chunked=False):
+    """Writes a model as `model.save` (or `save_weights`) of Keras 2.2 did."""
+    numbers = {}
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = b"2.2.0"
+        file.attrs["backend"] = b"tensorflow"
+        group = file
+        if whole:
+            file.attrs["model_config"] = b'{"class_name": "Model"}'
+            group = file.create_group("model_weights")
+            file.create_group("optimizer_weights").create_dataset("decay:0", data=0.0)
+        layer_names = []
+        for layer in model.layers:
+            if type(layer).__name__ not in KERAS2_NAMES:
+                continue  # the casting of images, which Keras 2 did outside of the network
+            kind = KERAS2_NAMES[type(layer).__name__]
+            numbers[kind] = numbers.get(kind, 0) + 1
+            name = f"{kind}_{numbers[kind]}"
+            layer_names.append(name.encode())
+            own = group.create_group(name)
+            weights = []
+            for variable in layer.weights:
+                part = variable.name
+                if kind.startswith("global_weighted"):
+                    part = "W"
+                weights.append(f"{name}/{part}:0")
+                own[weights[-1]] = np.asarray(variable)
+            own.attrs["weight_names"] = np.array([w.encode() for w in weights], dtype="S80")
+        if chunked:
+            half = len(layer_names) // 2
+            group.attrs["layer_names0"] = np.array(layer_names[:half])
+            group.attrs["layer_names1"] = np.array(layer_names[half:])
+        else:
+            group.attrs["layer_names"] = np.array(layer_names)
+    return path
+
+
+@pytest.mark.parametrize(("whole", "chunked"), [(True, False), (False, False), (True, True)])
+def test_a_file_of_that_structure_gives_the_same_network(tmp_path, whole, chunked):
+    source = random_network()
+    path = write_keras2(tmp_path / "Melnyk-Net.hdf5", source, whole, chunked)
+    names = [name for name, _ in read_keras2_weights(path)]
+    assert names[0] == "conv2d_1/conv2d_1/kernel:0"
+    assert names[-3:] == [
+        "global_weighted_average_pooling2d_1/global_weighted_average_pooling2d_1/W:0",
+        "dense_1/dense_1/kernel:0",
+        "dense_1/dense_1/bias:0",
+    ]
+    assert len(names) == 14 * 5 + 3
+    model = network()
+    load_keras2_weights(path, model)
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
+    expected = keras.ops.convert_to_numpy(source(images)[MAIN_OUTPUT])
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(images)[MAIN_OUTPUT]), expected)
+
+
+def values(model):
+    return [keras.ops.convert_to_numpy(v).copy() for v in model.weights]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"num_classes": 6},
+            r"weight 72 is dense_1/dense_1/kernel:0 \(28, 5\), and "
+            r"main_output/kernel \(28, 6\) is wanted .* characters .* classes, 5",
+        ),
+        (
+            {"size": 64},
+            r"weight 71 is .*W:0 \(2, 2, 28\), and pooling/kernel \(4, 4, 28\) .* "
+            "another image size",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_and_changes_nothing(tmp_path, arguments, message):
+    path = write_keras2(tmp_path / "w.hdf5", random_network())
+    model = network(**arguments)
+    before = values(model)
+    with pytest.raises(WeightsError, match=message):
+        load_keras2_weights(path, model)
+    for a, b in zip(before, values(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_number_of_weights_is_told(tmp_path):
+    path = write_keras2(tmp_path / "w.hdf5", random_network())
+    with h5py.File(path, "a") as file:
+        names = file["model_weights"].attrs["layer_names"]
+        file["model_weights"].attrs["layer_names"] = names[:-1]
+    with pytest.raises(WeightsError, match="it holds 71 weights, and 73 are wanted"):
+        load_keras2_weights(path, network())
+
+
+def test_damaged_and_foreign_files_are_told(tmp_path):
+    path = write_keras2(tmp_path / "w.hdf5", random_network())
+    with pytest.raises(WeightsError, match="no weights file"):
+        read_keras2_weights(tmp_path / "missing.hdf5")
+    cut = tmp_path / "cut.hdf5"
+    cut.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(WeightsError, match="damaged or no HDF5 file"):
+        read_keras2_weights(cut)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1.0
+    with pytest.raises(WeightsError, match="no weights file of Keras 2"):
+        read_keras2_weights(tmp_path / "other.h5")
+    # A tiny file that claims a huge array.
+    with h5py.File(path, "a") as file:
+        dense = file["model_weights/dense_1/dense_1"]
+        del dense["kernel:0"]
+        dense.create_dataset("kernel:0", (1 << 20, 1 << 20), "f4", chunks=(1024, 1024))
+    with pytest.raises(WeightsError, match="kernel:0 isn't stored in full"):
+        read_keras2_weights(path)
+    with h5py.File(path, "a") as file:
+        dense = file["model_weights/dense_1/dense_1"]
+        del dense["kernel:0"]
+        dense["kernel:0"] = np.full((28, 5), np.nan, np.float32)
+    with pytest.raises(WeightsError, match="numbers that aren't finite"):
+        read_keras2_weights(path)
+    with h5py.File(path, "a") as file:
+        dense = file["model_weights/dense_1/dense_1"]
+        del dense["kernel:0"]
+        dense["kernel:0"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "x")
+    with pytest.raises(WeightsError, match="is missing or lies in another file"):
+        read_keras2_weights(path)
+    with h5py.File(path, "a") as file:
+        dense = file["model_weights/dense_1/dense_1"]
+        del dense["kernel:0"]
+        dense["kernel:0"] = np.array([b"code"])
+    with pytest.raises(WeightsError, match="no array of numbers"):
+        read_keras2_weights(path)
+
+
+def test_an_imported_run_reads_with_the_files_own_class_order(tmp_path):
+    source = random_network()
+    path = write_keras2(tmp_path / "Melnyk-Net.hdf5", source)
+    run = import_keras2(path, RECIPE, CHARSET, tmp_path / "run")
+    predictor = Predictor(run.path)
+    assert predictor.charset.text == CHARSET.text
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
+    expected = keras.ops.convert_to_numpy(source(images)[MAIN_OUTPUT])
+    np.testing.assert_allclose(predictor.logits(images), expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="holds a run already"):
+        import_keras2(path, RECIPE, CHARSET, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_the_command_takes_the_published_class_order(tmp_path, capsys):
+    # At full size with few classes; codes as the published label2tagcode.npy has them.
+    model = create_model("melnyk_net_c", num_classes=4)
+    path = write_keras2(tmp_path / "Melnyk-Net.hdf5", model)
+    codes = [int.from_bytes(c.encode("gbk"), "big") for c in "座垂啊一"]
+    np.save(tmp_path / "label2tagcode.npy", np.array(codes, np.uint16)[:, None])
+    command = [
+        sys.executable,
+        "-m",
+        "hccr_tf",
+        "import",
+        str(path),
+        "--charset",
+        str(tmp_path / "label2tagcode.npy"),
+        "--workdir",
+    ]
+    done = subprocess.run([*command, str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "as a run of melnyk_c" in done.stdout
+    assert Predictor(tmp_path / "run").charset.text == "座垂啊一"
+    arguments = ["import", str(path), "--charset", "chinese-mnist", "--workdir"]
+    assert main([*arguments, str(tmp_path / "other")]) == 2
+    assert "as many characters as the file has classes, 4?" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

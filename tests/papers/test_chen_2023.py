@@ -1,0 +1,157 @@
+"""`hccr reproduce` for Chen, Xiao & Meng 2023, on runs of the sample."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from hccr_tf import get_recipe, train
+from hccr_tf.cli.main import main
+from hccr_tf.papers.chen_2023.experiments import gain_over_fresh
+from hccr_tf.papers.ours.experiments import summary
+from hccr_tf.recipe import Stage
+
+SMALL = {"image_size": 16, "batch_size": 16, "model_args": {"width": 4, "blocks": [1, 1, 1]}}
+
+
+@pytest.fixture(scope="module")
+def runs(sample_store, tmp_path_factory):
+    """One from scratch, one in stages that begins with it, and one of another subset."""
+    folder = tmp_path_factory.mktemp("runs")
+    recipe = get_recipe("convnet").override(**SMALL, epochs=2, samples_per_class=10)
+    scratch = train(recipe, sample_store, folder / "scratch")
+    larger = train(recipe.override(samples_per_class=20), sample_store, folder / "larger")
+    staged = get_recipe("transfer").override(
+        model="convnet", **SMALL, stages=(Stage(1, "backbone"), Stage(1)), samples_per_class=10
+    )
+    begun = train(staged, sample_store, folder / "begun", init_from=scratch.path)
+    return [run.path for run in (scratch, larger, begun)]
+
+
+def reproduce(name, store, runs, out):
+    assert (
+        main(
+            [
+                "reproduce",
+                name,
+                "--data",
+                str(store.path),
+                "--workdir",
+                *map(str, runs),
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
+
+
+@pytest.mark.slow
+def test_tables_beside_the_papers(runs, sample_store, tmp_path):
+    reproduce("chen_table1", sample_store, runs, tmp_path)
+    ours = pd.read_csv(tmp_path / "chen_table1_ours.csv")
+    assert ours["samples_per_class"].tolist() == [10, 20, 10]
+    begins = f"convnet on data {sample_store.data_hash[:8]}"
+    assert ours["begins_with"].tolist() == ["fresh weights"] * 2 + [begins]
+    assert ours["stages"].tolist() == [1, 1, 2]
+    for row, run in zip(ours.to_dict("records"), runs, strict=True):
+        history = pd.read_csv(run / "history.csv").iloc[row["best_epoch"] - 1]
+        assert row["val_accuracy"] == pytest.approx(history["val_main_output_accuracy"], abs=1e-4)
+        assert row["train_loss"] == pytest.approx(history["loss"], abs=1e-4)
+        assert row["low"] < row["accuracy"] < row["high"]
+    paper = pd.read_csv(tmp_path / "chen_table1_paper.csv")
+    assert len(paper) == 6 and paper["validation accuracy"].min() == 0.9314
+    reproduce("chen_table2", sample_store, runs, tmp_path)
+    assert len(pd.read_csv(tmp_path / "chen_table2_paper.csv")) == 18
+    assert (pd.read_csv(tmp_path / "chen_table2_ours.csv")["GPUs"] == 0).all()
+    image = cv2.imread(str(tmp_path / "chen_table2.png"))
+    assert image is not None and np.ptp(image) > 100
+
+
+@pytest.mark.slow
+def test_figures_of_runs(runs, sample_store, tmp_path):
+    for name in ("chen_figures2to4", "chen_figure5"):
+        reproduce(name, sample_store, runs, tmp_path)
+        image = cv2.imread(str(tmp_path / f"{name}.png"))
+        assert image is not None and np.ptp(image) > 200
+        table = pd.read_csv(tmp_path / f"{name}_history.csv")
+        assert table["run"].tolist() == ["scratch"] * 2 + ["larger"] * 2 + ["begun"] * 2
+
+
+@pytest.mark.slow
+def test_transfer_and_networks(runs, sample_store, tmp_path):
+    reproduce("chen_transfer", sample_store, runs, tmp_path)
+    rows = pd.read_csv(tmp_path / "chen_transfer_ours.csv").set_index("model")["accuracy"]
+    gain = pd.read_csv(tmp_path / "chen_transfer_gain.csv")
+    begun = gain[gain["stages"] == 2].iloc[0]
+    assert begun["gain"] == pytest.approx(rows["begun"] - rows["scratch"], abs=2e-3)
+    assert len(pd.read_csv(tmp_path / "chen_transfer_pairs.csv")) == 3
+    reproduce("networks", sample_store, runs, tmp_path)
+    table = pd.read_csv(tmp_path / "networks_summary.csv")
+    # Unlike runs aren't averaged.
+    assert table["network"].tolist() == ["convnet"] * 3
+    assert sorted(table["accuracy"]) == pytest.approx(sorted(rows), abs=1e-3)
+    ours = pd.read_csv(tmp_path / "networks_ours.csv")
+    with pytest.raises(ValueError, match="2 runs differ in none of network, .*name one of them"):
+        summary(pd.concat([ours, ours[:1]]))
+
+
+def test_gain_is_that_of_equal_seeds():
+    rows = pd.DataFrame(
+        [
+            {
+                "network": "n",
+                "image_size": 64,
+                "samples_per_class": subset,
+                "stages": stages,
+                "epochs_asked": 9,
+                "learning_rate": 1e-3,
+                "begins_with": begins,
+                "seed": seed,
+                "accuracy": accuracy,
+            }
+            for subset, stages, begins, seed, accuracy in [
+                (70, 1, "fresh weights", 1, 50.0),
+                (70, 1, "fresh weights", 2, 60.0),
+                (70, 2, "run", 1, 80.0),
+                (70, 2, "run", 2, 86.0),
+                (70, 2, "run", 3, 90.0),
+                ("all", 2, "run", 1, 95.0),
+                (70, 2, "fresh weights", 1, 40.0),
+            ]
+        ]
+    )
+    gain = gain_over_fresh(rows).set_index(["samples_per_class", "begins_with", "stages"])
+    # 30 and 26 points over the same seed; the third has none to compare with.
+    row = gain.loc[("70", "run", 2)]
+    assert (row["gain"], row["gain_deviation"]) == (28.0, pytest.approx(2.828, abs=1e-3))
+    assert (row["seeds"], row["accuracy"]) == (3, pytest.approx(85.333, abs=1e-3))
+    assert gain.loc[("70", "fresh weights", 1), "gain"] == 0
+    assert gain.loc[("70", "fresh weights", 2), "gain"] == -10
+    assert np.isnan(gain.loc[("all", "run", 2), "gain"])
+    with pytest.raises(ValueError, match="2 runs differ in none of"):
+        gain_over_fresh(pd.concat([rows, rows[:1]]))
+
+
+def test_networks_are_summed_up_over_seeds():
+    common = {
+        "image_size": 64,
+        "parameters": 5,
+        "gmac": 0.1,
+        "samples_per_class": "all",
+        "begins_with": "fresh weights",
+        "stages": 1,
+        "epochs_asked": 3,
+    }
+    rows = pd.DataFrame(
+        [
+            {**common, "network": "slow", "seed": 1, "accuracy": 90.0, "train_minutes": 6.0},
+            {**common, "network": "fast", "seed": 1, "accuracy": 92.0, "train_minutes": 1.0},
+            {**common, "network": "fast", "seed": 2, "accuracy": 94.0, "train_minutes": 3.0},
+        ]
+    )
+    table = summary(rows)
+    assert table["network"].tolist() == ["fast", "slow"]
+    assert table["accuracy"].tolist() == [93.0, 90.0]
+    assert table["relative_time"].tolist() == [1.0, 3.0]
+    assert table["deviation"][0] == pytest.approx(1.414, abs=1e-3)

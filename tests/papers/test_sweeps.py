@@ -1,0 +1,185 @@
+"""Sweeps as a user runs them: every combination, going on, and what is refused."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from hccr_tf import get_recipe
+from hccr_tf.cli.main import main
+from hccr_tf.cli.settings import parse_grid
+from hccr_tf.evaluation.plots import draw_grid
+from hccr_tf.inference.predictor import Predictor
+from hccr_tf.papers.sweeps import sweep
+from hccr_tf.recipe import Stage
+from hccr_tf.runs.workdir import Workdir
+
+SMALL = ["--image-size", "16", "--width", "4", "--epochs", "1", "--samples-per-class", "4"]
+
+
+def test_values_are_read_as_their_options_are():
+    grid = parse_grid(
+        [
+            "learning_rate=1e-4,1e-3",
+            "stages=backbone:1,3:1;none",
+            "pooled=mean,max",
+            "crop_ink=True,false",
+            "alpha=0.25,class_frequency",
+        ]
+    )
+    assert grid == {
+        "learning_rate": [1e-4, 1e-3],
+        "stages": [(Stage(1, "backbone"), Stage(1, 3)), ()],
+        "pooled": ["mean", "max"],
+        "crop_ink": [True, False],
+        "alpha": [0.25, "class_frequency"],
+    }
+    for texts, message in (
+        (["seed"], "NAME=VALUE"),
+        (["seed="], "NAME=VALUE"),
+        (["seed=1", "seed=2"], "seed is given twice"),
+        (["epochs=many"], "--set epochs=many: invalid literal"),
+        (["crop_ink=true,no"], "it is True or False, not 'no'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse_grid(texts)
+
+
+@pytest.mark.slow
+def test_every_combination_is_a_run_and_none_is_trained_twice(
+    sample_store, tmp_path, capsys, monkeypatch
+):
+    folder = tmp_path / "grid"
+    command = [
+        "sweep",
+        "convnet",
+        "--data",
+        str(sample_store.path),
+        "--workdir",
+        str(folder),
+        *SMALL,
+        "--set",
+        "pooled=mean,max",
+        "--set",
+        "seed=1,2",
+        "--set",
+        "blocks=(1,1,1);",
+        "--split",
+        "test",
+    ]
+    # Killed in the second run: the next one isn't there yet.
+    from hccr_tf.papers import sweeps
+
+    train = sweeps.train
+
+    def killed(recipe, store, path, **circumstances):
+        if path.name == "pooled=mean,seed=2,blocks=(1,1,1)":
+            raise KeyboardInterrupt
+        return train(recipe, store, path, **circumstances)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeps, "train", killed)
+        assert main(command) == 130
+    table = pd.read_csv(folder / "sweep.csv")
+    assert table["state"].tolist() == ["finished", "not run", "not run", "not run"]
+    first = folder / "pooled=mean,seed=1,blocks=(1,1,1)"
+    times = (first / "history.csv").stat().st_mtime_ns
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert f"[1 of 4] {first.name}" in shown and "is finished; nothing to do" in shown
+    assert (first / "history.csv").stat().st_mtime_ns == times
+    table = pd.read_csv(folder / "sweep.csv")
+    assert table["state"].tolist() == ["finished"] * 4
+    assert table[["pooled", "seed"]].to_numpy().tolist() == [
+        ["mean", 1],
+        ["mean", 2],
+        ["max", 1],
+        ["max", 2],
+    ]
+    for row in table.to_dict("records"):
+        run = Workdir(folder / f"pooled={row['pooled']},seed={row['seed']},blocks=(1,1,1)")
+        (history,) = run.read_history()
+        assert row["val_accuracy"] == pytest.approx(history["val_main_output_accuracy"], abs=1e-4)
+        assert row["train_loss"] == pytest.approx(history["loss"], abs=1e-4)
+        assert run.recipe.model_args["pooled"] == row["pooled"]
+        predictor = Predictor(run.path)
+        indices = sample_store.indices("test")
+        images = predictor.preprocessing.apply_many([sample_store.image(int(i)) for i in indices])
+        labels = sample_store.labels[indices]
+        right = (predictor.logits(images).argmax(axis=1) == labels).mean()
+        assert row["accuracy"] == pytest.approx(100 * right, abs=1e-2)
+    image = cv2.imread(str(folder / "sweep.png"))
+    assert image is not None and np.ptp(image) > 200
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_does_not_end_the_sweep(sample_store, tmp_path):
+    recipe = get_recipe("yang_convnet").override(
+        image_size=16, width=4, epochs=2, samples_per_class=8, batch_size=8
+    )
+    grid = {"learning_rate": [1e30, 1e-3]}
+    table = sweep(recipe, grid, sample_store, tmp_path)
+    assert table["state"].tolist() == ["diverged", "finished"]
+    assert (tmp_path / "learning_rate=1e+30" / "diverged.json").exists()
+    # It isn't tried again.
+    (tmp_path / "learning_rate=1e+30" / "diverged.json").unlink()
+    assert sweep(recipe, grid, sample_store, tmp_path).equals(table)
+    assert not (tmp_path / "learning_rate=1e+30" / "diverged.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([], "at least one setting"),
+        (["--set", "depth=3"], "'depth' is no setting of a recipe .* convnet has no argument"),
+        (["--set", "seed=1,1"], "one value twice"),
+        (["--set", "epochs=0,1"], "epochs is at least 1"),
+        (["--set", "pooled=mean,median"], 'pooled is "mean" or "max"'),
+        (["--set", "stages=backbone:1;900:1"], "freezes 900 layers, and the backbone has"),
+        (["--set", "loss=cross_entropy,hinge"], "no loss 'hinge'"),
+        (["--set", "seed=1", "--init-from", "run", "--weights", "imagenet"], "not with both"),
+    ],
+)
+def test_refused_before_anything_is_trained(sample_store, tmp_path, capsys, settings, message):
+    folder = tmp_path / "grid"
+    command = ["sweep", "convnet", "--data", str(sample_store.path), "--workdir", str(folder)]
+    assert main([*command, *settings]) == 2
+    import re
+
+    assert re.search(message, capsys.readouterr().err)
+    assert not folder.exists()
+
+
+def test_the_grids_image_shows_means_and_what_was_not_run(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(
+        "hccr_tf.evaluation.plots.save_figure", lambda figure, path: figures.append(figure)
+    )
+    table = pd.DataFrame(
+        [
+            {
+                "rate": rate,
+                "batch": batch,
+                "kind": kind,
+                "seed": seed,
+                "val_accuracy": None if (rate, kind) == ("0.1", "b") else 0.5 + 0.1 * seed,
+            }
+            for rate in ("0.1", "0.2")
+            for batch in ("8", "16", "32")
+            for kind in ("a", "b")
+            for seed in (1, 2)
+        ]
+    )
+    draw_grid(table, ["rate", "batch", "kind", "seed"], "val_accuracy", tmp_path / "grid.png")
+    (figure,) = figures
+    assert isinstance(figure, Figure)
+    first, second, _ = figure.axes
+    assert [axes.get_title() for axes in (first, second)] == ["kind a", "kind b"]
+    texts = [text.get_text() for text in second.texts]
+    assert texts.count("not run") == 3
+    # Mean and deviation of 60 and 70 %.
+    assert texts.count("65.00\n±7.07") == 3
+    assert [t.get_text() for t in first.get_xticklabels()] == ["0.1", "0.2"]
+    assert [t.get_text() for t in first.get_yticklabels()] == ["8", "16", "32"]

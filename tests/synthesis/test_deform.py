@@ -1,0 +1,186 @@
+"""Drawing of handwriting: seeds, shapes, and what varies."""
+
+import numpy as np
+import pytest
+
+from hccr_tf.synthesis.deform import centre_lines, draw, flowing, parting
+from hccr_tf.synthesis.geometry import POINTS
+from hccr_tf.synthesis.sample import load_strokes
+from hccr_tf.synthesis.style import Variation
+
+# Every amount 0: the centre lines as they are.
+STILL = Variation(
+    **{
+        **dict.fromkeys(Variation().to_dict(), 0.0),
+        "fade": 1.0,
+        "ink": 1.0,
+        "pen_low": 0.05,
+        "pen_high": 0.05,
+        "side_low": 100.0,
+        "side_high": 100.0,
+    }
+)
+_DEFAULT = Variation()
+
+
+def _lines(character):
+    return centre_lines(load_strokes()[character])
+
+
+def _draw(characters, seeds, variation=_DEFAULT):
+    lines = [_lines(c) for c in characters]
+    return draw(np.concatenate(lines), np.array([len(x) for x in lines]), seeds, variation)
+
+
+def test_centre_lines_are_equally_spaced_and_centred():
+    line = centre_lines([np.array([[0, 388], [1024, 388]])])[0]
+    assert line.shape == (POINTS,)
+    np.testing.assert_allclose(line.real, np.linspace(-0.5, 0.5, POINTS), atol=1e-6)
+    np.testing.assert_allclose(line.imag, 0, atol=1e-6)
+    # y grows upwards in the file and downwards in the image
+    assert centre_lines([np.array([[0, 388], [0, 900]])])[0].imag[-1] == pytest.approx(-0.5)
+    assert not np.ptp(centre_lines([np.array([[300, 300]])]))  # a dot
+
+
+def test_an_image_depends_on_its_seed_only():
+    characters, seeds = "零九百万一", [(1, i) for i in range(5)]
+    together = _draw(characters, seeds)
+    for i, character in enumerate(characters):
+        assert np.array_equal(_draw(character, seeds[i : i + 1])[0], together[i])
+    again = _draw(characters[::-1], seeds[::-1])[::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(together, again, strict=True))
+
+
+def test_other_seeds_draw_otherwise():
+    images = _draw("九" * 30, [(1, i) for i in range(30)])
+    assert len({p.tobytes() for p in images}) == 30
+    heights, widths = zip(*(p.shape for p in images), strict=True)
+    assert min(heights + widths) > 8 and max(heights + widths) < 160
+    for image in images:
+        assert image.dtype == np.uint8
+        assert image.min() < 170 and np.median(image) > 250
+        border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+        assert border.min() > 200  # the pen isn't cut off
+
+
+def test_without_variation_a_line_is_where_it_should_be():
+    # A cross of 100 pixels with a pen of 5: (100 / 1.05) a side of the character.
+    cross = [np.array([[0, 388], [1024, 388]]), np.array([[512, -124], [512, 900]])]
+    lines = centre_lines(cross)
+    image = draw(lines, np.array([2]), [(0,)], STILL)[0]
+    ink = image < 128
+    rows, columns = ink.sum(axis=1), ink.sum(axis=0)
+    scale = 100 / 1.05
+    # The horizontal line: as wide as the character and as thick as the pen.
+    assert rows.max() == pytest.approx(scale + 0.05 * scale, abs=2)
+    assert (columns > 50).sum() == pytest.approx(0.05 * scale, abs=1.5)
+    assert ink[:, len(columns) // 4].sum() == pytest.approx(0.05 * scale, abs=1.5)
+    left, right = (np.flatnonzero(ink[:, i]).mean() for i in (10, len(columns) - 10))
+    assert left == pytest.approx(right, abs=0.6)
+    assert abs(np.flatnonzero(rows > 50).mean() - len(rows) / 2) < 2
+    assert image.min() == 0
+    assert np.array_equal(image, draw(lines, np.array([2]), [(99,)], STILL)[0])
+
+
+# Hasty enough for what only hasty hands do, with parts, joined strokes and ink that thins.
+LIVELY = {
+    **STILL.to_dict(),
+    "cursive": 1.0,
+    "group_split": 0.9,
+    "join": 1.0,
+    "join_reach": 0.3,
+    "pressure": 0.3,
+    "shift": 0.02,
+    "blur": 0.1,
+}
+AMOUNTS = {
+    "cursive": 0.5,
+    "smooth_cursive": 4.0,
+    "flow": 4.0,
+    "pen_low": 0.03,
+    "pen_high": 0.07,
+    "side_low": 60.0,
+    "side_high": 120.0,
+    "join_reach": 2.0,
+}
+SEEDS = [(3, i) for i in range(6)]
+
+
+@pytest.mark.parametrize("setting", Variation().to_dict())
+def test_every_amount_changes_images(setting):
+    others = {"turn_cursive": 0.2} if setting == "cursive" else {}
+    others |= {"group_shift": 0.1} if setting == "group_split" else {}
+    before = _draw("零" * 6, SEEDS, Variation(**{**LIVELY, **others}))
+    changed = {**LIVELY, **others, setting: AMOUNTS.get(setting, 0.4)}
+    after = _draw("零" * 6, SEEDS, Variation(**changed))
+    assert any(not np.array_equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+def test_parts_of_a_character_lie_apart():
+    def line(x0, y0, x1, y1):
+        return np.linspace(complex(x0, y0), complex(x1, y1), POINTS).astype(np.complex64)
+
+    bars = [line(-0.4, y, 0.4, y) for y in (-0.3, -0.1, 0.3)]
+    # A cross left of another with two bars, then a stroke under both, which spans them.
+    crosses = [
+        line(-0.4, 0, -0.1, 0),
+        line(-0.3, -0.2, -0.3, 0.2),
+        line(0.1, 0, 0.4, 0),
+        line(0.2, -0.2, 0.2, 0.2),
+        line(0.1, 0.1, 0.4, 0.1),
+        line(-0.4, 0.25, 0.4, 0.25),
+    ]
+    found = parting(np.array(bars + crosses), np.repeat([0, 1], [3, 6]))
+    # Before the second cross, three strokes on either side: 0.2, less 0.04.
+    expected = [np.inf, 0.2, 0.4, np.inf, -0.2, 0.16, -0.4, -0.1, 0.05]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_hasty_path_flows_from_stroke_to_stroke():
+    along = np.linspace(-0.5, 0.5, POINTS)
+    # 二, then a dot of another character: the pen goes right, back through the air, and right.
+    lines = np.stack([along - 0.2j, along + 0.2j, 0 * along + 0.4]).astype(np.complex64)
+    owner = np.array([0, 0, 1])
+
+    strokes, ways = flowing(lines, owner, np.zeros(3))
+    np.testing.assert_allclose(strokes, lines, atol=1e-6)
+    np.testing.assert_allclose(ways[0], np.linspace(0.5 - 0.2j, -0.5 + 0.2j, POINTS), atol=1e-6)
+
+    strokes, ways = flowing(lines, owner, np.full(3, 4.0))
+    assert strokes[0, 0] == pytest.approx(-0.5 - 0.2j, abs=1e-6)
+    assert strokes[1, -1] == pytest.approx(0.5 + 0.2j, abs=1e-6)
+    np.testing.assert_allclose(strokes[2], lines[2], atol=1e-6)  # another character's
+    # The upper one's end turns round and down, the lower begins later and from above.
+    assert strokes[0, -1].real < 0.45 and strokes[0, -1].imag > -0.19
+    assert strokes[1, 0].real > -0.45 and strokes[1, 0].imag < 0.19
+    np.testing.assert_allclose(strokes[0, 5:15], lines[0, 5:15], atol=0.01)
+    # Nothing jumps: the way begins and ends where the strokes do, in their direction.
+    for sigma, gap in ((4.0, 1e-4), (7.0, 5e-3)):
+        strokes, ways = flowing(lines, owner, np.full(3, sigma))
+        np.testing.assert_allclose(ways[0, [0, -1]], [strokes[0, -1], strokes[1, 0]], atol=gap)
+
+
+def test_hasty_hands_join_strokes():
+    apart = Variation(**{**STILL.to_dict(), "cursive": 1.0})
+    joined = Variation(**{**apart.to_dict(), "join": 5.0, "join_reach": 10.0})
+    seeds = [(1, i) for i in range(40)]
+    less, more = (
+        np.mean([(p < 128).mean() for p in _draw("三" * 40, seeds, v)]) for v in (apart, joined)
+    )
+    assert more > 1.1 * less
+
+
+def test_settings_are_checked_and_round_trip():
+    assert Variation.from_dict(Variation(bend=0.1).to_dict()) == Variation(bend=0.1)
+    with pytest.raises(ValueError, match="no \\['bendd'\\] to vary; it has .*'bend'"):
+        Variation.from_dict({"bendd": 1})
+    for wrong in (
+        {"bend": -1},
+        {"bend": "much"},
+        {"pen_low": 0.2, "pen_high": 0.1},
+        {"side_low": 4},
+        {"flow": 8.0},
+        {"smooth_cursive": 7.0},
+    ):
+        with pytest.raises(ValueError, match="bend|[Pp]ens|[Ss]ides|at most 8"):
+            Variation(**wrong)

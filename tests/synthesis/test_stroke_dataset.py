@@ -1,0 +1,198 @@
+"""Stores that draw their images when they're asked for."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from hccr_tf.charset import Charset
+from hccr_tf.cli.main import main
+from hccr_tf.data.dataset import open_dataset
+from hccr_tf.data.loading.augmentation import RandomAffine
+from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.preprocessing import Preprocessing
+from hccr_tf.data.loading.reading_processes import are_possible
+from hccr_tf.data.store.store import Store
+from hccr_tf.synthesis.dataset import StrokeStore, make_stroke_store
+from hccr_tf.synthesis.sample import load_strokes
+
+SOURCE = {"name": "embedded", "sha256": "0" * 64}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make_stroke_store(
+        load_strokes(), tmp_path / "strokes", source=SOURCE, per_class=3, held_out=2
+    )
+
+
+def _reader(store, split="train", **options):
+    preprocessing = Preprocessing(32, fit="pad", crop_ink=True)
+    return BatchReader(store, split, preprocessing, 8, **options)
+
+
+def test_splits_are_apart_and_cover_every_class(store):
+    parts = {name: store.indices(name) for name in ("train", "validation", "test")}
+    assert [len(p) for p in parts.values()] == [45, 30, 30] and len(store) == 105
+    together = np.concatenate(list(parts.values()))
+    assert len(set(together.tolist())) == 105
+    for part in parts.values():
+        assert set(store.labels_for(store.charset, part)) == set(range(15))
+    later = store.at_epoch(parts["train"], 4)
+    assert not set(later.tolist()) & set(together.tolist())
+    assert np.array_equal(
+        store.labels_for(store.charset, later), store.labels_for(store.charset, parts["train"])
+    )
+    for name in ("validation", "test"):
+        assert np.array_equal(store.at_epoch(parts[name], 4), parts[name])
+    with pytest.raises(ValueError, match="no images in split 'trian'; it has train, validation"):
+        store.indices("trian")
+
+
+def test_training_images_are_new_in_every_epoch(store):
+    reader = _reader(store, shuffle=True, seed=1)
+    first = {i.tobytes() for batch in reader.batches(0) for i in batch.images}
+    second = {i.tobytes() for batch in reader.batches(1) for i in batch.images}
+    assert len(first) == len(second) == 45 and not first & second
+    again = {i.tobytes() for batch in reader.batches(0) for i in batch.images}
+    assert again == first
+    validation = _reader(store, "validation")
+    for one, other in zip(validation.batches(0), validation.batches(3), strict=True):
+        assert np.array_equal(one.images, other.images)
+
+
+def test_images_are_those_of_their_numbers(store):
+    reader = _reader(store, shuffle=True, seed=1)
+    batch = reader.batch(2, 1)
+    prepared = reader.preprocessing.apply_many(store.images(batch.indices))
+    assert np.array_equal(batch.images, prepared)
+    assert [store.charset.char(int(label)) for label in batch.labels] == [
+        name[0] for name in store.sample_ids(batch.indices)
+    ]
+
+
+@pytest.mark.skipif(not are_possible(), reason="Linux only")
+def test_processes_draw_the_same(store):
+    reader = _reader(store, shuffle=True, seed=1, augmentation=RandomAffine(0.1, 0.05))
+    alone = [batch.images for batch in reader.batches(3)]
+    with reader.processes(2):
+        beside = [batch.images.copy() for batch in reader.batches(3)]
+    assert all(np.array_equal(a, b) for a, b in zip(alone, beside, strict=True))
+
+
+def test_what_a_store_is_made_of_is_in_its_hash(store, tmp_path):
+    from hccr_tf.synthesis.style import Variation
+
+    def made(name, **options):
+        options = {"per_class": 3, "held_out": 2} | options
+        return make_stroke_store(
+            load_strokes(), tmp_path / name, source=SOURCE, **options
+        ).data_hash
+
+    assert made("same") == store.data_hash
+    others = [
+        made("a", seed=2),
+        made("b", variation=Variation(bend=0.1)),
+        made("c", per_class=4),
+        made("d", charset=Charset.from_text("一二三")),
+    ]
+    assert len({store.data_hash, *others}) == 5
+
+
+def test_altered_stores_are_refused(store):
+    path = store.path / "manifest.json"
+    content = json.loads(path.read_text())
+    content["variation"]["bend"] = 0.3
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="was altered"):
+        StrokeStore(store.path)
+
+
+def test_stores_that_were_drawn_otherwise_are_refused(store):
+    path = store.path / "manifest.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"version": content["version"] - 1}))
+    with pytest.raises(ValueError, match="drew otherwise; make it again"):
+        StrokeStore(store.path)
+
+
+def test_damaged_stores_are_refused(store):
+    lines = store.path / "lines.npy"
+    data = bytearray(lines.read_bytes())
+    data[-1] ^= 1
+    lines.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="lines.npy was altered"):
+        StrokeStore(store.path).verify()
+    lines.write_bytes(bytes(data[:-8]))
+    with pytest.raises(ValueError, match="lines.npy has another size"):
+        StrokeStore(store.path)
+    lines.unlink()
+    with pytest.raises(FileNotFoundError, match="lines.npy is missing"):
+        StrokeStore(store.path)
+
+
+def test_open_store_tells_kinds_apart(store, sample_store, tmp_path):
+    assert isinstance(open_dataset(store.path), StrokeStore)
+    assert isinstance(open_dataset(sample_store.path), Store)
+    with pytest.raises(FileNotFoundError, match="no store"):
+        open_dataset(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="is a store of strokes, .*give a store of images"):
+        Store(store.path)
+
+
+def test_characters_without_strokes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="no strokes for 1 of 2 characters: 永"):
+        make_stroke_store(
+            load_strokes(), tmp_path / "s", source=SOURCE, charset=Charset.from_text("一永")
+        )
+
+
+def test_command(tmp_path, capsys):
+    file = tmp_path / "medians.json"
+    file.write_text(
+        json.dumps(
+            {
+                "一": [[[120, 400], [900, 420]]],
+                "十": [[[120, 400], [900, 420]], [[500, 800], [510, 0]]],
+            }
+        )
+    )
+    out = tmp_path / "strokes"
+    command = ["data", "strokes", str(file), "--charset", "all", "--out", str(out)]
+    assert main([*command, "--per-class", "5", "--set", "bend=0.05"]) == 0
+    printed = capsys.readouterr().out
+    assert "3 centre lines of 2 characters" in printed and "sheet" in printed
+    assert (tmp_path / "strokes-sheet.png").exists()
+    store = open_dataset(out)
+    assert store.variation.bend == 0.05 and store.per_class == 5
+    assert main(command) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    assert main(["data", "show", str(out)]) == 0
+    assert "drawn when asked for" in capsys.readouterr().out
+    assert main([*command[:-2], "--out", str(tmp_path / "b"), "--set", "bent=1"]) == 2
+    assert "no ['bent'] to vary" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("mine")
+    assert main([*command[:-1], str(tmp_path / "other"), "--overwrite"]) == 2
+
+
+@pytest.mark.parametrize("name", ["graphics.txt", "graphics.txt.gz"])
+def test_make_me_a_hanzi_is_read_as_it_comes(name, tmp_path):
+    lines = [
+        {"character": c, "strokes": ["M 1 2 Z"], "medians": [s.tolist() for s in strokes]}
+        for c, strokes in list(load_strokes().items())[:3]
+    ]
+    data = "\n".join(json.dumps(line) for line in lines).encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    read = load_strokes(path)
+    assert list(read) == list("零一二")
+    for character, strokes in read.items():
+        for one, other in zip(strokes, load_strokes()[character], strict=True):
+            np.testing.assert_array_equal(one, other)
+    path = tmp_path / "dictionary.txt"
+    path.write_text('{"character": "一"}\n')
+    with pytest.raises(ValueError, match="no character and medians"):
+        load_strokes(path)

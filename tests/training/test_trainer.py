@@ -1,0 +1,305 @@
+"""The training loop on a small store: it learns, goes on, and refuses what doesn't belong."""
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from hccr_tf import Predictor, Store, create_model, get_recipe, predict_split, prepare, train
+from hccr_tf.charset import Charset
+from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.models.weights import load_weights
+from hccr_tf.runs.workdir import Workdir
+from hccr_tf.synthesis.sample import generate_gnt, load_strokes
+from hccr_tf.training.callbacks import MONITOR, DivergenceError, is_finished
+from hccr_tf.training.checkpoints import Checkpoints
+from hccr_tf.utils.files import read_json
+
+pytestmark = pytest.mark.slow
+
+TINY = {"image_size": 16, "bricks": 2, "width": 16, "batch_size": 32}
+
+
+def tiny(name="kriuk_model1", **settings):
+    return get_recipe(name).override(**{**TINY, **settings})
+
+
+def newest(run):
+    return Checkpoints(run.checkpoints).paths()[0]
+
+
+@pytest.fixture(scope="module")
+def trained(sample_store, tmp_path_factory):
+    """A run of two epochs."""
+    return train(tiny(epochs=2), sample_store, tmp_path_factory.mktemp("run"))
+
+
+def test_it_learns(sample_store, tmp_path):
+    recipe = tiny(
+        "brick_model1",
+        image_size=24,
+        epochs=16,
+        learning_rate=2e-3,
+        batch_size=16,
+        augment_amount=0.0,
+        augment_shift=0.0,
+    )
+    run = train(recipe, sample_store, tmp_path)
+    history = pd.read_csv(run.history_path)
+    assert history["main_output_loss"].iloc[-1] < 0.6 * history["main_output_loss"].iloc[0]
+    # Other writers than those trained on; chance is one in fifteen.
+    metrics = predict_split(run.path, sample_store, tmp_path / "logits.h5")
+    assert metrics["logits"]["top1"] > 0.3
+
+
+def test_a_workdir_holds_everything(trained, sample_store):
+    names = {path.name for path in trained.path.iterdir()}
+    assert names >= {
+        "recipe.json",
+        "charset.json",
+        "preprocessing.json",
+        "run.json",
+        "environment.json",
+        "history.csv",
+        "curves.png",
+        "best.weights.h5",
+        "checkpoints",
+        "prediction.weights.h5",
+        "tensorboard",
+    }
+    assert list(trained.tensorboard.glob("events.out.tfevents.*"))
+    assert trained.recipe == tiny(epochs=2)
+    assert trained.charset == sample_store.charset
+    assert trained.read_run()["data_hash"] == sample_store.data_hash
+    history = pd.read_csv(trained.history_path)
+    assert len(history) == 2
+    for head in ("main_output", "aux_output1"):
+        assert {f"{head}_accuracy", f"val_{head}_accuracy", f"{head}_loss"} <= set(history)
+
+
+def test_prediction_weights_leave_out_auxiliary_heads(trained):
+    with (
+        h5py.File(trained.prediction_weights) as prediction,
+        h5py.File(trained.best_weights) as best,
+    ):
+        kept, everything = set(prediction["model"]), set(best["model"])
+        assert {n for n in everything - kept if "aux_output1" in n}
+        assert not {n for n in kept if "aux" in n}
+        for name in kept:
+            for variable in prediction["model"][name]:
+                path = f"model/{name}/{variable}"
+                np.testing.assert_array_equal(prediction[path][()], best[path][()])
+
+
+def test_tensorboard_reads_the_events(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained.tensorboard))
+    events.Reload()
+    tags = events.Tags()
+    wanted = {
+        "train/loss",
+        "validation/main_output_accuracy",
+        "train/aux_output1_accuracy",
+        "train/learning_rate",
+        "train/input_wait",
+    }
+    assert wanted <= set(tags["scalars"])
+    images = events.Images("validation/predictions")
+    assert len(images) == 2
+    assert images[0].width > 300 and images[0].encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_a_continued_run_equals_an_uninterrupted_one(trained, sample_store, tmp_path):
+    whole = trained
+    parts = train(tiny(epochs=1), sample_store, tmp_path)
+    assert len(pd.read_csv(parts.history_path)) == 1
+    parts = train(tiny(epochs=2), sample_store, tmp_path)
+    ours, theirs = (pd.read_csv(run.history_path) for run in (parts, whole))
+    # Threads add in any order, so equal to rounding here and not bit by bit.
+    np.testing.assert_allclose(ours.to_numpy(), theirs.to_numpy(), rtol=2e-3, atol=1e-5)
+
+
+def test_a_finished_run_is_left_alone(trained, sample_store, capsys):
+    def times():
+        files = [p for p in trained.path.rglob("*") if p.is_file()]
+        return {p.name: p.stat().st_mtime_ns for p in files}
+
+    before = times()
+    train(tiny(epochs=2), sample_store, trained.path)
+    assert "finished" in capsys.readouterr().out
+    assert times() == before
+
+
+def test_a_run_without_its_checkpoints_is_not_begun_anew(sample_store, tmp_path):
+    run = train(tiny(epochs=1), sample_store, tmp_path)
+    for path in Checkpoints(run.checkpoints).paths():
+        path.unlink()
+    with pytest.raises(ValueError, match="holds 1 epochs and no checkpoint"):
+        train(tiny(epochs=2), sample_store, tmp_path)
+
+
+def test_another_recipe_is_refused_by_setting(trained, sample_store):
+    with pytest.raises(ValueError, match=r"loss_args\.gamma: 2\.0, 4\.0"):
+        train(tiny(epochs=2, gamma=2.0), sample_store, trained.path)
+
+
+def test_other_data_is_refused(trained, tmp_path):
+    generate_gnt(tmp_path / "s", num_writers=3, num_test_writers=1, samples_per_writer=2, seed=9)
+    other = prepare([tmp_path / "s"], tmp_path / "store")
+    with pytest.raises(ValueError, match="other data"):
+        train(tiny(epochs=2), other, trained.path)
+
+
+def test_init_from_keeps_weights_and_rows_of_known_characters(sample_store, trained, tmp_path):
+    generate_gnt(
+        tmp_path / "s",
+        characters="一二三四五",
+        num_writers=8,
+        num_test_writers=1,
+        samples_per_writer=2,
+    )
+    five = prepare([tmp_path / "s"], tmp_path / "store")
+    recipe = tiny(epochs=1, learning_rate=1e-9)  # so that the weights stay where they began
+    run = train(recipe, five, tmp_path / "run", init_from=trained.path)
+    with h5py.File(newest(run)) as ours, h5py.File(trained.best_weights) as theirs:
+        path = "model/brick1_conv/kernel"
+        np.testing.assert_allclose(ours[path][()], theirs[path][()], atol=1e-5)
+        assert ours["model/main_output/kernel"].shape[1] == 5
+        assert theirs["model/main_output/kernel"].shape[1] == 15
+        # Characters that both know keep their rows.
+        rows = [trained.charset.index(c) for c in five.charset]
+        for head in ("main_output", "aux_output1"):
+            known = theirs[f"model/{head}/kernel"][()][:, rows]
+            np.testing.assert_allclose(ours[f"model/{head}/kernel"][()], known, atol=1e-5)
+    same = train(recipe, sample_store, tmp_path / "same", init_from=trained.path)
+    with h5py.File(newest(same)) as ours, h5py.File(trained.best_weights) as theirs:
+        path = "model/main_output/kernel"
+        np.testing.assert_allclose(ours[path][()], theirs[path][()], atol=1e-5)
+
+
+def test_init_from_starts_rows_of_new_characters_afresh(trained, tmp_path):
+    dot = [np.array([[500, 500], [600, 400]])]
+    strokes = {c: load_strokes()[c] for c in "一九"} | {"丶": dot}
+    generate_gnt(tmp_path / "s", strokes, num_writers=8, num_test_writers=1)
+    three = prepare([tmp_path / "s"], tmp_path / "store")
+    run = train(tiny(epochs=1, learning_rate=1e-9), three, tmp_path / "run", init_from=trained.path)
+    with h5py.File(newest(run)) as ours, h5py.File(trained.best_weights) as theirs:
+        ours, theirs = (f["model/main_output/kernel"][()] for f in (ours, theirs))
+    known = [three.charset.index(c) for c in "一九"]
+    there = [trained.charset.index(c) for c in "一九"]
+    np.testing.assert_allclose(ours[:, known], theirs[:, there], atol=1e-5)
+    new = ours[:, three.charset.index("丶")]
+    assert np.abs(theirs - new[:, None]).max(axis=0).min() > 0.01 and np.abs(new).max() > 0
+
+
+def test_a_network_with_one_output_trains_alike(sample_store, tmp_path):
+    run = train(tiny(aux_heads=[], epochs=1), sample_store, tmp_path)
+    history = pd.read_csv(run.history_path)
+    assert {"main_output_loss", "val_main_output_accuracy"} <= set(history)
+    assert "accuracy" not in history
+    assert run.read_run()["best_val_accuracy"] == history["val_main_output_accuracy"].max()
+
+
+@pytest.mark.parametrize("loss", ["binary_focal", "cross_entropy"])
+def test_every_loss_trains(loss, sample_store, tmp_path):
+    run = train(tiny(loss=loss, epochs=1), sample_store, tmp_path)
+    assert np.isfinite(pd.read_csv(run.history_path)["loss"]).all()
+
+
+def test_class_frequency_weights_train(sample_store, tmp_path):
+    run = train(tiny(alpha="class_frequency", epochs=1), sample_store, tmp_path)
+    assert np.isfinite(pd.read_csv(run.history_path)["loss"]).all()
+
+
+def test_mixed_precision_trains(sample_store, tmp_path):
+    run = train(tiny(mixed_precision="bfloat16", epochs=1), sample_store, tmp_path)
+    assert np.isfinite(pd.read_csv(run.history_path)["loss"]).all()
+    assert Predictor(run.path).model.dtype_policy.name == "float32"
+
+
+def test_divergence_names_the_step_and_its_samples(sample_store, tmp_path):
+    recipe = tiny(learning_rate=1e30, loss="cross_entropy", epochs=1)
+    with pytest.raises(DivergenceError, match=r"step (\d+) of epoch 1, with the batch ") as caught:
+        train(recipe, sample_store, tmp_path)
+    report = read_json(tmp_path / "diverged.json")
+    reader = BatchReader(
+        sample_store,
+        "train",
+        recipe.preprocessing,
+        recipe.batch_size,
+        shuffle=True,
+        seed=recipe.seed,
+    )
+    ids = sample_store.sample_ids(reader.batch(0, report["step"] - 1).indices)
+    assert report["sample_ids"] == ids
+    assert ids[0] in str(caught.value)
+    assert "last good checkpoint is none yet" in str(caught.value)
+    assert Workdir(tmp_path).read_run()["state"] == "diverged"
+
+
+def test_a_charset_that_covers_the_store(sample_store, tmp_path):
+    charset = Charset.sorted(set(sample_store.charset) | set("宪室"))
+    recipe = tiny(epochs=1, alpha="class_frequency")
+    run = train(recipe, sample_store, tmp_path / "run", charset=charset)
+    assert run.charset == charset
+    assert np.isfinite(pd.read_csv(run.history_path)["loss"]).all()
+    metrics = predict_split(run.path, sample_store, tmp_path / "l.h5", crops="none")
+    assert metrics["logits"]["top1"] >= 0
+    with h5py.File(tmp_path / "l.h5") as file:
+        assert file["logits"].shape[1] == 17
+        first = sample_store.indices("test")[0]
+        name = sample_store.charset.char(int(sample_store.labels[first]))
+        assert charset.char(int(file["labels"][0])) == name
+    with pytest.raises(ValueError, match="begun with another charset"):
+        train(recipe, sample_store, tmp_path / "run")
+    with pytest.raises(ValueError, match="lacks 14 of the store"):
+        train(recipe, sample_store, tmp_path / "other", charset=Charset.from_text("一"))
+
+
+def test_patience_counts_flat_epochs():
+    recipe = tiny(epochs=20, patience=2)
+    rows = [{MONITOR: value} for value in (0.1, 0.5, 0.4, 0.5)]
+    assert not is_finished(rows[:3], recipe)
+    assert is_finished(rows, recipe)  # equal isn't better
+
+
+def test_predictor_equals_the_model_it_was_trained_as(trained):
+    predictor = Predictor(trained.path)
+    full = create_model(
+        "brick_net", num_classes=15, image_shape=(16, 16, 1), num_bricks=2, width=16
+    )
+    load_weights(trained.best_weights, "model", full.weights)
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 1), dtype=np.uint8)
+    np.testing.assert_allclose(
+        predictor.logits(images), np.asarray(full(images)["main_output"]), atol=1e-5
+    )
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no run"):
+        Predictor(tmp_path)
+    assert not Workdir(tmp_path).exists()
+
+
+def test_five_crops_file_holds_mean_and_center(trained, sample_store, tmp_path):
+    store: Store = sample_store
+    predict_split(trained.path, store, tmp_path / "five.h5", batch_size=7)
+    predictor = Predictor(trained.path)
+    with h5py.File(tmp_path / "five.h5") as file:
+        index = int(store.indices("test")[10])
+        assert file["sample_ids"].asstr()[10] == store.sample_id(index)
+        assert file["labels"][10] == store.labels[index]
+        crops = predictor.logits(predictor.preprocessing.apply_five_crops(store.image(index)))
+        np.testing.assert_allclose(file["logits"][10], crops.mean(0), atol=1e-5)
+        np.testing.assert_allclose(file["logits_center"][10], crops[0], atol=1e-5)
+        assert file.attrs["charset"] == store.charset.text
+
+
+def test_no_blur_changes_what_a_blurred_model_sees(sample_store, tmp_path):
+    run = train(tiny("kriuk_model3", epochs=1), sample_store, tmp_path / "run")
+    for name, blur in (("with", True), ("without", False)):
+        predict_split(run.path, sample_store, tmp_path / f"{name}.h5", crops="none", blur=blur)
+    with h5py.File(tmp_path / "with.h5") as a, h5py.File(tmp_path / "without.h5") as b:
+        assert a.attrs["blur"] and not b.attrs["blur"]
+        assert np.abs(a["logits"][()] - b["logits"][()]).max() > 1e-4

@@ -1,0 +1,194 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hccr_tf.utils.files import (
+    StreamWriter,
+    atomic_write,
+    distinct_names,
+    exclusive_lock,
+    read_json,
+    replace_directory,
+    sha256_file,
+    write_json,
+)
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_atomic_write_replaces_at_the_end(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with atomic_write(target) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == tmp_path
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_atomic_write_leaves_the_old_file_on_failure(tmp_path, error):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(error), atomic_write(target) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_atomic_write_needs_a_folder_and_a_file(tmp_path):
+    missing = tmp_path / "nowhere" / "a"
+    with pytest.raises(FileNotFoundError, match="nowhere"), atomic_write(missing):
+        pass
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a"):
+        pass
+    assert names(tmp_path) == []
+
+
+@pytest.fixture
+def made(tmp_path):
+    folder = tmp_path / ".store.partial" / "store"
+    folder.mkdir(parents=True)
+    (folder / "new").write_text("2")
+    return folder
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_replace_directory(tmp_path, made, earlier):
+    target = tmp_path / "store"
+    if earlier:
+        target.mkdir()
+        (target / "old").write_text("1")
+    replace_directory(made, target)
+    assert names(target) == ["new"]
+    assert names(tmp_path) == [".store.partial", "store"]
+    assert not made.exists()
+
+
+def test_replace_directory_puts_the_old_one_back_if_the_swap_fails(tmp_path, made, monkeypatch):
+    target = tmp_path / "store"
+    target.mkdir()
+    (target / "old").write_text("1")
+    rename = os.rename
+
+    def failing(a, b):
+        if a == made:
+            raise OSError("no")
+        rename(a, b)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(OSError, match="no"):
+        replace_directory(made, target)
+    assert names(target) == ["old"]
+    assert names(tmp_path) == [".store.partial", "store"]
+
+
+def test_a_lock_is_held_by_one_and_ends_with_its_process(tmp_path):
+    path = tmp_path / "lock"
+    with (
+        exclusive_lock(path, "busy"),
+        pytest.raises(BlockingIOError, match="busy"),
+        exclusive_lock(path, "busy", patience=0.05),
+    ):
+        pass
+    program = (
+        "import os, sys, time; from pathlib import Path\n"
+        "from hccr_tf.utils.files import exclusive_lock\n"
+        "with exclusive_lock(Path(sys.argv[1]), 'busy'):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError), exclusive_lock(path, "busy", patience=0):
+            pass
+        other.kill()
+    with exclusive_lock(path, "busy", patience=5):
+        pass
+
+
+def test_a_lock_file_deleted_by_its_holder_is_no_lock(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with exclusive_lock(folder / "lock", "busy"):
+        (folder / "lock").unlink()
+        folder.rmdir()
+    folder.mkdir()
+    with exclusive_lock(folder / "lock", "busy", patience=0):
+        assert (folder / "lock").exists()
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [4096], [4 << 20], [5, (4 << 20) - 5], [9 << 20, 7]])
+def test_stream_writer_writes_what_it_is_given(tmp_path, sizes):
+    data = [bytes([i + 1]) * size for i, size in enumerate(sizes)]
+    writer = StreamWriter(tmp_path / "a")
+    for piece in data:
+        writer.write_all([memoryview(piece)])
+    writer.finish()
+    writer.close()
+    assert (tmp_path / "a").read_bytes() == b"".join(data)
+    assert writer.num_bytes == sum(sizes)
+
+
+def test_stream_writer_takes_many_small_pieces(tmp_path):
+    pieces = [bytes([i % 251]) * (i % 7000) for i in range(3000)]
+    writer = StreamWriter(tmp_path / "a")
+    writer.write_all(memoryview(piece) for piece in pieces)
+    writer.finish()
+    writer.close()
+    assert (tmp_path / "a").read_bytes() == b"".join(pieces)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_stream_writer_reports_a_full_disk():
+    writer = StreamWriter("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        writer.write_all([memoryview(bytes(20 << 20))])
+    writer.close()
+
+
+def test_json_round_trip_and_errors_name_the_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"字": [1, None, "汉"]})
+    assert "字" in path.read_text(encoding="utf-8")
+    assert read_json(path) == {"字": [1, None, "汉"]}
+    path.write_text('{"a": 1,\n  oops}')
+    with pytest.raises(ValueError, match=r"a\.json is not valid JSON \(line 2"):
+        read_json(path)
+    path.write_bytes(b'"\xff"')
+    with pytest.raises(ValueError, match=r"a\.json is not UTF-8"):
+        read_json(path)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        read_json(tmp_path / "missing.json")
+
+
+def test_write_json_keeps_the_old_file_if_the_object_cannot_be_written(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, 1)
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == 1
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_sha256_file(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    assert sha256_file(path).startswith("ba7816bf8f01cfea")
+
+
+def test_distinct_names():
+    assert distinct_names([Path("/a/x"), Path("/b/y")]) == ["x", "y"]
+    assert distinct_names([Path("/a/x"), Path("/b/x"), Path("/b/y")]) == ["a-x", "b-x", "b-y"]
+    assert distinct_names([Path("/a/x")]) == ["x"]
+    with pytest.raises(ValueError, match="named twice"):
+        distinct_names([Path("/a/x"), Path("/a/x")])
