@@ -22,7 +22,7 @@ import pandas as pd
 
 import hccr_tf
 from hccr_tf.data.store.store import Store
-from hccr_tf.training.checkpoints import Checkpoints, Interval
+from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints
 
 RESULTS = Path(__file__).parent / "results" / "checkpoint_cost.csv"
 
@@ -55,7 +55,9 @@ def measure(recipe, store: Store, workdir: Path, every: int | None, clock: Clock
     Checkpoints.save = timed_save
     keras.callbacks.CallbackList.on_train_batch_begin = marked
     try:
-        hccr_tf.train(recipe, store, workdir, checkpoints=Interval(minutes=None, steps=every))
+        hccr_tf.train(
+            recipe, store, workdir, checkpoints=CheckpointInterval(minutes=None, steps=every)
+        )
     finally:
         Checkpoints.save = save
         keras.callbacks.CallbackList.on_train_batch_begin = begin_step
@@ -93,7 +95,7 @@ def main() -> None:
                 into.append(measure(recipe, store, workdir, every, clock))
                 shutil.rmtree(workdir)
     a_save = float(np.median(clock.saves))
-    interval = max(60 * Interval().minutes, a_save / 0.02)
+    interval = max(60 * CheckpointInterval().minutes, a_save / 0.02)
     counted = steps - 6
     row = {
         "recipe": f"{options.recipe}, {options.image_size}×{options.image_size}, "

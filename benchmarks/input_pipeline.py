@@ -46,7 +46,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import cv2
 import numpy as np
 
-from hccr_tf import BatchReader, Preprocessing, Store
+from hccr_tf import Loader, Preprocessing, Store
 from hccr_tf.data.loading.loader import BufferPool, num_reading_threads
 
 BLURS = {"raw": (0, 0.0), "3x3": (3, 20.0), "7x7": (7, 50.0)}
@@ -135,24 +135,24 @@ def read_released_in_two_threads(iterator) -> None:
 def reader(store: Store, indices: np.ndarray, size: int, blur: str, batch_size: int, **arguments):
     kernel, sigma = BLURS[blur]
     preprocessing = Preprocessing(size, blur_kernel=kernel, blur_sigma=sigma)
-    made = BatchReader(store, "all", preprocessing, batch_size, shuffle=True, seed=1, **arguments)
+    made = Loader(store, "all", preprocessing, batch_size, shuffle=True, seed=1, **arguments)
     made.indices, made.labels = indices, store.labels[indices]
     return made
 
 
-def read_numpy(batches: BatchReader, epochs: int = EPOCHS) -> None:
+def read_numpy(batches: Loader, epochs: int = EPOCHS) -> None:
     for _ in batches.batches(epochs=epochs):
         pass
 
 
-def read_tf(batches: BatchReader) -> None:
+def read_tf(batches: Loader) -> None:
     from hccr_tf.data.loading.tf_dataset import tf_dataset
 
     for _ in tf_dataset(batches, ["main_output"], epochs=EPOCHS):
         pass
 
 
-def read_float32(batches: BatchReader, pool: BufferPool) -> None:
+def read_float32(batches: Loader, pool: BufferPool) -> None:
     """The NumPy iterator's batches cast and scaled by the threads that make them."""
     side = batches.preprocessing.image_size
 
@@ -186,7 +186,7 @@ def forget(paths) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def read_device(batches: BatchReader, prepare) -> None:
+def read_device(batches: Loader, prepare) -> None:
     from hccr_tf.data.loading.tf_dataset import tf_dataset
 
     for inputs, _ in tf_dataset(batches, ["main_output"], epochs=EPOCHS):
@@ -369,7 +369,7 @@ def profile(store: Store, indices: np.ndarray, batch_size: int) -> dict:
     return result
 
 
-def two_processes(ours: BatchReader) -> int:
+def two_processes(ours: Loader) -> int:
     """What the interpreter's lock costs: each half of the batches in a process of its own."""
     ours.batch(0, 0)
     best = 0.0

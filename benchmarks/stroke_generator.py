@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from real_runs import RESULTS
 
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models import MAIN_OUTPUT, create_model
 from hccr_tf.papers.recipes import get_recipe
-from hccr_tf.synthesis.dataset import StrokeStore
+from hccr_tf.synthesis.dataset import StrokeDataset
 from hccr_tf.synthesis.sample import Writer, load_strokes, render
 
 ROUNDS = 12
@@ -32,10 +32,10 @@ def main() -> None:
     )
     parser.add_argument("--strokes", type=Path, required=True, help="store of hccr data strokes")
     options = parser.parse_args()
-    store = StrokeStore(options.strokes)
+    store = StrokeDataset(options.strokes)
     recipe = get_recipe("recogniser")
     size = recipe.batch_size
-    reader = BatchReader(store, "train", recipe.preprocessing, size, shuffle=True)
+    reader = Loader(store, "train", recipe.preprocessing, size, shuffle=True)
     keras.config.set_dtype_policy(f"mixed_{recipe.mixed_precision}")
     model = create_model(
         recipe.model, num_classes=len(store.charset), image_shape=recipe.preprocessing.image_shape

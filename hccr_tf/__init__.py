@@ -15,7 +15,7 @@ _backend.choose()
 _PUBLIC = {
     "Charset": "hccr_tf.charset",
     "Preprocessing": "hccr_tf.data.loading.preprocessing",
-    "BatchReader": "hccr_tf.data.loading.loader",
+    "Loader": "hccr_tf.data.loading.loader",
     "Store": "hccr_tf.data.store.store",
     "prepare": "hccr_tf.data.store.prepare",
     "Recipe": "hccr_tf.recipe",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hccr_tf.audit.audit import Disagreement
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.store.store import Store
 from hccr_tf.inference.predictor import Predictor, iterate_logits
 
@@ -30,9 +30,7 @@ def predict_disagreement(
     """
     predictor = Predictor(workdir)
     disagreement = Disagreement(store, predictor.charset)
-    reader = BatchReader(
-        store, split, predictor.preprocessing, batch_size, charset=predictor.charset
-    )
+    reader = Loader(store, split, predictor.preprocessing, batch_size, charset=predictor.charset)
     for logits, _, indices in iterate_logits(predictor, reader):
         disagreement.add(logits[:, 0], indices)
     return disagreement

@@ -112,13 +112,13 @@ def run_show(options) -> None:
     from hccr_tf.data.dataset import open_dataset
     from hccr_tf.data.store.store import summary
     from hccr_tf.images.contact_sheet import store_sheet
-    from hccr_tf.synthesis.dataset import StrokeStore, stroke_summary
+    from hccr_tf.synthesis.dataset import StrokeDataset, stroke_summary
 
     store = open_dataset(options.store)
     if options.verify:
         store.verify()
         print("Every file has the checksum it was written with.")
-    if isinstance(store, StrokeStore):
+    if isinstance(store, StrokeDataset):
         print(stroke_summary(store))
         return
     print(summary(store))
@@ -203,7 +203,7 @@ def strokes_arguments(parser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="how handwriting varies, such as --set bend=0.03; what there is stands in "
-        "hccr_tf.synthesis.style.Variation",
+        "hccr_tf.synthesis.style.HandwritingStyle",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a store of strokes")
     parser.add_argument("--sheet", help="image to draw (default: OUT-sheet.png beside it)")
@@ -225,7 +225,7 @@ def run_strokes(options) -> None:
     from hccr_tf.images.contact_sheet import draw_sheet
     from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
     from hccr_tf.synthesis.sample import load_strokes
-    from hccr_tf.synthesis.style import Variation
+    from hccr_tf.synthesis.style import HandwritingStyle
     from hccr_tf.utils.files import sha256_file
 
     strokes = load_strokes(options.file)
@@ -235,7 +235,7 @@ def run_strokes(options) -> None:
         options.out,
         source={"name": Path(options.file).name, "sha256": sha256_file(options.file)},
         charset=charset,
-        variation=Variation.from_dict(parse_settings(options.set)),
+        variation=HandwritingStyle.from_dict(parse_settings(options.set)),
         per_class=options.per_class,
         held_out=options.held_out,
         seed=options.seed,

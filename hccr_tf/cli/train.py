@@ -76,13 +76,13 @@ def run_train(options) -> None:
         recipe = recipe.override(model_args={**recipe.model_args, **parse_settings(options.set)})
 
     from hccr_tf.data.dataset import open_dataset
-    from hccr_tf.data.loading.loader import BatchReader
+    from hccr_tf.data.loading.loader import Loader
 
     store = open_dataset(options.data)
     if options.steps is not None:
         if options.steps < 1 or options.epochs is not None:
             raise ValueError("--steps is at least 1 and stands in place of --epochs.")
-        reader = BatchReader(
+        reader = Loader(
             store,
             "train",
             recipe.preprocessing,
@@ -114,12 +114,12 @@ def _overridden(options) -> Recipe:
 def _circumstances(options) -> dict:
     """What `train` takes besides recipe, store and folder."""
     from hccr_tf.charset import Charset
-    from hccr_tf.training.checkpoints import Interval
+    from hccr_tf.training.checkpoints import CheckpointInterval
 
     return {
         "init_from": options.init_from,
         "charset": None if options.charset is None else Charset.open(options.charset),
-        "checkpoints": Interval(options.checkpoint_minutes, options.checkpoint_steps),
+        "checkpoints": CheckpointInterval(options.checkpoint_minutes, options.checkpoint_steps),
     }
 
 

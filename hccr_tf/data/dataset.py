@@ -70,5 +70,5 @@ def open_dataset(path: str | os.PathLike[str] | Dataset) -> Dataset:
     content = read_json(manifest) if manifest.is_file() else None
     # Drawing stands on a floor above reading.
     if isinstance(content, dict) and content.get("format") == STROKES_FORMAT:
-        return import_module("hccr_tf.synthesis.dataset").StrokeStore(path)
+        return import_module("hccr_tf.synthesis.dataset").StrokeDataset(path)
     return import_module("hccr_tf.data.store.store").Store(path)

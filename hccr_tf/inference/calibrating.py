@@ -14,7 +14,7 @@ from hccr_tf.evaluation.plots import draw_reliability
 from hccr_tf.inference.calibration import find_temperature, reliability, write_calibration
 from hccr_tf.inference.recognizer import Recognizer
 from hccr_tf.pretrained import FOLDER, find_run
-from hccr_tf.synthesis.dataset import StrokeStore
+from hccr_tf.synthesis.dataset import StrokeDataset
 from hccr_tf.utils.files import atomic_write
 
 _BATCH = 32
@@ -23,7 +23,7 @@ _FEWEST = 20
 
 def calibrate(
     workdir: str | Path,
-    store: Store | StrokeStore,
+    store: Store | StrokeDataset,
     split: str = "validation",
     *,
     level: int | None = None,

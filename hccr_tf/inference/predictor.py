@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from rich.progress import track
 
-from hccr_tf.data.loading.loader import NUM_CROPS, BatchReader
+from hccr_tf.data.loading.loader import NUM_CROPS, Loader
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.metrics import Evaluation
@@ -72,7 +72,7 @@ class Predictor:
         return np.asarray(self.model.predict_on_batch(images)[MAIN_OUTPUT], np.float32)
 
 
-def with_progress(reader: BatchReader) -> Iterable:
+def with_progress(reader: Loader) -> Iterable:
     """A reader's batches, with a bar where somebody looks."""
     return track(
         reader.batches(),
@@ -84,7 +84,7 @@ def with_progress(reader: BatchReader) -> Iterable:
 
 
 def iterate_logits(
-    predictor: Predictor, reader: BatchReader
+    predictor: Predictor, reader: Loader
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Logits of every crop, batch by batch.
 
@@ -132,7 +132,7 @@ def predict_split(
     """
     predictor = Predictor(workdir)
     preprocessing: Preprocessing = predictor.preprocessing
-    reader = BatchReader(
+    reader = Loader(
         store,
         split,
         preprocessing if blur else preprocessing.without_blur(),

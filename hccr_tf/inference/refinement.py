@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.metrics import softmax, wilson_interval
 from hccr_tf.images.contact_sheet import draw_sheet
@@ -220,9 +220,7 @@ def count_steps(
     Raises:
         ValueError: a charset that doesn't cover the store, an empty split.
     """
-    reader = BatchReader(
-        store, split, predictor.preprocessing, batch_size, charset=predictor.charset
-    )
+    reader = Loader(store, split, predictor.preprocessing, batch_size, charset=predictor.charset)
     read, labels, indices = [], [], []
     for batch in with_progress(reader):
         read.append(predictor.read(batch.images).logits.argmax(axis=2).astype(np.int32))

@@ -25,14 +25,14 @@ from hccr_tf.data.store.format import MANIFEST
 from hccr_tf.data.store.format import STROKES_FORMAT as FORMAT
 from hccr_tf.synthesis.deform import centre_lines, draw
 from hccr_tf.synthesis.geometry import POINTS
-from hccr_tf.synthesis.style import Variation
+from hccr_tf.synthesis.style import HandwritingStyle
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
 
 _VERSION = 3  # of how images are drawn: another one draws others from the same settings
 _HELD_OUT = ("validation", "test")
 
 
-class StrokeStore:
+class StrokeDataset:
     """An opened store of stroke centre lines.
 
     Images are numbered: the number's remainder by the number of classes is the class. The first
@@ -79,7 +79,7 @@ class StrokeStore:
             if file.stat().st_size != entry["num_bytes"]:
                 raise ValueError(f"{file} has another size than it should; make the store again")
         self.charset = Charset.from_text(self.manifest["charset"]["characters"])
-        self.variation = Variation.from_dict(self.manifest["variation"])
+        self.variation = HandwritingStyle.from_dict(self.manifest["variation"])
         self.per_class: int = self.manifest["per_class"]
         self.held_out: int = self.manifest["held_out"]
         self.seed: int = self.manifest["seed"]
@@ -196,12 +196,12 @@ def make_stroke_store(
     *,
     source: Mapping[str, Any],
     charset: Charset | None = None,
-    variation: Variation | None = None,
+    variation: HandwritingStyle | None = None,
     per_class: int = 8,
     held_out: int = 1,
     seed: int = 1,
     overwrite: bool = False,
-) -> StrokeStore:
+) -> StrokeDataset:
     """Writes a store of stroke centre lines.
 
     Args:
@@ -252,7 +252,7 @@ def make_stroke_store(
             "num_strokes": int(first[-1]),
             "points": POINTS,
             "source": dict(source),
-            "variation": (variation or Variation()).to_dict(),
+            "variation": (variation or HandwritingStyle()).to_dict(),
             "per_class": per_class,
             "held_out": held_out,
             "seed": seed,
@@ -267,7 +267,7 @@ def make_stroke_store(
         manifest["data_hash"] = _data_hash(manifest)
         write_json(made / MANIFEST, manifest)
         replace_directory(made, out)
-    return StrokeStore(out)
+    return StrokeDataset(out)
 
 
 def _data_hash(manifest: Mapping[str, Any]) -> str:
@@ -277,7 +277,7 @@ def _data_hash(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def stroke_summary(store: StrokeStore) -> str:
+def stroke_summary(store: StrokeDataset) -> str:
     """Describes a store of strokes in a few lines of text, for `hccr data show`."""
     m = store.manifest
     characters = store.charset.text

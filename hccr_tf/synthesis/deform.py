@@ -5,8 +5,8 @@ same in any batch, process or order. The work on strokes is done for all charact
 once, and they are drawn side by side on one canvas: hundreds of characters cost what one would in
 calls.
 
-What varies, and by how much, is a `Variation`. Its defaults were chosen by what a network that
-had learnt from such images misread among real ones; `docs/recogniser.md` has the log.
+What varies, and by how much, is a `HandwritingStyle`. Its defaults were chosen by what a network
+that had learnt from such images misread among real ones; `docs/recogniser.md` has the log.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import numpy as np
 
 from hccr_tf.synthesis.geometry import ALONG, POINTS, from_grid, smoothing, swell
 from hccr_tf.synthesis.rasterize import ink_lines
-from hccr_tf.synthesis.style import MOST_SMOOTH, Variation
+from hccr_tf.synthesis.style import MOST_SMOOTH, HandwritingStyle
 
 _ALONG = ALONG.astype(np.float32)
 _WAVES = 4
@@ -54,7 +54,10 @@ def centre_lines(strokes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def draw(
-    lines: np.ndarray, counts: np.ndarray, seeds: Sequence[tuple[int, ...]], variation: Variation
+    lines: np.ndarray,
+    counts: np.ndarray,
+    seeds: Sequence[tuple[int, ...]],
+    variation: HandwritingStyle,
 ) -> list[np.ndarray]:
     """Draws characters, each by its own seed.
 
@@ -100,7 +103,7 @@ class _Draws:
         np.clip(self.stroke_normal, -2.5, 2.5, self.stroke_normal)
 
 
-def _written(lines, owner, hand, draws: _Draws, v: Variation):
+def _written(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
     """The pen's path, pressure and image, of every stroke and of what joins strokes."""
     normal, uniform = draws.stroke_normal.T, draws.stroke_uniform.T
     cursive = hand[owner]
@@ -158,7 +161,7 @@ def _written(lines, owner, hand, draws: _Draws, v: Variation):
     return x + 1j * y, np.clip(pressure, 0.4, 1.6), owner
 
 
-def _trimmed(lines, begin, end, v: Variation):
+def _trimmed(lines, begin, end, v: HandwritingStyle):
     """Strokes whose first points are missing, and whose ends are missing or run on."""
     first = v.trim / 3 * begin**3
     last = 1 + (v.extend + v.trim) * end - v.trim
@@ -213,7 +216,7 @@ def _gap(before, after) -> np.ndarray:
     )
 
 
-def _in_groups(lines, apart, normal, split, v: Variation):
+def _in_groups(lines, apart, normal, split, v: HandwritingStyle):
     """Parts of a character, each some strokes on end, moved and scaled as one."""
     begins = split < v.group_split / (1 + np.exp(-(apart + _NEAR) / (_NEAR / 2)))
     begins |= np.isinf(apart)
@@ -230,7 +233,7 @@ def _in_groups(lines, apart, normal, split, v: Variation):
     return moved.astype(np.complex64)
 
 
-def _stretched(lines, owner, draws: _Draws, v: Variation):
+def _stretched(lines, owner, draws: _Draws, v: HandwritingStyle):
     """Each axis stretched here and pressed together there."""
     normal, uniform = draws.normal.T, draws.uniform.T
     amount = (v.stretch * normal[4:6])[:, owner, None]
@@ -241,7 +244,7 @@ def _stretched(lines, owner, draws: _Draws, v: Variation):
     return (x + 1j * y).astype(np.complex64)
 
 
-def _bent(lines, owner, hand, draws: _Draws, v: Variation):
+def _bent(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
     """Strokes moved by a smooth field: waves of random length, direction and phase."""
     amount = (v.bend + v.bend_cursive * hand) * np.sqrt(2 / _WAVES)
     strength = draws.normal[:, 12:].reshape(-1, 4, _WAVES)

@@ -6,7 +6,7 @@ import numpy as np
 
 from hccr_tf.images.cleaning import WHITE
 from hccr_tf.synthesis.geometry import POINTS
-from hccr_tf.synthesis.style import Variation
+from hccr_tf.synthesis.style import HandwritingStyle
 
 _OVERSAMPLE = 2
 _DRAWN = [*range(0, POINTS - 2, 2), POINTS - 1]  # of a stroke's points; it's smooth between them
@@ -21,7 +21,7 @@ def _noise() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((_NOISE_SIDE, _NOISE_SIDE), np.float32)
 
 
-def ink_lines(lines, pressure, owner, normal, uniform, v: Variation) -> list[np.ndarray]:
+def ink_lines(lines, pressure, owner, normal, uniform, v: HandwritingStyle) -> list[np.ndarray]:
     """Draws lines: all on one canvas, one character below the other.
 
     Args:

@@ -8,7 +8,7 @@ MOST_SMOOTH = 8
 
 
 @dataclass(frozen=True)
-class Variation:
+class HandwritingStyle:
     """How far handwriting strays from its centre lines: standard deviations unless said otherwise.
 
     Lengths are fractions of the character's side, angles radians. Where there's a `_cursive`
@@ -117,7 +117,7 @@ class Variation:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> "Variation":
+    def from_dict(cls, settings: dict[str, Any]) -> "HandwritingStyle":
         """Reads `to_dict`'s result; names the settings it doesn't know."""
         known = {f.name for f in fields(cls)}
         if unknown := set(settings) - known:

@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.images.contact_sheet import encode_png, sheet_image
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import WeightsError, read_attributes, save_weights
@@ -75,7 +75,7 @@ class SaveRun(keras.callbacks.Callback):
         self,
         workdir: Workdir,
         recipe: Recipe,
-        reader: BatchReader,
+        reader: Loader,
         prediction_names: set[str],
         checkpoints: Checkpoints,
         stop: StopRequest,
@@ -245,7 +245,7 @@ class ShowProgress(keras.callbacks.Callback):
         wait: time spent waiting for input.
     """
 
-    def __init__(self, epochs: int, reader: BatchReader, place: Place, wait: InputWait):
+    def __init__(self, epochs: int, reader: Loader, place: Place, wait: InputWait):
         super().__init__()
         self.epochs, self.reader, self.wait = epochs, reader, wait
         self._first = place
@@ -331,9 +331,7 @@ class WriteEvents(keras.callbacks.Callback):
 
     _IMAGES = 24
 
-    def __init__(
-        self, workdir: Workdir, samples: BatchReader, steps_per_epoch: int, wait: InputWait
-    ):
+    def __init__(self, workdir: Workdir, samples: Loader, steps_per_epoch: int, wait: InputWait):
         super().__init__()
         # TensorBoard's own writer of whole files imports TensorFlow where it's installed.
         from tensorboard.summary.writer.record_writer import RecordWriter

@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Interval:
+class CheckpointInterval:
     """How often to save within an epoch.
 
     Attributes:
@@ -71,9 +71,9 @@ class Checkpoints:
         interval: how often to save.
     """
 
-    def __init__(self, folder: Path, interval: Interval | None = None):
+    def __init__(self, folder: Path, interval: CheckpointInterval | None = None):
         self.folder = folder
-        self.interval = interval or Interval()
+        self.interval = interval or CheckpointInterval()
         self._saved = time.monotonic()
         self._seconds = 0.0
 

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import keras
 
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 
 
 class InputWait:
@@ -59,7 +59,7 @@ class Feed(keras.utils.PyDataset):
 
     def __init__(
         self,
-        reader: BatchReader,
+        reader: Loader,
         output_names,
         epoch: int = 0,
         step: int = 0,
@@ -92,8 +92,8 @@ class Feed(keras.utils.PyDataset):
 
 
 def fit_arguments(
-    train_reader: BatchReader,
-    validation_reader: BatchReader,
+    train_reader: Loader,
+    validation_reader: Loader,
     output_names,
     epoch: int,
     step: int = 0,

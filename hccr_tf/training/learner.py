@@ -5,7 +5,7 @@ import contextlib
 import keras
 import numpy as np
 
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.losses import create_loss
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, blueprint, create_model
 from hccr_tf.models.layers import DevicePreprocessing
@@ -28,7 +28,7 @@ class Learner:
         model: what is fitted: the network, or what prepares images on the device and it.
     """
 
-    def __init__(self, recipe: Recipe, reader: BatchReader, weights: str | None):
+    def __init__(self, recipe: Recipe, reader: Loader, weights: str | None):
         self._recipe = recipe
         self._reader = reader
         self._stage: int | None = None

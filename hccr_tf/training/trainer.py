@@ -9,7 +9,7 @@ import pandas as pd
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading import reading_processes
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.plots import draw_curves
 from hccr_tf.models import blueprint, class_variables
@@ -18,7 +18,7 @@ from hccr_tf.pretrained import FOLDER, NAME, find_run
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents
-from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
+from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Place
 from hccr_tf.training.keras_data import InputWait, fit_arguments
 from hccr_tf.training.learner import Learner, dtype_policy
 from hccr_tf.training.schedules import StallSchedule
@@ -37,7 +37,7 @@ def train(
     *,
     init_from: str | Path | None = None,
     charset: Charset | None = None,
-    checkpoints: Interval | None = None,
+    checkpoints: CheckpointInterval | None = None,
 ) -> Workdir:
     """Trains a recipe on a store's training split, or goes on where a run stopped.
 
@@ -85,7 +85,7 @@ def _train(
     workdir: Workdir,
     init_from: str | Path | None,
     charset: Charset,
-    interval: Interval | None,
+    interval: CheckpointInterval | None,
     stop: StopRequest,
 ) -> None:
     if init_from is not None:
@@ -172,7 +172,7 @@ def _train(
 
 
 @contextlib.contextmanager
-def _reading(reader: BatchReader):
+def _reading(reader: Loader):
     """Prepares a long epoch's images in processes, a short one's in this process's threads."""
     with contextlib.ExitStack() as stack:
         if len(reader) >= MANY_IMAGES and reading_processes.are_possible():
@@ -237,9 +237,9 @@ def _set_determinism(recipe: Recipe) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, BatchReader]:
+def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, Loader]:
     padded_to = _source_size(recipe, store) if recipe.device_preprocessing else None
-    train_reader = BatchReader(
+    train_reader = Loader(
         store,
         "train",
         recipe.preprocessing,
@@ -251,7 +251,7 @@ def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, BatchR
         per_class=recipe.samples_per_class,
         padded_to=padded_to,
     )
-    validation = BatchReader(
+    validation = Loader(
         store,
         "validation",
         recipe.preprocessing,
@@ -338,7 +338,7 @@ def _initialise(
     }
 
 
-def _make_metrics(model: keras.Model, reader: BatchReader) -> None:
+def _make_metrics(model: keras.Model, reader: Loader) -> None:
     """Has Keras make the outputs' metrics, which it does with a first batch, to be filled."""
     batch = reader.batch(0, 0)
     model.test_on_batch(batch.inputs, dict.fromkeys(model.output, batch.labels))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.sources.chinese_mnist import CHARACTERS
-from hccr_tf.data.sources.records import Quarantined, Sample
+from hccr_tf.data.sources.records import Sample, Skipped
 from hccr_tf.data.store.prepare import prepare
 
 TABLE = "suite_id,sample_id,code,value,character\n1,1,1,0,零\n1,1,10,9,九\n2,1,15,100000000,亿\n"
@@ -32,7 +32,7 @@ def check(records):
     }
     for sample in samples.values():  # White paper, as everywhere else.
         assert sample.image[0, 0] > 240 and sample.image.min() < 30
-    assert [r.reason for r in records if isinstance(r, Quarantined)] == ["code outside 1 to 15"]
+    assert [r.reason for r in records if isinstance(r, Skipped)] == ["code outside 1 to 15"]
 
 
 def test_folder_and_archives(folder, tmp_path, read_records):
@@ -52,7 +52,7 @@ def test_a_table_that_says_something_else_is_refused(folder, read_records):
 
 def test_table_rows_without_a_code_are_listed(folder, read_records):
     (folder / "chinese_mnist.csv").write_text(TABLE + "1,2,,0,零\n", encoding="utf-8")
-    reasons = [r.reason for r in read_records(folder) if isinstance(r, Quarantined)]
+    reasons = [r.reason for r in read_records(folder) if isinstance(r, Skipped)]
     assert "table row without a code of 1 to 15" in reasons
 
 

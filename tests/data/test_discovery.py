@@ -11,7 +11,7 @@ from hccr_tf.data.sources import alz as alz_module
 from hccr_tf.data.sources import discovery as sources_module
 from hccr_tf.data.sources import tasks as tasks_module
 from hccr_tf.data.sources.gnt import write_gnt
-from hccr_tf.data.sources.records import Quarantined, Sample
+from hccr_tf.data.sources.records import Sample, Skipped
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def alz(contents: dict[bytes, bytes], claim: int = 0) -> bytes:
 
 def split(records):
     samples = [r for r in records if isinstance(r, Sample)]
-    return samples, [r for r in records if isinstance(r, Quarantined)]
+    return samples, [r for r in records if isinstance(r, Skipped)]
 
 
 needs_unalz = pytest.mark.skipif(shutil.which("unalz") is None, reason="unalz is not installed")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.sources.gnt import GntRecord, read_gnt, write_gnt
-from hccr_tf.data.sources.records import Quarantined, Sample, split_of_path
+from hccr_tf.data.sources.records import Sample, Skipped, split_of_path
 
 HEADER = 10
 
@@ -35,7 +35,7 @@ def read(data: bytes):
         position += HEADER + entry.image.size if isinstance(entry, GntRecord) else entry.num_bytes
     assert position == len(data)
     good = [entry for entry in entries if isinstance(entry, GntRecord)]
-    return good, [entry for entry in entries if isinstance(entry, Quarantined)]
+    return good, [entry for entry in entries if isinstance(entry, Skipped)]
 
 
 def test_records_built_by_hand(make_image):
@@ -182,7 +182,7 @@ def test_a_single_file(gnt_folder, read_records):
 def test_other_and_empty_files_are_listed(gnt_folder, read_records):
     (gnt_folder / "readme.txt").write_text("hello")
     (gnt_folder / "empty.gnt").write_bytes(b"")
-    bad = [r for r in read_records(gnt_folder) if isinstance(r, Quarantined)]
+    bad = [r for r in read_records(gnt_folder) if isinstance(r, Skipped)]
     assert [(q.source, q.num_bytes, q.reason) for q in bad] == [
         ("HWDB1.1/empty.gnt", 0, "empty file"),
         ("HWDB1.1/readme.txt", 5, "not an image or .gnt file"),
@@ -199,7 +199,7 @@ def test_a_wrong_checksum_in_an_archive_is_reported_and_records_are_kept(
     path.write_bytes(data)
     records = read_records(path)
     assert sum(isinstance(r, Sample) for r in records) == 9
-    bad = [r for r in records if isinstance(r, Quarantined)]
+    bad = [r for r in records if isinstance(r, Skipped)]
     assert [(q.source, q.num_bytes, q.reason) for q in bad] == [
         ("a.zip/Gnt1.1Test/1241-f.gnt", 0, "archive member fails its checksum")
     ]
@@ -221,7 +221,7 @@ def test_a_damaged_archive_member_is_kept_as_far_as_it_can_be_read(
     path.write_bytes(data)
     records = read_records(path)
     first = [r for r in records if isinstance(r, Sample) and "1-f" in r.source]
-    bad = [r for r in records if isinstance(r, Quarantined)]
+    bad = [r for r in records if isinstance(r, Skipped)]
     assert len(first) > 20
     assert sum(isinstance(r, Sample) and "2-f" in r.source for r in records) == 3
     assert bad and all("1-f.gnt" in q.source for q in bad)

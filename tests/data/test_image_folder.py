@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.sources.image_folder import check_complete, decode_image
-from hccr_tf.data.sources.records import Quarantined, RepairedName, Sample
+from hccr_tf.data.sources.records import RepairedName, Sample, Skipped
 
 
 def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
@@ -20,7 +20,7 @@ def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
 def read(read_records):
     def by_kind(path):
         records = read_records(path)
-        kinds = (Sample, Quarantined, RepairedName)
+        kinds = (Sample, Skipped, RepairedName)
         return tuple([r for r in records if isinstance(r, kind)] for kind in kinds)
 
     return by_kind

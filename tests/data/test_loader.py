@@ -8,7 +8,7 @@ import pytest
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.augmentation import RandomAffine
-from hccr_tf.data.loading.loader import BatchReader, BufferPool, epoch_order, num_reading_threads
+from hccr_tf.data.loading.loader import BufferPool, Loader, epoch_order, num_reading_threads
 from hccr_tf.data.loading.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(24, blur_kernel=3, blur_sigma=20.0)
@@ -18,7 +18,7 @@ AUGMENTATION = RandomAffine(amount=0.1, shift=0.05)
 @pytest.fixture
 def make_reader(sample_store):
     def make(split="train", batch_size=32, preprocessing=PREPROCESSING, **arguments):
-        return BatchReader(sample_store, split, preprocessing, batch_size, **arguments)
+        return Loader(sample_store, split, preprocessing, batch_size, **arguments)
 
     return make
 

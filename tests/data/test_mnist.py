@@ -9,7 +9,7 @@ import pytest
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources import discovery as sources_module
 from hccr_tf.data.sources import mnist
-from hccr_tf.data.sources.records import Quarantined, Sample
+from hccr_tf.data.sources.records import Sample, Skipped
 from hccr_tf.data.store.prepare import prepare
 
 TRAIN, TEST = 30, 20
@@ -74,7 +74,7 @@ def npy(array) -> bytes:
 def parted(records):
     return (
         [r for r in records if isinstance(r, Sample)],
-        [r for r in records if isinstance(r, Quarantined)],
+        [r for r in records if isinstance(r, Skipped)],
     )
 
 
@@ -459,7 +459,7 @@ def test_labels_of_an_npz_outside_of_the_digits(tmp_path, arrays, read_records):
     assert len(samples) == TRAIN + TEST - 2
     header = len(npy(arrays["x_train"])) - arrays["x_train"].size
     assert quarantined == [
-        Quarantined("mnist.npz/x_train.npy", header + i * 784, 784, "label outside 0 to 9")
+        Skipped("mnist.npz/x_train.npy", header + i * 784, 784, "label outside 0 to 9")
         for i in (3, 4)
     ]
 
@@ -482,7 +482,7 @@ def test_files_that_are_no_whole_npz(tmp_path, arrays, read_records, cut):
     data = npz(arrays)[:cut]
     write(tmp_path, {"mnist.npz": data})
     assert read_records(tmp_path / "mnist.npz") == [
-        Quarantined("mnist.npz", None, len(data), ".npz file cannot be opened")
+        Skipped("mnist.npz", None, len(data), ".npz file cannot be opened")
     ]
 
 

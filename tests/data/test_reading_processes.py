@@ -12,7 +12,7 @@ import pytest
 
 from hccr_tf.data.loading import reading_processes
 from hccr_tf.data.loading.augmentation import RandomAffine
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.loading.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.skipif(not reading_processes.are_possible(), reason="not on this system")
@@ -31,7 +31,7 @@ def make_reader(sample_store):
     def make(batch_size=50, **arguments):
         preprocessing = Preprocessing(24, crop_ink=True, blur_kernel=7, blur_sigma=50.0)
         arguments = {"shuffle": True, "seed": 5, **arguments}
-        return BatchReader(sample_store, "train", preprocessing, batch_size, **arguments)
+        return Loader(sample_store, "train", preprocessing, batch_size, **arguments)
 
     return make
 
@@ -120,8 +120,8 @@ def test_after_the_context_this_process_reads(make_reader):
 def test_processes_end_with_the_one_that_began_them(sample_store):
     program = f"""
 import os
-from hccr_tf import BatchReader, Preprocessing, Store
-reader = BatchReader(Store({str(sample_store.path)!r}), "train", Preprocessing(16), 10)
+from hccr_tf import Loader, Preprocessing, Store
+reader = Loader(Store({str(sample_store.path)!r}), "train", Preprocessing(16), 10)
 context = reader.processes(2)
 context.__enter__()
 reader.batch(0, 0)
@@ -161,8 +161,8 @@ def test_training_with_processes_gives_the_same_run(sample_store, tmp_path, monk
         image_size=16, bricks=2, width=16, batch_size=32, epochs=2
     )
     histories, begun = [], []
-    start = BatchReader.processes
-    monkeypatch.setattr(BatchReader, "processes", lambda r: begun.append(r.split) or start(r))
+    start = Loader.processes
+    monkeypatch.setattr(Loader, "processes", lambda r: begun.append(r.split) or start(r))
     for few in (10**6, 10):
         monkeypatch.setattr(loop, "MANY_IMAGES", few)
         run = train(recipe, sample_store, tmp_path / str(few))

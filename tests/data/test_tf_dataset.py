@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.data.loading.augmentation import RandomAffine
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.loading.preprocessing import Preprocessing
 
 tf = pytest.importorskip("tensorflow")
@@ -16,7 +16,7 @@ NAMES = ["aux_output1", "main_output"]
 
 @pytest.fixture
 def reader(sample_store):
-    return BatchReader(
+    return Loader(
         sample_store,
         "train",
         Preprocessing(24),
@@ -117,7 +117,7 @@ def test_a_short_batch_is_filled_up_for_its_replicas(reader):
 
 
 def test_images_that_are_left_to_the_device(sample_store):
-    reader = BatchReader(sample_store, "train", Preprocessing(24), 50, shuffle=True, padded_to=56)
+    reader = Loader(sample_store, "train", Preprocessing(24), 50, shuffle=True, padded_to=56)
     dataset = tf_dataset(reader, NAMES, multiple_of=8)
     (images, sizes), labels = dataset.element_spec
     assert (images.dtype, images.shape.as_list()) == (tf.uint8, [None, 56, 56, 1])

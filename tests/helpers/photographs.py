@@ -5,9 +5,9 @@ import numpy as np
 
 from hccr_tf.synthesis.deform import centre_lines, draw
 from hccr_tf.synthesis.sample import load_strokes
-from hccr_tf.synthesis.style import Variation
+from hccr_tf.synthesis.style import HandwritingStyle
 
-STEADY = Variation(
+STEADY = HandwritingStyle(
     grain=0.0,
     blur=0.05,
     soften=0.0,
@@ -22,7 +22,7 @@ STEADY = Variation(
 )
 
 
-def written(character: str, seed: int = 1, variation: Variation = STEADY) -> np.ndarray:
+def written(character: str, seed: int = 1, variation: HandwritingStyle = STEADY) -> np.ndarray:
     """uint8 (H, W): a numeral, dark on white, cropped to the ink."""
     lines = centre_lines(load_strokes()[character])
     return draw(lines, np.array([len(lines)]), [(seed, ord(character))], variation)[0]

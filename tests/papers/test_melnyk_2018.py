@@ -11,7 +11,7 @@ import pytest
 from hccr_tf import Predictor, get_recipe, train
 from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import save_weights
 from hccr_tf.papers.base import Inputs, get_experiment, list_experiments, register_experiment
@@ -49,7 +49,7 @@ def accuracy(run, store, without_bias):
     predictor = Predictor(run)
     if without_bias:
         predictor.model.get_layer(MAIN_OUTPUT).bias.assign(keras.ops.zeros(15))
-    reader = BatchReader(store, "test", predictor.preprocessing, 32, charset=predictor.charset)
+    reader = Loader(store, "test", predictor.preprocessing, 32, charset=predictor.charset)
     right = [predictor.logits(b.images).argmax(axis=1) == b.labels for b in reader.batches()]
     return 100 * np.concatenate(right).mean()
 

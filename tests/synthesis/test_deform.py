@@ -6,12 +6,12 @@ import pytest
 from hccr_tf.synthesis.deform import centre_lines, draw, flowing, parting
 from hccr_tf.synthesis.geometry import POINTS
 from hccr_tf.synthesis.sample import load_strokes
-from hccr_tf.synthesis.style import Variation
+from hccr_tf.synthesis.style import HandwritingStyle
 
 # Every amount 0: the centre lines as they are.
-STILL = Variation(
+STILL = HandwritingStyle(
     **{
-        **dict.fromkeys(Variation().to_dict(), 0.0),
+        **dict.fromkeys(HandwritingStyle().to_dict(), 0.0),
         "fade": 1.0,
         "ink": 1.0,
         "pen_low": 0.05,
@@ -20,7 +20,7 @@ STILL = Variation(
         "side_high": 100.0,
     }
 )
-_DEFAULT = Variation()
+_DEFAULT = HandwritingStyle()
 
 
 def _lines(character):
@@ -106,13 +106,13 @@ AMOUNTS = {
 SEEDS = [(3, i) for i in range(6)]
 
 
-@pytest.mark.parametrize("setting", Variation().to_dict())
+@pytest.mark.parametrize("setting", HandwritingStyle().to_dict())
 def test_every_amount_changes_images(setting):
     others = {"turn_cursive": 0.2} if setting == "cursive" else {}
     others |= {"group_shift": 0.1} if setting == "group_split" else {}
-    before = _draw("零" * 6, SEEDS, Variation(**{**LIVELY, **others}))
+    before = _draw("零" * 6, SEEDS, HandwritingStyle(**{**LIVELY, **others}))
     changed = {**LIVELY, **others, setting: AMOUNTS.get(setting, 0.4)}
-    after = _draw("零" * 6, SEEDS, Variation(**changed))
+    after = _draw("零" * 6, SEEDS, HandwritingStyle(**changed))
     assert any(not np.array_equal(a, b) for a, b in zip(after, before, strict=True))
 
 
@@ -161,8 +161,8 @@ def test_a_hasty_path_flows_from_stroke_to_stroke():
 
 
 def test_hasty_hands_join_strokes():
-    apart = Variation(**{**STILL.to_dict(), "cursive": 1.0})
-    joined = Variation(**{**apart.to_dict(), "join": 5.0, "join_reach": 10.0})
+    apart = HandwritingStyle(**{**STILL.to_dict(), "cursive": 1.0})
+    joined = HandwritingStyle(**{**apart.to_dict(), "join": 5.0, "join_reach": 10.0})
     seeds = [(1, i) for i in range(40)]
     less, more = (
         np.mean([(p < 128).mean() for p in _draw("三" * 40, seeds, v)]) for v in (apart, joined)
@@ -171,9 +171,11 @@ def test_hasty_hands_join_strokes():
 
 
 def test_settings_are_checked_and_round_trip():
-    assert Variation.from_dict(Variation(bend=0.1).to_dict()) == Variation(bend=0.1)
+    assert HandwritingStyle.from_dict(HandwritingStyle(bend=0.1).to_dict()) == HandwritingStyle(
+        bend=0.1
+    )
     with pytest.raises(ValueError, match="no \\['bendd'\\] to vary; it has .*'bend'"):
-        Variation.from_dict({"bendd": 1})
+        HandwritingStyle.from_dict({"bendd": 1})
     for wrong in (
         {"bend": -1},
         {"bend": "much"},
@@ -183,4 +185,4 @@ def test_settings_are_checked_and_round_trip():
         {"smooth_cursive": 7.0},
     ):
         with pytest.raises(ValueError, match="bend|[Pp]ens|[Ss]ides|at most 8"):
-            Variation(**wrong)
+            HandwritingStyle(**wrong)

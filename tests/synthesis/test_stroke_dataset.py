@@ -10,11 +10,11 @@ from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
 from hccr_tf.data.dataset import open_dataset
 from hccr_tf.data.loading.augmentation import RandomAffine
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.loading.reading_processes import are_possible
 from hccr_tf.data.store.store import Store
-from hccr_tf.synthesis.dataset import StrokeStore, make_stroke_store
+from hccr_tf.synthesis.dataset import StrokeDataset, make_stroke_store
 from hccr_tf.synthesis.sample import load_strokes
 
 SOURCE = {"name": "embedded", "sha256": "0" * 64}
@@ -29,7 +29,7 @@ def store(tmp_path):
 
 def _reader(store, split="train", **options):
     preprocessing = Preprocessing(32, fit="pad", crop_ink=True)
-    return BatchReader(store, split, preprocessing, 8, **options)
+    return Loader(store, split, preprocessing, 8, **options)
 
 
 def test_splits_are_apart_and_cover_every_class(store):
@@ -82,7 +82,7 @@ def test_processes_draw_the_same(store):
 
 
 def test_what_a_store_is_made_of_is_in_its_hash(store, tmp_path):
-    from hccr_tf.synthesis.style import Variation
+    from hccr_tf.synthesis.style import HandwritingStyle
 
     def made(name, **options):
         options = {"per_class": 3, "held_out": 2} | options
@@ -93,7 +93,7 @@ def test_what_a_store_is_made_of_is_in_its_hash(store, tmp_path):
     assert made("same") == store.data_hash
     others = [
         made("a", seed=2),
-        made("b", variation=Variation(bend=0.1)),
+        made("b", variation=HandwritingStyle(bend=0.1)),
         made("c", per_class=4),
         made("d", charset=Charset.from_text("一二三")),
     ]
@@ -106,7 +106,7 @@ def test_altered_stores_are_refused(store):
     content["variation"]["bend"] = 0.3
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="was altered"):
-        StrokeStore(store.path)
+        StrokeDataset(store.path)
 
 
 def test_stores_that_were_drawn_otherwise_are_refused(store):
@@ -114,7 +114,7 @@ def test_stores_that_were_drawn_otherwise_are_refused(store):
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"version": content["version"] - 1}))
     with pytest.raises(ValueError, match="drew otherwise; make it again"):
-        StrokeStore(store.path)
+        StrokeDataset(store.path)
 
 
 def test_damaged_stores_are_refused(store):
@@ -123,17 +123,17 @@ def test_damaged_stores_are_refused(store):
     data[-1] ^= 1
     lines.write_bytes(bytes(data))
     with pytest.raises(ValueError, match="lines.npy was altered"):
-        StrokeStore(store.path).verify()
+        StrokeDataset(store.path).verify()
     lines.write_bytes(bytes(data[:-8]))
     with pytest.raises(ValueError, match="lines.npy has another size"):
-        StrokeStore(store.path)
+        StrokeDataset(store.path)
     lines.unlink()
     with pytest.raises(FileNotFoundError, match="lines.npy is missing"):
-        StrokeStore(store.path)
+        StrokeDataset(store.path)
 
 
 def test_open_store_tells_kinds_apart(store, sample_store, tmp_path):
-    assert isinstance(open_dataset(store.path), StrokeStore)
+    assert isinstance(open_dataset(store.path), StrokeDataset)
     assert isinstance(open_dataset(sample_store.path), Store)
     with pytest.raises(FileNotFoundError, match="no store"):
         open_dataset(tmp_path / "nothing")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.models.weights import WeightsError
-from hccr_tf.training.checkpoints import Checkpoints, Interval, Place
+from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Place
 
 
 def make_model(seed=0):
@@ -114,10 +114,10 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 def test_intervals(tmp_path, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr("hccr_tf.training.checkpoints.time.monotonic", lambda: clock[0])
-    by_step = Checkpoints(tmp_path, Interval(minutes=None, steps=5))
+    by_step = Checkpoints(tmp_path, CheckpointInterval(minutes=None, steps=5))
     clock[0] += 1e6
     assert [by_step.due(n) for n in (1, 4, 5, 6)] == [False, False, True, True]
-    by_time = Checkpoints(tmp_path, Interval(minutes=10))
+    by_time = Checkpoints(tmp_path, CheckpointInterval(minutes=10))
     clock[0] += 599
     assert not by_time.due(10**6)
     clock[0] += 2
@@ -130,7 +130,7 @@ def test_intervals(tmp_path, monkeypatch):
     assert by_time.due(1)
     for wrong in ({"minutes": 0}, {"steps": 0}):
         with pytest.raises(ValueError, match="checkpoint"):
-            Interval(**wrong)
+            CheckpointInterval(**wrong)
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(make_disk):

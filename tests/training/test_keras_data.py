@@ -11,7 +11,7 @@ PROGRAM = """
 import sys
 import keras
 import numpy as np
-from hccr_tf import BatchReader, Preprocessing, Store
+from hccr_tf import Loader, Preprocessing, Store
 from hccr_tf.training.keras_data import InputWait, fit_arguments
 
 class First(keras.utils.PyDataset):
@@ -36,8 +36,8 @@ def model():
     return network
 
 store = Store(sys.argv[1])
-reader = BatchReader(store, "train", Preprocessing(16), 10, shuffle=True, seed=4)
-validation = BatchReader(store, "validation", Preprocessing(16), 10)
+reader = Loader(store, "train", Preprocessing(16), 10, shuffle=True, seed=4)
+validation = Loader(store, "validation", Preprocessing(16), 10)
 names = ["main_output", "aux_output1"]
 start, stop = 2, 5
 fitted = model()

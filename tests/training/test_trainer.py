@@ -7,7 +7,7 @@ import pytest
 
 from hccr_tf import Predictor, Store, create_model, get_recipe, predict_split, prepare, train
 from hccr_tf.charset import Charset
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models.weights import load_weights
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.sample import generate_gnt, load_strokes
@@ -223,7 +223,7 @@ def test_divergence_names_the_step_and_its_samples(sample_store, tmp_path):
     with pytest.raises(DivergenceError, match=r"step (\d+) of epoch 1, with the batch ") as caught:
         train(recipe, sample_store, tmp_path)
     report = read_json(tmp_path / "diverged.json")
-    reader = BatchReader(
+    reader = Loader(
         sample_store,
         "train",
         recipe.preprocessing,

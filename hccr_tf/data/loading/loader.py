@@ -1,6 +1,6 @@
 """Batches of a store in an order that is a pure function of (seed, epoch).
 
-Nothing here remembers what was read: `BatchReader.batch(epoch, step)` gives the same
+Nothing here remembers what was read: `Loader.batch(epoch, step)` gives the same
 arrays whenever and wherever it's called. Exact resume, sharding over processes and
 reading ahead in threads all follow from that. NumPy only; `pipeline` wraps it for
 tf.data.
@@ -163,7 +163,7 @@ def num_reading_threads() -> int:
     return min(max(cores, 2), 8)
 
 
-class BatchReader:
+class Loader:
     """Reads one split of a store as prepared batches.
 
     The last batch of an epoch is smaller where the count doesn't divide, so every

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hccr_tf.data.loading.loader import BatchReader
+from hccr_tf.data.loading.loader import Loader
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -18,7 +18,7 @@ _ENDLESS = 2**62  # steps
 
 
 def tf_dataset(
-    reader: BatchReader,
+    reader: Loader,
     output_names: Sequence[str],
     *,
     epoch: int = 0,
@@ -29,13 +29,13 @@ def tf_dataset(
 ) -> "tf.data.Dataset":
     """A dataset of `(inputs, {output name: labels})`, one element a batch.
 
-    TensorFlow's threads call `BatchReader.batch` for the steps to come and take its
+    TensorFlow's threads call `Loader.batch` for the steps to come and take its
     arrays as they are, without a copy.
 
     Args:
         reader: what to read.
         output_names: names of the model's outputs; all share one label.
-        epoch, step, epochs: where to begin and how far to go, as `BatchReader.batches`.
+        epoch, step, epochs: where to begin and how far to go, as `Loader.batches`.
         multiple_of: number of replicas that share a batch. TensorFlow fails where one of
             them gets nothing, so the last batch of an epoch is filled up with its own
             first samples, by fewer than there are replicas.

@@ -14,7 +14,7 @@ from typing import Any
 
 from hccr_tf.data.sources.image_folder import read_image
 from hccr_tf.data.sources.reader import SourceFile, register_reader
-from hccr_tf.data.sources.records import Quarantined, Sample
+from hccr_tf.data.sources.records import Sample, Skipped
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 
 CHARACTERS = "零一二三四五六七八九十百千万亿"
@@ -42,7 +42,7 @@ class ChineseMnistReader:
     def hints(cls, folders: set[str]) -> dict[str, Any]:
         return {}
 
-    def read(self, file: SourceFile) -> Iterator[Sample | Quarantined]:
+    def read(self, file: SourceFile) -> Iterator[Sample | Skipped]:
         """Yields an image's sample, with "suite N" as its writer; checks the table.
 
         Raises:
@@ -58,22 +58,22 @@ class ChineseMnistReader:
                 raise ValueError("code outside 1 to 15")
             image = read_image(file)
         except ValueError as error:
-            yield Quarantined(file.source, None, file.num_bytes, str(error))
+            yield Skipped(file.source, None, file.num_bytes, str(error))
             return
         yield Sample(255 - image, CHARACTERS[code - 1], f"suite {suite}", file.source, None)
 
 
-def _check_table(file: SourceFile) -> Iterator[Quarantined]:
+def _check_table(file: SourceFile) -> Iterator[Skipped]:
     try:
         with file.open() as stream:
             rows = list(csv.DictReader(io.StringIO(stream.read().decode("utf-8-sig"))))
     except (*ARCHIVE_ERRORS, OSError, UnicodeDecodeError, csv.Error):
-        yield Quarantined(file.source, None, file.num_bytes, "table cannot be read")
+        yield Skipped(file.source, None, file.num_bytes, "table cannot be read")
         return
     for line, row in enumerate(rows, 2):
         code, character = row.get("code") or "", row.get("character")
         if not code.isdigit() or not 1 <= int(code) <= len(CHARACTERS):
-            yield Quarantined(file.source, None, 0, "table row without a code of 1 to 15")
+            yield Skipped(file.source, None, 0, "table row without a code of 1 to 15")
         elif character != CHARACTERS[int(code) - 1]:
             raise ValueError(
                 f"{file.source}, line {line}: code {code} is {character!r}, and this reader knows "

@@ -22,7 +22,7 @@ from hccr_tf.data.sources.alz import check_alz, needs_program, unpack_alz
 from hccr_tf.data.sources.catalogue import Part as KnownPart
 from hccr_tf.data.sources.catalogue import known_set
 from hccr_tf.data.sources.reader import Reader, list_readers, reader_of
-from hccr_tf.data.sources.records import Quarantined, Record, Unreadable
+from hccr_tf.data.sources.records import Record, Skipped, Unreadable
 from hccr_tf.data.sources.store_source import StoreReader, is_store
 from hccr_tf.data.sources.tasks import (
     OTHER_ARCHIVES,
@@ -66,7 +66,7 @@ class Plan:
         num_tasks: How many there are.
         num_bytes: Sum over the tasks.
         sources: What the manifest says of each source and each archive within.
-        quarantined: Archives that cannot be read, as `Quarantined`.
+        quarantined: Archives that cannot be read, as `Skipped`.
         known: The known data sets that the files' folders and archives name; empty where some of
             the files belong to none.
         fingerprint: SHA-256 over names, sizes and times: another plan has another.
@@ -77,7 +77,7 @@ class Plan:
     num_tasks: int
     num_bytes: int
     sources: list[dict[str, Any]]
-    quarantined: list[Quarantined]
+    quarantined: list[Skipped]
     known: list[KnownPart]
     fingerprint: str
 
@@ -116,7 +116,7 @@ class _Planner:
         self._containers: list[Container] = []
         self._num_tasks = self._num_bytes = self._num_unpacked = 0
         self._sources: list[dict[str, Any]] = []
-        self._quarantined: list[Quarantined] = []
+        self._quarantined: list[Skipped] = []
         self._hash = hashlib.sha256()
         self._suffixes: Counter[str] = Counter()
         self._claimed = 0
@@ -226,7 +226,7 @@ class _Planner:
                 raise
             num_bytes = path.stat().st_size
             reason = error.reason if isinstance(error, Unreadable) else "archive is broken"
-            self._quarantined.append(Quarantined(label, None, num_bytes, reason))
+            self._quarantined.append(Skipped(label, None, num_bytes, reason))
             self._hash.update(f"{label}\0{error}".encode("utf-8", "surrogateescape"))
 
     def _add_archive(self, path: Path, label: str, depth: int, described: bool = False) -> None:
@@ -266,7 +266,7 @@ class _Planner:
             except ARCHIVE_ERRORS:
                 refusal = "archive cannot be unpacked"
             if refusal is not None:
-                self._quarantined.append(Quarantined(source, None, member.num_bytes, refusal))
+                self._quarantined.append(Skipped(source, None, member.num_bytes, refusal))
                 continue
             self._try_archive(target, source, depth + 1, False)
 

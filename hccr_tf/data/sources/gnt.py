@@ -20,7 +20,7 @@ import numpy as np
 
 from hccr_tf.charset import decode_tag, encode_tag
 from hccr_tf.data.sources.reader import SourceFile, register_reader
-from hccr_tf.data.sources.records import Quarantined, SampleBlock, split_of_path
+from hccr_tf.data.sources.records import SampleBlock, Skipped, split_of_path
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.utils.files import atomic_write
 
@@ -168,7 +168,7 @@ def _next_record(window: _Window, offset: int) -> int:
 
 def read_gnt(
     file: str | os.PathLike[str] | BinaryIO, source: str | None = None, num_bytes: int | None = None
-) -> Iterator[GntRecord | Quarantined]:
+) -> Iterator[GntRecord | Skipped]:
     """Reads a `.gnt` file, whatever state it is in.
 
     A record that does not make sense is quarantined, and reading goes on at the next place where
@@ -182,7 +182,7 @@ def read_gnt(
             quarantined too.
 
     Yields:
-        `GntRecord` for a sound record, `Quarantined` otherwise, in the order of the file.
+        `GntRecord` for a sound record, `Skipped` otherwise, in the order of the file.
     """
     if isinstance(file, (str, os.PathLike)):
         with open(file, "rb", buffering=0) as stream:
@@ -191,7 +191,7 @@ def read_gnt(
         return
     source = source or getattr(file, "name", "stream")
     for found in read_gnt_runs(file, source, num_bytes):
-        if isinstance(found, Quarantined):
+        if isinstance(found, Skipped):
             yield found
             continue
         columns = (found.starts, found.heights, found.widths, found.characters)
@@ -223,7 +223,7 @@ class GntRun:
 
 def read_gnt_runs(
     stream: BinaryIO, source: str, num_bytes: int | None = None, piece: int = _PIECE
-) -> Iterator[GntRun | Quarantined]:
+) -> Iterator[GntRun | Skipped]:
     """Reads a `.gnt` stream by runs of sound records: `read_gnt` for millions of them.
 
     Args:
@@ -238,7 +238,7 @@ def read_gnt_runs(
         window.release()
 
 
-def _runs(window: _Window, source: str, num_bytes: int | None) -> Iterator[GntRun | Quarantined]:
+def _runs(window: _Window, source: str, num_bytes: int | None) -> Iterator[GntRun | Skipped]:
     offset = 0
     while not window.at_end(offset):
         run, offset = _sound_run(window, offset)
@@ -259,11 +259,11 @@ def _runs(window: _Window, source: str, num_bytes: int | None) -> Iterator[GntRu
             end = _end_of_fault(window, offset, header, reason)
         if window.error is not None and window.at_end(end):
             break  # The record is not at fault but the stream.
-        yield Quarantined(source, offset, end - offset, reason)
+        yield Skipped(source, offset, end - offset, reason)
         offset = end
     end = max(num_bytes or 0, window.end)
     if window.error is not None or offset < end:
-        yield Quarantined(source, offset, end - offset, "file cannot be read further")
+        yield Skipped(source, offset, end - offset, "file cannot be read further")
 
 
 def _sound_run(window: _Window, offset: int) -> tuple[GntRun | None, int]:
@@ -383,10 +383,10 @@ class GntReader:
     def hints(cls, folders: set[str]) -> dict[str, Any]:
         return {}
 
-    def read(self, file: SourceFile) -> Iterator[SampleBlock | Quarantined]:
+    def read(self, file: SourceFile) -> Iterator[SampleBlock | Skipped]:
         """Yields the samples of a file by blocks, and what is quarantined."""
         if file.num_bytes == 0:
-            yield Quarantined(file.source, None, 0, "empty file")
+            yield Skipped(file.source, None, 0, "empty file")
             return
         parts = file.source.split("/")
         writer = parts[-1] = os.path.splitext(parts[-1])[0]
@@ -394,13 +394,13 @@ class GntReader:
         try:
             stream = _Summed(file.open_unchecked(), file.crc is not None)
         except (*ARCHIVE_ERRORS, OSError):
-            yield Quarantined(file.source, None, file.num_bytes, "file cannot be opened")
+            yield Skipped(file.source, None, file.num_bytes, "file cannot be opened")
             return
         number, failed = 0, False
         with stream:
             piece = _PIECE if file.path is None else _LARGE_PIECE
             for found in read_gnt_runs(stream, file.source, file.num_bytes, piece):
-                if isinstance(found, Quarantined):
+                if isinstance(found, Skipped):
                     failed |= found.reason == "file cannot be read further"
                     yield found
                     continue
@@ -419,7 +419,7 @@ class GntReader:
         if file.crc is not None and not failed and stream.crc != file.crc:
             # Nobody can say which record is concerned, and each made sense: they are kept, and
             # the entry, which has no bytes of its own, says that pixels may be wrong.
-            yield Quarantined(file.source, None, 0, "archive member fails its checksum")
+            yield Skipped(file.source, None, 0, "archive member fails its checksum")
 
 
 class _Summed:

@@ -17,7 +17,7 @@ import numpy as np
 
 from hccr_tf.charset import guess_code_page, repair_name
 from hccr_tf.data.sources.reader import SourceFile, register_reader
-from hccr_tf.data.sources.records import Quarantined, Record, RepairedName, Sample, split_of_path
+from hccr_tf.data.sources.records import Record, RepairedName, Sample, Skipped, split_of_path
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.images.cleaning import clean
 from hccr_tf.images.decoding import SUFFIXES, decode
@@ -165,7 +165,7 @@ class ImageFolderReader:
                 raise ValueError(NAMELESS)
             image = read_image(file, self._photographs)
         except ValueError as error:
-            yield Quarantined(file.source, None, file.num_bytes, str(error))
+            yield Skipped(file.source, None, file.num_bytes, str(error))
             return
         # The class folder's own name says nothing about the split.
         split = split_of_path(file.source.split("/")[:-2])

@@ -27,7 +27,7 @@ import numpy as np
 from hccr_tf.charset import DIGITS
 from hccr_tf.data.sources.image_folder import MAX_PIXELS, MAX_SIDE
 from hccr_tf.data.sources.reader import SourceFile, register_reader
-from hccr_tf.data.sources.records import Quarantined, SampleBlock
+from hccr_tf.data.sources.records import SampleBlock, Skipped
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 
 MAX_IMAGES = 1 << 24
@@ -111,7 +111,7 @@ def _reason(error: Exception) -> str:
     return "file cannot be read further"
 
 
-def _read_labels(array: _Array) -> tuple[np.ndarray, list[Quarantined]]:
+def _read_labels(array: _Array) -> tuple[np.ndarray, list[Skipped]]:
     """Reads labels to the end.
 
     Returns:
@@ -126,10 +126,10 @@ def _read_labels(array: _Array) -> tuple[np.ndarray, list[Quarantined]]:
         return labels, list(_rest(array, end, "bytes after the last label"))
     offset = array.offset + len(labels) * size
     reason = "file ends before its last label" if error is None else _reason(error)
-    return labels, [Quarantined(array.source, offset, end - offset, reason)]
+    return labels, [Skipped(array.source, offset, end - offset, reason)]
 
 
-def _pairs(images: _Array, labels: np.ndarray, split: str) -> Iterator[SampleBlock | Quarantined]:
+def _pairs(images: _Array, labels: np.ndarray, split: str) -> Iterator[SampleBlock | Skipped]:
     """Yields images with their labels by blocks, and at the end what is left over.
 
     Args:
@@ -153,25 +153,25 @@ def _pairs(images: _Array, labels: np.ndarray, split: str) -> Iterator[SampleBlo
     end = images.offset + count * area
     if number < len(labels):
         reason = "file ends before its last image" if error is None else _reason(error)
-        yield Quarantined(images.source, offset, end - offset, reason)
+        yield Skipped(images.source, offset, end - offset, reason)
     elif number < count:
-        yield Quarantined(images.source, offset, end - offset, "image without a label")
+        yield Skipped(images.source, offset, end - offset, "image without a label")
     else:
         yield from _rest(images, end, "bytes after the last image")
 
 
-def _rest(array: _Array, end: int, reason: str) -> Iterator[Quarantined]:
+def _rest(array: _Array, end: int, reason: str) -> Iterator[Skipped]:
     """Yields what follows the array; reading on is also what checks an archive's checksum."""
     data, error = _take(array.stream, _BLOCK)
     if data:
-        yield Quarantined(array.source, end, len(data), reason)
+        yield Skipped(array.source, end, len(data), reason)
     if error is not None:
-        yield Quarantined(array.source, end + len(data), 0, _reason(error))
+        yield Skipped(array.source, end + len(data), 0, _reason(error))
 
 
 def _blocks(
     images: _Array, data: bytes, labels: np.ndarray, first: int, split: str
-) -> Iterator[SampleBlock | Quarantined]:
+) -> Iterator[SampleBlock | Skipped]:
     if not len(labels):
         return
     _, height, width = images.shape
@@ -196,7 +196,7 @@ def _blocks(
             continue
         for place in run.tolist():
             offset = images.offset + (first + place) * area
-            yield Quarantined(images.source, offset, area, "label outside 0 to 9")
+            yield Skipped(images.source, offset, area, "label outside 0 to 9")
 
 
 def _check_pair(images: _Array, labels: _Array) -> None:
@@ -233,7 +233,7 @@ class MnistNpzReader:
     def hints(cls, folders: set[str]) -> dict[str, Any]:
         return {}
 
-    def read(self, file: SourceFile) -> Iterator[SampleBlock | Quarantined]:
+    def read(self, file: SourceFile) -> Iterator[SampleBlock | Skipped]:
         """Yields the samples of train and test, and what is not read of the file.
 
         Offsets are within the unpacked `.npy` members. Nothing is ever unpickled.
@@ -242,15 +242,15 @@ class MnistNpzReader:
             with file.open() as stream, zipfile.ZipFile(stream) as archive:
                 yield from _read_npz(archive, file)
         except (*_ERRORS, ValueError):
-            yield Quarantined(file.source, None, file.num_bytes, ".npz file cannot be opened")
+            yield Skipped(file.source, None, file.num_bytes, ".npz file cannot be opened")
 
 
-def _read_npz(archive: zipfile.ZipFile, file: SourceFile) -> Iterator[SampleBlock | Quarantined]:
+def _read_npz(archive: zipfile.ZipFile, file: SourceFile) -> Iterator[SampleBlock | Skipped]:
     members = {info.filename: info for info in archive.infolist()}
     pairs = {split: (f"x_{split}.npy", f"y_{split}.npy") for split in ("train", "test")}
     wanted = {id(members[name]) for pair in pairs.values() for name in pair if name in members}
     if not wanted:
-        yield Quarantined(
+        yield Skipped(
             file.source, None, file.num_bytes, "no arrays x_train, y_train, x_test, y_test"
         )
         return
@@ -259,17 +259,15 @@ def _read_npz(archive: zipfile.ZipFile, file: SourceFile) -> Iterator[SampleBloc
         if len(found) == 2:
             yield from _read_arrays(archive, file, *found, split)
         elif not found:
-            yield Quarantined(
+            yield Skipped(
                 f"{file.source}/{names[0]}", None, 0, "no arrays of this split in the file"
             )
         else:
             reason = f"{'labels' if found[0].filename == names[0] else 'images'} array is missing"
-            yield Quarantined(
-                f"{file.source}/{found[0].filename}", None, found[0].file_size, reason
-            )
+            yield Skipped(f"{file.source}/{found[0].filename}", None, found[0].file_size, reason)
     for info in archive.infolist():
         if id(info) not in wanted:
-            yield Quarantined(
+            yield Skipped(
                 f"{file.source}/{info.filename}",
                 None,
                 info.file_size,
@@ -279,7 +277,7 @@ def _read_npz(archive: zipfile.ZipFile, file: SourceFile) -> Iterator[SampleBloc
 
 def _read_arrays(
     archive: zipfile.ZipFile, file: SourceFile, x: zipfile.ZipInfo, y: zipfile.ZipInfo, split: str
-) -> Iterator[SampleBlock | Quarantined]:
+) -> Iterator[SampleBlock | Skipped]:
     source = f"{file.source}/{x.filename}"
     try:
         with ExitStack() as stack:
@@ -294,9 +292,9 @@ def _read_arrays(
             yield from faults
             yield from _pairs(images, numbers, split)
     except _ERRORS:
-        yield Quarantined(source, None, x.file_size, "array cannot be read")
+        yield Skipped(source, None, x.file_size, "array cannot be read")
     except ValueError as error:
-        yield Quarantined(source, None, x.file_size, str(error))
+        yield Skipped(source, None, x.file_size, str(error))
 
 
 def _open_npy(
@@ -367,7 +365,7 @@ class MnistIdxReader:
     def hints(cls, folders: set[str]) -> dict[str, Any]:
         return {}
 
-    def read(self, file: SourceFile) -> Iterator[SampleBlock | Quarantined]:
+    def read(self, file: SourceFile) -> Iterator[SampleBlock | Skipped]:
         """Yields the samples of a file of images; of one of labels only what is wrong with it.
 
         Offsets are within the unpacked content.
@@ -394,9 +392,9 @@ class MnistIdxReader:
                     array.check()
                     yield from _read_labels(array)[1]
         except _ERRORS:
-            yield Quarantined(file.source, None, file.num_bytes, "file cannot be read")
+            yield Skipped(file.source, None, file.num_bytes, "file cannot be read")
         except ValueError as error:
-            yield Quarantined(file.source, None, file.num_bytes, str(error))
+            yield Skipped(file.source, None, file.num_bytes, str(error))
 
 
 def _open_idx(stack: ExitStack, file: SourceFile, kind: str) -> _Array:
@@ -427,7 +425,7 @@ def _open_idx(stack: ExitStack, file: SourceFile, kind: str) -> _Array:
 
 def _read_images(
     images: _Array, labels_file: SourceFile, split: str
-) -> Iterator[SampleBlock | Quarantined]:
+) -> Iterator[SampleBlock | Skipped]:
     with ExitStack() as stack:
         try:
             if labels_file.refusal is not None:

@@ -65,7 +65,7 @@ class Reader(Protocol):
     """How one kind of file becomes samples.
 
     A reader is a class decorated with `register_reader`. `claims` looks at a name only; `read`
-    yields everything there is in a file, the unreadable as `Quarantined`.
+    yields everything there is in a file, the unreadable as `Skipped`.
 
     Args:
         hints: What `hints` returned for the folder or archive.

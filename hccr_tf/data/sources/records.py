@@ -67,7 +67,7 @@ class SampleBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
+class Skipped:
     """A stretch of a source that is not used.
 
     Attributes:
@@ -87,7 +87,7 @@ class Unreadable(ValueError):
     """A source that can't be read.
 
     Attributes:
-        reason: As `Quarantined.reason`, for where it lies among others that can be.
+        reason: As `Skipped.reason`, for where it lies among others that can be.
     """
 
     def __init__(self, message: str, reason: str):
@@ -104,7 +104,7 @@ class RepairedName:
     code_page: str
 
 
-Record = Sample | SampleBlock | Quarantined | RepairedName
+Record = Sample | SampleBlock | Skipped | RepairedName
 
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

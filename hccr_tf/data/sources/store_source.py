@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hccr_tf.data.sources.reader import SourceFile, register_reader
-from hccr_tf.data.sources.records import Quarantined, Record, RepairedName, Sample
+from hccr_tf.data.sources.records import Record, RepairedName, Sample, Skipped
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import read_json
@@ -61,7 +61,7 @@ class StoreReader:
         """
         match = _IMAGES.fullmatch(file.name)
         if file.path is None or not is_store(file.path.parent):
-            yield Quarantined(file.source, None, file.num_bytes, "store's file outside of a store")
+            yield Skipped(file.source, None, file.num_bytes, "store's file outside of a store")
             return
         label = file.source.rsplit("/", 1)[0]
         if match is None:
@@ -84,12 +84,12 @@ class StoreReader:
             )
 
 
-def _read_list(file: SourceFile, label: str) -> Iterator[Quarantined | RepairedName]:
+def _read_list(file: SourceFile, label: str) -> Iterator[Skipped | RepairedName]:
     text = file.path.read_text(encoding="utf-8")
     for row in csv.DictReader(io.StringIO(text, newline="")):
         if "reason" in row:
             offset = int(row["offset"]) if row["offset"] else None
             source = f"{label}/{row['source']}"
-            yield Quarantined(source, offset, int(row["num_bytes"]), row["reason"])
+            yield Skipped(source, offset, int(row["num_bytes"]), row["reason"])
         else:
             yield RepairedName(row["name"], row["character"], row["code_page"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hccr_tf.data.sources.reader import Reader, SourceFile, reader_of
-from hccr_tf.data.sources.records import Quarantined, Record
+from hccr_tf.data.sources.records import Record, Skipped
 from hccr_tf.data.sources.zip_stream import Member, ZipDirectory
 
 _BOMB_RATIO, _BOMB_BYTES = 250, 256 << 20
@@ -145,12 +145,12 @@ def read_files(container: Container, files: Iterable[SourceFile]) -> Iterator[Re
     for file in files:
         kind = reader_of(file.name)
         if file.refusal is not None:
-            yield Quarantined(file.source, None, file.num_bytes, file.refusal)
+            yield Skipped(file.source, None, file.num_bytes, file.refusal)
         elif kind is None:
             reason = OTHER_KINDS.get(file.suffix, "not an image or .gnt file")
             if file.suffix in OTHER_ARCHIVES:
                 reason = "archive of a kind that is not read"
-            yield Quarantined(file.source, None, file.num_bytes, reason)
+            yield Skipped(file.source, None, file.num_bytes, reason)
         else:
             if kind not in readers:
                 readers[kind] = kind(container.hints.get(kind.name, {}))

@@ -24,7 +24,7 @@ import numpy as np
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.reader import SourceFile
-from hccr_tf.data.sources.records import Quarantined, Record, RepairedName, Sample, SampleBlock
+from hccr_tf.data.sources.records import Record, RepairedName, Sample, SampleBlock, Skipped
 from hccr_tf.data.sources.tasks import Container, Task, read_files, task_files
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.format import digests_of_file, fold_heights, image_file
@@ -196,7 +196,7 @@ class PartWriter:
         else:
             self._add_quarantined(record)
 
-    def _add_quarantined(self, record: Quarantined) -> None:
+    def _add_quarantined(self, record: Skipped) -> None:
         row = io.StringIO(newline="")
         csv.writer(row, lineterminator="\n").writerow(
             [printable(record.source), record.offset, record.num_bytes, record.reason]

@@ -185,7 +185,7 @@ class Store:
     def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
         """Returns the samples that an epoch reads for those of epoch 0: the same in every epoch.
 
-        Of a `StrokeStore` they're others.
+        Of a `StrokeDataset` they're others.
         """
         return indices
 

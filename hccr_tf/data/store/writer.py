@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.sources.records import Quarantined
+from hccr_tf.data.sources.records import Skipped
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.format import ARRAYS, FORMAT, data_hash, image_file
 from hccr_tf.data.store.parts import PARTS, QUARANTINE_HEAD, STORE, Part, printable
@@ -43,7 +43,7 @@ class SplitRule:
 def assemble(
     folder: Path,
     num_parts: int,
-    quarantined: Sequence[Quarantined],
+    quarantined: Sequence[Skipped],
     rule: SplitRule,
     charset: Charset | None = None,
 ) -> dict[str, Any]:
@@ -284,7 +284,7 @@ def _read_ids(store: Path, indices: np.ndarray) -> Iterator[str]:
 
 
 def _write_quarantine(
-    store: Path, parts: list[Part], quarantined: Sequence[Quarantined]
+    store: Path, parts: list[Part], quarantined: Sequence[Skipped]
 ) -> list[dict[str, Any]]:
     """Writes all that is quarantined and returns the first entries."""
     path = store / "quarantine.csv"
