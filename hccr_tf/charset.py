@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, write_json
 
 _FORMAT = "hccr_tf charset 1"
@@ -92,9 +93,9 @@ def list_charsets() -> dict[str, str]:
 
 def _check_character(character: str) -> str:
     if not isinstance(character, str) or len(character) != 1:
-        raise ValueError(f"{character!r} is not exactly one character (one code point)")
+        raise HccrError(f"{character!r} is not exactly one character (one code point)")
     if 0xD800 <= ord(character) <= 0xDFFF:
-        raise ValueError(f"{character!r} is half of a surrogate pair, not a character")
+        raise HccrError(f"{character!r} is half of a surrogate pair, not a character")
     return character
 
 
@@ -106,7 +107,7 @@ class Charset:
         characters: One code point each, without repetition.
 
     Raises:
-        ValueError: An entry is not exactly one code point, or occurs twice.
+        HccrError: An entry is not exactly one code point, or occurs twice.
     """
 
     characters: tuple[str, ...]
@@ -117,7 +118,7 @@ class Charset:
             _check_character(character)
         if len(self._index) != len(self.characters):
             twice = [c for c, count in Counter(self.characters).items() if count > 1]
-            raise ValueError(f"characters occur more than once: {' '.join(twice[:10])}")
+            raise HccrError(f"characters occur more than once: {' '.join(twice[:10])}")
 
     @classmethod
     def from_characters(cls, characters: Iterable[str]) -> Charset:
@@ -145,12 +146,12 @@ class Charset:
             '啊座'
 
         Raises:
-            ValueError: A number is no code of two bytes, or a character occurs twice.
+            HccrError: A number is no code of two bytes, or a character occurs twice.
         """
         characters = []
         for code in codes:
             if not 0 < code < 1 << 16 or code != int(code):
-                raise ValueError(f"{code!r} is no code of two bytes")
+                raise HccrError(f"{code!r} is no code of two bytes")
             characters.append(decode_tag(int(code).to_bytes(2, "big")))
         return cls(tuple(characters))
 
@@ -163,10 +164,10 @@ class Charset:
             ('啊阿埃', 6763)
 
         Raises:
-            ValueError: There is no charset of that name; the message lists those there are.
+            HccrError: There is no charset of that name; the message lists those there are.
         """
         if name not in _NAMED:
-            raise ValueError(f"no charset is named {name!r}; there are {', '.join(_NAMED)}")
+            raise HccrError(f"no charset is named {name!r}; there are {', '.join(_NAMED)}")
         return cls.from_text(_NAMED[name][1]())
 
     @classmethod
@@ -182,7 +183,7 @@ class Charset:
 
         Raises:
             FileNotFoundError: It is neither a name nor a path that exists.
-            ValueError: What lies at the path holds no charset, or an altered one.
+            HccrError: What lies at the path holds no charset, or an altered one.
         """
         if source in _NAMED:
             return cls.named(str(source))
@@ -191,7 +192,7 @@ class Charset:
             for name in ("charset.json", "manifest.json"):
                 if (path / name).is_file():
                     return cls.load(path / name)
-            raise ValueError(
+            raise HccrError(
                 f"{path} is the folder of neither a training run nor a store: it has no "
                 "charset.json and no manifest.json"
             )
@@ -203,17 +204,17 @@ class Charset:
             try:
                 return cls.from_text("".join(path.read_text("utf-8-sig").split()))
             except ValueError as error:
-                raise ValueError(f"{path} does not hold a valid charset: {error}") from error
+                raise HccrError(f"{path} does not hold a valid charset: {error}") from error
         if path.suffix.lower() == ".npy":
             import numpy as np
 
             try:
                 codes = np.load(path, allow_pickle=False)
                 if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iuf":
-                    raise ValueError("it is no array of numbers")
+                    raise HccrError("it is no array of numbers")
                 return cls.from_tag_codes(codes.ravel().tolist())
             except (ValueError, EOFError) as error:
-                raise ValueError(f"{path} does not hold a valid charset: {error}") from error
+                raise HccrError(f"{path} does not hold a valid charset: {error}") from error
         return cls.load(path)
 
     @cached_property
@@ -234,7 +235,7 @@ class Charset:
         try:
             return self._index[character]
         except KeyError:
-            raise ValueError(
+            raise HccrError(
                 f"{character!r} is not among the {len(self)} characters of the charset"
             ) from None
 
@@ -270,20 +271,20 @@ class Charset:
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The file is no charset, or its content does not have the hash it states.
+            HccrError: The file is no charset, or its content does not have the hash it states.
         """
         data = read_json(path)
         found = data.get("format") if isinstance(data, dict) else None
         if str(found).startswith(_STORE_FORMAT):
             data = data.get("charset")
         elif found != _FORMAT:
-            raise ValueError(f"{path} is not a charset file ({_FORMAT!r} expected)")
+            raise HccrError(f"{path} is not a charset file ({_FORMAT!r} expected)")
         try:
             charset = cls(tuple(data["characters"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} does not hold a valid charset: {error}") from error
+            raise HccrError(f"{path} does not hold a valid charset: {error}") from error
         if charset.sha256 != data.get("sha256"):
-            raise ValueError(f"{path} was altered: its characters do not have the SHA-256 it names")
+            raise HccrError(f"{path} was altered: its characters do not have the SHA-256 it names")
         return charset
 
     def difference(self, other: Charset) -> str:
@@ -315,20 +316,20 @@ def decode_tag(tag: bytes) -> str:
     is followed for both, so that `encode_tag(decode_tag(tag)) == tag` for every decodable tag.
 
     Raises:
-        ValueError: The bytes are no tag code.
+        HccrError: The bytes are no tag code.
     """
     if len(tag) != 2:
-        raise ValueError(f"a tag code has 2 bytes, not {len(tag)}")
+        raise HccrError(f"a tag code has 2 bytes, not {len(tag)}")
     if tag[1] == 0:
         if 0x21 <= tag[0] <= 0x7E:
             return chr(tag[0])
-        raise ValueError(f"tag code {tag.hex()} is no printable ASCII symbol")
+        raise HccrError(f"tag code {tag.hex()} is no printable ASCII symbol")
     try:
         character = tag.decode("gbk")
     except UnicodeDecodeError:
-        raise ValueError(f"tag code {tag.hex()} is no GBK code") from None
+        raise HccrError(f"tag code {tag.hex()} is no GBK code") from None
     if len(character) != 1:
-        raise ValueError(f"tag code {tag.hex()} stands for {len(character)} characters")
+        raise HccrError(f"tag code {tag.hex()} stands for {len(character)} characters")
     return character
 
 
@@ -336,17 +337,17 @@ def encode_tag(character: str) -> bytes:
     """Returns the two bytes of a character's `.gnt` tag code; see `decode_tag`.
 
     Raises:
-        ValueError: The character has no tag code (it is not in GBK).
+        HccrError: The character has no tag code (it is not in GBK).
     """
     _check_character(character)
     if character.isascii():
         if not 0x21 <= ord(character) <= 0x7E:
-            raise ValueError(f"{character!r} is no printable ASCII symbol and has no tag code")
+            raise HccrError(f"{character!r} is no printable ASCII symbol and has no tag code")
         return bytes([ord(character), 0])
     try:
         tag = character.encode("gbk")
     except UnicodeEncodeError:
-        raise ValueError(f"{character!r} (U+{ord(character):04X}) is not in GBK") from None
+        raise HccrError(f"{character!r} (U+{ord(character):04X}) is not in GBK") from None
     return tag
 
 
@@ -397,7 +398,7 @@ def repair_name(
         for an English name, "cp437+cp852" where two were undone one after the other.
 
     Raises:
-        ValueError: The name stands for no single character.
+        HccrError: The name stands for no single character.
     """
     composed = unicodedata.normalize("NFC", name)
     for text in (name, composed):
@@ -412,7 +413,7 @@ def repair_name(
             return character, page
     if found:
         return found[0]
-    raise ValueError(
+    raise HccrError(
         f"{name!r} is no character, no symbol's English name, and no name broken by "
         f"{', '.join(code_pages)}"
     )

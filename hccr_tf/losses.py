@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from hccr_tf.utils.errors import HccrError
+
 _FLOOR = 1e-30  # keeps powers of 1 - p differentiable where float32 rounds p to 1
 
 
@@ -45,9 +47,9 @@ class CategoricalFocalLoss(keras.losses.Loss):
     ):
         super().__init__(name=name, **kwargs)
         if gamma < 0:
-            raise ValueError(f"gamma is at least 0, not {gamma}.")
+            raise HccrError(f"gamma is at least 0, not {gamma}.")
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing lies in [0, 1), not {label_smoothing}.")
+            raise HccrError(f"label_smoothing lies in [0, 1), not {label_smoothing}.")
         self.gamma = float(gamma)
         self.alpha = np.asarray(alpha, "float32").tolist()
         self.label_smoothing = float(label_smoothing)
@@ -97,11 +99,11 @@ class BinaryFocalLoss(keras.losses.Loss):
     ):
         super().__init__(name=name, **kwargs)
         if gamma < 0:
-            raise ValueError(f"gamma is at least 0, not {gamma}.")
+            raise HccrError(f"gamma is at least 0, not {gamma}.")
         if np.ndim(alpha) or isinstance(alpha, str):
-            raise ValueError("The binary focal loss takes one number as alpha, for all classes.")
+            raise HccrError("The binary focal loss takes one number as alpha, for all classes.")
         if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha lies in [0, 1], not {alpha}.")
+            raise HccrError(f"alpha lies in [0, 1], not {alpha}.")
         self.gamma = float(gamma)
         self.alpha = float(alpha)
 
@@ -150,15 +152,15 @@ def create_loss(name: str, class_counts: np.ndarray | None = None, **arguments):
             that is inverse to its frequency, with mean 1 over the training samples.
 
     Raises:
-        ValueError: unknown name, or class counts missing or zero where they're needed.
+        HccrError: unknown name, or class counts missing or zero where they're needed.
     """
     known = loss_arguments(name)
     unknown = sorted(set(arguments) - known)
     if unknown:
-        raise ValueError(f"Loss {name!r} has no argument {unknown}; it has {sorted(known)}.")
+        raise HccrError(f"Loss {name!r} has no argument {unknown}; it has {sorted(known)}.")
     if arguments.get("alpha") == "class_frequency":
         if class_counts is None:
-            raise ValueError('alpha="class_frequency" needs the class counts of a store.')
+            raise HccrError('alpha="class_frequency" needs the class counts of a store.')
         arguments["alpha"] = class_frequency_weights(class_counts)
     return LOSSES[name](**arguments)
 
@@ -166,7 +168,7 @@ def create_loss(name: str, class_counts: np.ndarray | None = None, **arguments):
 def loss_arguments(name: str) -> set[str]:
     """Names of a loss's own arguments; ValueError for an unknown loss."""
     if name not in LOSSES:
-        raise ValueError(f"There is no loss {name!r}; there are: {', '.join(LOSSES)}.")
+        raise HccrError(f"There is no loss {name!r}; there are: {', '.join(LOSSES)}.")
     return set(inspect.signature(LOSSES[name]).parameters) - {"name", "kwargs"}
 
 

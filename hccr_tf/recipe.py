@@ -7,6 +7,7 @@ from typing import Any
 
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
+from hccr_tf.utils.errors import HccrError
 
 SCHEDULES = ("constant", "cosine", "halve", "stall")
 LOSS_REDUCTIONS = ("sum", "mean")
@@ -30,14 +31,14 @@ class Stage:
 
     def __post_init__(self):
         if self.epochs < 1:
-            raise ValueError(f"A stage has at least 1 epoch, not {self.epochs}.")
+            raise HccrError(f"A stage has at least 1 epoch, not {self.epochs}.")
         if self.frozen != "backbone" and not (isinstance(self.frozen, int) and self.frozen >= 0):
-            raise ValueError(
+            raise HccrError(
                 'Frozen in a stage is "backbone" or a number of layers of at least 0, not '
                 f"{self.frozen!r}."
             )
         if self.learning_rate is not None and self.learning_rate <= 0:
-            raise ValueError(f"A stage's learning_rate is above 0, not {self.learning_rate}.")
+            raise HccrError(f"A stage's learning_rate is above 0, not {self.learning_rate}.")
 
 
 @dataclass(frozen=True)
@@ -121,42 +122,42 @@ class Recipe:
     def __post_init__(self):
         for name in ("batch_size", "epochs", "patience"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}.")
+                raise HccrError(f"{name} is at least 1, not {getattr(self, name)}.")
         for name in ("samples_per_class", "validation_per_class"):
             if (number := getattr(self, name)) is not None and number < 1:
-                raise ValueError(f"{name} is at least 1, not {number}.")
+                raise HccrError(f"{name} is at least 1, not {number}.")
         if self.stages and self.epochs != (together := sum(s.epochs for s in self.stages)):
-            raise ValueError(
+            raise HccrError(
                 f"The stages of {self.name} have {together} epochs together, not {self.epochs}; "
                 "--stages sets them, such as --stages backbone:5,100:10, and --stages none takes "
                 "them away."
             )
         if self.stages and self.schedule == "stall":
-            raise ValueError('The schedule "stall" looks back on a whole run; it has no stages.')
+            raise HccrError('The schedule "stall" looks back on a whole run; it has no stages.')
         if own := {"num_classes", "image_shape", "aux_outputs", "weights"} & set(self.model_args):
-            raise ValueError(f"{sorted(own)} are no arguments of a network of one's own.")
+            raise HccrError(f"{sorted(own)} are no arguments of a network of one's own.")
         if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}.")
+            raise HccrError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}.")
         if any(weight < 0 for weight in self.loss_weights.values()):
-            raise ValueError(f"Loss weights are at least 0, not {dict(self.loss_weights)}.")
+            raise HccrError(f"Loss weights are at least 0, not {dict(self.loss_weights)}.")
         if self.loss_reduction not in LOSS_REDUCTIONS:
-            raise ValueError(
+            raise HccrError(
                 f"loss_reduction is one of {LOSS_REDUCTIONS}, not {self.loss_reduction!r}."
             )
         if self.schedule in ("halve", "stall") and self.warmup_steps:
-            raise ValueError(
+            raise HccrError(
                 f'The schedule "{self.schedule}" begins at its peak; set warmup_steps to 0.'
             )
         if self.first_steps is not None and self.first_steps < 0:
-            raise ValueError(f"first_steps is at least 0, not {self.first_steps}.")
+            raise HccrError(f"first_steps is at least 0, not {self.first_steps}.")
         if self.mixed_precision not in (None, "float16", "bfloat16"):
-            raise ValueError(
+            raise HccrError(
                 f'mixed_precision is "float16" or "bfloat16", not {self.mixed_precision!r}.'
             )
         if self.learning_rate <= 0 or self.warmup_steps < 0 or self.seed < 0:
-            raise ValueError("learning_rate is above 0, warmup_steps and seed at least 0.")
+            raise HccrError("learning_rate is above 0, warmup_steps and seed at least 0.")
         if self.device_preprocessing and self.augmentation:
-            raise ValueError(
+            raise HccrError(
                 "With device_preprocessing there's no augmentation: its maps turn images, and "
                 "the device only resizes and blurs. Set augment_amount and augment_shift to 0, or "
                 "leave preprocessing to the host."
@@ -171,12 +172,12 @@ class Recipe:
         """Reads `to_dict`'s result.
 
         Raises:
-            ValueError: a setting that this version doesn't know.
+            HccrError: a setting that this version doesn't know.
         """
         config = dict(config)
         unknown = set(config) - {f.name for f in fields(cls)}
         if unknown:
-            raise ValueError(
+            raise HccrError(
                 f"This recipe has settings unknown here: {sorted(unknown)}. It was made by "
                 "another version of hccr_tf."
             )
@@ -193,7 +194,7 @@ class Recipe:
                 (`image_size`, `gamma`, `bricks`, …) for what lies inside one.
 
         Raises:
-            ValueError: a name that is neither.
+            HccrError: a name that is neither.
         """
         own = {f.name for f in fields(self)}
         changes: dict[str, Any] = {}
@@ -206,7 +207,7 @@ class Recipe:
                 outer, inner = SHORT_NAMES[name]
                 current = changes.get(outer, getattr(self, outer))
                 if outer == "loss_weights" and inner not in current:
-                    raise ValueError(f"Recipe {self.name} has no outputs {inner!r} to weigh.")
+                    raise HccrError(f"Recipe {self.name} has no outputs {inner!r} to weigh.")
                 if isinstance(current, Preprocessing | RandomAffine):
                     changes[outer] = replace(current, **{inner: value})
                 else:
@@ -214,7 +215,7 @@ class Recipe:
             elif name in own:
                 changes[name] = value
             else:
-                raise ValueError(
+                raise HccrError(
                     f"A recipe has no setting {name!r}; it has {sorted(own | set(SHORT_NAMES))}."
                 )
         if "stages" in changes and "epochs" not in changes:
@@ -252,7 +253,7 @@ class Recipe:
             outputs: names of a model's outputs.
 
         Raises:
-            ValueError: one that the recipe gives no weight.
+            HccrError: one that the recipe gives no weight.
         """
         weights, missing = {}, []
         for name in outputs:
@@ -262,11 +263,11 @@ class Recipe:
             else:
                 missing.append(name)
         if missing:
-            raise ValueError(
+            raise HccrError(
                 f"Recipe {self.name} gives no loss weight for the outputs {sorted(missing)}."
             )
         if not any(weights.values()):
-            raise ValueError(f"Recipe {self.name} gives every output the loss weight 0.")
+            raise HccrError(f"Recipe {self.name} gives every output the loss weight 0.")
         total = sum(weights.values()) if self.loss_reduction == "mean" else 1
         return {name: weight / total for name, weight in weights.items()}
 
@@ -309,13 +310,13 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
     """Stages from a text such as "backbone:10,100:10:1e-4": FROZEN:EPOCHS[:RATE] each; "none".
 
     Raises:
-        ValueError: another form, or values that no stage can have.
+        HccrError: another form, or values that no stage can have.
     """
     stages = []
     for part in () if text == "none" else text.split(","):
         frozen, *numbers = part.split(":")
         if not 1 <= len(numbers) <= 2:
-            raise ValueError(f"A stage is FROZEN:EPOCHS[:RATE], such as backbone:10, not {part!r}.")
+            raise HccrError(f"A stage is FROZEN:EPOCHS[:RATE], such as backbone:10, not {part!r}.")
         stages.append(
             Stage(
                 int(numbers[0]),

@@ -28,6 +28,7 @@ from hccr_tf.audit.merged_classes import find_merged
 from hccr_tf.audit.report import Audit
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
+from hccr_tf.utils.errors import HccrError
 
 __all__ = ["Audit", "Disagreement", "audit"]
 
@@ -53,11 +54,11 @@ def audit(
         The audit.
 
     Raises:
-        ValueError: There is no such split, or it is empty; or one of `disagreement` and `run` is
+        HccrError: There is no such split, or it is empty; or one of `disagreement` and `run` is
             given without the other.
     """
     if (disagreement is None) != (run is None):
-        raise ValueError("a run has a disagreement, and a disagreement a run")
+        raise HccrError("a run has a disagreement, and a disagreement a run")
     indices = np.arange(len(store)) if split is None else store.indices(split)
     with _progress_bar(2 * len(indices), progress) as advance:
         checks = [

@@ -12,6 +12,7 @@ from hccr_tf.audit.merged_classes import CLEAR_STEP, MAX_IMAGES, SUSPICIOUS, Cla
 from hccr_tf.charset import Charset
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
+from hccr_tf.utils.errors import HccrError
 
 
 class Disagreement:
@@ -35,7 +36,7 @@ class Disagreement:
         other: Shape (samples of the store,), int32: the other class in the model's charset.
 
     Raises:
-        ValueError: The charset doesn't cover the store; the message names what it lacks.
+        HccrError: The charset doesn't cover the store; the message names what it lacks.
     """
 
     def __init__(self, store: Store, charset: Charset):
@@ -53,10 +54,10 @@ class Disagreement:
             indices: Shape (n,), the samples in the store.
 
         Raises:
-            ValueError: There are not as many logits as classes.
+            HccrError: There are not as many logits as classes.
         """
         if logits.ndim != 2 or logits.shape != (len(indices), len(self.charset)):
-            raise ValueError(
+            raise HccrError(
                 f"logits of shape {logits.shape} don't fit {len(indices)} samples and "
                 f"{len(self.charset)} classes"
             )

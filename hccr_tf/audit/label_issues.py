@@ -25,7 +25,7 @@ def predict_disagreement(
         The disagreement, filled for the split.
 
     Raises:
-        ValueError: no run, a charset that doesn't cover the store (the message names what
+        HccrError: no run, a charset that doesn't cover the store (the message names what
             it lacks), an empty split.
     """
     predictor = Predictor(workdir)

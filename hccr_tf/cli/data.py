@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hccr_tf.utils import backend
+from hccr_tf.utils.errors import HccrError
 
 
 def prepare_arguments(parser) -> None:
@@ -78,7 +79,7 @@ def run_prepare(options) -> None:
     from hccr_tf.data.store.store import summary
 
     if options.workers is not None and options.workers < 1:
-        raise ValueError("--workers is at least 1.")
+        raise HccrError("--workers is at least 1.")
     store = prepare(
         options.source,
         options.out,

@@ -1,6 +1,7 @@
 """`hccr evaluate` and `hccr fuse`: from runs to accuracies."""
 
 from hccr_tf.utils import backend
+from hccr_tf.utils.errors import HccrError
 
 
 def evaluate_arguments(parser) -> None:
@@ -93,9 +94,9 @@ def run_fuse(options) -> None:
     weights = options.weights
     if options.search is not None:
         if weights is not None:
-            raise ValueError("--weights and --search exclude each other.")
+            raise HccrError("--weights and --search exclude each other.")
         if len(options.search) != len(options.logits):
-            raise ValueError("--search takes as many files as are fused, in the same order.")
+            raise HccrError("--search takes as many files as are fused, in the same order.")
         weights, accuracy = search_weights(options.search)
         text = " ".join(f"{w:g}" for w in weights)
         print(f"weights found: {text} (top1 there {100 * accuracy:.2f} %)")

@@ -6,6 +6,7 @@ from pathlib import Path
 from hccr_tf.cli.settings import parse_settings
 from hccr_tf.papers.recipes import get_recipe, list_recipes
 from hccr_tf.utils import backend
+from hccr_tf.utils.errors import HccrError
 
 
 def run_list(options) -> None:
@@ -55,7 +56,7 @@ def run_model(options) -> None:
     unknown = sorted(set(arguments) - set(model_arguments(options.model)))
     if unknown:
         known = ", ".join(model_arguments(options.model))
-        raise ValueError(f"{options.model} has no argument {unknown}; it has {known}.")
+        raise HccrError(f"{options.model} has no argument {unknown}; it has {known}.")
     size = options.image_size
     model = blueprint(
         options.model,
@@ -148,13 +149,13 @@ def run_reproduce(options) -> None:
       hccr reproduce all --scale smoke
     """
     if not options.list and not options.name:
-        raise ValueError("Name what to make (`hccr reproduce --list`).")
+        raise HccrError("Name what to make (`hccr reproduce --list`).")
     if not options.list and not options.data and options.scale != "smoke":
-        raise ValueError("Name the --data to make it of (only --scale smoke brings its own).")
+        raise HccrError("Name the --data to make it of (only --scale smoke brings its own).")
     if not options.list and options.workdir and options.scale:
-        raise ValueError("Take either --workdir or --scale.")
+        raise HccrError("Take either --workdir or --scale.")
     if not options.scale and (options.only or options.collect or options.runs):
-        raise ValueError("--only, --collect and --runs go with --scale.")
+        raise HccrError("--only, --collect and --runs go with --scale.")
     backend.start()
     from hccr_tf.papers.base import get_experiment, list_experiments
 
@@ -168,13 +169,13 @@ def run_reproduce(options) -> None:
         _reproduce(get_experiment(options.name), options, options.out)
         return
     if not options.scale:
-        raise ValueError("all takes a --scale.")
+        raise HccrError("all takes a --scale.")
     base = Path(options.out or Path("results") / options.scale)
     experiments = [get_experiment(name) for name in list_experiments()]
     experiments = [experiment for experiment in experiments if experiment.plan]
     cells = {cell.name for experiment in experiments for cell in experiment.plan(options.scale)}
     if unknown := sorted(set(options.only or ()) - cells):
-        raise ValueError(f"There are no cells {unknown}; there are {', '.join(sorted(cells))}.")
+        raise HccrError(f"There are no cells {unknown}; there are {', '.join(sorted(cells))}.")
     failed = []
     for experiment in experiments:
         print(f"=== {experiment.name} ===", flush=True)
@@ -185,7 +186,7 @@ def run_reproduce(options) -> None:
             print(f"error: {error}", file=sys.stderr)
             failed.append(experiment.name)
     if failed:
-        raise ValueError(f"{', '.join(failed)} failed as said above; the others are made.")
+        raise HccrError(f"{', '.join(failed)} failed as said above; the others are made.")
 
 
 def _reproduce(experiment, options, out) -> None:
@@ -205,7 +206,7 @@ def _reproduce(experiment, options, out) -> None:
     runs = [find_run(path) for path in options.workdir]
     if options.scale:
         if experiment.plan is None:
-            raise ValueError(
+            raise HccrError(
                 f"{experiment.name} has no plan of what to train; name runs: --workdir RUN…"
             )
         cells = experiment.plan(options.scale)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from hccr_tf import __version__
 from hccr_tf.cli import data, evaluate, info, maps, predict, train
+from hccr_tf.utils.errors import HccrError
 
 _HELP = """\
 Recognise isolated handwritten Chinese characters: prepare data, train, evaluate.
@@ -127,7 +128,7 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
     options = parser.parse_args(arguments)
     try:
         options.function(options)
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (HccrError, OSError) as error:
         if os.environ.get("HCCR_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hccr_tf.utils import backend
+from hccr_tf.utils.errors import HccrError
 
 
 def cam_arguments(parser) -> None:
@@ -46,7 +47,7 @@ def run_cam(options) -> None:
       hccr cam --data store --characters 垂坛 --workdir runs/c --top-k 3 --out cams
     """
     if bool(options.data) != bool(options.characters) or bool(options.images) == bool(options.data):
-        raise ValueError("Name either image files, or --data and --characters.")
+        raise HccrError("Name either image files, or --data and --characters.")
     backend.start()
     from hccr_tf.inference.cam_files import write_cams
     from hccr_tf.inference.images import images_of_characters, read_images
@@ -101,7 +102,7 @@ def run_refine(options) -> None:
       hccr refine --data store --workdir runs/mrbc_ir --steps 8 --out refined
     """
     if bool(options.images) == bool(options.data):
-        raise ValueError("Name either image files or --data.")
+        raise HccrError("Name either image files or --data.")
     backend.start()
     from hccr_tf.inference.images import read_images, sample_images
     from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
@@ -118,7 +119,7 @@ def run_refine(options) -> None:
     from hccr_tf.utils.files import atomic_write
 
     if options.cases < 0:
-        raise ValueError("--cases is at least 0.")
+        raise HccrError("--cases is at least 0.")
     store = Store(options.data)
     counts = count_steps(predictor, store, options.split)
     out.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from hccr_tf.utils import backend
+from hccr_tf.utils.errors import HccrError
 
 _TOGETHER = 32  # images that are cleaned before they're read
 
@@ -56,12 +57,12 @@ def run_predict(options) -> None:
     from hccr_tf.images.decoding import find_images, read_clean, read_input
 
     if options.top_k < 1:
-        raise ValueError("--top-k is at least 1.")
+        raise HccrError("--top-k is at least 1.")
     files = find_images(options.paths, lambda message: print(message, file=sys.stderr))
     if options.csv and Path(options.csv).is_dir():
-        raise ValueError(f"--csv {options.csv} is a folder; name a file.")
+        raise HccrError(f"--csv {options.csv} is a folder; name a file.")
     if options.cam and Path(options.cam).is_file():
-        raise ValueError(f"--cam {options.cam} is a file; name a folder.")
+        raise HccrError(f"--cam {options.cam} is a file; name a folder.")
     backend.start()
     from hccr_tf.inference.recognizer import Recognizer
 
@@ -99,7 +100,7 @@ def run_predict(options) -> None:
         write_cams([recognizer.predictor], images, options.cam, classes=classes)
         print(f"maps in {Path(options.cam) / 'cam.png'}")
     if reasons:
-        raise ValueError(f"{len(reasons)} of {len(files)} images weren't read; see above.")
+        raise HccrError(f"{len(reasons)} of {len(files)} images weren't read; see above.")
 
 
 def _print(file, width, found) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hccr_tf.recipe import OVERRIDES
+from hccr_tf.utils.errors import HccrError
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, object]:
@@ -16,32 +17,32 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list]:
     Values that have commas themselves are separated by semicolons.
 
     Raises:
-        ValueError: another form, a name twice, or a value that its setting can't have.
+        HccrError: another form, a name twice, or a value that its setting can't have.
     """
     grid: dict[str, list] = {}
     for name, values in map(_parted, texts):
         if name in grid:
-            raise ValueError(f"--set {name} is given twice; name all its values in one.")
+            raise HccrError(f"--set {name} is given twice; name all its values in one.")
         kind = OVERRIDES[name][0] if name in OVERRIDES else _literal
         kind = _boolean if kind is bool else kind
         try:
             separated = values.split(";" if ";" in values else ",")
             grid[name] = [kind(value.strip()) for value in separated if value.strip()]
         except ValueError as error:
-            raise ValueError(f"--set {name}={values}: {error}") from error
+            raise HccrError(f"--set {name}={values}: {error}") from error
     return grid
 
 
 def _parted(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not value:
-        raise ValueError(f"--set takes NAME=VALUE, not {text!r}.")
+        raise HccrError(f"--set takes NAME=VALUE, not {text!r}.")
     return name, value
 
 
 def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise ValueError(f"it is True or False, not {text!r}.")
+        raise HccrError(f"it is True or False, not {text!r}.")
     return text.lower() == "true"
 
 

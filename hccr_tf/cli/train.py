@@ -6,6 +6,7 @@ from hccr_tf.cli.settings import parse_grid, parse_settings
 from hccr_tf.papers.recipes import get_recipe, list_recipes
 from hccr_tf.recipe import OVERRIDES, Recipe
 from hccr_tf.utils import backend
+from hccr_tf.utils.errors import HccrError
 
 
 def train_arguments(parser) -> None:
@@ -81,7 +82,7 @@ def run_train(options) -> None:
     store = open_dataset(options.data)
     if options.steps is not None:
         if options.steps < 1 or options.epochs is not None:
-            raise ValueError("--steps is at least 1 and stands in place of --epochs.")
+            raise HccrError("--steps is at least 1 and stands in place of --epochs.")
         reader = Loader(
             store,
             "train",
@@ -105,7 +106,7 @@ def run_train(options) -> None:
 
 def _overridden(options) -> Recipe:
     if options.init_from is not None and options.weights not in (None, "none"):
-        raise ValueError("A run begins with --init-from or with --weights, not with both.")
+        raise HccrError("A run begins with --init-from or with --weights, not with both.")
     return get_recipe(options.recipe).override(
         **{name: getattr(options, name) for name in OVERRIDES}
     )
@@ -149,7 +150,7 @@ def run_sweep(options) -> None:
     """
     recipe = _overridden(options)
     if not options.set:
-        raise ValueError("Name at least one setting and its values: --set seed=1,2,3.")
+        raise HccrError("Name at least one setting and its values: --set seed=1,2,3.")
     grid = parse_grid(options.set)
 
     from hccr_tf.data.dataset import open_dataset

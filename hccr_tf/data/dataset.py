@@ -62,7 +62,7 @@ def open_dataset(path: str | os.PathLike[str] | Dataset) -> Dataset:
 
     Raises:
         FileNotFoundError: There is none, or one of its files is missing.
-        ValueError: Another format, or altered files.
+        HccrError: Another format, or altered files.
     """
     if not isinstance(path, (str, os.PathLike)):
         return path

@@ -13,6 +13,7 @@ import keras
 from keras import layers
 
 from hccr_tf.models.abstract import without_values
+from hccr_tf.utils.errors import HccrError
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def layer_costs(model: keras.Model) -> list[LayerCost]:
         One entry a call; layers inside of models inside are listed one by one.
 
     Raises:
-        ValueError: a layer with a matrix that nothing here can count.
+        HccrError: a layer with a matrix that nothing here can count.
     """
     costs: list[LayerCost] = []
     # A copy of the graph, without values, is called layer by layer: Keras has no other public
@@ -123,7 +124,7 @@ def _macs(layer, input_shapes, output_shape) -> int:
     # Bare operations have no variables; some multiply matrices all the same.
     matrices = [v for v in getattr(layer, "trainable_variables", ()) if len(v.shape) >= 2]
     if isinstance(layer, _UNCOUNTED) or type(layer).__name__ in _PRODUCTS or matrices:
-        raise ValueError(
+        raise HccrError(
             f"The multiply–accumulates of layer {layer.name!r} ({type(layer).__name__}) aren't "
             "known; give its class a method count_macs(*input_shapes)."
         )

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hccr_tf.utils.errors import HccrError
+
 TOP_K = (1, 5, 10)
 _CONFIDENCE_Z = 1.959963985  # two-sided 95 %
 
@@ -43,7 +45,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
         [0.826, 0.945]
     """
     if total < 1:
-        raise ValueError("An interval needs at least one sample.")
+        raise HccrError("An interval needs at least one sample.")
     z, p = _CONFIDENCE_Z, correct / total
     centre = p + z * z / (2 * total)
     spread = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf.images.contact_sheet import text_image
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 _GLYPH_PIXELS = 44
@@ -210,14 +211,14 @@ def images_figure(
         A Matplotlib figure.
 
     Raises:
-        ValueError: there is no image.
+        HccrError: there is no image.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     columns = max((len(row) for row in rows), default=0)
     if not columns:
-        raise ValueError("A figure needs at least one image.")
+        raise HccrError("A figure needs at least one image.")
     # Everything lies in one axes whose unit is the inch: many axes are slow to draw.
     gap, inch_per_pixel = 0.08, 0.2 / _GLYPH_PIXELS
     left_labels = [text_image(text, _GLYPH_PIXELS) for text in row_texts]

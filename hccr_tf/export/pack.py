@@ -14,6 +14,7 @@ from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models.weights import read_checksum, save_weights
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import replace_directory, write_json
 
 _KEPT = ("recipe.json", "charset.json", "preprocessing.json", "environment.json", "history.csv")
@@ -32,7 +33,7 @@ def pack(workdir: str | Path, out: str | Path) -> int:
 
     Raises:
         FileExistsError: there's something at `out`.
-        ValueError: no run, a run without weights, or weights too large for half precision.
+        HccrError: no run, a run without weights, or weights too large for half precision.
     """
     source, out = Workdir(find_run(workdir)), Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -44,7 +45,7 @@ def pack(workdir: str | Path, out: str | Path) -> int:
         if values.ndim > 1:  # what belongs to single channels is little, and less even-sized
             halved = values.astype(np.float16)
             if not np.isfinite(halved).all():
-                raise ValueError(f"{variable.path} is too large for half precision.")
+                raise HccrError(f"{variable.path} is too large for half precision.")
             values = halved
         arrays[variable.path] = values
     out.parent.mkdir(parents=True, exist_ok=True)

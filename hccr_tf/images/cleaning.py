@@ -8,6 +8,7 @@ preprocessing takes. An image that's clean already, such as those of CASIA-HWDB,
 import numpy as np
 
 from hccr_tf.images.layout import pen_width
+from hccr_tf.utils.errors import HccrError
 
 WHITE = 255
 WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
@@ -16,7 +17,7 @@ _FLAT_SHARE = 0.35  # of pixels that have the paper's grey level where an image 
 _LOWEST_CONTRAST = 12  # grey levels between paper and ink, below which there's nothing to read
 
 
-class ImageError(ValueError):
+class ImageError(HccrError):
     """A file that can't be read as an image, or an image that shows no single character."""
 
 
@@ -31,14 +32,14 @@ def clean(image: np.ndarray) -> np.ndarray:
 
     Raises:
         ImageError: nothing is to be seen on it.
-        ValueError: another type or shape.
+        HccrError: another type or shape.
     """
     import cv2
 
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
-        raise ValueError(f"An image is uint8 (H, W), (H, W, 3) or (H, W, 4), not {image.shape}.")
+        raise HccrError(f"An image is uint8 (H, W), (H, W, 3) or (H, W, 4), not {image.shape}.")
     if image.ndim == 3 and image.shape[2] not in (1, 3, 4):
-        raise ValueError(f"An image has 1, 3 or 4 channels, not {image.shape[2]}.")
+        raise HccrError(f"An image has 1, 3 or 4 channels, not {image.shape[2]}.")
     longest = max(image.shape[:2])
     if longest > WORK_SIDE:
         size = [max(1, round(s * WORK_SIDE / longest)) for s in image.shape[1::-1]]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 MAX_CLASSES = 20
@@ -40,13 +41,13 @@ def text_image(text: str, size: int, margin: int = 2) -> np.ndarray:
         line whatever the text, so that lines of equal size stand on the same base line.
 
     Raises:
-        ValueError: The size is not positive.
+        HccrError: The size is not positive.
         RuntimeError: OpenCV is older than 5.
     """
     import cv2
 
     if size < 1:
-        raise ValueError(f"the font size must be at least 1 pixel, not {size}")
+        raise HccrError(f"the font size must be at least 1 pixel, not {size}")
     font = _font()
     _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, size)
     ascent, descent = round(size * 0.95), round(size * 0.3)
@@ -64,7 +65,7 @@ def _fit(image: np.ndarray, height: int, width: int, enlarge: bool) -> np.ndarra
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
     if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)):
-        raise ValueError(
+        raise HccrError(
             f"an image has shape {image.shape} and type {image.dtype}; (height, width) or "
             "(height, width, 3) and uint8 are needed"
         )
@@ -102,11 +103,11 @@ def sheet_image(
         The sheet, uint8, shape (height, width); (height, width, 3) where an image is RGB.
 
     Raises:
-        ValueError: There is no image, not one text per image, or an image of another type.
+        HccrError: There is no image, not one text per image, or an image of another type.
         RuntimeError: OpenCV is older than 5.
     """
     if not images or len(images) != len(labels_text):
-        raise ValueError(f"{len(images)} images and {len(labels_text)} texts make no sheet")
+        raise HccrError(f"{len(images)} images and {len(labels_text)} texts make no sheet")
     gap, frame = 8, 205
     line = text_image("永", text_size).shape[0]
     head = text_image(title, text_size) if title else None
@@ -169,7 +170,7 @@ def encode_png(image: np.ndarray) -> bytes:
     # OpenCV's order of colours is blue, green, red.
     done, png = cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1])
     if not done:
-        raise ValueError(f"a sheet of {image.shape[1]}×{image.shape[0]} pixels cannot be written")
+        raise HccrError(f"a sheet of {image.shape[1]}×{image.shape[0]} pixels cannot be written")
     return png.tobytes()
 
 
@@ -195,10 +196,10 @@ def store_sheet(
         The sheet, shape (height, width), uint8.
 
     Raises:
-        ValueError: The split does not exist or is empty, or rows or columns are out of range.
+        HccrError: The split does not exist or is empty, or rows or columns are out of range.
     """
     if not 1 <= rows <= MAX_CLASSES or columns < 1:
-        raise ValueError(f"a sheet has 1 to {MAX_CLASSES} rows and at least 1 column")
+        raise HccrError(f"a sheet has 1 to {MAX_CLASSES} rows and at least 1 column")
     indices = store.indices(split or "all")
     labels = store.labels[indices]
     rng = np.random.default_rng(seed)

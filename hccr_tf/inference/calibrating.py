@@ -15,6 +15,7 @@ from hccr_tf.inference.calibration import find_temperature, reliability, write_c
 from hccr_tf.inference.recognizer import Recognizer
 from hccr_tf.pretrained import FOLDER, find_run
 from hccr_tf.synthesis.dataset import StrokeDataset
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 _BATCH = 32
@@ -46,11 +47,11 @@ def calibrate(
         calibration errors `ece_before` and `ece_after`; `left_out`.
 
     Raises:
-        ValueError: fewer than 20 images are left, or the run is the package's own.
+        HccrError: fewer than 20 images are left, or the run is the package's own.
     """
     folder = find_run(workdir)
     if folder == FOLDER:
-        raise ValueError(
+        raise HccrError(
             "The package's own weights are calibrated, and calibrating them anew would change the "
             "package; make a run of your own first: hccr pack recogniser --out RUN."
         )
@@ -73,7 +74,7 @@ def calibrate(
     left_out += int((~kept).sum())
     indices, labels = indices[kept], labels[kept]
     if len(labels) < _FEWEST:
-        raise ValueError(
+        raise HccrError(
             f"{len(labels)} images of {split} are too few to calibrate on; {_FEWEST} are needed, "
             f"and {left_out} of other characters don't count. Prepare more with a larger "
             "--validation-fraction, or take another --split that the run hasn't learnt from."

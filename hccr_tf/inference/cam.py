@@ -16,6 +16,7 @@ import numpy as np
 
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING
 from hccr_tf.utils.backend import input_gradient
+from hccr_tf.utils.errors import HccrError
 
 _LEAST_SIDE = 2  # a single place shows nothing of where
 _PASSIVE = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.Identity)
@@ -52,7 +53,7 @@ class ActivationMapper:
             doesn't go from that layer through one pooling straight to its classifier.
 
     Raises:
-        ValueError: no layer of that name, or none with a map.
+        HccrError: no layer of that name, or none with a map.
 
     Example:
         >>> from hccr_tf import create_model
@@ -66,7 +67,7 @@ class ActivationMapper:
         self.layer = layer or _map_layer(model)
         features = _output(model, self.layer)
         if len(features.shape) != 4:
-            raise ValueError(
+            raise HccrError(
                 f"The output of layer {self.layer!r} is no map (B, h, w, channels): "
                 f"{features.shape}."
             )
@@ -96,7 +97,7 @@ class ActivationMapper:
             The maps; B is 1 for one image.
 
         Raises:
-            ValueError: classes that don't fit the images or the network.
+            HccrError: classes that don't fit the images or the network.
         """
         images = np.asarray(images)
         if images.ndim == 3:
@@ -110,9 +111,9 @@ class ActivationMapper:
         classes = np.atleast_1d(np.asarray(classes, np.int64))
         classes = classes.reshape(len(classes), -1)
         if len(classes) != len(images):
-            raise ValueError(f"{len(classes)} rows of classes don't fit {len(images)} images.")
+            raise HccrError(f"{len(classes)} rows of classes don't fit {len(images)} images.")
         if classes.size and not 0 <= classes.min() <= classes.max() < logits.shape[1]:
-            raise ValueError(f"Classes are 0 to {logits.shape[1] - 1}; not {classes.tolist()}.")
+            raise HccrError(f"Classes are 0 to {logits.shape[1] - 1}; not {classes.tolist()}.")
         if self.through_gradients:
             maps = [self._by_gradient(images, features, column) for column in classes.T]
             return ActivationMaps(np.stack(maps, axis=1), classes, logits)
@@ -192,7 +193,7 @@ def _output(model: keras.Model, layer: str):
         names = ", ".join(
             one.name for one in model.layers if len(getattr(one.output, "shape", ())) == 4
         )
-        raise ValueError(f"There's no layer {layer!r}; those with a map are: {names}.") from None
+        raise HccrError(f"There's no layer {layer!r}; those with a map are: {names}.") from None
 
 
 def _map_layer(model: keras.Model) -> str:
@@ -204,7 +205,7 @@ def _map_layer(model: keras.Model) -> str:
         shape = getattr(one.output, "shape", ())
         if len(shape) == 4 and min(shape[1:3]) >= _LEAST_SIDE:
             return one.name
-    raise ValueError(
+    raise HccrError(
         f"No layer of {model.name} has a map of at least {_LEAST_SIDE}×{_LEAST_SIDE}; its "
         "images are too small for one. Train with larger ones, or, a network of "
         "keras.applications, with --set enlarge=2."

@@ -13,6 +13,7 @@ from hccr_tf.images.contact_sheet import draw_sheet, encode_png
 from hccr_tf.inference.cam import ActivationMapper, overlay
 from hccr_tf.inference.images import NamedImage
 from hccr_tf.inference.predictor import Predictor
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write, distinct_names
 
 _BATCH = 32
@@ -49,13 +50,13 @@ def write_cams(
         The table: a row for each image, run and rank.
 
     Raises:
-        ValueError: nothing to do, more ranks than classes, or no such layer.
+        HccrError: nothing to do, more ranks than classes, or no such layer.
     """
     if not predictors or not images:
-        raise ValueError("Maps need at least one run and one image.")
+        raise HccrError("Maps need at least one run and one image.")
     fewest = min(len(p.charset) for p in predictors)
     if not 1 <= top_k <= fewest:
-        raise ValueError(f"top_k is 1 to {fewest}, the number of classes; not {top_k}.")
+        raise HccrError(f"top_k is 1 to {fewest}, the number of classes; not {top_k}.")
     out = Path(out)
     (out / "overlays").mkdir(parents=True, exist_ok=True)
     names = distinct_names([predictor.workdir.path for predictor in predictors])

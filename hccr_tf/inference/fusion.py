@@ -14,6 +14,7 @@ from hccr_tf.evaluation.metrics import Evaluation, softmax
 from hccr_tf.evaluation.plots import draw_confused_pairs
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.runs.workdir import command_line
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write, write_json
 
 PAPER_WEIGHTS = (0.3, 0.2, 0.5)  # section 3.2: raw, 3×3, 7×7
@@ -30,9 +31,9 @@ def check_weights(weights: Sequence[float], num_models: int) -> np.ndarray:
     """float64 (M,): weights, one a model, at least 0 and not all 0; else ValueError."""
     values = np.asarray(weights, np.float64)
     if len(values) != num_models:
-        raise ValueError(f"{num_models} logits files need {num_models} weights, not {len(values)}.")
+        raise HccrError(f"{num_models} logits files need {num_models} weights, not {len(values)}.")
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-        raise ValueError(f"Weights are at least 0 and not all 0; these are {list(weights)}.")
+        raise HccrError(f"Weights are at least 0 and not all 0; these are {list(weights)}.")
     return values
 
 
@@ -50,7 +51,7 @@ def search_weights(paths: Sequence[str | Path], step: float = 0.05) -> tuple[lis
         Weights and their top-1 accuracy in [0, 1].
 
     Raises:
-        ValueError: files that don't belong together.
+        HccrError: files that don't belong together.
     """
     files = _open(paths)
     try:
@@ -99,7 +100,7 @@ def fuse(
         under "fused" the same of the fusion.
 
     Raises:
-        ValueError: files that don't belong together, or weights that don't fit them.
+        HccrError: files that don't belong together, or weights that don't fit them.
     """
     files = _open(paths)
     try:
@@ -170,9 +171,9 @@ def _crop_text(dataset: str, entry: dict, names: dict[str, str]) -> str:
 
 def _open(paths: Sequence[str | Path]) -> list[LogitsFile]:
     if not paths:
-        raise ValueError("Name at least one logits file.")
+        raise HccrError("Name at least one logits file.")
     if len({Path(path).resolve() for path in paths}) != len(paths):
-        raise ValueError("A logits file is named twice; raise its weight instead.")
+        raise HccrError("A logits file is named twice; raise its weight instead.")
     files: list[LogitsFile] = []
     try:
         for path in paths:

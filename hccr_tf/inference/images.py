@@ -13,6 +13,7 @@ from hccr_tf.data.store.store import Store
 from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.decoding import find_images, read_clean, read_input
 from hccr_tf.inference.predictor import Predictor
+from hccr_tf.utils.errors import HccrError
 
 _CANDIDATES = 64  # samples of a character that are looked at
 _BATCH = 16
@@ -41,7 +42,7 @@ def read_images(paths: Sequence[str], *, single: bool = True) -> list[NamedImage
 
     Raises:
         FileNotFoundError: there's no such file, or no image in a folder.
-        ValueError: none is left.
+        HccrError: none is left.
     """
     images, files = [], find_images(paths, lambda message: print(message, file=sys.stderr))
     for file in files:
@@ -51,7 +52,7 @@ def read_images(paths: Sequence[str], *, single: bool = True) -> list[NamedImage
         except ImageError as error:
             print(f"{file}: {error}", file=sys.stderr)
     if not images:
-        raise ValueError(f"None of {len(files)} images could be read; see above.")
+        raise HccrError(f"None of {len(files)} images could be read; see above.")
     return images
 
 
@@ -79,7 +80,7 @@ def images_of_characters(
         predictors: the models.
 
     Raises:
-        ValueError: a character has no sample there.
+        HccrError: a character has no sample there.
     """
     indices = store.indices(split)
     labels = store.labels[indices]
@@ -87,7 +88,7 @@ def images_of_characters(
     for character in characters:
         own = indices[labels == store.charset.index(character)][:_CANDIDATES]
         if not len(own):
-            raise ValueError(f"{store.path} has no sample of {character} in its split {split}.")
+            raise HccrError(f"{store.path} has no sample of {character} in its split {split}.")
         chosen.append(next(_read_rightly(store, own, character, predictors), int(own[0])))
     return sample_images(store, chosen)
 

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from hccr_tf.charset import Charset
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 _REQUIRED = ("logits", "labels", "sample_ids")
@@ -63,7 +64,7 @@ def write_logits(
         center: whether the file also holds the centre crop's logits.
 
     Raises:
-        ValueError: the block wrote another number of rows; no file is left then.
+        HccrError: the block wrote another number of rows; no file is left then.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,40 +77,40 @@ def write_logits(
         writer = LogitsWriter(file, num_samples, len(charset), center)
         yield writer
         if writer.num_written != num_samples:
-            raise ValueError(f"{path} got {writer.num_written} samples, not {num_samples}.")
+            raise HccrError(f"{path} got {writer.num_written} samples, not {num_samples}.")
 
 
 class LogitsFile:
     """Reads a logits file in pieces.
 
     Raises:
-        ValueError: the file is missing, unreadable, or not of this form; the message
+        HccrError: the file is missing, unreadable, or not of this form; the message
             names the file and what is wrong.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         if not self.path.is_file():
-            raise ValueError(f"There is no logits file {self.path}; a predictor writes one.")
+            raise HccrError(f"There is no logits file {self.path}; a predictor writes one.")
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
-            raise ValueError(f"{self.path} is no readable HDF5 file: {error}") from error
+            raise HccrError(f"{self.path} is no readable HDF5 file: {error}") from error
         missing = [n for n in _REQUIRED if n not in self._file]
         missing += [a for a in ("charset", "charset_sha256") if a not in self._file.attrs]
         if missing:
-            raise ValueError(f"{self.path} is no logits file; it lacks {', '.join(missing)}.")
+            raise HccrError(f"{self.path} is no logits file; it lacks {', '.join(missing)}.")
         self.charset = Charset.from_text(self._file.attrs["charset"])
         if self.charset.sha256 != self._file.attrs["charset_sha256"]:
-            raise ValueError(f"{self.path} is damaged: its charset doesn't fit its own hash.")
+            raise HccrError(f"{self.path} is damaged: its charset doesn't fit its own hash.")
         shape = (len(self._file["labels"]), len(self.charset))
         for name in self.datasets:
             if self._file[name].shape != shape:
-                raise ValueError(
+                raise HccrError(
                     f"{self.path} is damaged: {name} is {self._file[name].shape}, not {shape}."
                 )
         if not len(self):
-            raise ValueError(f"{self.path} holds no samples.")
+            raise HccrError(f"{self.path} holds no samples.")
 
     def __len__(self) -> int:
         return len(self._file["labels"])
@@ -129,7 +130,7 @@ class LogitsFile:
         bad = (values < 0) | (values >= len(self.charset))
         if bad.any():
             first = int(bad.argmax())
-            raise ValueError(
+            raise HccrError(
                 f"{self.path}: the label {values[first]} of sample {self.sample_ids(rows)[first]} "
                 f"is no class of its {len(self.charset)} characters."
             )
@@ -145,7 +146,7 @@ class LogitsFile:
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
             name = self.sample_ids(rows)[int(bad.argmax())]
-            raise ValueError(
+            raise HccrError(
                 f"{self.path}: the {dataset} of sample {name} aren't finite. Predict again from "
                 "weights that didn't diverge."
             )
@@ -171,27 +172,27 @@ def check_same_samples(files: list[LogitsFile]) -> None:
     """Compares charset, samples and labels of files.
 
     Raises:
-        ValueError: one line that names the two files and the first difference.
+        HccrError: one line that names the two files and the first difference.
     """
     first = files[0]
     for other in files[1:]:
         pair = f"{first.path} and {other.path}"
         if first.charset.sha256 != other.charset.sha256:
-            raise ValueError(
+            raise HccrError(
                 f"{pair} have different charsets: {first.charset.difference(other.charset)}"
             )
         if len(first) != len(other):
-            raise ValueError(
+            raise HccrError(
                 f"{pair} hold different samples: {len(first)} and {len(other)} of them."
             )
         for rows in first.chunks():
             mine, theirs = first.sample_ids(rows), other.sample_ids(rows)
             for i, (a, b) in enumerate(zip(mine, theirs, strict=True)):
                 if a != b:
-                    raise ValueError(
+                    raise HccrError(
                         f"{pair} hold different samples: number {rows.start + i} is {a} in one "
                         f"and {b} in the other."
                     )
             differ = np.flatnonzero(first.labels(rows) != other.labels(rows))
             if len(differ):
-                raise ValueError(f"{pair} give sample {mine[differ[0]]} different labels.")
+                raise HccrError(f"{pair} give sample {mine[differ[0]]} different labels.")

@@ -17,6 +17,7 @@ from hccr_tf.models import MAIN_OUTPUT, create_model
 from hccr_tf.models.weights import load_weights, read_checksum
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir, command_line
+from hccr_tf.utils.errors import HccrError
 
 CENTER_CROP = 0  # place of the centre among `five_crops`
 
@@ -39,7 +40,7 @@ class Predictor:
         model: the network, without auxiliary heads unless asked for.
 
     Raises:
-        ValueError: no run there, or its weights are missing or damaged.
+        HccrError: no run there, or its weights are missing or damaged.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Predictor:
             remedy = "no epoch of it is done yet. Train on."
             if self.workdir.read_run().get("state") in ("packed", "imported"):
                 remedy = "they were lost; pack or import it again."
-            raise ValueError(f"{self.workdir.path} has no prediction weights: {remedy}")
+            raise HccrError(f"{self.workdir.path} has no prediction weights: {remedy}")
         self.model = create_model(
             self.recipe.model,
             num_classes=len(self.charset),
@@ -128,7 +129,7 @@ def predict_split(
         "logits_center" with five crops.
 
     Raises:
-        ValueError: no run, a charset that doesn't cover the store, an empty split.
+        HccrError: no run, a charset that doesn't cover the store, an empty split.
     """
     predictor = Predictor(workdir)
     preprocessing: Preprocessing = predictor.preprocessing

@@ -15,6 +15,7 @@ from hccr_tf.images.decoding import read_clean
 from hccr_tf.inference.calibration import read_temperature
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.pretrained import find_run
+from hccr_tf.utils.errors import HccrError
 
 LEVELS = {1: "gb2312-1", 2: "gb2312"}
 _BATCH = 32
@@ -62,7 +63,7 @@ class Recognizer:
             1 where the run wasn't calibrated.
 
     Raises:
-        ValueError: no run there, or a level of which it knows no character.
+        HccrError: no run there, or a level of which it knows no character.
 
     Example:
         >>> recognizer = Recognizer()
@@ -86,11 +87,11 @@ class Recognizer:
         self.competing = np.ones(len(self.charset), bool)
         if level is not None:
             if level not in LEVELS:
-                raise ValueError(f"level is 1 or 2, not {level!r}.")
+                raise HccrError(f"level is 1 or 2, not {level!r}.")
             allowed = Charset.named(LEVELS[level])
             self.competing = np.array([c in allowed for c in self.charset])
             if not self.competing.any():
-                raise ValueError(f"{path} knows no character of GB2312 level {level}.")
+                raise HccrError(f"{path} knows no character of GB2312 level {level}.")
 
     def predict(self, images: Any, top_k: int = 5, *, single: bool = True) -> list[Recognition]:
         """Reads images.
@@ -124,7 +125,7 @@ class Recognizer:
         """Reads images uint8 (H, W) that are dark ink on 255 already, as `clean` makes them."""
         top_k = min(top_k, int(self.competing.sum()))
         if top_k < 1:
-            raise ValueError("top_k is at least 1.")
+            raise HccrError("top_k is at least 1.")
         found = []
         for logits in self._logits(images):
             logits = np.where(self.competing, logits / self.temperature, -np.inf)

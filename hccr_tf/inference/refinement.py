@@ -19,6 +19,7 @@ from hccr_tf.inference.predictor import Predictor, with_progress
 from hccr_tf.models import ATTENTION, MAIN_OUTPUT, UNION, is_refined
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 _BATCH = 32
@@ -50,13 +51,13 @@ class StepPredictor(Predictor):
         map_shapes: (h, w) of each map that is attended to, in the attention's order.
 
     Raises:
-        ValueError: no run there, or one without refinement.
+        HccrError: no run there, or one without refinement.
     """
 
     def __init__(self, workdir: str | Path, steps: int | None = None):
         model = Workdir(find_run(workdir)).recipe.model
         if not is_refined(model):
-            raise ValueError(f"{workdir} holds a run of {model}, which is without refinement.")
+            raise HccrError(f"{workdir} holds a run of {model}, which is without refinement.")
         super().__init__(
             workdir,
             aux_outputs=True,
@@ -122,10 +123,10 @@ def write_steps(
         The table: a row for each image, step and rank.
 
     Raises:
-        ValueError: no images, or more characters than classes.
+        HccrError: no images, or more characters than classes.
     """
     if not 1 <= top_k <= len(predictor.charset) or not images:
-        raise ValueError(
+        raise HccrError(
             f"top_k is 1 to {len(predictor.charset)}, the number of classes, and there's at least "
             f"one image; not {top_k} and {len(images)}."
         )
@@ -218,7 +219,7 @@ def count_steps(
     """Reads a split's whole images and counts what each step corrects and breaks.
 
     Raises:
-        ValueError: a charset that doesn't cover the store, an empty split.
+        HccrError: a charset that doesn't cover the store, an empty split.
     """
     reader = Loader(store, split, predictor.preprocessing, batch_size, charset=predictor.charset)
     read, labels, indices = [], [], []

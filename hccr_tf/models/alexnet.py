@@ -5,6 +5,7 @@ from keras import layers
 
 from hccr_tf.models.layers import InputScaling
 from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
+from hccr_tf.utils.errors import HccrError
 
 # Kernel, strides, filters, whether a pooling follows.
 _CONVOLUTIONS = (
@@ -46,12 +47,12 @@ def alexnet(
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
 
     Raises:
-        ValueError: images under 32 pixels, or a width or units under 1.
+        HccrError: images under 32 pixels, or a width or units under 1.
     """
     if min(image_shape[:2]) < 32:
-        raise ValueError(f"alexnet takes images from 32×32 on, not {image_shape}.")
+        raise HccrError(f"alexnet takes images from 32×32 on, not {image_shape}.")
     if width < 1 or units < 1:
-        raise ValueError(f"width and units are at least 1, not {width} and {units}.")
+        raise HccrError(f"width and units are at least 1, not {width} and {units}.")
 
     # === Functional Model ===
     inputs = keras.Input(image_shape, dtype="uint8", name="image")

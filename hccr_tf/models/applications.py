@@ -32,6 +32,7 @@ from hccr_tf.models.registry import (
     register_model,
 )
 from hccr_tf.models.weights import WeightsError
+from hccr_tf.utils.errors import HccrError
 
 IMAGENET = "imagenet"
 # Sides below which a network can't be built; 32 for all others.
@@ -72,7 +73,7 @@ def applications(
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
 
     Raises:
-        ValueError: no such network, or arguments that it can't be built with.
+        HccrError: no such network, or arguments that it can't be built with.
         WeightsError: weights that don't fit, or that can't be fetched.
     """
     least = _LEAST_SIDES.get(backbone, 32)
@@ -148,12 +149,12 @@ def inception_v3_gru(
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
 
     Raises:
-        ValueError: another place for the noise, or arguments that the network can't be built
+        HccrError: another place for the noise, or arguments that the network can't be built
             with.
         WeightsError: weights that don't fit, or that can't be fetched.
     """
     if noise_at not in ("features", "images"):
-        raise ValueError(f'noise_at is "features" or "images", not {noise_at!r}.')
+        raise HccrError(f'noise_at is "features" or "images", not {noise_at!r}.')
 
     def disturb(x):
         x = layers.GaussianNoise(noise, name="noise")(x)
@@ -207,13 +208,13 @@ def load_backbone_weights(model: keras.Model, path: str) -> None:
 def _features(name, image_shape, weights, enlarge, least, disturb=None):
     """The model's input, and the last map of the backbone."""
     if name not in list_applications():
-        raise ValueError(
+        raise HccrError(
             f"keras.applications has no {name!r}; it has {', '.join(list_applications())}."
         )
     if enlarge is None:
         enlarge = -(-least // min(image_shape[:2]))
     if enlarge < 1:
-        raise ValueError(f"enlarge is at least 1, not {enlarge}.")
+        raise HccrError(f"enlarge is at least 1, not {enlarge}.")
     shape = (image_shape[0] * enlarge, image_shape[1] * enlarge, 3)
     backbone = _backbone(name, shape)
     if weights == IMAGENET:

@@ -12,6 +12,7 @@ from keras import layers
 
 from hccr_tf.models.layers import InputScaling
 from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
+from hccr_tf.utils.errors import HccrError
 
 # The table of the released code at width 32: first kernel and inception widths (a, b,
 # c, d, e, g) of the full bricks. 182 and 364 break the doubling of 48 and 96; that is
@@ -58,21 +59,21 @@ def brick_net(
         classes, 256×256, five bricks; 15,446,084 of them without auxiliary heads.
 
     Raises:
-        ValueError: another number of bricks, a width under 2, a head where no full brick
+        HccrError: another number of bricks, a width under 2, a head where no full brick
             is, an image too small.
     """
     if not 2 <= num_bricks <= len(_FULL_BRICKS) + 1:
-        raise ValueError(f"num_bricks is 2 to {len(_FULL_BRICKS) + 1}, not {num_bricks}.")
+        raise HccrError(f"num_bricks is 2 to {len(_FULL_BRICKS) + 1}, not {num_bricks}.")
     if width < 2:
-        raise ValueError(f"width is at least 2, not {width}.")
+        raise HccrError(f"width is at least 2, not {width}.")
     heads = range(1, num_bricks) if aux_heads is None else aux_heads
     if not set(heads) <= set(range(1, num_bricks)):
-        raise ValueError(
+        raise HccrError(
             f"aux_heads are numbers of full bricks, 1 to {num_bricks - 1}, not {list(heads)}."
         )
     smallest = smallest_image_size(num_bricks)
     if min(image_shape[:2]) < smallest:
-        raise ValueError(
+        raise HccrError(
             f"{image_shape[0]}×{image_shape[1]} pixels are too few for {num_bricks} bricks; "
             f"the smallest size that works is {smallest}×{smallest}. Take a larger "
             "image_size or fewer bricks."

@@ -5,6 +5,7 @@ from keras import layers
 
 from hccr_tf.models.layers import GlobalWeightedAveragePooling2D, InputScaling
 from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
+from hccr_tf.utils.errors import HccrError
 
 _WIDTHS = (32, 96, 192, 320)
 _MOMENTUM = 0.95  # moving statistics follow within a hundred steps: small data have no more
@@ -39,10 +40,10 @@ def compact_net(
         and 0.09 G multiply–accumulates an image at 6,763 classes and 64×64.
 
     Raises:
-        ValueError: a width or a number of blocks under 1.
+        HccrError: a width or a number of blocks under 1.
     """
     if width < 1 or blocks < 1:
-        raise ValueError(f"width and blocks are at least 1, not {width} and {blocks}.")
+        raise HccrError(f"width and blocks are at least 1, not {width} and {blocks}.")
     widths = [w * width // _WIDTHS[0] for w in _WIDTHS]
 
     # === Functional Model ===

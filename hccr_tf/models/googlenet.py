@@ -5,6 +5,7 @@ from keras import layers
 
 from hccr_tf.models.layers import GaborMaps, InputScaling
 from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
+from hccr_tf.utils.errors import HccrError
 
 # Widths of each module: 1×1; before and in 3×3; before and in 5×5; after the pooling. The first
 # two are GoogLeNet's own, the others wider.
@@ -49,7 +50,7 @@ def googlenet(
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
 
     Raises:
-        ValueError: images under 16 pixels, a width under 8, or units under 1.
+        HccrError: images under 16 pixels, a width under 8, or units under 1.
     """
     return _googlenet(
         "googlenet", num_classes, image_shape, width, units, dropout, gabor, improved=False
@@ -80,9 +81,9 @@ def improved_googlenet(
 
 def _googlenet(name, num_classes, image_shape, width, units, dropout, gabor, improved):
     if min(image_shape[:2]) < 16:
-        raise ValueError(f"{name} takes images from 16×16 on, not {image_shape}.")
+        raise HccrError(f"{name} takes images from 16×16 on, not {image_shape}.")
     if width < 8 or units < 1:
-        raise ValueError(f"width is at least 8 and units 1, not {width} and {units}.")
+        raise HccrError(f"width is at least 8 and units 1, not {width} and {units}.")
 
     def scaled(filters):
         return max(1, filters * width // _TABLE_WIDTH)

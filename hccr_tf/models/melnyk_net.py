@@ -15,6 +15,7 @@ from hccr_tf.models.layers import (
     SameAveragePooling2D,
 )
 from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
+from hccr_tf.utils.errors import HccrError
 
 # Table 1, widths of the convolutions between poolings.
 _BLOCKS = ((64, 64), (96, 64, 96), (128, 96, 128), (256, 192, 256), (448, 256, 448))
@@ -47,7 +48,7 @@ def melnyk_net_a(
         parameters at 3755 classes.
 
     Raises:
-        ValueError: a width under 1.
+        HccrError: a width under 1.
     """
     pooling = layers.GlobalAveragePooling2D(name=POOLING)
     return _melnyk_net("melnyk_net_a", pooling, num_classes, image_shape, width, l2, dropout)
@@ -91,7 +92,7 @@ def melnyk_net_c(
 
 def _melnyk_net(name, pooling, num_classes, image_shape, width, l2, dropout) -> keras.Model:
     if width < 1:
-        raise ValueError(f"width is at least 1, not {width}.")
+        raise HccrError(f"width is at least 1, not {width}.")
 
     # === Functional Model ===
     inputs = keras.Input(image_shape, dtype="uint8", name="image")

@@ -21,6 +21,7 @@ from hccr_tf.models.registry import (
     create_model,
     register_model,
 )
+from hccr_tf.utils.errors import HccrError
 
 _SCALE_NAMES = ("scale1", "scale2", FEATURE_MAP)  # a2, a5, a8 of figure 4
 
@@ -89,7 +90,7 @@ def mrbc(
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
 
     Raises:
-        ValueError: images under 4×4, a width under 1, another number of scales, or another
+        HccrError: images under 4×4, a width under 1, another number of scales, or another
             pooling.
     """
     settings = {"width": width, "blocks": blocks, "pooled": pooled}
@@ -241,18 +242,18 @@ def refined(
         (B, N), each summing to 1 over the places of all maps, in their order and row by row.
 
     Raises:
-        ValueError: no steps, no maps, one that the backbone doesn't have, or a single vector
+        HccrError: no steps, no maps, one that the backbone doesn't have, or a single vector
             in all, which leaves attention no choice.
     """
     if steps < 1:
-        raise ValueError(f"steps is at least 1, not {steps}.")
+        raise HccrError(f"steps is at least 1, not {steps}.")
     if isinstance(maps, str):
         maps = maps.split(",")
     if not maps:
-        raise ValueError("Refinement reads at least one map.")
+        raise HccrError("Refinement reads at least one map.")
     taken = {"num_classes", "image_shape", "aux_outputs"} & set(backbone_args or {})
     if taken:
-        raise ValueError(f"backbone_args can't hold {sorted(taken)}: the network's own are taken.")
+        raise HccrError(f"backbone_args can't hold {sorted(taken)}: the network's own are taken.")
     network = create_model(
         backbone,
         num_classes=num_classes,
@@ -272,7 +273,7 @@ def refined(
         ]
     vectors = UnionOfVectors(name=UNION)(tensors)
     if vectors.shape[1] < 2:
-        raise ValueError(
+        raise HccrError(
             f"The map {maps[0]!r} of {backbone} is a single place at {image_shape[0]}×"
             f"{image_shape[1]}; name earlier maps, or take larger images."
         )
@@ -313,7 +314,7 @@ def _map(network: keras.Model, name: str):
         names = [
             layer.name for layer in network.layers if len(getattr(layer.output, "shape", ())) == 4
         ]
-        raise ValueError(f"{network.name} has no map {name!r}; it has {', '.join(names)}.")
+        raise HccrError(f"{network.name} has no map {name!r}; it has {', '.join(names)}.")
     return tensor
 
 
@@ -331,14 +332,14 @@ def _classifier(
 ) -> keras.Model:
     poolings = {"mean": layers.GlobalAveragePooling1D, "max": layers.GlobalMaxPooling1D}
     if width < 1:
-        raise ValueError(f"width is at least 1, not {width}.")
+        raise HccrError(f"width is at least 1, not {width}.")
     if len(blocks) != len(_SCALE_NAMES) or min(blocks) < 1:
-        raise ValueError(f"blocks are {len(_SCALE_NAMES)} numbers of at least 1, not {blocks}.")
+        raise HccrError(f"blocks are {len(_SCALE_NAMES)} numbers of at least 1, not {blocks}.")
     if pooled not in poolings:
-        raise ValueError(f'pooled is "mean" or "max", not {pooled!r}.')
+        raise HccrError(f'pooled is "mean" or "max", not {pooled!r}.')
     smallest = 2 ** (len(_SCALE_NAMES) - 1)
     if min(image_shape[:2]) < smallest:
-        raise ValueError(
+        raise HccrError(
             f"{image_shape[0]}×{image_shape[1]} pixels are too few for {len(_SCALE_NAMES)} "
             f"scales; the smallest size that works is {smallest}×{smallest}."
         )

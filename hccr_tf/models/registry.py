@@ -30,6 +30,7 @@ from functools import partial
 import keras
 
 from hccr_tf.models.abstract import without_values
+from hccr_tf.utils.errors import HccrError
 
 INPUT_SCALING = "input_scaling"
 FEATURE_MAP = "feature_map"
@@ -48,7 +49,7 @@ def register_model(builder: Callable[..., keras.Model]) -> Callable[..., keras.M
     """Registers a builder under its function's name."""
     name = builder.__name__
     if name in _BUILDERS:
-        raise ValueError(f"A model named {name!r} is registered already.")
+        raise HccrError(f"A model named {name!r} is registered already.")
     missing = set(_CONTRACT_ARGUMENTS) - set(inspect.signature(builder).parameters)
     if missing:
         raise TypeError(f"Builder {name!r} lacks the arguments {sorted(missing)}.")
@@ -114,7 +115,7 @@ def create_model(
         A functional model from uint8 (B, H, W, 1) to a dict of logits (B, num_classes).
 
     Raises:
-        ValueError: unknown name or argument, or sizes that the network can't take.
+        HccrError: unknown name or argument, or sizes that the network can't take.
         WeightsError: weights that don't fit, or that can't be fetched.
 
     Example:
@@ -127,16 +128,16 @@ def create_model(
     known = model_arguments(name)
     unknown = sorted(set(arguments) - set(known))
     if unknown:
-        raise ValueError(f"{name} has no argument {unknown}; it has {sorted(known)}.")
+        raise HccrError(f"{name} has no argument {unknown}; it has {sorted(known)}.")
     if num_classes < 2:
-        raise ValueError(f"num_classes is at least 2, not {num_classes}.")
+        raise HccrError(f"num_classes is at least 2, not {num_classes}.")
     if image_shape is None:
         image_shape = inspect.signature(builder).parameters["image_shape"].default
     if len(image_shape) != 3 or image_shape[-1] != 1 or min(image_shape[:2]) < 1:
-        raise ValueError(f"image_shape is (height, width, 1), not {image_shape}.")
+        raise HccrError(f"image_shape is (height, width, 1), not {image_shape}.")
     if weights is not None:
         if not takes_weights(name):
-            raise ValueError(
+            raise HccrError(
                 f"{name} is no network of another package: it takes no weights. Those of a run "
                 "of this one are taken by --init-from."
             )
@@ -151,7 +152,7 @@ def create_model(
     except TypeError as error:
         # A text where a number belongs, from a command line.
         given = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
-        raise ValueError(f"{name} can't be built with {given}: {error}") from error
+        raise HccrError(f"{name} can't be built with {given}: {error}") from error
 
 
 def blueprint(name: str, **arguments) -> keras.Model:
@@ -201,7 +202,7 @@ def _builder(name: str) -> Callable[..., keras.Model]:
         return partial(_FAMILIES[family], member)
     if name not in _BUILDERS:
         families = "".join(f", {family}:NAME" for family in list_families())
-        raise ValueError(
+        raise HccrError(
             f"There is no model {name!r}; there are: {', '.join(list_models())}{families}."
         )
     return _BUILDERS[name]

@@ -20,13 +20,14 @@ import h5py
 import keras
 import numpy as np
 
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 _FORMAT = 1
 _SEED = re.compile(r"seed_generator(?:_(\d+))?/")
 
 
-class WeightsError(ValueError):
+class WeightsError(HccrError):
     """A weights file that is damaged or doesn't fit."""
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from hccr_tf import papers
 from hccr_tf.data.store.store import Store
 from hccr_tf.papers.plans import Plan
+from hccr_tf.utils.errors import HccrError
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def register_experiment(function: Callable | None = None, *, plan: Plan | None =
         return lambda decorated: register_experiment(decorated, plan=plan)
     name = function.__name__
     if name in _EXPERIMENTS:
-        raise ValueError(f"An experiment named {name!r} is registered already.")
+        raise HccrError(f"An experiment named {name!r} is registered already.")
     _EXPERIMENTS[name] = Experiment(name, function, plan)
     return function
 
@@ -92,11 +93,11 @@ def get_experiment(name: str) -> Experiment:
     """An experiment by name.
 
     Raises:
-        ValueError: there is none of that name.
+        HccrError: there is none of that name.
     """
     _load()
     if name not in _EXPERIMENTS:
-        raise ValueError(
+        raise HccrError(
             f"There is no experiment {name!r}; there are: {', '.join(list_experiments())}."
         )
     return _EXPERIMENTS[name]

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from hccr_tf.utils.errors import HccrError
+
 PATH = Path(__file__).with_suffix(".csv")
 
 
@@ -18,11 +20,11 @@ def paper_table(paper: str, table: str) -> pd.DataFrame:
         Texts, rows and columns in the paper's order, the row's name as index.
 
     Raises:
-        ValueError: there's no such table.
+        HccrError: there's no such table.
     """
     cells = pd.read_csv(PATH, dtype=str, keep_default_na=False)
     cells = cells[(cells["paper"] == paper) & (cells["table"] == table)]
     if cells.empty:
-        raise ValueError(f"{PATH.name} holds no {table} of {paper}.")
+        raise HccrError(f"{PATH.name} holds no {table} of {paper}.")
     wide = cells.pivot(index="row", columns="column", values="value")
     return wide.loc[cells["row"].unique(), cells["column"].unique()]

@@ -22,6 +22,7 @@ from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.training import train
 from hccr_tf.training.callbacks import DivergenceError
+from hccr_tf.utils.errors import HccrError
 
 SCALES = ("full", "real-small", "smoke")
 
@@ -96,11 +97,11 @@ def train_cells(
         Folders of the cells that can predict, in the plan's order.
 
     Raises:
-        ValueError: `only` names a cell that there isn't, or a folder holds another run.
+        HccrError: `only` names a cell that there isn't, or a folder holds another run.
     """
     names = [cell.name for cell in cells]
     if unknown := [name for name in only or () if name not in names]:
-        raise ValueError(f"There are no cells {unknown}; there are {', '.join(names)}.")
+        raise HccrError(f"There are no cells {unknown}; there are {', '.join(names)}.")
     folder.mkdir(parents=True, exist_ok=True)
     for place, cell in enumerate(cells):
         if not collect and (only is None or cell.name in only):

@@ -5,12 +5,13 @@ from pkgutil import iter_modules
 
 from hccr_tf import papers
 from hccr_tf.recipe import Recipe
+from hccr_tf.utils.errors import HccrError
 
 _RECIPES: dict[str, Recipe] = {}
 for _paper in (module.name for module in iter_modules(papers.__path__) if module.ispkg):
     for _recipe in import_module(f"{papers.__name__}.{_paper}.recipes").RECIPES:
         if _recipe.name in _RECIPES:
-            raise ValueError(f"Two recipes are called {_recipe.name!r}.")
+            raise HccrError(f"Two recipes are called {_recipe.name!r}.")
         _RECIPES[_recipe.name] = _recipe
 
 
@@ -23,8 +24,8 @@ def get_recipe(name: str) -> Recipe:
     """A recipe by name.
 
     Raises:
-        ValueError: there is none of that name.
+        HccrError: there is none of that name.
     """
     if name not in _RECIPES:
-        raise ValueError(f"There is no recipe {name!r}; there are: {', '.join(_RECIPES)}.")
+        raise HccrError(f"There is no recipe {name!r}; there are: {', '.join(_RECIPES)}.")
     return _RECIPES[name]

@@ -19,6 +19,7 @@ from hccr_tf.training import train
 from hccr_tf.training.callbacks import DivergenceError
 from hccr_tf.training.learner import check_recipe
 from hccr_tf.training.stages import best_epoch
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 # Columns of the best epoch's row, by those of `history.csv`.
@@ -56,7 +57,7 @@ def sweep(
         training and validation; with `split` also its accuracy in percent, with interval.
 
     Raises:
-        ValueError: a setting that there isn't, or a value that it can't have; before anything
+        HccrError: a setting that there isn't, or a value that it can't have; before anything
             is trained.
     """
     folder = Path(folder)
@@ -64,7 +65,7 @@ def sweep(
     recipes = [_with_settings(recipe, cell) for cell in cells]
     folders = [folder / ",".join(f"{k}={_text(v)}" for k, v in cell.items()) for cell in cells]
     if len(set(folders)) < len(folders):
-        raise ValueError("A setting has one value twice.")
+        raise HccrError("A setting has one value twice.")
     checked = set()
     for one in recipes:
         # These don't decide whether it can be trained.
@@ -107,7 +108,7 @@ def _with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     known = model_arguments(recipe.model)
     for name in others:
         if name not in known:
-            raise ValueError(
+            raise HccrError(
                 f"{name!r} is no setting of a recipe (`hccr train --help`), and {recipe.model} has "
                 f"no argument of that name; it has {', '.join(known)}."
             )

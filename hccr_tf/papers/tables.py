@@ -19,6 +19,7 @@ from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import read_checksum
 from hccr_tf.papers.base import Inputs
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import distinct_names
 
 
@@ -49,10 +50,10 @@ def score_runs(inputs: Inputs) -> list[ScoredRun]:
     """Predicts the split with every run; logits of the same weights and data are kept.
 
     Raises:
-        ValueError: no runs, or one without weights, or whose charset doesn't cover the store.
+        HccrError: no runs, or one without weights, or whose charset doesn't cover the store.
     """
     if not inputs.runs:
-        raise ValueError("Name the trained runs: --workdir RUN…")
+        raise HccrError("Name the trained runs: --workdir RUN…")
     scored = []
     for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
         predictor = Predictor(path)
@@ -126,10 +127,10 @@ def evaluate(runs: Sequence[ScoredRun], *, without_bias: bool = False) -> Score:
         without_bias: whether the classifiers' biases are reset to 0.
 
     Raises:
-        ValueError: runs with different samples or charsets, or no bias to reset.
+        HccrError: runs with different samples or charsets, or no bias to reset.
     """
     if without_bias and any(run.bias is None for run in runs):
-        raise ValueError("The bias is reset in networks that end in a dense layer only.")
+        raise HccrError("The bias is reset in networks that end in a dense layer only.")
     files = [LogitsFile(run.logits) for run in runs]
     try:
         check_same_samples(files)
@@ -198,11 +199,11 @@ def check_distinct(rows: pd.DataFrame, columns: Sequence[str]) -> None:
     """Refuses to average runs that can't be told apart.
 
     Raises:
-        ValueError: two rows are equal in all of these columns.
+        HccrError: two rows are equal in all of these columns.
     """
     twice = rows[rows.duplicated(list(columns), keep=False)]
     if len(twice):
-        raise ValueError(
+        raise HccrError(
             f"{len(twice)} runs differ in none of {', '.join(columns)}, so there's no telling what "
             "their mean is of; name one of them only."
         )

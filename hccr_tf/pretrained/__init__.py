@@ -5,6 +5,8 @@
 
 from pathlib import Path
 
+from hccr_tf.utils.errors import HccrError
+
 NAME = "recogniser"
 FOLDER = Path(__file__).parent / NAME
 
@@ -13,12 +15,12 @@ def find_run(workdir: str | Path | None) -> Path:
     """The folder of a run; the package's own for None or, where no such folder is, "recogniser".
 
     Raises:
-        ValueError: no weights come with this version.
+        HccrError: no weights come with this version.
     """
     if workdir is not None and (str(workdir) != NAME or Path(workdir).exists()):
         return Path(workdir)
     if not (FOLDER / "recipe.json").exists():
-        raise ValueError(
+        raise HccrError(
             "No weights come with this copy of the package. Name a trained run: --workdir RUN."
         )
     return FOLDER

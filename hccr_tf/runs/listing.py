@@ -10,6 +10,7 @@ import pandas as pd
 
 from hccr_tf.evaluation.plots import overlay_figure, save_figure
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json
 
 _ACTIVE_SECONDS = 180
@@ -42,7 +43,7 @@ def find_runs(folder: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: there's no such folder.
-        ValueError: it holds no run.
+        HccrError: it holds no run.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder.")
@@ -50,7 +51,7 @@ def find_runs(folder: Path) -> list[Path]:
         path.parent for path in folder.rglob("run.json") if (path.parent / "recipe.json").exists()
     )
     if not found:
-        raise ValueError(f"There's no run in {folder}; `hccr train … --workdir` makes one.")
+        raise HccrError(f"There's no run in {folder}; `hccr train … --workdir` makes one.")
     return found
 
 

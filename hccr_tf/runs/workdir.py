@@ -28,6 +28,7 @@ from typing import Any
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.recipe import Recipe
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, write_json
 
 _PACKAGES = (
@@ -163,7 +164,7 @@ class Workdir:
 
     def _read(self, name: str) -> dict[str, Any]:
         if not self.exists():
-            raise ValueError(
+            raise HccrError(
                 f"{self.path} holds no run (no recipe.json). Name the --workdir of a training run."
             )
         return read_json(self.path / name)

@@ -26,6 +26,7 @@ from hccr_tf.data.store.format import STROKES_FORMAT as FORMAT
 from hccr_tf.synthesis.deform import centre_lines, draw
 from hccr_tf.synthesis.geometry import POINTS
 from hccr_tf.synthesis.style import HandwritingStyle
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
 
 _VERSION = 3  # of how images are drawn: another one draws others from the same settings
@@ -51,7 +52,7 @@ class StrokeDataset:
 
     Raises:
         FileNotFoundError: there's no such store, or one of its files is missing.
-        ValueError: another format, or files that were altered.
+        HccrError: another format, or files that were altered.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -63,12 +64,12 @@ class StrokeDataset:
         self.manifest: dict[str, Any] = read_json(self.path / MANIFEST)
         found = self.manifest.get("format")
         if found != FORMAT:
-            raise ValueError(
+            raise HccrError(
                 f"{self.path} has the format {found!r}, and {FORMAT!r} is needed; make it again "
                 "with `hccr data strokes`"
             )
         if self.manifest.get("version") != _VERSION:
-            raise ValueError(
+            raise HccrError(
                 f"{self.path} is of a version of this package that drew otherwise; make it again "
                 "with `hccr data strokes`"
             )
@@ -77,7 +78,7 @@ class StrokeDataset:
             if not file.is_file():
                 raise FileNotFoundError(f"{self.path} is incomplete: {name} is missing")
             if file.stat().st_size != entry["num_bytes"]:
-                raise ValueError(f"{file} has another size than it should; make the store again")
+                raise HccrError(f"{file} has another size than it should; make the store again")
         self.charset = Charset.from_text(self.manifest["charset"]["characters"])
         self.variation = HandwritingStyle.from_dict(self.manifest["variation"])
         self.per_class: int = self.manifest["per_class"]
@@ -85,7 +86,7 @@ class StrokeDataset:
         self.seed: int = self.manifest["seed"]
         self.data_hash: str = self.manifest["data_hash"]
         if self.data_hash != _data_hash(self.manifest):
-            raise ValueError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
+            raise HccrError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
         self._lines = np.load(self.path / "lines.npy", mmap_mode="r", allow_pickle=False)
         self._first = np.load(self.path / "first.npy", allow_pickle=False)
 
@@ -107,17 +108,17 @@ class StrokeDataset:
             progress: ignored; there are few files.
 
         Raises:
-            ValueError: a file was altered; it's named.
+            HccrError: a file was altered; it's named.
         """
         for name, entry in self.manifest["files"].items():
             if sha256_file(self.path / name) != entry["sha256"]:
-                raise ValueError(f"{self.path / name} was altered; make the store again")
+                raise HccrError(f"{self.path / name} was altered; make the store again")
 
     def indices(self, split: str) -> np.ndarray:
         """int64: numbers of a split's images; of "train", those of epoch 0.
 
         Raises:
-            ValueError: there's no such split, or it's empty.
+            HccrError: there's no such split, or it's empty.
         """
         draws = {
             "validation": (0, self.held_out),
@@ -127,7 +128,7 @@ class StrokeDataset:
         }
         first, last = draws.get(split, (0, 0))
         if first == last:
-            raise ValueError(
+            raise HccrError(
                 f"{self.path} has no images in split {split!r}; it has train"
                 + ("".join(f", {name}" for name in _HELD_OUT) if self.held_out else "")
             )
@@ -164,11 +165,11 @@ class StrokeDataset:
         """int32 (n,): class indices of images under a charset that has every character.
 
         Raises:
-            ValueError: the charset lacks characters of the store; the message names them.
+            HccrError: the charset lacks characters of the store; the message names them.
         """
         missing = [c for c in self.charset if c not in charset]
         if missing:
-            raise ValueError(
+            raise HccrError(
                 f"the charset of {len(charset)} characters lacks {len(missing)} of the store "
                 f"{self.path}: {' '.join(missing[:20])}"
             )
@@ -218,16 +219,16 @@ def make_stroke_store(
 
     Raises:
         FileExistsError: something else lies there, or a store and `overwrite` is False.
-        ValueError: characters without strokes, or numbers out of range.
+        HccrError: characters without strokes, or numbers out of range.
     """
     charset = charset or Charset.sorted(strokes)
     missing = [c for c in charset if not strokes.get(c)]
     if missing:
-        raise ValueError(
+        raise HccrError(
             f"no strokes for {len(missing)} of {len(charset)} characters: {' '.join(missing[:20])}"
         )
     if per_class < 1 or held_out < 0 or seed < 0:
-        raise ValueError("per_class is at least 1, held_out and seed at least 0")
+        raise HccrError("per_class is at least 1, held_out and seed at least 0")
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         is_ours = (out / MANIFEST).is_file() and (read_json(out / MANIFEST).get("format") == FORMAT)

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from hccr_tf.synthesis.geometry import ALONG, GRID, POINTS, bridges, from_grid, smoothing, swell
+from hccr_tf.utils.errors import HccrError
 
 EMBEDDED_CHARACTERS = "零一二三四五六七八九十百千万亿"
 
@@ -110,7 +111,7 @@ def load_strokes(path: str | Path | None = None) -> dict[str, list[np.ndarray]]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is not in that format; the message names the file and the fault.
+        HccrError: If the file is not in that format; the message names the file and the fault.
     """
     if path is None:
         file = importlib.resources.files("hccr_tf.synthesis").joinpath("numerals.json")
@@ -178,11 +179,11 @@ def render(
         uint8 of shape (height, width), background 255, ink below.
 
     Raises:
-        ValueError: If there is no stroke, a stroke is not of shape (points >= 1, 2), lies far
+        HccrError: If there is no stroke, a stroke is not of shape (points >= 1, 2), lies far
             outside the grid or is not finite, or `size` is below 8.
     """
     if size < 8:
-        raise ValueError(f"size is {size} pixels; a character needs at least 8.")
+        raise HccrError(f"size is {size} pixels; a character needs at least 8.")
     lines, pressure = _write(_checked(strokes), writer, rng)
     vary = rng.standard_normal(4)
     side = size * writer.size * np.exp(0.06 * vary[0])
@@ -212,12 +213,12 @@ def render(
 def _checked(strokes: Sequence[np.ndarray]) -> list[np.ndarray]:
     strokes = [np.asarray(stroke, np.float64) for stroke in strokes]
     if not strokes:
-        raise ValueError("There is no stroke to draw.")
+        raise HccrError("There is no stroke to draw.")
     for index, stroke in enumerate(strokes):
         if stroke.ndim != 2 or stroke.shape[1] != 2 or not len(stroke):
-            raise ValueError(f"Stroke {index} has shape {stroke.shape}, expected (points, 2).")
+            raise HccrError(f"Stroke {index} has shape {stroke.shape}, expected (points, 2).")
         if not (np.abs(stroke) <= 8 * GRID).all():
-            raise ValueError(f"Stroke {index} leaves the grid of {GRID}, or is not finite.")
+            raise HccrError(f"Stroke {index} leaves the grid of {GRID}, or is not finite.")
     return strokes
 
 
@@ -358,7 +359,7 @@ def generate_gnt(
     Raises:
         FileExistsError: If one of the two folders holds other `.gnt` files, which would mix two
             data sets and could put one writer on both sides.
-        ValueError: If a character has no strokes, or a number is out of range.
+        HccrError: If a character has no strokes, or a number is out of range.
     """
     from hccr_tf.data.sources.gnt import write_gnt
 
@@ -366,13 +367,13 @@ def generate_gnt(
     characters = list(strokes if characters is None else characters)
     missing = [character for character in characters if character not in strokes]
     if missing:
-        raise ValueError(
+        raise HccrError(
             f"No strokes for {', '.join(missing[:10])} ({len(missing)} of {len(characters)} "
             f"characters); there are strokes of {len(strokes)}. Pass a file that holds them "
             "through load_strokes(path), or other characters."
         )
     if num_writers < 1 or num_test_writers < 0 or samples_per_writer < 1 or not characters:
-        raise ValueError(
+        raise HccrError(
             f"Nothing to write: {num_writers} writers, {num_test_writers} test writers, "
             f"{samples_per_writer} samples, {len(characters)} characters."
         )

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from hccr_tf.utils.errors import HccrError
+
 MOST_SMOOTH = 8
 """Points of a stroke's 32 by which strokes and paths can be smoothed."""
 
@@ -100,17 +102,17 @@ class HandwritingStyle:
         for setting in fields(self):
             value = getattr(self, setting.name)
             if not isinstance(value, int | float) or not 0 <= value < 1000:
-                raise ValueError(f"{setting.name} is a number of at least 0, not {value!r}.")
+                raise HccrError(f"{setting.name} is a number of at least 0, not {value!r}.")
         for name, most in (
             ("smooth + smooth_cursive * cursive", self.smooth + self.smooth_cursive * self.cursive),
             ("flow * cursive", self.flow * self.cursive),
         ):
             if most > MOST_SMOOTH:
-                raise ValueError(f"{name} is at most {MOST_SMOOTH}, not {most:g}.")
+                raise HccrError(f"{name} is at most {MOST_SMOOTH}, not {most:g}.")
         if not 0 < self.pen_low <= self.pen_high <= 0.3:
-            raise ValueError("Pens are 0 < pen_low <= pen_high <= 0.3 of the character's side.")
+            raise HccrError("Pens are 0 < pen_low <= pen_high <= 0.3 of the character's side.")
         if not 8 <= self.side_low <= self.side_high <= 512:
-            raise ValueError("Sides are 8 <= side_low <= side_high <= 512 pixels.")
+            raise HccrError("Sides are 8 <= side_low <= side_high <= 512 pixels.")
 
     def to_dict(self) -> dict[str, float]:
         """Plain data for JSON."""
@@ -121,7 +123,7 @@ class HandwritingStyle:
         """Reads `to_dict`'s result; names the settings it doesn't know."""
         known = {f.name for f in fields(cls)}
         if unknown := set(settings) - known:
-            raise ValueError(
+            raise HccrError(
                 f"Handwriting has no {sorted(unknown)} to vary; it has {sorted(known)}."
             )
         return cls(**settings)

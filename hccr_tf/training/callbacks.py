@@ -23,12 +23,13 @@ from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
 from hccr_tf.training.keras_data import InputWait
 from hccr_tf.training.signals import Interrupted, StopRequest
 from hccr_tf.training.stages import MONITOR, best_epoch, is_finished
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write, write_json
 
 _VALIDATION_SECONDS = 10
 
 
-class DivergenceError(ArithmeticError):
+class DivergenceError(HccrError):
     """The loss or the weights are no longer finite numbers."""
 
 

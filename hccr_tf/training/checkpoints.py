@@ -22,6 +22,7 @@ from hccr_tf.models.weights import (
     read_names,
     save_weights,
 )
+from hccr_tf.utils.errors import HccrError
 
 KEPT = 2
 _NAME = re.compile(r"step-(\d+)\.h5")
@@ -58,9 +59,9 @@ class CheckpointInterval:
 
     def __post_init__(self):
         if self.minutes is not None and self.minutes <= 0:
-            raise ValueError(f"checkpoint minutes are above 0, not {self.minutes}.")
+            raise HccrError(f"checkpoint minutes are above 0, not {self.minutes}.")
         if self.steps is not None and self.steps < 1:
-            raise ValueError(f"checkpoint steps are at least 1, not {self.steps}.")
+            raise HccrError(f"checkpoint steps are at least 1, not {self.steps}.")
 
 
 class Checkpoints:

@@ -127,7 +127,7 @@ def check_recipe(recipe: Recipe, num_classes: int) -> None:
     """Builds what a recipe asks for, without values, so that what can't be trained is known first.
 
     Raises:
-        ValueError: a network, stage, loss or optimiser that there isn't or that doesn't fit.
+        HccrError: a network, stage, loss or optimiser that there isn't or that doesn't fit.
     """
     network = blueprint(
         recipe.model,

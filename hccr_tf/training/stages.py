@@ -3,6 +3,7 @@
 import keras
 
 from hccr_tf.recipe import Recipe, Stage
+from hccr_tf.utils.errors import HccrError
 
 MONITOR = "val_main_output_accuracy"
 
@@ -52,11 +53,11 @@ def freeze(layers: list[keras.layers.Layer], frozen: str | int) -> None:
         frozen: "backbone" for all of them, or how many from the first on.
 
     Raises:
-        ValueError: more than there are.
+        HccrError: more than there are.
     """
     number = len(layers) if frozen == "backbone" else frozen
     if number > len(layers):
-        raise ValueError(
+        raise HccrError(
             f"A stage freezes {number} layers, and the backbone has {len(layers)}; --stages "
             "sets another number."
         )

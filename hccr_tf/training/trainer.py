@@ -24,6 +24,7 @@ from hccr_tf.training.learner import Learner, dtype_policy
 from hccr_tf.training.schedules import StallSchedule
 from hccr_tf.training.signals import StopRequest
 from hccr_tf.training.stages import current_stage, is_finished
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import exclusive_lock
 
 # From so many on processes read an epoch: they take a second to start.
@@ -63,7 +64,7 @@ def train(
         The run's folder.
 
     Raises:
-        ValueError: the workdir holds a run of another recipe, charset or data, a split is
+        HccrError: the workdir holds a run of another recipe, charset or data, a split is
             empty, the charset doesn't cover the store, or weights don't fit.
         DivergenceError: the loss or the weights are no longer finite.
         Interrupted: SIGTERM or Ctrl-C came; the run was saved first.
@@ -116,7 +117,7 @@ def _train(
             _make_metrics(model, readers["validation"])
     elif workdir.history_path.exists():
         # Epochs are written after their checkpoint: it was deleted, or is of an older version.
-        raise ValueError(
+        raise HccrError(
             f"{workdir.path} holds {len(workdir.read_history())} epochs and no checkpoint to go "
             "on from. Take another --workdir; --init-from starts from this run's best weights."
         )
@@ -192,7 +193,7 @@ def _check_same(
     changed = recipe.differences(workdir.recipe)
     differences = [line for line in changed if not line.startswith(free)]
     if differences:
-        raise ValueError(
+        raise HccrError(
             f"{workdir.path} holds a run of another recipe, so it can't be continued "
             f"(asked for, there): {'; '.join(differences)}. Take another --workdir, or the "
             "settings it was begun with."
@@ -200,19 +201,19 @@ def _check_same(
     origin = workdir.read_run().get("init_from")
     asked = None if init_from is None else _origin_name(init_from)
     if origin != asked:
-        raise ValueError(
+        raise HccrError(
             f"{workdir.path} was begun with {_origin_text(origin)}, so it can't be continued with "
             f"{_origin_text(asked)}. Take another --workdir, or what it was begun with."
         )
     trained_on = workdir.read_run()["data_hash"]
     if trained_on != store.data_hash:
-        raise ValueError(
+        raise HccrError(
             f"{workdir.path} was trained on other data (hash {trained_on[:12]}, not "
             f"{store.data_hash[:12]}), so it can't be continued. Take another --workdir, or "
             "the store it was begun with; --init-from starts from its weights."
         )
     if difference := workdir.charset.difference(charset):
-        raise ValueError(
+        raise HccrError(
             f"{workdir.path} was begun with another charset ({difference}), so it can't be "
             "continued. Take another --workdir, or the --charset it was begun with."
         )

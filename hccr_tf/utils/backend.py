@@ -9,6 +9,8 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from hccr_tf.utils.errors import HccrError
+
 _NOTE = re.compile(r"WARNING: All log messages before|[IW]\d{4} |To enable the following")
 
 
@@ -81,5 +83,5 @@ def input_gradient(function: Callable, inputs: np.ndarray) -> np.ndarray:
         tensor = torch.tensor(inputs, requires_grad=True)
         (gradient,) = torch.autograd.grad(keras.ops.sum(function(tensor)), tensor)
     else:
-        raise ValueError(f"Gradients aren't to be had on Keras's backend {name!r}.")
+        raise HccrError(f"Gradients aren't to be had on Keras's backend {name!r}.")
     return keras.ops.convert_to_numpy(gradient)

@@ -16,6 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hccr_tf.utils.errors import HccrError
+
 _CHUNK = 1 << 20
 
 
@@ -278,7 +280,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not UTF-8 or not JSON; the message names the file and the place.
+        HccrError: The file is not UTF-8 or not JSON; the message names the file and the place.
     """
     path = Path(path)
     if not path.is_file():
@@ -286,11 +288,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(
+        raise HccrError(
             f"{path} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})"
         ) from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.start})") from error
+        raise HccrError(f"{path} is not UTF-8 text (byte {error.start})") from error
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
@@ -301,11 +303,11 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
         ['1-best', '2-best']
 
     Raises:
-        ValueError: two are the same folder.
+        HccrError: two are the same folder.
     """
     paths = [Path(path).absolute() for path in paths]
     for depth in range(1, max(len(path.parts) for path in paths)):
         names = ["-".join(path.parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):
             return names
-    raise ValueError(f"A folder was named twice: {', '.join(map(str, paths))}.")
+    raise HccrError(f"A folder was named twice: {', '.join(map(str, paths))}.")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hccr_tf.utils.errors import HccrError
+
 
 @dataclass(frozen=True)
 class RandomAffine:
@@ -26,7 +28,7 @@ class RandomAffine:
 
     def __post_init__(self):
         if not 0 <= self.amount < 0.5 or not 0 <= self.shift < 0.5:
-            raise ValueError(
+            raise HccrError(
                 f"amount and shift lie in [0, 0.5); these are {self.amount} and {self.shift}."
             )
 

@@ -23,6 +23,7 @@ from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.loading.reading_processes import ReadingProcesses
 from hccr_tf.data.store.splits import draw_per_class
+from hccr_tf.utils.errors import HccrError
 
 NUM_CROPS = {"none": 1, "five": 5}
 _ALIGNMENT = 64  # bytes; TensorFlow and JAX take arrays that lie so as they are
@@ -186,7 +187,7 @@ class Loader:
             done, and larger images are made smaller, with their aspect kept.
 
     Raises:
-        ValueError: unknown or empty split, a charset that doesn't cover the store, a
+        HccrError: unknown or empty split, a charset that doesn't cover the store, a
             batch that can't be shared by the shards.
     """
 
@@ -207,16 +208,16 @@ class Loader:
         padded_to: int | None = None,
     ):
         if batch_size < 1:
-            raise ValueError(f"batch_size is at least 1, not {batch_size}.")
+            raise HccrError(f"batch_size is at least 1, not {batch_size}.")
         if crops not in NUM_CROPS:
-            raise ValueError(f"crops is one of {sorted(NUM_CROPS)}, not {crops!r}.")
+            raise HccrError(f"crops is one of {sorted(NUM_CROPS)}, not {crops!r}.")
         if not 0 <= shard[0] < shard[1] <= batch_size:
-            raise ValueError(f"shard {shard} is no (index, count) within a batch of {batch_size}.")
+            raise HccrError(f"shard {shard} is no (index, count) within a batch of {batch_size}.")
         if padded_to is not None:
             if padded_to < 1:
-                raise ValueError(f"padded_to is at least 1, not {padded_to}.")
+                raise HccrError(f"padded_to is at least 1, not {padded_to}.")
             if augmentation or crops != "none":
-                raise ValueError("Images that aren't prepared have no augmentation and no crops.")
+                raise HccrError("Images that aren't prepared have no augmentation and no crops.")
         self.store = store
         self.split = split
         self.preprocessing = preprocessing
@@ -232,7 +233,7 @@ class Loader:
         self.labels = store.labels_for(self.charset, self.indices)
         if per_class is not None:
             if per_class < 1:
-                raise ValueError(f"per_class is at least 1, not {per_class}.")
+                raise HccrError(f"per_class is at least 1, not {per_class}.")
             drawn = draw_per_class(self.labels, per_class, seed)
             self.indices, self.labels = self.indices[drawn], self.labels[drawn]
         self._order = (None, None)

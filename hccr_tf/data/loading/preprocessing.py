@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.images.cleaning import WHITE
+from hccr_tf.utils.errors import HccrError
 
 # Kriuk & Kriuk 2024, section 3.2: images are resized to 280 and cropped to 256.
 CROP_RATIO = 280 / 256
@@ -59,7 +60,7 @@ def five_crops(image: np.ndarray, image_size: int) -> np.ndarray:
 def _crop_corners(size: int, image_size: int) -> tuple[tuple[int, int], ...]:
     end = size - image_size
     if end < 0:
-        raise ValueError(f"Can't cut {image_size} pixels from an image of {size}.")
+        raise HccrError(f"Can't cut {image_size} pixels from an image of {size}.")
     return (end // 2, end // 2), (0, 0), (0, end), (end, 0), (end, end)
 
 
@@ -96,17 +97,17 @@ class Preprocessing:
 
     def __post_init__(self):
         if self.fit not in ("stretch", "pad"):
-            raise ValueError(f'fit is "stretch" or "pad", not {self.fit!r}.')
+            raise HccrError(f'fit is "stretch" or "pad", not {self.fit!r}.')
         if self.image_size < 1:
-            raise ValueError(f"image_size is at least 1, not {self.image_size}.")
+            raise HccrError(f"image_size is at least 1, not {self.image_size}.")
         if not 0 <= self.border < 0.5:
-            raise ValueError(f"border is a fraction in [0, 0.5), not {self.border}.")
+            raise HccrError(f"border is a fraction in [0, 0.5), not {self.border}.")
         if self.blur_kernel < 0 or (self.blur_kernel and self.blur_kernel % 2 == 0):
-            raise ValueError(f"blur_kernel is odd, or 0 for no blur; not {self.blur_kernel}.")
+            raise HccrError(f"blur_kernel is odd, or 0 for no blur; not {self.blur_kernel}.")
         if self.blur_kernel and self.blur_sigma <= 0:
-            raise ValueError("A blur needs a blur_sigma above 0.")
+            raise HccrError("A blur needs a blur_sigma above 0.")
         if self.blur_size is not None and self.blur_size < self.image_size:
-            raise ValueError(f"blur_size {self.blur_size} is below image_size {self.image_size}.")
+            raise HccrError(f"blur_size {self.blur_size} is below image_size {self.image_size}.")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -130,7 +131,7 @@ class Preprocessing:
             uint8 (size, size, 1).
 
         Raises:
-            ValueError: the image isn't a non-empty uint8 (H, W).
+            HccrError: the image isn't a non-empty uint8 (H, W).
         """
         return self.apply_many([image], size, None if affine is None else [affine])[0]
 
@@ -153,7 +154,7 @@ class Preprocessing:
             `out`: uint8 (n, size, size, 1).
 
         Raises:
-            ValueError: an image isn't a non-empty uint8 (H, W), or `out` doesn't fit.
+            HccrError: an image isn't a non-empty uint8 (H, W), or `out` doesn't fit.
         """
         size = size or self.image_size
         shape = (len(images), size, size, 1)
@@ -161,15 +162,15 @@ class Preprocessing:
             out = np.empty(shape, np.uint8)
         elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
             # OpenCV would silently write somewhere else.
-            raise ValueError(
+            raise HccrError(
                 f"out is C-contiguous uint8 {shape}; this one is {out.dtype} {out.shape}."
             )
         if affine is not None and len(affine) != len(images):
-            raise ValueError(f"{len(affine)} maps don't fit {len(images)} images.")
+            raise HccrError(f"{len(affine)} maps don't fit {len(images)} images.")
         for image in images:
             # Three attributes of every image of every batch: compared in the quickest way.
             if image.ndim != 2 or image.dtype.num != _UINT8 or not image.size:
-                raise ValueError(
+                raise HccrError(
                     f"An image is a non-empty uint8 array (H, W); this one is {image.dtype} "
                     f"{image.shape}."
                 )
@@ -245,7 +246,7 @@ class Preprocessing:
         """Reads `to_dict`'s result; names the keys it doesn't know."""
         unknown = set(config) - {f.name for f in fields(cls)}
         if unknown:
-            raise ValueError(
+            raise HccrError(
                 f"This preprocessing has settings unknown here: {sorted(unknown)}. It was "
                 "made by a newer version of hccr_tf; upgrade."
             )

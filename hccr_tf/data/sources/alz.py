@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from hccr_tf.data.sources.records import Unreadable
+from hccr_tf.utils.errors import HccrError
 
 _ALZ_FILE = b"BLZ\1"
 
@@ -17,7 +18,7 @@ def check_alz(path: Path, free: int) -> None:
     """Checks a .alz archive's names and sizes before the program that unpacks it sees them.
 
     Raises:
-        ValueError: It is none, or a name would leave its folder.
+        HccrError: It is none, or a name would leave its folder.
         OSError: Its content would not fit on the disk.
     """
     total = 0
@@ -66,11 +67,11 @@ def unpack_alz(path: Path, folder: Path) -> None:
     """Unpacks a .alz archive (HWDB1.1trn_gnt.zip holds one) into an empty folder.
 
     Raises:
-        ValueError: The program `unalz` is not installed, or fails.
+        HccrError: The program `unalz` is not installed, or fails.
     """
     program = _unalz()
     if program is None:
-        raise ValueError(
+        raise HccrError(
             f"{path.name} is an .alz archive, which takes the program unalz: install it "
             "(apt install unalz, brew install unalz), or unpack the archive by other means and "
             "give the folder with the .gnt files"

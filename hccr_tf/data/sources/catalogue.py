@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hccr_tf.charset import Charset
+from hccr_tf.utils.errors import HccrError
 
 NUM_SYMBOLS = 171
 """Letters, digits and signs in each of HWDB1.0, 1.1 and 1.2."""
@@ -186,13 +187,13 @@ def check_counts(
         CASIA sets the characters of GB2312 level 1 that are missing, by name.
 
     Raises:
-        ValueError: A set is unknown; the message lists those there are.
+        HccrError: A set is unknown; the message lists those there are.
     """
     parts: dict[str, set[str]] = {}
     for entry in sets:
         name, part = (entry, "all") if isinstance(entry, str) else entry
         if name not in KNOWN_COUNTS:
-            raise ValueError(
+            raise HccrError(
                 f"no known data set is named {name!r}; there are {', '.join(KNOWN_COUNTS)}"
             )
         parts.setdefault(name, set()).add(part)

@@ -16,6 +16,7 @@ from hccr_tf.data.sources.image_folder import read_image
 from hccr_tf.data.sources.reader import SourceFile, register_reader
 from hccr_tf.data.sources.records import Sample, Skipped
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
+from hccr_tf.utils.errors import HccrError
 
 CHARACTERS = "零一二三四五六七八九十百千万亿"
 """The characters of the codes 1 to 15."""
@@ -46,7 +47,7 @@ class ChineseMnistReader:
         """Yields an image's sample, with "suite N" as its writer; checks the table.
 
         Raises:
-            ValueError: The table says something else of a code than this reader knows.
+            HccrError: The table says something else of a code than this reader knows.
         """
         match = _IMAGE.fullmatch(file.name)
         if match is None:
@@ -55,7 +56,7 @@ class ChineseMnistReader:
         suite, _, code = (int(group) for group in match.groups())
         try:
             if not 1 <= code <= len(CHARACTERS):
-                raise ValueError("code outside 1 to 15")
+                raise HccrError("code outside 1 to 15")
             image = read_image(file)
         except ValueError as error:
             yield Skipped(file.source, None, file.num_bytes, str(error))
@@ -75,7 +76,7 @@ def _check_table(file: SourceFile) -> Iterator[Skipped]:
         if not code.isdigit() or not 1 <= int(code) <= len(CHARACTERS):
             yield Skipped(file.source, None, 0, "table row without a code of 1 to 15")
         elif character != CHARACTERS[int(code) - 1]:
-            raise ValueError(
+            raise HccrError(
                 f"{file.source}, line {line}: code {code} is {character!r}, and this reader knows "
                 f"it as {CHARACTERS[int(code) - 1]!r}; the table is another edition or damaged. "
                 "Download it again, or leave it out to read the images by their names"

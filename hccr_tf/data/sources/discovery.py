@@ -36,6 +36,7 @@ from hccr_tf.data.sources.tasks import (
     task_files,
 )
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS, Member, ZipDirectory
+from hccr_tf.utils.errors import HccrError
 
 TASK_BYTES = 64 << 20
 TASK_FILES = 2048
@@ -98,7 +99,7 @@ def make_plan(paths: Sequence[Path], prefixes: Sequence[str], folder: Path) -> P
 
     Raises:
         FileNotFoundError: There is nothing at a path.
-        ValueError: A source holds nothing that is read here, or is a broken archive; an archive
+        HccrError: A source holds nothing that is read here, or is a broken archive; an archive
             needs a program that is not installed.
         OSError: The disk is too full for unpacking.
     """
@@ -162,7 +163,7 @@ class _Planner:
     def _refuse(self, path: Path) -> None:
         for suffix, _ in self._suffixes.most_common():
             if suffix in OTHER_KINDS:
-                raise ValueError(
+                raise HccrError(
                     f"{path} holds {suffix} files: {OTHER_KINDS[suffix]}. {_REMEDIES[suffix]}."
                 )
         known = "; ".join(reader.name for reader in list_readers())
@@ -176,7 +177,7 @@ class _Planner:
             else ""
         )
         broken = "; ".join(q.reason for q in self._quarantined[:3])
-        raise ValueError(
+        raise HccrError(
             f"{path} holds no data of a known kind (endings found: {found}"
             f"{'; ' + broken if broken else ''}). Known: {known}; zip archives and folders of "
             f"those.{remedy}"

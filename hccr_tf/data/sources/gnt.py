@@ -22,6 +22,7 @@ from hccr_tf.charset import decode_tag, encode_tag
 from hccr_tf.data.sources.reader import SourceFile, register_reader
 from hccr_tf.data.sources.records import SampleBlock, Skipped, split_of_path
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 HEADER = struct.Struct("<I2sHH")
@@ -343,7 +344,7 @@ def write_gnt(path: str | os.PathLike[str], samples: Iterable[tuple[str, np.ndar
         The number of records written.
 
     Raises:
-        ValueError: A character has no tag code or an image has another shape or type; no file is
+        HccrError: A character has no tag code or an image has another shape or type; no file is
             written.
     """
     count = 0
@@ -351,13 +352,13 @@ def write_gnt(path: str | os.PathLike[str], samples: Iterable[tuple[str, np.ndar
         for character, image in samples:
             image = np.asarray(image)
             if image.dtype != np.uint8 or image.ndim != 2:
-                raise ValueError(
+                raise HccrError(
                     f"image {count} has shape {image.shape} and type {image.dtype}; "
                     "(height, width) and uint8 are needed"
                 )
             height, width = image.shape
             if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-                raise ValueError(f"image {count} has {width}×{height} pixels")
+                raise HccrError(f"image {count} has {width}×{height} pixels")
             size = HEADER.size + width * height
             stream.write(HEADER.pack(size, encode_tag(character), width, height))
             stream.write(image.tobytes())

@@ -21,6 +21,7 @@ from hccr_tf.data.sources.records import Record, RepairedName, Sample, Skipped, 
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.images.cleaning import clean
 from hccr_tf.images.decoding import SUFFIXES, decode
+from hccr_tf.utils.errors import HccrError
 
 NAMELESS = "folder name stands for no character"
 """Why such images are in quarantine."""
@@ -36,18 +37,18 @@ def check_complete(data: bytes) -> None:
     """Checks that an image file is whole, as decoders may fill what is missing with grey.
 
     Raises:
-        ValueError: The file is empty, ends early, or fails a checksum; the message is the reason.
+        HccrError: The file is empty, ends early, or fails a checksum; the message is the reason.
     """
     if not data:
-        raise ValueError("empty file")
+        raise HccrError("empty file")
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         _check_png(data)
     elif data.startswith(b"\xff\xd8"):
         # The end marker must follow the last scan; an embedded preview has an end marker too.
         if data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda"):
-            raise ValueError("truncated image")
+            raise HccrError("truncated image")
     elif data.startswith(b"BM") and len(data) < int.from_bytes(data[2:6], "little"):
-        raise ValueError("truncated image")
+        raise HccrError("truncated image")
 
 
 def _check_png(data: bytes) -> None:
@@ -60,11 +61,11 @@ def _check_png(data: bytes) -> None:
             break
         (crc,) = struct.unpack_from(">I", data, end - 4)
         if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != crc:
-            raise ValueError("image fails its checksum")
+            raise HccrError("image fails its checksum")
         if kind == b"IEND":
             return
         position = end
-    raise ValueError("truncated image")
+    raise HccrError("truncated image")
 
 
 def _check_size(data: bytes) -> None:
@@ -80,11 +81,11 @@ def _check_size(data: bytes) -> None:
                 warnings.simplefilter("ignore")
                 width, height = Image.open(io.BytesIO(data)).size
         except Image.DecompressionBombError:
-            raise ValueError("image is too large") from None
+            raise HccrError("image is too large") from None
         except (UnidentifiedImageError, OSError, ValueError):
-            raise ValueError("image cannot be decoded") from None
+            raise HccrError("image cannot be decoded") from None
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ValueError("image is too large")
+        raise HccrError("image is too large")
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -100,7 +101,7 @@ def decode_image(data: bytes) -> np.ndarray:
         Shape (height, width), uint8.
 
     Raises:
-        ValueError: The file cannot be read; the message is a fixed phrase, fit to be counted.
+        HccrError: The file cannot be read; the message is a fixed phrase, fit to be counted.
     """
     import cv2
 
@@ -111,11 +112,11 @@ def decode_image(data: bytes) -> np.ndarray:
     except cv2.error:
         image = None
     if image is None:
-        raise ValueError("image cannot be decoded")
+        raise HccrError("image cannot be decoded")
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise ValueError("image has an unsupported pixel type")
+        raise HccrError("image has an unsupported pixel type")
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels in (2, 4):
         alpha = image[..., -1:].astype(np.float32) / 255
@@ -124,7 +125,7 @@ def decode_image(data: bytes) -> np.ndarray:
     if channels == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     elif channels != 1:
-        raise ValueError("image has an unsupported number of channels")
+        raise HccrError("image has an unsupported number of channels")
     return np.ascontiguousarray(image.reshape(image.shape[:2]))
 
 
@@ -162,7 +163,7 @@ class ImageFolderReader:
                     yield RepairedName(name, self._characters[name], page)
         try:
             if self._characters[name] is None:
-                raise ValueError(NAMELESS)
+                raise HccrError(NAMELESS)
             image = read_image(file, self._photographs)
         except ValueError as error:
             yield Skipped(file.source, None, file.num_bytes, str(error))
@@ -183,15 +184,15 @@ def read_image(file: SourceFile, photographs: bool = False) -> np.ndarray:
         Shape (height, width), uint8 grey.
 
     Raises:
-        ValueError: It cannot be read; the message is a fixed phrase, fit to be counted.
+        HccrError: It cannot be read; the message is a fixed phrase, fit to be counted.
     """
     if file.num_bytes > MAX_BYTES:
-        raise ValueError("image is too large")
+        raise HccrError("image is too large")
     try:
         with file.open() as stream:
             data = stream.read()
     except (*ARCHIVE_ERRORS, OSError) as error:
-        raise ValueError(
+        raise HccrError(
             "archive member fails its checksum" if "CRC" in str(error) else "file cannot be read"
         ) from error
     return clean(decode(data)) if photographs else decode_image(data)

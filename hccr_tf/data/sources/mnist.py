@@ -29,6 +29,7 @@ from hccr_tf.data.sources.image_folder import MAX_PIXELS, MAX_SIDE
 from hccr_tf.data.sources.reader import SourceFile, register_reader
 from hccr_tf.data.sources.records import SampleBlock, Skipped
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
+from hccr_tf.utils.errors import HccrError
 
 MAX_IMAGES = 1 << 24
 """Most images of an array: its labels are in memory at once."""
@@ -68,25 +69,25 @@ class _Array:
         """Checks what the header claims, before anything is read or memory taken for it.
 
         Raises:
-            ValueError: It is not plausible; the message is a fixed phrase, fit to be counted.
+            HccrError: It is not plausible; the message is a fixed phrase, fit to be counted.
         """
         count, *sides = self.shape
         if count == 0 or 0 in sides:
-            raise ValueError("array is empty")
+            raise HccrError("array is empty")
         if count > MAX_IMAGES:
-            raise ValueError("too many images in an array")
+            raise HccrError("too many images in an array")
         area = 1
         for side in sides:
             area *= side
         if max(sides, default=0) > MAX_SIDE or area > MAX_PIXELS:
-            raise ValueError("image is too large")
+            raise HccrError("image is too large")
         num_bytes = count * area * self.dtype.itemsize
         if (
             self.packed is not None
             and num_bytes > _BOMB_BYTES
             and num_bytes > _BOMB_RATIO * self.packed
         ):
-            raise ValueError("unpacks to more than 250 times its size")
+            raise HccrError("unpacks to more than 250 times its size")
 
 
 def _take(stream: BinaryIO, count: int) -> tuple[bytes, Exception | None]:
@@ -203,13 +204,13 @@ def _check_pair(images: _Array, labels: _Array) -> None:
     """Checks both headers, alone and against each other.
 
     Raises:
-        ValueError: As `_Array.check`.
+        HccrError: As `_Array.check`.
     """
     images.check()
     labels.check()
     if images.shape[0] != labels.shape[0]:
         # Each may be sound, but they do not belong together, and every label could be wrong.
-        raise ValueError("images and labels differ in number")
+        raise HccrError("images and labels differ in number")
 
 
 # === Keras's .npz ===
@@ -283,10 +284,10 @@ def _read_arrays(
         with ExitStack() as stack:
             labels = _open_npy(stack, archive, file, y)
             if labels.dtype.kind not in "iu" or len(labels.shape) != 1:
-                raise ValueError("labels are no array of whole numbers of shape (images,)")
+                raise HccrError("labels are no array of whole numbers of shape (images,)")
             images = _open_npy(stack, archive, file, x)
             if images.dtype != np.uint8 or len(images.shape) != 3:
-                raise ValueError("images are no uint8 array of shape (images, height, width)")
+                raise HccrError("images are no uint8 array of shape (images, height, width)")
             _check_pair(images, labels)
             numbers, faults = _read_labels(labels)
             yield from faults
@@ -303,12 +304,12 @@ def _open_npy(
     """Opens a member and reads its header, nothing more.
 
     Raises:
-        ValueError: It is no array that is read here; the message is a fixed phrase.
+        HccrError: It is no array that is read here; the message is a fixed phrase.
         One of `ARCHIVE_ERRORS` or OSError: The member cannot be read.
     """
     try:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError("NumPy packs in no other way")
+            raise HccrError("NumPy packs in no other way")
         stream = stack.enter_context(archive.open(info))
         with warnings.catch_warnings():
             # NumPy warns of headers written by Python 2, as very old copies have.
@@ -316,14 +317,14 @@ def _open_npy(
             # Other versions, for headers above 64 KiB and odd names, are not needed for these
             # arrays, and would let a file say how much memory its header takes.
             if np.lib.format.read_magic(stream) != (1, 0):
-                raise ValueError("another version")
+                raise HccrError("another version")
             shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
         if dtype.hasobject or not all(length >= 0 for length in shape):
-            raise ValueError("Python objects")
+            raise HccrError("Python objects")
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        raise ValueError("no plain NumPy array") from None
+        raise HccrError("no plain NumPy array") from None
     if by_columns and len(shape) > 1:
-        raise ValueError("array is stored by columns; save numpy.ascontiguousarray of it")
+        raise HccrError("array is stored by columns; save numpy.ascontiguousarray of it")
     packed = min(info.compress_size, file.num_bytes)
     return _Array(stream, f"{file.source}/{info.filename}", shape, dtype, stream.tell(), packed)
 
@@ -377,9 +378,9 @@ class MnistIdxReader:
         other = file.beside(_forms(part, "labels" if kind == "images" else "images"))
         try:
             if file.beside(earlier) is not None:
-                raise ValueError("another form of the file, beside it, is read")
+                raise HccrError("another form of the file, beside it, is read")
             if other is None:
-                raise ValueError(
+                raise HccrError(
                     "labels file is missing beside the images"
                     if kind == "images"
                     else "images file is missing beside the labels"
@@ -401,11 +402,11 @@ def _open_idx(stack: ExitStack, file: SourceFile, kind: str) -> _Array:
     """Opens a file and reads its header.
 
     Raises:
-        ValueError: It is none of its kind; the message is a fixed phrase.
+        HccrError: It is none of its kind; the message is a fixed phrase.
         One of `ARCHIVE_ERRORS` or OSError: It cannot be opened.
     """
     if file.num_bytes == 0:
-        raise ValueError("empty file")
+        raise HccrError("empty file")
     stream = stack.enter_context(file.open())
     packed = file.suffix == ".gz"
     if packed:
@@ -417,7 +418,7 @@ def _open_idx(stack: ExitStack, file: SourceFile, kind: str) -> _Array:
     # The magic number: two zeros, the code of uint8, the number of dimensions.
     if len(head) < 4 + 4 * dimensions or head[:4] != bytes([0, 0, 8, dimensions]):
         what = "images" if kind == "images" else "labels"
-        raise ValueError(f"no IDX file of {what}")
+        raise HccrError(f"no IDX file of {what}")
     shape = struct.unpack_from(f">{dimensions}I", head, 4)
     size = file.num_bytes if packed else None
     return _Array(stream, file.source, shape, np.dtype(np.uint8), len(head), size)
@@ -429,10 +430,10 @@ def _read_images(
     with ExitStack() as stack:
         try:
             if labels_file.refusal is not None:
-                raise ValueError(labels_file.refusal)
+                raise HccrError(labels_file.refusal)
             labels = _open_idx(stack, labels_file, "labels")
         except (*_ERRORS, ValueError):
-            raise ValueError("labels file cannot be read") from None
+            raise HccrError("labels file cannot be read") from None
         _check_pair(images, labels)
         # Its faults are listed under its own name.
         numbers, _ = _read_labels(labels)

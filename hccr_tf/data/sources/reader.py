@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
 from hccr_tf.data.sources.records import Record
+from hccr_tf.utils.errors import HccrError
 
 _MODULES = (
     "hccr_tf.data.sources.gnt",
@@ -102,11 +103,11 @@ def register_reader(cls: type[Reader]) -> type[Reader]:
     """Class decorator that makes `reader_of` ask a reader.
 
     Raises:
-        ValueError: Another reader has the same name.
+        HccrError: Another reader has the same name.
     """
     known = _READERS.get(cls.name)
     if known is not None and known.__qualname__ != cls.__qualname__:
-        raise ValueError(f"two readers are named {cls.name!r}")
+        raise HccrError(f"two readers are named {cls.name!r}")
     _READERS[cls.name] = cls
     list_readers.cache_clear()
     return cls

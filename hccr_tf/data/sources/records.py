@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hccr_tf.utils.errors import HccrError
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -83,7 +85,7 @@ class Skipped:
     reason: str
 
 
-class Unreadable(ValueError):
+class Unreadable(HccrError):
     """A source that can't be read.
 
     Attributes:

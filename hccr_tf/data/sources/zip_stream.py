@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from hccr_tf.utils.errors import HccrError
+
 ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 """What reading a damaged, encrypted or unusually packed zip member raises."""
 
@@ -67,7 +69,7 @@ class ZipDirectory:
         num_members: How many there are, folders included.
 
     Raises:
-        ValueError: The file is no zip archive, or a broken one.
+        HccrError: The file is no zip archive, or a broken one.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -78,7 +80,7 @@ class ZipDirectory:
                 self._end = self.start + size
                 self.num_bytes = stream.seek(0, os.SEEK_END)
         except (OSError, struct.error, zipfile.BadZipFile) as error:
-            raise ValueError(
+            raise HccrError(
                 f"{path} is no readable zip archive ({error}); compare its size with the download "
                 "page's and download it again"
             ) from error
@@ -91,7 +93,7 @@ class ZipDirectory:
             count: How many files to yield; all by default.
 
         Raises:
-            ValueError: The directory is damaged, or its members claim more bytes than the archive
+            HccrError: The directory is damaged, or its members claim more bytes than the archive
                 has, so that some lie over each other: an archive made to overwhelm.
         """
         position = self.start if start is None else start
@@ -106,7 +108,7 @@ class ZipDirectory:
                     block = block[offset:] + stream.read(_BLOCK)
                     offset = 0
                     if len(block) < _ENTRY.size or _length(block, 0) > len(block):
-                        raise ValueError(f"{self.path} has a damaged directory; download it again")
+                        raise HccrError(f"{self.path} has a damaged directory; download it again")
                 length = _length(block, offset)
                 member = self._member(block, offset, position)
                 offset += length
@@ -114,7 +116,7 @@ class ZipDirectory:
                 if not member.name.endswith("/"):
                     packed += member.packed
                     if packed > self.num_bytes:
-                        raise ValueError(
+                        raise HccrError(
                             f"{self.path} has members that lie over each other: it is damaged or "
                             "made to fill the disk, and is not read"
                         )
@@ -158,7 +160,7 @@ class ZipDirectory:
     def _member(self, block: bytes, offset: int, position: int) -> Member:
         fields = _ENTRY.unpack_from(block, offset)
         if fields[0] != b"PK\1\2":
-            raise ValueError(f"{self.path} has a damaged directory; download it again")
+            raise HccrError(f"{self.path} has a damaged directory; download it again")
         flags, method = fields[5], fields[6]
         crc, packed, num_bytes, name_length, extra_length = fields[9:14]
         mode, header = fields[17] >> 16, fields[18]
@@ -203,7 +205,7 @@ def _zip64(extra: bytes, num_bytes: int, packed: int, header: int) -> tuple[int,
             for value in (num_bytes, packed, header):
                 if value == 0xFFFFFFFF:
                     if not values:
-                        raise ValueError("a zip64 entry lacks a size")
+                        raise HccrError("a zip64 entry lacks a size")
                     value = values.pop(0)
                 sizes.append(value)
             return sizes[0], sizes[1], sizes[2]

@@ -119,7 +119,7 @@ def read_task(
 
     Raises:
         OSError: A file cannot be written, or is gone.
-        ValueError: A source contradicts itself; see the readers.
+        HccrError: A source contradicts itself; see the readers.
     """
     with PartWriter(folder, task.number, charset) as writer:
         for record in read_files(container, _counted(task_files(container, task), progress)):

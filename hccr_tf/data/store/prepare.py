@@ -21,6 +21,7 @@ from hccr_tf.data.store.parts import PARTS, STORE, Part
 from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.workers import default_workers, read_job, run_jobs
 from hccr_tf.data.store.writer import SplitRule, assemble, clear
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import exclusive_lock, read_json, replace_directory, sync, write_json
 from hccr_tf.utils.progress import progress_bar
 
@@ -73,7 +74,7 @@ def prepare(
     Raises:
         FileNotFoundError: A source does not exist.
         FileExistsError: `out` exists and is not empty, or is no store that could be replaced.
-        ValueError: A source holds nothing of a known kind, no sample is readable, or the split is
+        HccrError: A source holds nothing of a known kind, no sample is readable, or the split is
             not possible with these sources.
         OSError: The disk is full, or another process prepares the same store. An earlier store is
             intact in every case.
@@ -81,15 +82,15 @@ def prepare(
     out = Path(os.path.abspath(out))
     paths = [Path(os.path.abspath(source)) for source in sources]
     if not paths:
-        raise ValueError("no source given")
+        raise HccrError("no source given")
     if len(set(paths)) != len(paths):
-        raise ValueError("a source is given twice")
+        raise HccrError("a source is given twice")
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
     _check_replaceable(out, overwrite, paths)
     if split not in splits.MODES:
-        raise ValueError(f"unknown split mode {split!r}; there are {', '.join(splits.MODES)}")
+        raise HccrError(f"unknown split mode {split!r}; there are {', '.join(splits.MODES)}")
     rule = SplitRule(split, seed, test_fraction, validation_fraction, validation_split)
     rule.check()
     work = out.parent / f".{out.name[:60]}.partial"
@@ -220,9 +221,9 @@ def _jobs(
 def _check_replaceable(out: Path, overwrite: bool, sources: list[Path]) -> None:
     for source in sources:
         if out.is_relative_to(source):
-            raise ValueError(f"{out} lies inside the source {source}; choose another folder")
+            raise HccrError(f"{out} lies inside the source {source}; choose another folder")
         if source.is_relative_to(out):
-            raise ValueError(f"the source {source} lies inside {out}; choose another folder")
+            raise HccrError(f"the source {source} lies inside {out}; choose another folder")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise FileExistsError(f"{out} is no plain folder and is not replaced")
     if not out.exists() or not any(out.iterdir()):

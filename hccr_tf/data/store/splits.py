@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hccr_tf.utils.errors import HccrError
+
 TRAIN, VALIDATION, TEST, DUPLICATE = 0, 1, 2, 3
 SPLIT_NAMES = ("train", "validation", "test", "duplicate")
 """Names of the split codes, at their code's place."""
@@ -58,10 +60,10 @@ def choose_mode(mode: str, source_splits: np.ndarray, writers: np.ndarray) -> st
         "source", "writer" or "shuffle".
 
     Raises:
-        ValueError: The mode is unknown or the samples lack what it needs.
+        HccrError: The mode is unknown or the samples lack what it needs.
     """
     if mode not in MODES:
-        raise ValueError(f"unknown split mode {mode!r}; there are {', '.join(MODES)}")
+        raise HccrError(f"unknown split mode {mode!r}; there are {', '.join(MODES)}")
     without_split = int((source_splits < 0).sum())
     without_writer = int((writers < 0).sum())
     if mode == "auto":
@@ -69,13 +71,13 @@ def choose_mode(mode: str, source_splits: np.ndarray, writers: np.ndarray) -> st
             return "source"
         return "writer" if not without_writer else "shuffle"
     if mode == "source" and without_split:
-        raise ValueError(
+        raise HccrError(
             f"{without_split} of {len(writers)} samples come without a train or test split of "
             "their source (its folder and archive names speak of none); use split 'writer' or "
             "'shuffle'"
         )
     if mode == "writer" and without_writer:
-        raise ValueError(
+        raise HccrError(
             f"{without_writer} of {len(writers)} samples come without a writer; use split "
             "'source' or 'shuffle'"
         )
@@ -85,7 +87,7 @@ def choose_mode(mode: str, source_splits: np.ndarray, writers: np.ndarray) -> st
 def check_validation_mode(mode: str) -> None:
     """Raises ValueError where there is no such way to choose validation samples."""
     if mode not in VALIDATION_MODES:
-        raise ValueError(
+        raise HccrError(
             f"unknown validation split {mode!r}; there are {', '.join(VALIDATION_MODES)}"
         )
 
@@ -125,7 +127,7 @@ def assign_splits(
         Shape (samples,), uint8: `TRAIN`, `VALIDATION`, `TEST` or `DUPLICATE`.
 
     Raises:
-        ValueError: The mode is not possible (see `choose_mode`) or a fraction is out of range.
+        HccrError: The mode is not possible (see `choose_mode`) or a fraction is out of range.
     """
     check_fractions(test_fraction, validation_fraction)
     mode = choose_mode(mode, source_splits, writers)
@@ -148,7 +150,7 @@ def assign_splits(
     split = hold_out_duplicates(split, groups)
     if mode == "source" and (split == VALIDATION).any():
         if asked != "auto":
-            raise ValueError(
+            raise HccrError(
                 "the source has a validation split of its own; leave the validation split "
                 f"{asked!r} out"
             )
@@ -165,9 +167,9 @@ def assign_splits(
 def check_fractions(test_fraction: float, validation_fraction: float) -> None:
     """Raises ValueError where a fraction is out of range."""
     if not 0 <= test_fraction <= 1:
-        raise ValueError(f"test_fraction must be from 0 to 1, not {test_fraction}")
+        raise HccrError(f"test_fraction must be from 0 to 1, not {test_fraction}")
     if not 0 <= validation_fraction < 1:
-        raise ValueError(
+        raise HccrError(
             f"validation_fraction must be at least 0 and below 1, not {validation_fraction}"
         )
 

@@ -29,6 +29,7 @@ from hccr_tf.data.store.format import (
     digests_of_file,
     image_file,
 )
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, sha256_file
 from hccr_tf.utils.progress import progress_bar
 
@@ -53,7 +54,7 @@ class Store:
 
     Raises:
         FileNotFoundError: There is no store at the path, or one of its files is missing.
-        ValueError: The store has another format or a file another size than it should.
+        HccrError: The store has another format or a file another size than it should.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -65,12 +66,12 @@ class Store:
         self.manifest: dict[str, Any] = read_json(self.path / MANIFEST)
         found = self.manifest.get("format") if isinstance(self.manifest, dict) else None
         if found == STROKES_FORMAT:
-            raise ValueError(
+            raise HccrError(
                 f"{self.path} is a store of strokes, which are drawn in training and calibrated "
                 "with, and not taken here; give a store of images (hccr data prepare)"
             )
         if found != FORMAT:
-            raise ValueError(
+            raise HccrError(
                 f"{self.path} has the format {found!r}, and {FORMAT!r} is needed; prepare it again"
             )
         for name, entry in self.manifest["files"].items():
@@ -78,24 +79,24 @@ class Store:
             if not file.is_file():
                 raise FileNotFoundError(f"{self.path} is incomplete: {name} is missing")
             if file.stat().st_size != entry["num_bytes"]:
-                raise ValueError(
+                raise HccrError(
                     f"{file} has {file.stat().st_size} bytes instead of {entry['num_bytes']}; "
                     "prepare the store again"
                 )
         self.charset = Charset.from_text(self.manifest["charset"]["characters"])
         if self.charset.sha256 != self.manifest["charset"]["sha256"]:
-            raise ValueError(f"{self.path / MANIFEST} was altered: its charset has another hash")
+            raise HccrError(f"{self.path / MANIFEST} was altered: its charset has another hash")
         self.data_hash: str = self.manifest["data_hash"]
         self._maps: dict[int, np.ndarray] = {}
         self._ids = np.memmap(self.path / "ids.bin", np.uint8, "r").view(np.ndarray)
         for name, dtype in ARRAYS.items():
             values = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             if values.dtype != dtype or values.ndim != 1 + (name == "digests"):
-                raise ValueError(f"{self.path / name}.npy is no array of {np.dtype(dtype)}")
+                raise HccrError(f"{self.path / name}.npy is no array of {np.dtype(dtype)}")
             setattr(self, name, values.view(np.ndarray))
         lengths = {len(getattr(self, name)) - (name == "ids_offsets") for name in ARRAYS}
         if len(lengths) != 1:
-            raise ValueError(f"{self.path} has index files of different lengths; prepare it again")
+            raise HccrError(f"{self.path} has index files of different lengths; prepare it again")
 
     # Declared here as `setattr` in a loop hides them from readers and type checkers.
     parts: np.ndarray
@@ -124,7 +125,7 @@ class Store:
             progress: Whether to show a progress bar, if standard error is a terminal.
 
         Raises:
-            ValueError: Something changed; the message names the files, and images by their ids.
+            HccrError: Something changed; the message names the files, and images by their ids.
         """
         files = self.manifest["files"]
         bad = [
@@ -133,9 +134,9 @@ class Store:
             if "sha256" in entry and sha256_file(self.path / name) != entry["sha256"]
         ]
         if bad:
-            raise ValueError(f"{self.path} is damaged: {', '.join(bad)} changed; prepare it again")
+            raise HccrError(f"{self.path} is damaged: {', '.join(bad)} changed; prepare it again")
         if data_hash(self.charset, files) != self.data_hash:
-            raise ValueError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
+            raise HccrError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
         numbers = np.unique(self.parts).tolist()
         with progress_bar("verifying", len(numbers), progress) as advance:
             for number in numbers:
@@ -153,7 +154,7 @@ class Store:
         wrong = chosen[(digests != self.digests[chosen]).any(axis=1)]
         if len(wrong):
             more = " …" if len(wrong) > 5 else ""
-            raise ValueError(
+            raise HccrError(
                 f"{self.path} is damaged: {image_file(number)} changed in {len(wrong)} images "
                 f"({', '.join(self.sample_ids(wrong[:5]))}{more}); prepare it again"
             )
@@ -169,7 +170,7 @@ class Store:
             Shape (samples of the split,), int64, ascending.
 
         Raises:
-            ValueError: There is no such split or it is empty; the message names those there are.
+            HccrError: There is no such split or it is empty; the message names those there are.
         """
         if split == "all":
             return np.flatnonzero(self.split != splits.DUPLICATE)
@@ -179,7 +180,7 @@ class Store:
         if not len(chosen):
             counts = self.manifest["counts"]
             there = ", ".join(f"{name} ({n})" for name, n in counts.items() if n)
-            raise ValueError(f"{self.path} has no samples in split {split!r}; it has {there}")
+            raise HccrError(f"{self.path} has no samples in split {split!r}; it has {there}")
         return chosen
 
     def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
@@ -237,12 +238,12 @@ class Store:
             Shape (n,), int32.
 
         Raises:
-            ValueError: The charset lacks characters of the store; the message names them.
+            HccrError: The charset lacks characters of the store; the message names them.
         """
         missing = [c for c in self.charset if c not in charset]
         if missing:
             more = " …" if len(missing) > 20 else ""
-            raise ValueError(
+            raise HccrError(
                 f"the charset of {len(charset)} characters lacks {len(missing)} of the store "
                 f"{self.path}: {' '.join(missing[:20])}{more}"
             )

@@ -18,6 +18,7 @@ from hccr_tf.data.sources.records import Skipped
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.format import ARRAYS, FORMAT, data_hash, image_file
 from hccr_tf.data.store.parts import PARTS, QUARANTINE_HEAD, STORE, Part, printable
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import sha256_file
 
 _LISTED = 100
@@ -60,7 +61,7 @@ def assemble(
         The manifest, without the list of sources.
 
     Raises:
-        ValueError: There was no readable sample, or the split is not possible.
+        HccrError: There was no readable sample, or the split is not possible.
         OSError: The disk is full.
     """
     store = folder / STORE
@@ -68,7 +69,7 @@ def assemble(
     for number in range(num_parts):
         part = Part.open(folder, number)
         if part is None:
-            raise ValueError(f"{folder} is damaged: part {number} is missing; delete the folder")
+            raise HccrError(f"{folder} is damaged: part {number} is missing; delete the folder")
         parts.append(part)
     reasons = Counter(q.reason for q in quarantined)
     left_out: Counter[str] = Counter()
@@ -80,7 +81,7 @@ def assemble(
         why = "; ".join(f"{reason}: {n}" for reason, n in reasons.most_common(5))
         if left_out:
             why += f"; {left_out.total()} of characters outside of the charset"
-        raise ValueError(f"no readable sample in the sources ({why or 'they are empty'})")
+        raise HccrError(f"no readable sample in the sources ({why or 'they are empty'})")
 
     if charset is None:
         charset = Charset.sorted(_characters(parts))

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from hccr_tf.utils.errors import HccrError
+
 
 @keras.saving.register_keras_serializable("hccr_tf")
 class DevicePreprocessing(keras.layers.Layer):
@@ -33,7 +35,7 @@ class DevicePreprocessing(keras.layers.Layer):
     Returns (`call`): uint8 (B, image_size, image_size, 1).
 
     Raises:
-        ValueError: a kernel that reaches over the whole image.
+        HccrError: a kernel that reaches over the whole image.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class DevicePreprocessing(keras.layers.Layer):
         self._work = max(image_size, blur_size or 0) if blur_kernel else image_size
         self._inner = max(1, self._work - 2 * round(border * self._work))
         if blur_kernel // 2 >= self._work:
-            raise ValueError(
+            raise HccrError(
                 f"A kernel of {blur_kernel} pixels reaches over an image of {self._work}."
             )
 

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from hccr_tf.utils.errors import HccrError
+
 
 def gabor_kernels(
     directions: int, size: int, wavelength: float, sigma: float, aspect: float
@@ -64,7 +66,7 @@ class GaborMaps(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         if directions < 1 or size < 3 or size % 2 == 0:
-            raise ValueError(
+            raise HccrError(
                 f"Gabor maps have at least 1 direction and an odd size of at least 3, not "
                 f"{directions} and {size}."
             )

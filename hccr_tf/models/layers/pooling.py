@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from hccr_tf.utils.errors import HccrError
+
 
 @keras.saving.register_keras_serializable("hccr_tf")
 class SameAveragePooling2D(keras.layers.AveragePooling2D):
@@ -102,7 +104,7 @@ class GlobalWeightedAveragePooling2D(_GlobalWeightedPooling):
 
     def _kernel_shape(self, features_shape):
         if None in features_shape[1:]:
-            raise ValueError(
+            raise HccrError(
                 "GWAP has a weight for every place of its map, so the image's size must be "
                 f"known; this map is {features_shape[1:]}."
             )

@@ -24,6 +24,7 @@ from hccr_tf.papers.tables import (
     with_interval,
 )
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import distinct_names
 
 _PAPER = "chen-2023"
@@ -185,7 +186,7 @@ def gain_over_fresh(rows: pd.DataFrame) -> pd.DataFrame:
         difference to the fresh, unstaged run of the same length and seed, where there's one.
 
     Raises:
-        ValueError: two runs differ in nothing, not even the seed.
+        HccrError: two runs differ in nothing, not even the seed.
     """
     same = ["network", "image_size", "samples_per_class", "epochs_asked"]
     kinds = [*same, "begins_with", "stages", "learning_rate"]
@@ -228,10 +229,10 @@ def _row(run: ScoredRun, inputs: Inputs) -> dict[str, Any]:
 
 def _histories(inputs: Inputs) -> dict[str, pd.DataFrame]:
     if not inputs.runs:
-        raise ValueError("Name the trained runs: --workdir RUN…")
+        raise HccrError("Name the trained runs: --workdir RUN…")
     curves = {}
     for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
         curves[name] = pd.DataFrame(Workdir(path).read_history())
         if curves[name].empty:
-            raise ValueError(f"{path} has no epoch that is done; train on.")
+            raise HccrError(f"{path} has no epoch that is done; train on.")
     return curves

@@ -12,6 +12,7 @@ from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.papers.base import Inputs
 from hccr_tf.papers.tables import predict_once
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import distinct_names
 
 
@@ -37,7 +38,7 @@ class Ensemble:
 
     def __init__(self, inputs: Inputs):
         if not inputs.runs:
-            raise ValueError("Name the trained runs: --workdir RUN…")
+            raise HccrError("Name the trained runs: --workdir RUN…")
         self.names = distinct_names(inputs.runs)
         self._inputs = inputs
         self._folder = inputs.out / "logits"

@@ -30,6 +30,7 @@ from hccr_tf.papers.tables import (
 )
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import distinct_names
 
 _PAPER = "kriuk-2024"
@@ -320,7 +321,7 @@ def kriuk_blur(inputs: Inputs) -> dict[str, pd.DataFrame]:
     The released predictors leave it out.
     """
     if not inputs.runs:
-        raise ValueError("Name the trained runs: --workdir RUN…")
+        raise HccrError("Name the trained runs: --workdir RUN…")
     rows = []
     for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
         right = {}
@@ -361,7 +362,7 @@ def _settings(inputs: Inputs, what: str, value: Callable[[Recipe], object]) -> l
         try:
             values.append(value(Workdir(path).recipe))
         except KeyError:
-            raise ValueError(
+            raise HccrError(
                 f"{path} has no {what}: this compares brick networks that differ in it."
             ) from None
     return values

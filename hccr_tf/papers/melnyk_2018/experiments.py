@@ -23,6 +23,7 @@ from hccr_tf.papers.tables import (
     test_set,
     with_interval,
 )
+from hccr_tf.utils.errors import HccrError
 
 _PAPER = "melnyk-2018"
 _TEST_SET = "ICDAR-2013"  # the paper's
@@ -81,7 +82,7 @@ def melnyk_figure2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     data lack. Of each a sample that all runs read rightly. `hccr cam` draws any others.
     """
     if not inputs.runs:
-        raise ValueError("Name the trained runs: --workdir RUN…")
+        raise HccrError("Name the trained runs: --workdir RUN…")
     store, predictors = inputs.store, [Predictor(path) for path in inputs.runs]
     tested = store.labels[store.indices(inputs.split)]
     there = [store.charset.char(int(label)) for label in np.unique(tested)]

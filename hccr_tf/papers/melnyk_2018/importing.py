@@ -8,6 +8,7 @@ from hccr_tf.models.keras2_weights import load_keras2_weights
 from hccr_tf.models.weights import save_weights
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import sha256_file
 
 
@@ -26,11 +27,11 @@ def import_keras2(
         The run, for `hccr evaluate`, `hccr cam`, `hccr train --init-from`.
 
     Raises:
-        ValueError: the workdir holds a run, or the weights don't fit.
+        HccrError: the workdir holds a run, or the weights don't fit.
     """
     workdir = Workdir(Path(workdir))
     if workdir.exists():
-        raise ValueError(f"{workdir.path} holds a run already; take another --workdir.")
+        raise HccrError(f"{workdir.path} holds a run already; take another --workdir.")
     model = create_model(
         recipe.model,
         num_classes=len(charset),

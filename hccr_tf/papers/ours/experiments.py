@@ -45,7 +45,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """A row for each network, size, subset and beginning in `networks`' rows, best first.
 
     Raises:
-        ValueError: two of them differ in nothing, not even the seed.
+        HccrError: two of them differ in nothing, not even the seed.
     """
     same = ["network", "image_size", "samples_per_class", "begins_with", "stages"]
     check_distinct(rows, [*same, "epochs_asked", "seed"])

@@ -24,6 +24,7 @@ from hccr_tf.papers.tables import (
     with_interval,
 )
 from hccr_tf.recipe import Recipe
+from hccr_tf.utils.errors import HccrError
 
 _BATCH = 32
 _MOST_STEPS = 8
@@ -147,7 +148,7 @@ def yang_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 def _one_run(inputs: Inputs) -> StepPredictor:
     if len(inputs.runs) != 1:
-        raise ValueError("Name one run with refinement: --workdir RUN.")
+        raise HccrError("Name one run with refinement: --workdir RUN.")
     return StepPredictor(inputs.runs[0])
 
 
