@@ -19,7 +19,7 @@ from hccr_tf.cli.main import main
 from hccr_tf.images.cleaning import ImageError, clean
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.dataset import make_stroke_store
-from hccr_tf.synthesis.sample import load_strokes
+from hccr_tf.synthesis.strokes import load_strokes
 
 pytestmark = pytest.mark.slow
 NUMERALS = "零一二三四五六七八九十百千万亿"
