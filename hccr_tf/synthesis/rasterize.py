@@ -92,7 +92,7 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: HandwritingStyle) -> l
     # Light lines first: where lines cross, the darker one stays.
     for start, end in zip(starts, [*starts[1:], len(kind)], strict=True):
         tint, thick = divmod(int(kind[start]), 1024)
-        level = 255 * (1 - (_SHADES - 1 - tint) / (_SHADES - 1))
+        level = 255.0 * (1 - (_SHADES - 1 - tint) / (_SHADES - 1))
         alike = list(segments[start:end])
         cv2.polylines(canvas, alike, False, level, thick, cv2.LINE_8, _SUBPIXEL_BITS)
     ink = cv2.resize(canvas, (cell, number * cell), interpolation=cv2.INTER_AREA)

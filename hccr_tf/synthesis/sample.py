@@ -31,10 +31,17 @@ def writer_style(rng: np.random.Generator, size: int = 64) -> HandwritingStyle:
     side = size * float(np.exp(np.clip(rng.normal(-0.16, 0.16), -0.6, 0.15)))
     pen = 0.035 * float(np.exp(rng.uniform(-0.6, 0.6)))
     return HandwritingStyle(
-        cursive=float(1.15 * rng.random()),
-        slant=0.03,
+        # Less than between the images of one hand: the sample's networks are small.
+        **dict.fromkeys(("turn", "turn_cursive", "scale", "scale_cursive"), 0.05),
+        **dict.fromkeys(("shift", "shift_cursive", "group_shift"), 0.01),
+        **dict.fromkeys(("bend", "bend_cursive"), 0.016),
+        **dict.fromkeys(("group_scale", "scale_short"), 0.06),
+        **dict.fromkeys(("group_turn", "stretch", "turn_all", "slant", "rise"), 0.03),
+        flow=3.0,
+        join=0.6,
+        drop=0.02,
+        cursive=float(rng.random()),
         lean=float(abs(rng.normal(0.045, 0.09))),
-        rise=0.03,
         climb=float(abs(rng.normal(0.08, 0.06))),
         aspect=0.06,
         narrow=float(abs(rng.normal(0.16, 0.13))),
