@@ -13,7 +13,7 @@ from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.plots import draw_curves
 from hccr_tf.models import blueprint, class_variables
-from hccr_tf.models.weights import load_rows, load_weights, read_checksum
+from hccr_tf.models.weights import load_weights, read_checksum
 from hccr_tf.pretrained import FOLDER, NAME, find_run
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
@@ -303,34 +303,27 @@ def _initialise(
 ) -> dict[str, str]:
     """Fills a network from another run's best weights; what of it `run.json` keeps."""
     axes: dict[str, int] = {}
+    shared: list[str] = []
     if source.charset.sha256 != charset.sha256:
         axes = class_variables(
             recipe.model, image_shape=recipe.preprocessing.image_shape, **recipe.model_args
         )
         shared = [c for c in charset if c in source.charset]
         layers = sorted({path.split("/")[0] for path in axes})
-        rows = f"rows of {len(shared)} characters that both know are taken over, others" * bool(
+        kept = f"rows of {len(shared)} characters that both know are taken over, others" * bool(
             shared
         )
         print(
             f"{source.path} has another charset ({source.charset.difference(charset)}); of the "
-            f"output layers {', '.join(layers)} {rows or 'all rows'} start fresh.",
+            f"output layers {', '.join(layers)} {kept or 'all rows'} start fresh.",
             flush=True,
         )
     weights, absent = source.best_weights, set()
     if not weights.exists():  # packed: what serves training only isn't there
         weights = source.prediction_weights
         absent = {v.path for v in network.weights} - _prediction_names(recipe, len(charset))
-    load_weights(weights, "model", network.weights, skip={*axes, *absent})
-    if axes and shared:
-        load_rows(
-            weights,
-            "model",
-            network.weights,
-            {path: axis for path, axis in axes.items() if path not in absent},
-            [charset.index(c) for c in shared],
-            [source.charset.index(c) for c in shared],
-        )
+    rows = [charset.index(c) for c in shared], [source.charset.index(c) for c in shared]
+    load_weights(weights, "model", network.weights, skip=absent, axes=axes, rows=rows)
     return {
         "init_from": _origin_name(source.path),
         "init_weights_sha256": read_checksum(weights),
