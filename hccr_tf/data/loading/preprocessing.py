@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 
 from hccr_tf.images.cleaning import WHITE
@@ -249,11 +248,15 @@ class _Preparation:
         else:
             self._place(images, affine, list(out))
         if self.settings.invert:
+            import cv2
+
             for square in out:
                 cv2.bitwise_not(square, square)
 
     def _place(self, images, affine, places) -> None:
         """Crops, resizes and maps images into as many of the (work, work) `places`."""
+        import cv2
+
         work, inner = self.work, self.inner
         crop_ink, pad = self.settings.crop_ink, self.settings.fit == "pad"
         fitted = np.empty((work, work), np.uint8) if affine is not None else None
@@ -280,6 +283,8 @@ class _Preparation:
 
     def _blur(self, images, affine, out) -> None:
         """Places, blurs and, from a blur size, shrinks a few images at a time."""
+        import cv2
+
         kernel, sigma = (self.settings.blur_kernel,) * 2, self.settings.blur_sigma
         work, margin, group = self.work, self.margin, min(self.group, len(images))
         shrinks = work != self.size
@@ -324,6 +329,8 @@ def _preparation(settings: Preprocessing, size: int) -> _Preparation:
 
 
 def _crop_to_ink(image: np.ndarray) -> np.ndarray:
+    import cv2  # here, as every command reads recipes and few prepare images
+
     ink = cv2.threshold(image, _INK_BELOW, WHITE, cv2.THRESH_BINARY_INV)[1]
     left, top, width, height = cv2.boundingRect(ink)
     if not width:  # a blank image stays as it is
@@ -332,6 +339,8 @@ def _crop_to_ink(image: np.ndarray) -> np.ndarray:
 
 
 def _warp(image: np.ndarray, affine: np.ndarray, out: np.ndarray) -> None:
+    import cv2
+
     size = image.shape[0]
     centre = (size - 1) / 2
     matrix = np.zeros((2, 3))
