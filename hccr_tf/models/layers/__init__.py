@@ -1,6 +1,5 @@
 """Layers that Keras doesn't have, on `keras.ops` alone."""
 
-from hccr_tf.models.layers.device_preprocessing import DevicePreprocessing, gaussian_weights
 from hccr_tf.models.layers.input_scaling import GreyToColour, InputScaling
 from hccr_tf.models.layers.pooling import (
     GlobalWeightedAveragePooling2D,
@@ -11,7 +10,6 @@ from hccr_tf.models.layers.refinement import AdditiveAttention, RefinementStart,
 
 __all__ = [
     "AdditiveAttention",
-    "DevicePreprocessing",
     "GlobalWeightedAveragePooling2D",
     "GlobalWeightedOutputAveragePooling2D",
     "GreyToColour",
@@ -19,5 +17,4 @@ __all__ = [
     "RefinementStart",
     "SameAveragePooling2D",
     "UnionOfVectors",
-    "gaussian_weights",
 ]
