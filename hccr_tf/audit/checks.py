@@ -62,7 +62,7 @@ class Check:
     remedy: str
     findings: list[Finding]
     count: int
-    sheet: Callable[[Finding], str] | None = None
+    sheet: Callable[[Finding], str | None] | None = None
     by_class: bool = False
 
 
@@ -194,7 +194,8 @@ def what_was_listed(store: Store) -> list[Check]:
         Finding(None, row["character"], row["code_page"], f"was {row['name']}")
         for row in _read_csv(store.path / "repaired_names.csv")
     ]
-    unreadable, nameless = [], []
+    unreadable: list[Finding] = []
+    nameless: list[Finding] = []
     for row in _read_csv(store.path / "quarantine.csv"):
         finding = Finding(None, None, row["reason"], row["source"])
         (nameless if row["reason"] == NAMELESS else unreadable).append(finding)
@@ -418,4 +419,4 @@ def is_inverted(image: np.ndarray) -> bool:
     """
     dark = image < (int(image.min()) + int(image.max())) / 2
     frame = np.concatenate([dark[0], dark[-1], dark[1:-1, 0], dark[1:-1, -1]])
-    return 2 * np.count_nonzero(dark) > dark.size and 2 * np.count_nonzero(frame) > frame.size
+    return bool(2 * dark.sum() > dark.size and 2 * frame.sum() > frame.size)

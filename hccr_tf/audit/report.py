@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.audit.checks import INFO, Check, Finding
-from hccr_tf.audit.class_checks import ClassReport
+from hccr_tf.audit.merged_classes import ClassReport
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 from hccr_tf.images.contact_sheet import draw_sheet

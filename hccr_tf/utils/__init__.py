@@ -1,1 +1,1 @@
-"""Tools that know nothing of characters or networks."""
+"""What every room stands on: files, the framework, progress and messages."""

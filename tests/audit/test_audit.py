@@ -1,21 +1,25 @@
 import csv
 import json
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.audit import audit as audit_module
 from hccr_tf.audit import report as audit_report
-from hccr_tf.audit.audit import Disagreement, audit
-from hccr_tf.audit.merged_classes import find_merged, folder_partners, image_features, is_inverted
+from hccr_tf.audit.audit import audit
+from hccr_tf.audit.checks import is_inverted
+from hccr_tf.audit.label_issues import LabelIssues
+from hccr_tf.audit.merged_classes import find_merged, folder_partners, image_features
 from hccr_tf.charset import Charset
 from hccr_tf.cli import main as cli
 from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.images.contact_sheet import text_image
+from hccr_tf.utils.errors import HccrError
 
 MERGED = "宇寥垫庵庀"  # Of hwdb100: with 宀, 寤, 垍, 庠 and 庇.
 
@@ -233,19 +237,19 @@ def test_two_heaps_are_found_without_a_name(tmp_path):
 def test_progress_counts_every_image(merged_store):
     counts = []
     indices = merged_store.indices("all")
-    found = find_merged(merged_store, indices, counts.append, workers=1)
+    found = find_merged(merged_store, indices, counts.append)
     assert sum(counts) == len(indices)
-    assert found == find_merged(merged_store, indices, workers=4)
+    assert found == find_merged(merged_store, indices)
 
 
-# === Disagreement ===
+# === LabelIssues ===
 
 
 def test_margins_do_not_depend_on_the_temperature(faulty):
     rng = np.random.default_rng(3)
     indices = faulty.indices("all")
     logits = rng.normal(0, 3, (len(indices), len(faulty.charset)))
-    one, cold = (Disagreement(faulty, faulty.charset) for _ in range(2))
+    one, cold = (LabelIssues(faulty, faulty.charset) for _ in range(2))
     for start in range(0, len(indices), 50):
         part = slice(start, start + 50)
         one.add(logits[part], indices[part])
@@ -269,10 +273,10 @@ def test_wrong_labels_come_first_under_the_models_charset(faulty):
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 0.1, (len(faulty), len(charset)))
     logits[np.arange(len(faulty)), said] += 5 + rng.random(len(faulty))
-    disagreement = Disagreement(faulty, charset)
+    label_issues = LabelIssues(faulty, charset)
     indices = faulty.indices("all")
-    disagreement.add(logits[indices], indices)
-    result = audit(faulty, disagreement=disagreement, run="runs/m", progress=False)
+    label_issues.add(logits[indices], indices)
+    result = audit(faulty, label_issues=label_issues, run="runs/m", progress=False)
     findings = result["likely_wrong_labels"].findings
     assert {f.sample for f in findings} == set(wrong.tolist())
     assert all(f.note == "read as 官" for f in findings)
@@ -287,12 +291,12 @@ def test_wrong_labels_come_first_under_the_models_charset(faulty):
 
 def test_what_does_not_fit_is_refused_by_name(faulty):
     with pytest.raises(ValueError, match="lacks 2 of the store .*: 宋 室"):
-        Disagreement(faulty, Charset.from_text("宪它"))
-    disagreement = Disagreement(faulty, faulty.charset)
+        LabelIssues(faulty, Charset.from_text("宪它"))
+    label_issues = LabelIssues(faulty, faulty.charset)
     with pytest.raises(ValueError, match=r"shape \(2, 3\) don't fit 2 samples and 4 classes"):
-        disagreement.add(np.zeros((2, 3)), np.arange(2))
-    with pytest.raises(ValueError, match="a run has a disagreement"):
-        audit(faulty, disagreement=disagreement)
+        label_issues.add(np.zeros((2, 3)), np.arange(2))
+    with pytest.raises(ValueError, match="label_issues go with"):
+        audit(faulty, label_issues=label_issues)
 
 
 # === Files and command ===
@@ -365,9 +369,16 @@ def test_the_default_folder_lies_beside_the_store(faulty):
 def test_progress_bar_only_on_a_terminal(faulty, monkeypatch, capfd):
     audit(faulty, "test")
     assert capfd.readouterr().err == ""
-    monkeypatch.setattr(audit_module.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     audit(faulty, "test")
     assert "looking at images" in capfd.readouterr().err
+
+
+def test_the_extra_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.mixture", None)
+    monkeypatch.delitem(sys.modules, "hccr_tf.audit.merged_classes")
+    with pytest.raises(HccrError, match=r"pip install 'hccr_tf\[audit\]'"):
+        import_module("hccr_tf.audit.merged_classes")
 
 
 @pytest.mark.slow
