@@ -29,6 +29,14 @@ class Stage:
     frozen: str | int = 0
     learning_rate: float | None = None
 
+    @property
+    def description(self) -> str:
+        """Says in words what learns, and for how long."""
+        learning = {"backbone": "the classifier learns", 0: "all layers learn"}.get(
+            self.frozen, f"all but the backbone's first {self.frozen} layers learn"
+        )
+        return f"{learning}, for at most {self.epochs} epoch{'s' if self.epochs > 1 else ''}"
+
     def __post_init__(self):
         if self.epochs < 1:
             raise HccrError(f"A stage has at least 1 epoch, not {self.epochs}.")
@@ -83,9 +91,6 @@ class Recipe:
         mixed_precision: "float16", "bfloat16" or None.
         jit_compile: XLA; None compiles on a GPU and on JAX only: on a CPU TensorFlow's
             own kernels are several times faster.
-        device_preprocessing: whether training and validation images are resized and
-            blurred by the device inside the step, not by the host's processors. Grey levels
-            can differ by 1; augmentation isn't possible. Prediction is the host's work.
         deterministic: whether runs of one seed repeat bit for bit on one kind of hardware;
             slower. JAX repeats on a CPU without it.
     """
@@ -116,7 +121,6 @@ class Recipe:
     seed: int = 1
     mixed_precision: str | None = None
     jit_compile: bool | None = None
-    device_preprocessing: bool = False
     deterministic: bool = False
 
     def __post_init__(self):
@@ -156,12 +160,6 @@ class Recipe:
             )
         if self.learning_rate <= 0 or self.warmup_steps < 0 or self.seed < 0:
             raise HccrError("learning_rate is above 0, warmup_steps and seed at least 0.")
-        if self.device_preprocessing and self.augmentation:
-            raise HccrError(
-                "With device_preprocessing there's no augmentation: its maps turn images, and "
-                "the device only resizes and blurs. Set augment_amount and augment_shift to 0, or "
-                "leave preprocessing to the host."
-            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -175,6 +173,11 @@ class Recipe:
             HccrError: a setting that this version doesn't know.
         """
         config = dict(config)
+        if config.pop("device_preprocessing", False):
+            raise HccrError(
+                "This recipe has device_preprocessing, which there isn't any more: images are "
+                "prepared on the host alone. Train it anew."
+            )
         unknown = set(config) - {f.name for f in fields(cls)}
         if unknown:
             raise HccrError(
@@ -389,7 +392,6 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
     "mixed_precision": (str, "bfloat16 or float16"),
     "jit_compile": (bool, "compile with XLA (default: on a GPU and on JAX)"),
     "deterministic": (bool, "repeat bit for bit on a CPU (slower)"),
-    "device_preprocessing": (bool, "resize and blur on the device (without augmentation)"),
 }
 
 

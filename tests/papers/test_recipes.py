@@ -151,7 +151,6 @@ def test_every_setting_of_the_command_line_can_be_overridden(name):
         "mixed_precision": "bfloat16",
         "crop_ink": True,
         "jit_compile": True,
-        "device_preprocessing": True,
         "blur_kernel": 9,
         "blur_size": 512,
         "border": 0.125,
@@ -196,10 +195,6 @@ def test_an_argument_that_was_asked_for_is_never_dropped():
         ({"colour": 1}, r"no setting 'colour'; it has \['alpha', .*'weights', 'width'\]"),
         ({"loss": "focal"}, "no loss 'focal'"),
         ({"epochs": 0}, "epochs is at least 1, not 0"),
-        (
-            {"device_preprocessing": True, "augment_shift": 0.1},
-            "With device_preprocessing there's no augmentation",
-        ),
         ({"batch_size": 0}, "batch_size is at least 1"),
         ({"patience": 0}, "patience is at least 1"),
         ({"schedule": "step"}, "schedule is one of"),

@@ -3,24 +3,24 @@
 import signal
 import time
 
-import h5py
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hccr_tf import get_recipe, train
 from hccr_tf.cli.main import main
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
-from hccr_tf.models.weights import WeightsError, read_attributes
+from hccr_tf.models.weights import WeightsError, read_attributes, read_checksum
 from hccr_tf.recipe import Recipe, Stage, parse_stages
 from hccr_tf.runs.workdir import Workdir
-from hccr_tf.training.callbacks import SaveRun
-from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
+from hccr_tf.training.checkpoints import Checkpoints, Position, Restored
 from hccr_tf.training.schedules import learning_rate
 from hccr_tf.training.signals import Interrupted
 from hccr_tf.training.stages import MONITOR, current_stage, freeze, is_finished
+from hccr_tf.training.trainer import Trainer
 
 NETWORK = {"width": 4, "blocks": [1, 1, 1]}
 STAGES = (Stage(2, "backbone"), Stage(1, 9, 1e-4), Stage(1))
@@ -38,14 +38,8 @@ def rows(*accuracies):
 
 
 def values(path):
-    with h5py.File(path) as file:
-        return {
-            f"{layer}/{name}": array[()]
-            for layer, group in file["model"].items()
-            if isinstance(group, h5py.Group)
-            for name, array in group.items()
-            if isinstance(array, h5py.Dataset)
-        }
+    arrays = load_file(path)
+    return {name.removeprefix("model/"): array for name, array in arrays.items()}
 
 
 # === By the history alone ===
@@ -136,31 +130,31 @@ def test_layers_are_counted_from_the_image():
 def after_each_epoch(sample_store, tmp_path_factory):
     """Weights of a run in stages, fresh ones and those after every epoch; and the run."""
     recipe, found = tiny(), []
-    on_epoch_end = SaveRun.on_epoch_end
+    end_epoch = Trainer._end_epoch
 
-    def note(self, epoch, logs=None):
-        on_epoch_end(self, epoch, logs)
+    def note(self, epoch, metrics):
+        end_epoch(self, epoch, metrics)
         found.append({v.path: keras.ops.convert_to_numpy(v) for v in self.model.weights})
 
     keras.utils.set_random_seed(recipe.seed)
     fresh = create_model("convnet", num_classes=15, image_shape=(16, 16, 1), **NETWORK)
     found.append({v.path: keras.ops.convert_to_numpy(v) for v in fresh.weights})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SaveRun, "on_epoch_end", note)
+        patch.setattr(Trainer, "_end_epoch", note)
         run = train(recipe, sample_store, tmp_path_factory.mktemp("run"))
     return found, run
 
 
 def interrupt(patch, epoch, method):
-    """Has a signal come in an epoch, counted from 0, as one of its callbacks is called."""
-    original = getattr(SaveRun, method)
+    """Has a signal come in an epoch, counted from 0, as one of the trainer's methods is called."""
+    original = getattr(Trainer, method)
 
-    def asked(self, at, logs=None):
+    def asked(self, at, *arguments):
         if at == epoch:
-            self.stop.number, self.stop.since = signal.SIGTERM, time.monotonic()
-        original(self, at, logs)
+            self._stop.number, self._stop.since = signal.SIGTERM, time.monotonic()
+        original(self, at, *arguments)
 
-    patch.setattr(SaveRun, method, asked)
+    patch.setattr(Trainer, method, asked)
 
 
 def changed(before, after):
@@ -207,18 +201,18 @@ def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("epoch", "method", "place"),
-    [(1, "on_epoch_end", Place(2)), (3, "on_epoch_begin", Place(3, 1))],
+    ("epoch", "method", "position"),
+    [(1, "_end_epoch", Position(2)), (3, "_begin_epoch", Position(3, 1))],
     ids=["between two stages", "within a later one"],
 )
 def test_stopped_it_goes_on_as_one_that_was_not(
-    after_each_epoch, sample_store, tmp_path, monkeypatch, epoch, method, place
+    after_each_epoch, sample_store, tmp_path, monkeypatch, epoch, method, position
 ):
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         interrupt(patch, epoch, method)
         train(tiny(), sample_store, tmp_path)
     newest = Checkpoints(tmp_path / "checkpoints").paths()[0]
-    assert Restored(newest, read_attributes(newest)).place == place
+    assert Restored(newest, read_attributes(newest)).position == position
     _, whole = after_each_epoch
     check_equal(train(tiny(), sample_store, tmp_path), whole)
 
@@ -244,8 +238,7 @@ def test_another_runs_weights_are_taken_and_named(after_each_epoch, sample_store
     assert run.read_run()["init_recipe"] == "transfer"
     with pytest.raises(ValueError, match=r"begun with --init-from .* continued with no --init"):
         train(recipe, sample_store, tmp_path)
-    with h5py.File(source.best_weights) as file:
-        assert run.read_run()["init_weights_sha256"] == file.attrs["sha256"]
+    assert run.read_run()["init_weights_sha256"] == read_checksum(source.best_weights)
     before, after = values(source.best_weights), values(run.best_weights)
     assert changed(before, after) <= {MAIN_OUTPUT}
 
@@ -286,7 +279,7 @@ def test_weights_from_a_file_are_needed_only_to_begin(sample_store, tmp_path, ca
     given = values_of(network)
     assert main([*missing, "--stages", "backbone:1"]) == 0
     (tmp_path / "notop.h5").rename(tmp_path / "elsewhere.h5")
-    trained = values(tmp_path / "run" / "best.weights.h5")
+    trained = values(tmp_path / "run" / "best.safetensors")
     for name, value in given.items():
         np.testing.assert_array_equal(trained[name], value)
     assert main([*missing, "--stages", "backbone:1"]) == 0
