@@ -33,6 +33,7 @@ from hccr_tf.training.reports import Report, current_rate
 from hccr_tf.training.schedules import StallSchedule
 from hccr_tf.training.signals import Interrupted, StopRequest
 from hccr_tf.training.stages import MONITOR, best_epoch, current_stage, is_finished
+from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write, exclusive_lock, write_json
 
@@ -147,7 +148,7 @@ class Trainer:
             if self._is_finished():
                 logger.info("%s is finished; nothing to do.", self.workdir.path)
                 return self.workdir
-            self._make_repeatable()
+            self._start_framework()
             self._open_splits()
             self._build()
             self._restore() or self._begin()
@@ -168,7 +169,8 @@ class Trainer:
             self.workdir.read_history(), self.recipe
         )
 
-    def _make_repeatable(self) -> None:
+    def _start_framework(self) -> None:
+        backend.prepare_fit()
         if self.recipe.deterministic and keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
