@@ -14,7 +14,7 @@ from hccr_tf.models.weights import load_weights
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.sample import generate_gnt, load_strokes
 from hccr_tf.training.checkpoints import Checkpoints
-from hccr_tf.training.trainer import DivergenceError
+from hccr_tf.training.trainer import DivergenceError, Trainer
 from hccr_tf.utils.files import read_json
 
 pytestmark = pytest.mark.slow
@@ -34,6 +34,13 @@ def newest(run):
 def trained(sample_store, tmp_path_factory):
     """A run of two epochs."""
     return train(tiny(epochs=2), sample_store, tmp_path_factory.mktemp("run"))
+
+
+def test_names_and_paths_are_taken(sample_store, tmp_path):
+    trainer = Trainer("kriuk_model1", str(sample_store.path), str(tmp_path))
+    assert trainer.recipe == get_recipe("kriuk_model1")
+    assert trainer.dataset.data_hash == sample_store.data_hash
+    assert trainer.workdir == Workdir(tmp_path)
 
 
 def test_it_learns(sample_store, tmp_path):
