@@ -9,9 +9,9 @@ history.csv            a row an epoch; holds no times, so that runs of one seed 
 diverged.json          where the loss became infinite or no number, and on which samples
 lock                   held by the process that trains
 curves.png             loss and accuracy of every head
-best.weights.h5        training weights of the best epoch
+best.safetensors       training weights of the best epoch
 checkpoints/           the newest two: weights, optimiser, metrics, place in the data
-prediction.weights.h5  the best epoch's weights on the path to the main output only
+prediction.safetensors the best epoch's weights on the path to the main output only
 tensorboard/           events
 """
 
@@ -42,6 +42,7 @@ _PACKAGES = (
     "torch",
     "numpy",
     "h5py",
+    "safetensors",
     "opencv-python-headless",
 )
 
@@ -61,13 +62,21 @@ class Workdir:
     path: Path
 
     recipe_path = _path("recipe.json")
-    best_weights = _path("best.weights.h5")
     checkpoints = _path("checkpoints")
     lock_path = _path("lock")
-    prediction_weights = _path("prediction.weights.h5")
     history_path = _path("history.csv")
     curves_path = _path("curves.png")
     tensorboard = _path("tensorboard")
+
+    @property
+    def best_weights(self) -> Path:
+        """Returns the file of the best epoch's weights."""
+        return self._weights("best")
+
+    @property
+    def prediction_weights(self) -> Path:
+        """Returns the file of those that prediction needs."""
+        return self._weights("prediction")
 
     def exists(self) -> bool:
         """Returns whether a run was begun here."""
@@ -149,6 +158,11 @@ class Workdir:
         """Writes the recipe of a run that goes on with another length or patience."""
         write_json(self.recipe_path, recipe.to_dict())
         self.__dict__.pop("recipe", None)  # what `cached_property` kept
+
+    def _weights(self, name: str) -> Path:
+        # Runs of the first version have HDF5 files.
+        path, first = self.path / f"{name}.safetensors", self.path / f"{name}.weights.h5"
+        return first if first.exists() and not path.exists() else path
 
     def _read(self, name: str) -> dict[str, Any]:
         if not self.exists():
