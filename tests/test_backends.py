@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).parent / "helpers" / "equal_outputs.py"
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.parity
 
 
 def outputs(backend, path):

@@ -68,7 +68,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_number_of_workers_changes_no_byte(source, tmp_path):
     stores = [prepare([source], tmp_path / str(n), workers=n) for n in (1, 2, 3)]
     first = contents(stores[0].path)
@@ -80,7 +80,7 @@ def test_the_number_of_workers_changes_no_byte(source, tmp_path):
     stores[0].verify()
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL on Windows")
 def test_killed_again_and_again_it_ends_with_the_same_store(source, tmp_path):
     whole = contents(prepare([source], tmp_path / "whole", workers=1).path)
@@ -109,7 +109,7 @@ def test_killed_again_and_again_it_ends_with_the_same_store(source, tmp_path):
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_finished_parts_are_not_read_again_but_checked(source, tmp_path, monkeypatch, capfd):
     out = tmp_path / "out"
     whole = contents(prepare([source], tmp_path / "whole", workers=1).path)
@@ -142,7 +142,7 @@ def test_finished_parts_are_not_read_again_but_checked(source, tmp_path, monkeyp
     assert "going on with 13 of 13 parts" in capfd.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_changed_sources_are_read_anew(source, tmp_path, monkeypatch, capfd):
     out = tmp_path / "out"
 
@@ -158,7 +158,7 @@ def test_changed_sources_are_read_anew(source, tmp_path, monkeypatch, capfd):
     assert "reading anew" in capfd.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_two_at_once_are_refused(source, tmp_path):
     out = tmp_path / "out"
     first = start(source, out)
@@ -181,7 +181,7 @@ def test_two_at_once_are_refused(source, tmp_path):
     Store(out).verify()
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk(source, make_disk, workers):
     small_disk = make_disk("30m")
@@ -203,7 +203,7 @@ def test_a_full_disk(source, make_disk, workers):
     assert len(Store(out)) == 12 * 500 - 1
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_worker_that_dies_is_said_to_have_died(source, tmp_path, monkeypatch):
     from hccr_tf.data.store.store import workers
 

@@ -21,7 +21,7 @@ from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.dataset import make_stroke_store
 from hccr_tf.synthesis.sample import load_strokes
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 NUMERALS = "零一二三四五六七八九十百千万亿"
 
 
