@@ -50,7 +50,7 @@ test-all: test
 # The CPU build where a source of wheels has it; PyTorch isn't needed otherwise.
 test-torch: install
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pytest tests/test_backends.py
+	$(BIN)/python -m pytest tests/parity/test_recorded_logits.py
 
 quality: install
 	$(BIN)/ruff format --check .
