@@ -4,7 +4,7 @@ Unpacked on a disk that ignores case, two classes whose broken names differ only
 one folder, and nothing says so afterwards. Three traces are left, and they are used together:
 
 - *The name.* Few classes have a name that another character's could have fallen together with
-  (`charset.same_folder`), and for those it is known what to look for. Both characters are drawn
+  (`folder_names.same_folder`), and for those it is known what to look for. Both are drawn
   with a font; the difference of the drawings is a direction in the space of features. Along it a
   class of one character spreads as all classes do; one that holds both spreads more. `spread` is
   the ratio of the two variances.
@@ -34,7 +34,7 @@ from functools import cache
 
 import numpy as np
 
-from hccr_tf.charset import same_folder
+from hccr_tf.data.sources.folder_names import same_folder
 from hccr_tf.data.store.store import Store
 from hccr_tf.images.contact_sheet import text_image
 
