@@ -18,7 +18,7 @@ from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.training.trainer import DivergenceError, Trainer
 from hccr_tf.utils.files import read_json
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 TINY = {"image_size": 16, "bricks": 2, "width": 16, "batch_size": 32}
 
