@@ -112,7 +112,7 @@ def test_every_notebook_is_listed_here():
     assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(IMAGES)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @notebooks
 def test_runs_and_draws(name, demo_results, results, monkeypatch):
     monkeypatch.setenv("HCCR_RUNS", str(demo_results))
@@ -120,7 +120,7 @@ def test_runs_and_draws(name, demo_results, results, monkeypatch):
     assert execute(name, FOLDER) == IMAGES[name]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("name", COMMITTED)
 def test_opens_on_committed_results(name, tmp_path, monkeypatch):
     monkeypatch.delenv("HCCR_RESULTS", raising=False)

@@ -49,7 +49,7 @@ def run_cam(options) -> None:
     if bool(options.data) != bool(options.characters) or bool(options.images) == bool(options.data):
         raise HccrError("Name either image files, or --data and --characters.")
     backend.start()
-    from hccr_tf.inference.cam_files import write_cams
+    from hccr_tf.inference.cam import write_cams
     from hccr_tf.inference.images import images_of_characters, read_images
     from hccr_tf.inference.predictor import Predictor
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
 
-_TOGETHER = 32  # images that are cleaned before they're read
-
 
 def predict_arguments(parser) -> None:
     parser.add_argument(
@@ -53,8 +51,7 @@ def run_predict(options) -> None:
       curl -s https://example.org/a.png | hccr predict -
       hccr predict photo.jpg --workdir runs/model1 --cam maps
     """
-    from hccr_tf.images.cleaning import ImageError
-    from hccr_tf.images.decoding import find_images, read_clean, read_input
+    from hccr_tf.images.decoding import ImageError, find_images, read_clean, read_input
 
     if options.top_k < 1:
         raise HccrError("--top-k is at least 1.")
@@ -64,43 +61,42 @@ def run_predict(options) -> None:
     if options.cam and Path(options.cam).is_file():
         raise HccrError(f"--cam {options.cam} is a file; name a folder.")
     backend.start()
-    from hccr_tf.inference.recognizer import Recognizer
+    from hccr_tf.inference.recognizer import Recognition, Recognizer
 
     # Whatever is wrong with these shows before the first image is read.
     recognizer = Recognizer(options.workdir, level=options.level, tta=not options.no_tta)
-    recognitions, reasons, kept = {}, {}, {}
+    inputs = [read_input(file) for file in files]
+    answers: list[Recognition | ImageError] = []
     width = max(len(file) for file in files)
-    for start in range(0, len(files), _TOGETHER):
-        cleaned = {}
-        for i, file in enumerate(files[start : start + _TOGETHER], start):
-            try:
-                cleaned[i] = read_clean(read_input(file), single=not options.any_layout)
-            except ImageError as error:
-                reasons[i] = str(error)
-                print(f"{file}: {error}", file=sys.stderr)
-        found = recognizer.predict_clean(list(cleaned.values()), options.top_k)
-        recognitions |= zip(cleaned, found, strict=True)
-        for i, one in zip(cleaned, found, strict=True):
-            _print(files[i], width, one)
-        if options.cam:
-            kept |= cleaned
+    each = recognizer.predict_each(inputs, options.top_k, single=not options.any_layout)
+    for file, answer in zip(files, each, strict=True):
+        answers.append(answer)
+        if isinstance(answer, ImageError):
+            print(f"{file}: {answer}", file=sys.stderr)
+        else:
+            _print(file, width, answer)
     if options.csv:
-        _write_csv(options.csv, files, recognitions, reasons)
+        _write_csv(options.csv, files, answers)
         print(f"table in {options.csv}")
-    if kept:
-        from hccr_tf.inference.cam_files import write_cams
+    read = [i for i, answer in enumerate(answers) if isinstance(answer, Recognition)]
+    if options.cam and read:
+        from hccr_tf.inference.cam import write_cams
         from hccr_tf.inference.images import NamedImage
 
         # Under each image stands what was read, also where fewer characters compete.
         images = [
-            NamedImage(files[i], f"{Path(files[i]).stem}: {recognitions[i].character}", image)
-            for i, image in kept.items()
+            NamedImage(
+                files[i],
+                f"{Path(files[i]).stem}: {answers[i].character}",
+                read_clean(inputs[i], single=False),
+            )
+            for i in read
         ]
-        classes = [[recognizer.charset.index(recognitions[i].character)] for i in kept]
+        classes = [[recognizer.charset.index(answers[i].character)] for i in read]
         write_cams([recognizer.predictor], images, options.cam, classes=classes)
         print(f"maps in {Path(options.cam) / 'cam.png'}")
-    if reasons:
-        raise HccrError(f"{len(reasons)} of {len(files)} images weren't read; see above.")
+    if len(read) < len(files):
+        raise HccrError(f"{len(files) - len(read)} of {len(files)} images weren't read; see above.")
 
 
 def _print(file, width, found) -> None:
@@ -112,23 +108,24 @@ def _print(file, width, found) -> None:
     )
 
 
-def _write_csv(path, files, recognitions, reasons) -> None:
+def _write_csv(path, files, answers) -> None:
     import pandas as pd
 
+    from hccr_tf.inference.recognizer import Recognition
     from hccr_tf.utils.files import atomic_write
 
     rows = []
-    for i, file in enumerate(files):
-        row = {"path": file, "error": reasons.get(i, "")}
-        if i in recognitions:
-            found = recognitions[i]
-            row |= {
-                "character": found.character,
-                "probability": round(found.probability, 6),
-                "code_point": found.code_point,
-                "alternatives": " ".join(f"{c}:{p:.6f}" for c, p in found.alternatives),
+    for file, answer in zip(files, answers, strict=True):
+        if isinstance(answer, Recognition):
+            row = {
+                "character": answer.character,
+                "probability": round(answer.probability, 6),
+                "code_point": answer.code_point,
+                "alternatives": " ".join(f"{c}:{p:.6f}" for c, p in answer.alternatives),
             }
-        rows.append(row)
+        else:
+            row = {"error": str(answer)}
+        rows.append({"path": file, **row})
     columns = ["path", "character", "probability", "code_point", "alternatives", "error"]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
@@ -159,12 +156,12 @@ def run_calibrate(options) -> None:
     """
     from hccr_tf.data.dataset import open_dataset
 
-    store = open_dataset(options.data)
+    dataset = open_dataset(options.data)
     backend.start()
-    from hccr_tf.inference.calibrating import calibrate
+    from hccr_tf.inference.calibration import calibrate
 
     result = calibrate(
-        options.workdir, store, options.split, level=options.level, per_class=options.per_class
+        options.workdir, dataset, options.split, level=options.level, per_class=options.per_class
     )
     print(
         f"temperature {result['temperature']:.3f}; expected calibration error "

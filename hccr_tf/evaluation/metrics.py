@@ -22,6 +22,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
+def most_probable(logits: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks classes by their logits; of equal ones the lower class comes first, as in `argmax`.
+
+    Args:
+        logits: float (..., C).
+        top_k: how many classes.
+
+    Returns:
+        The best classes, int64 (..., top_k), and their softmax probabilities, float64.
+    """
+    order = np.argsort(-logits, axis=-1, kind="stable")[..., :top_k]
+    return order, np.take_along_axis(softmax(logits), order, axis=-1)
+
+
 def true_rank(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """int64 (B,): how many classes come before the true one.
 

@@ -370,7 +370,7 @@ def test_progress_bar_only_on_a_terminal(faulty, monkeypatch, capfd):
     assert "looking at images" in capfd.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_command_with_a_run(sample_store, tmp_path, capsys):
     run, out = tmp_path / "run", tmp_path / "report"
     train = ["train", "brick_model1", "--data", str(sample_store.path), "--workdir", str(run)]
@@ -392,7 +392,7 @@ def test_the_command_with_a_run(sample_store, tmp_path, capsys):
 # === Real data ===
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_hwdb100s_merged_classes_come_first(hwdb100, tmp_path):
     archives = [hwdb100 / "CASIA-HWDB_Train.zip", hwdb100 / "CASIA-HWDB_Test.zip"]
     store = prepare(archives, tmp_path / "store", progress=False)

@@ -32,7 +32,7 @@ def hccr(*arguments, **options):
     return run(sys.executable, "-m", "hccr_tf", *arguments, **options)
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_main_job_from_sample_to_fused_accuracy(tmp_path):
     hccr("data", "sample", "--out", "sample", "--writers", 8, "--test-writers", 3, cwd=tmp_path)
     shown = hccr("data", "prepare", "sample", "--out", "store", cwd=tmp_path)
@@ -179,7 +179,7 @@ for run in ("jax", "tensorflow"):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_jax_without_tensorflow_trains_and_reads_tensorflows_runs(sample_store, tmp_path):
     """The same weights give the same logits on both backends, in both directions."""
     pytest.importorskip("jax")
@@ -224,7 +224,7 @@ def test_jax_without_tensorflow_trains_and_reads_tensorflows_runs(sample_store, 
             assert difference < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_wheel_installed_elsewhere_trains_and_predicts(tmp_path):
     tree = tmp_path / "tree"
     tree.mkdir()

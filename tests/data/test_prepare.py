@@ -46,7 +46,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_number_of_workers_changes_no_byte(source, tmp_path, monkeypatch):
     monkeypatch.setattr(discovery, "CHUNK_BYTES", 4 << 20)
     stores = [prepare(source, tmp_path / str(n), workers=n) for n in (1, 2, 3)]
@@ -59,7 +59,7 @@ def test_the_number_of_workers_changes_no_byte(source, tmp_path, monkeypatch):
     stores[0].verify()
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_script_without_a_guard_is_not_run_again(source, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -72,7 +72,7 @@ def test_a_script_without_a_guard_is_not_run_again(source, tmp_path):
     assert done.stdout.split() == ["once", "1999"], done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL on Windows")
 def test_a_killed_command_leaves_no_half_store_and_can_be_given_again(source, tmp_path):
     out, work = tmp_path / "out", tmp_path / ".out.partial"
@@ -90,7 +90,7 @@ def test_a_killed_command_leaves_no_half_store_and_can_be_given_again(source, tm
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk(source, make_disk, workers):
     out = make_disk("12m") / "store"
@@ -109,7 +109,7 @@ def die(*_):
     os._exit(9)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_process_that_dies_is_said_to_have_died(source, tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module, "sha256_file", die)
     with pytest.raises(ChildProcessError, match="fewer --workers take less"):

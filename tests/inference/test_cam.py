@@ -151,7 +151,7 @@ def runs(sample_store, tmp_path_factory):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     out = tmp_path / "cams"
     done = subprocess.run(
@@ -192,7 +192,7 @@ def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     assert sheet.shape[1] > 3 * 144
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_command_draws_image_files(runs, sample_store, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     plain = sample_store.image(0)

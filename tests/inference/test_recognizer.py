@@ -21,7 +21,7 @@ from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.dataset import make_stroke_store
 from hccr_tf.synthesis.sample import load_strokes
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 NUMERALS = "零一二三四五六七八九十百千万亿"
 
 
@@ -83,11 +83,14 @@ def test_images_of_any_kind_are_read(run, files):
         np.asarray(image)[..., None],
         np.asarray(image.convert("RGB")),
     ]
-    one = recognizer.predict(ways)
+    one = recognizer.predict([*ways, io.BytesIO(path.read_bytes())])
     assert len({r.character for r in one}) == 1
     assert all(r.probability == pytest.approx(one[0].probability, abs=1e-4) for r in one)
-    for way in ways:
+    for way in [*ways, io.BytesIO(path.read_bytes())]:
         assert recognizer.predict(way)[0].character == one[0].character
+    # A folder or a pattern stands for the files in it.
+    for many in (files, str(files / "*"), [str(files / "0*"), str(files / "1*")]):
+        assert "".join(r.character for r in recognizer.predict(many)) == read
 
 
 def test_probabilities_and_alternatives(run, files):
@@ -152,14 +155,22 @@ def test_what_does_not_compete_is_never_read(run):
 
 def test_what_cannot_be_read_is_named(run, tmp_path):
     recognizer = Recognizer(run)
-    with pytest.raises(ImageError, match="gone.png: No such file"):
-        recognizer.predict(["gone.png"])
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(ImageError, match="broken.png: "):
-        recognizer.predict([broken])
-    with pytest.raises(ImageError, match="image 1: it shows nothing but paper"):
-        recognizer.predict([made.on_paper("五"), np.full((9, 9), 255, np.uint8)])
+    for bad, message in (
+        ("gone.png", "gone.png: No such file"),
+        (broken, "broken.png: "),
+        (np.full((9, 9), 255, np.uint8), "image 1: it shows nothing but paper"),
+    ):
+        images = [made.on_paper("五"), bad, made.on_paper("九")]
+        with pytest.raises(ImageError, match=message):
+            recognizer.predict(images)
+        # The error stands in its place and costs no other answer.
+        first, error, last = recognizer.predict(images, on_error="return", progress=True)
+        assert isinstance(error, ImageError) and message in str(error)
+        assert [first, last] == recognizer.predict([images[0], images[2]])
+    with pytest.raises(ValueError, match='on_error is "raise" or "return"'):
+        recognizer.predict(images, on_error="ignore")
     with pytest.raises(ValueError, match="holds no run"):
         Recognizer(tmp_path)
 

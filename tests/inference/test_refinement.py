@@ -12,7 +12,7 @@ from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import load_weights
 from hccr_tf.synthesis.sample import generate_gnt
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 
 def recipe(**settings):

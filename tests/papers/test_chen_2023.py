@@ -46,7 +46,7 @@ def reproduce(name, store, runs, out):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_tables_beside_the_papers(runs, sample_store, tmp_path):
     reproduce("chen_table1", sample_store, runs, tmp_path)
     ours = pd.read_csv(tmp_path / "chen_table1_ours.csv")
@@ -68,7 +68,7 @@ def test_tables_beside_the_papers(runs, sample_store, tmp_path):
     assert image is not None and np.ptp(image) > 100
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_figures_of_runs(runs, sample_store, tmp_path):
     for name in ("chen_figures2to4", "chen_figure5"):
         reproduce(name, sample_store, runs, tmp_path)
@@ -78,7 +78,7 @@ def test_figures_of_runs(runs, sample_store, tmp_path):
         assert table["run"].tolist() == ["scratch"] * 2 + ["larger"] * 2 + ["begun"] * 2
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_transfer_and_networks(runs, sample_store, tmp_path):
     reproduce("chen_transfer", sample_store, runs, tmp_path)
     rows = pd.read_csv(tmp_path / "chen_transfer_ours.csv").set_index("model")["accuracy"]

@@ -11,7 +11,7 @@ import pytest
 from hccr_tf import get_recipe, predict_split, train
 from hccr_tf.cli.main import main
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

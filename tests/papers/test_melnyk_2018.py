@@ -16,7 +16,7 @@ from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import save_weights
 from hccr_tf.papers.base import Inputs, get_experiment, list_experiments, register_experiment
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

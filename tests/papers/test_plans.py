@@ -113,7 +113,7 @@ def test_a_command_names_every_kind_of_setting():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_what_was_not_run_is_said_and_goes_on(sample_store, tmp_path, capsys):
     def mini(name, **settings):
         return Cell(name, "melnyk_net_a", {"image_size": 32, "width": 4, "epochs": 1, **settings})
@@ -129,7 +129,7 @@ def test_what_was_not_run_is_said_and_goes_on(sample_store, tmp_path, capsys):
     assert "is finished; nothing to do" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_one_figure_from_nothing_to_a_page(tmp_path, capsys):
     """The command as a user gives it: store, runs, tables, images, page."""
     out = tmp_path / "results" / "melnyk_table2"
@@ -176,7 +176,7 @@ def test_one_figure_from_nothing_to_a_page(tmp_path, capsys):
     assert page.count('src="data:image/png') >= 2
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "cell"),
     [("kriuk_figure8", "model1"), ("yang_table1", "mrbc"), ("chen_table1", "efficientnet_v2s_70")],

@@ -45,7 +45,7 @@ def test_values_are_read_as_their_options_are():
             parse_grid(texts)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_every_combination_is_a_run_and_none_is_trained_twice(
     sample_store, tmp_path, capsys, monkeypatch
 ):
@@ -112,7 +112,7 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
     assert image is not None and np.ptp(image) > 200
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_run_that_diverges_does_not_end_the_sweep(sample_store, tmp_path):
     recipe = get_recipe("yang_convnet").override(
         image_size=16, width=4, epochs=2, samples_per_class=8, batch_size=8

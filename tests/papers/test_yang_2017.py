@@ -29,7 +29,7 @@ def test_gain_is_over_the_same_settings_or_the_recipes():
     assert gain["deviation"].tolist()[:2] == pytest.approx([6 * 2**0.5] * 2, abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_table_1_has_runs_steps_and_pairs(sample_store, tmp_path, capsys):
     for name in ("convnet", "convnet_ir"):
         recipe = get_recipe(name).override(image_size=16, width=4, epochs=1, batch_size=32)

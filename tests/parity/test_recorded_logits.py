@@ -16,7 +16,7 @@ from hccr_tf.inference.predictor import Predictor
 HERE = Path(__file__).parent
 RECORDED = json.loads((HERE / "recorded_logits.json").read_text("utf-8"))
 BACKENDS = ["tensorflow", "jax", "torch"]
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.parity
 
 
 @pytest.fixture(scope="module")

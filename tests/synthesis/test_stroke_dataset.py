@@ -71,7 +71,7 @@ def test_images_are_those_of_their_numbers(store):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_processes_draw_the_same(store):
     reader = _reader(store, shuffle=True, seed=1, augmentation=RandomAffine(0.1, 0.05))
     alone = [batch.images for batch in reader.batches(3)]

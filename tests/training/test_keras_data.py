@@ -71,7 +71,7 @@ print("same weights after", int(fitted.optimizer.iterations), "steps")
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.parity)])
 def test_fit_trains_on_the_readers_batches(backend, sample_store):
     pytest.importorskip(backend)
     done = subprocess.run(

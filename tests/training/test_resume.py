@@ -17,7 +17,7 @@ from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.utils.files import exclusive_lock
 
 REPO = Path(__file__).parents[2]
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.e2e
 # As many threads as users have: the order in which they end must change nothing.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
 

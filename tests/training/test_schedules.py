@@ -59,8 +59,8 @@ def test_halving_each_epoch():
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.integration
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.parity)])
 def test_a_run_has_these_rates_also_when_it_goes_on(backend, sample_store, tmp_path):
     pytest.importorskip(backend)
     command = [
@@ -111,7 +111,7 @@ def test_a_run_has_these_rates_also_when_it_goes_on(backend, sample_store, tmp_p
         assert rows["learning_rate"][epoch] == pytest.approx(0.1 / 10**divisions, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("stopped_at", [7, 9])
 def test_it_goes_on_within_an_epoch(sample_store, tmp_path, stopped_at):
     """Stopped before the first phase ends within an epoch, and after it."""

@@ -161,7 +161,7 @@ def changed(before, after):
     return {name.split("/")[0] for name in before if not np.array_equal(before[name], after[name])}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_only_what_is_not_frozen_learns(after_each_epoch):
     weights, _ = after_each_epoch
     model = create_model("convnet", num_classes=15, image_shape=(16, 16, 1), **NETWORK)
@@ -175,7 +175,7 @@ def test_only_what_is_not_frozen_learns(after_each_epoch):
     assert changed(weights[3], weights[4]) == everything
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_other_patience_would_move_stages_that_are_done(after_each_epoch, sample_store):
     _, run = after_each_epoch
     run.update_run(state="running")
@@ -184,7 +184,7 @@ def test_other_patience_would_move_stages_that_are_done(after_each_epoch, sample
     run.update_run(state="finished")
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
     _, run = after_each_epoch
     history = pd.read_csv(run.history_path)
@@ -199,7 +199,7 @@ def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
     assert run.read_run()["state"] == "finished"
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("epoch", "method", "position"),
     [(1, "_end_epoch", Position(2)), (3, "_begin_epoch", Position(3, 1))],
@@ -229,7 +229,7 @@ def check_equal(run, whole):
 # === What a run begins with ===
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_another_runs_weights_are_taken_and_named(after_each_epoch, sample_store, tmp_path):
     _, source = after_each_epoch
     recipe = tiny(stages=(Stage(1, "backbone"),), learning_rate=1e-12)
@@ -243,7 +243,7 @@ def test_another_runs_weights_are_taken_and_named(after_each_epoch, sample_store
     assert changed(before, after) <= {MAIN_OUTPUT}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_what_does_not_fit_leaves_no_run(after_each_epoch, sample_store, tmp_path):
     _, source = after_each_epoch
     other = get_recipe("transfer").override(model="mrbc", image_size=16, width=4, stages=())
@@ -252,7 +252,7 @@ def test_what_does_not_fit_leaves_no_run(after_each_epoch, sample_store, tmp_pat
     assert not Workdir(tmp_path).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_weights_from_a_file_are_needed_only_to_begin(sample_store, tmp_path, capsys):
     common = [
         "train",

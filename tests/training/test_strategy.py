@@ -41,7 +41,7 @@ print("steps", pd.read_csv(run.history_path)["step"].iloc[-1])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 @pytest.mark.parametrize("middle", [GOING_ON, IN_STAGES], ids=["going on", "in stages"])
 def test_two_replicas_train_and_save(sample_store, tmp_path, middle):
     pytest.importorskip("tensorflow")
