@@ -164,14 +164,15 @@ class Store:
 
     def _verify_shard(self, number: int) -> None:
         chosen = self.samples_of_shard(number)
+        path = self.image_path(number)
         digests = digests_of_file(
-            self.image_path(number), self.offsets[chosen], self.heights[chosen], self.widths[chosen]
+            path, self.offsets[chosen], self.heights[chosen], self.widths[chosen]
         )
         wrong = chosen[(digests != self.digests[chosen]).any(axis=1)]
         if len(wrong):
             more = " …" if len(wrong) > 5 else ""
             raise HccrError(
-                f"{self.path} is damaged: {self.image_path(number).name} changed in {len(wrong)} images "
+                f"{self.path} is damaged: {path.name} changed in {len(wrong)} images "
                 f"({', '.join(self.sample_ids(wrong[:5]))}{more}); prepare it again"
             )
 
