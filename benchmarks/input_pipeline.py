@@ -13,9 +13,7 @@ images, in whole epochs, one way after another and all of them in each round. Th
 released loader's files are written from the store, at the size at which it holds them, to
 a folder that's removed again.
 
-Our iterators work in processes, as in training on 20,000 images and more; rows with
-`threads` in their names do without, as shorter epochs do. `fit` takes batches from tf.data
-on TensorFlow and from the NumPy reader on other backends.
+`fit` takes batches from tf.data on TensorFlow and from the NumPy loader on other backends.
 
 A row's `images_per_second` is the median over the rounds; `ratio` divides it by that of
 the released loader with the same blur at 256×256, `share_of_copy` by the machine's limit:
@@ -47,7 +45,6 @@ import cv2
 import numpy as np
 
 from hccr_tf import Loader, Preprocessing, Store
-from hccr_tf.data.loading.loader import BufferPool, num_reading_threads
 
 BLURS = {"raw": (0, 0.0), "3x3": (3, 20.0), "7x7": (7, 50.0)}
 # Goals, in multiples of the released loader.
@@ -152,21 +149,6 @@ def read_tf(batches: Loader) -> None:
         pass
 
 
-def read_float32(batches: Loader, pool: BufferPool) -> None:
-    """The NumPy iterator's batches cast and scaled by the threads that make them."""
-    side = batches.preprocessing.image_size
-
-    def step(number: int) -> None:
-        images = batches.batch(*divmod(number, batches.steps_per_epoch)).images
-        memory = pool.empty((images.nbytes * 4,), batches.batch_size * side * side * 4)
-        out = memory.view(np.float32).reshape(images.shape)
-        np.multiply(images, np.float32(1 / 255), out=out, dtype=np.float32)
-
-    with ThreadPoolExecutor(num_reading_threads()) as threads:
-        for _ in threads.map(step, range(EPOCHS * batches.steps_per_epoch)):
-            pass
-
-
 def read_cold(path: Path, indices: np.ndarray, batch_size: int) -> None:
     """Of a copy that nobody else has mapped: mapped pages can't be dropped."""
     forget(list(path.iterdir()))
@@ -184,27 +166,6 @@ def forget(paths) -> None:
     for path in paths:
         with open(path, "rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def read_device(batches: Loader, prepare) -> None:
-    from hccr_tf.data.loading.tf_dataset import tf_dataset
-
-    for inputs, _ in tf_dataset(batches, ["main_output"], epochs=EPOCHS):
-        last = prepare(inputs)
-    last.numpy()
-
-
-def device_preparation(size: int, blur: str):
-    """The compiled layer, or None without a GPU."""
-    import tensorflow as tf
-
-    from hccr_tf.models.layers import DevicePreprocessing
-
-    if not tf.config.list_physical_devices("GPU"):
-        return None
-    kernel, sigma = BLURS[blur]
-    layer = DevicePreprocessing(size, blur_kernel=kernel, blur_sigma=sigma)
-    return tf.function(layer, jit_compile=True, reduce_retracing=True)
 
 
 # === The machine's limit ===
@@ -275,34 +236,19 @@ def cases(
         found["released, two threads", 256, blur, "float32"] = lambda r=released: (
             read_released_in_two_threads(r)
         )
-    pool = BufferPool(num_kept=6)
     for size, blur in ((256, "raw"), (256, "3x3"), (256, "7x7"), (96, "raw")):
-        # As `train` reads epochs of 20,000 images and more, and as it reads shorter ones.
         ours = reader(store, indices, size, blur, batch_size)
-        stack.enter_context(ours.processes())
         found["NumPy iterator", size, blur, "uint8"] = lambda r=ours: read_numpy(r)
         found["tf.data", size, blur, "uint8"] = lambda r=ours: read_tf(r)
-        ours = reader(store, indices, size, blur, batch_size)
-        found["NumPy iterator, threads", size, blur, "uint8"] = lambda r=ours: read_numpy(r)
-        found["tf.data, threads", size, blur, "uint8"] = lambda r=ours: read_tf(r)
-        if size == 256:
-            found["NumPy iterator", size, blur, "float32"] = lambda r=ours: read_float32(r, pool)
     cold = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hccr-store-"))) / "copy"
     shutil.copytree(store.path, cold)
-    found["NumPy iterator, threads, files not in memory", 256, "raw", "uint8"] = lambda: read_cold(
+    found["NumPy iterator, files not in memory", 256, "raw", "uint8"] = lambda: read_cold(
         cold, indices, batch_size
     )
     released = released_loader(folder, "raw", batch_size)
     found["released, files not in memory", 256, "raw", "float32"] = lambda: read_released_cold(
         released, folder
     )
-    for size, blur in ((256, "raw"), (256, "3x3"), (256, "7x7")):
-        prepare = device_preparation(size, blur)
-        function = None
-        if prepare is not None:
-            ours = reader(store, indices, size, blur, batch_size, padded_to=160)
-            function = lambda r=ours, p=prepare: read_device(r, p)  # noqa: E731
-        found["tf.data, resize and blur on the GPU", size, blur, "uint8"] = function
     one_epoch = ("released", "files not in memory")
     return {
         key: (function, 1 if any(part in key[0] for part in one_epoch) else EPOCHS)
@@ -442,9 +388,6 @@ def rows(results: dict, copies: dict, shared: dict) -> list[dict]:
         loader, size, blur, dtype = key
         row = {"loader": loader, "size": size, "blur": blur, "dtype": dtype, **shared}
         table.append(row)
-        if not measured:
-            row["state"] = "not run"  # no GPU
-            continue
         speeds = [m["images_per_second"] for m in measured]
         released = median(("released", 256, blur, "float32"))
         threaded = median(("released, two threads", 256, blur, "float32"))
@@ -537,8 +480,6 @@ def main() -> None:
         copies: dict = {256: [], 96: []}
         for round_number in range(-1, options.rounds):  # the first warms up
             for key, (function, epochs) in functions.items():
-                if function is None:
-                    continue
                 for _ in range(1 + options.retries * (round_number >= 0)):
                     found = measure(function, epochs * count)
                     if not found["elsewhere"] > DISTURBED:

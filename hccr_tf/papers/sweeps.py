@@ -15,9 +15,9 @@ from hccr_tf.papers.tables import evaluate, score_runs, with_interval
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training import train
-from hccr_tf.training.callbacks import DivergenceError
-from hccr_tf.training.learner import check_recipe
+from hccr_tf.training.compilation import check_recipe
 from hccr_tf.training.stages import best_epoch
+from hccr_tf.training.trainer import DivergenceError
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 from hccr_tf.utils.settings import to_text
