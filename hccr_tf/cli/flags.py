@@ -1,12 +1,54 @@
-"""Flags generated from settings: typed ones of dataclasses, and --GROUP.NAME of open groups."""
+"""Commands with their arguments, and flags generated from settings.
+
+Flags of settings have type and help from a dataclass; of groups whose names aren't known before,
+such as a network's arguments, any --GROUP.NAME is taken.
+"""
 
 import argparse
 import sys
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hccr_tf.recipe import OPEN_GROUPS, SETTINGS, flag
 from hccr_tf.utils.settings import Setting, from_words, parse_literal
+
+Argument = Callable[["Parser"], Any]
+"""Adds an argument, or several, to a parser."""
+
+
+@dataclass
+class Command:
+    """A command of `hccr`: the function that runs it teaches in its docstring."""
+
+    help: str
+    run: Callable[[argparse.Namespace], None]
+    arguments: tuple[Argument, ...]
+
+    def fill(self, parser: "Parser") -> None:
+        """Adds the command's arguments to its parser."""
+        parser.set_defaults(function=self.run)
+        for add in self.arguments:
+            add(parser)
+
+
+COMMANDS: dict[str, Command] = {}
+"""Commands by name, "data NAME" for those of `hccr data`, in the order of `hccr --help`."""
+
+
+def command(name: str, help: str, *arguments: Argument):
+    """Registers the decorated function as a command."""
+
+    def register(run: Callable[[argparse.Namespace], None]):
+        COMMANDS[name] = Command(help, run, arguments)
+        return run
+
+    return register
+
+
+def argument(*names: str, **options) -> Argument:
+    """Describes an argument, as `ArgumentParser.add_argument` takes it."""
+    return lambda parser: parser.add_argument(*names, **options)
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,9 +57,9 @@ class Parser(argparse.ArgumentParser):
     open_groups: Collection[str] = ()
 
     def __init__(self, *arguments, **options):
-        super().__init__(
-            *arguments, formatter_class=argparse.RawDescriptionHelpFormatter, **options
-        )
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(*arguments, formatter_class=formatter, **options)
+        self._added: set[str] = set()
 
     def parse_known_args(self, args=None, namespace=None):
         """Adds the flags of open groups that are there, and parses."""
@@ -26,7 +68,10 @@ class Parser(argparse.ArgumentParser):
             group, dot, _ = word.removeprefix("--").replace("-", "_").partition(".")
             if word.startswith("--") and dot and group in self.open_groups:
                 name = f"{group}.{word.partition('.')[2]}"
-                self.add_argument(word, dest=name, nargs="+", type=parse_literal)
+                options = {"nargs": "+", "type": parse_literal, "default": argparse.SUPPRESS}
+                if word not in self._added:
+                    self.add_argument(word, dest=name, **options)
+                    self._added.add(word)
         return super().parse_known_args(args, namespace)
 
 

@@ -1,52 +1,51 @@
-"""`hccr train` and `hccr import`: what makes a run."""
+"""`hccr train`, `sweep` and `import`: commands that make runs."""
 
-from hccr_tf.cli.flags import add_recipe_settings, recipe_settings
+from functools import partial
+
+from hccr_tf.cli.flags import add_recipe_settings, argument, command, recipe_settings
 from hccr_tf.papers.recipes import get_recipe, list_recipes
 from hccr_tf.recipe import Recipe
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
 
-
-def train_arguments(parser) -> None:
-    parser.add_argument("recipe", choices=list_recipes(), metavar="RECIPE", help="of `hccr list`")
-    run_arguments(parser)
-
-
-def run_arguments(parser, several: bool = False) -> None:
-    parser.add_argument("--data", required=True, help="store of `hccr data prepare`")
-    parser.add_argument(
+_RECIPE = argument("recipe", choices=list_recipes(), metavar="RECIPE", help="of `hccr list`")
+_SHARED = (
+    argument("--data", required=True, help="store of `hccr data prepare`"),
+    argument(
         "--workdir",
         required=True,
         help="folder for all the run makes; one that holds an unfinished run goes on",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--init-from",
         metavar="RUN",
         help="start from this run's best weights, or from the package's own (recogniser); where "
         "its charset differs, only rows of characters that both know are taken over",
-    )
-    if not several:
-        parser.add_argument("--steps", type=int, help="length in steps, in place of --epochs")
-    parser.add_argument(
+    ),
+    argument(
         "--checkpoint-minutes",
         type=float,
         default=10.0,
         help="save within an epoch so often (default 10)",
-    )
-    parser.add_argument(
-        "--checkpoint-steps", type=int, help="save within an epoch after so many steps, too"
-    )
-    parser.add_argument(
+    ),
+    argument("--checkpoint-steps", type=int, help="save after so many steps of an epoch, too"),
+    argument(
         "--charset",
         metavar="NAME|FILE",
         help="classes in place of the store's own, whose characters it must cover: gb2312-1, "
         "gb2312, chinese-mnist, digits, a charset file, a run or a store",
-    )
-    add_recipe_settings(parser, several)
+    ),
+)
+RUN_ARGUMENTS = (
+    *_SHARED,
+    argument("--steps", type=int, help="length in steps, in place of --epochs"),
+    add_recipe_settings,
+)
 
 
+@command("train", "train a recipe, or go on with a run", _RECIPE, *RUN_ARGUMENTS)
 def run_train(options) -> None:
-    """Trains a recipe's network on a store. A GPU is used without a flag.
+    r"""Trains a recipe's network on a store. A GPU is used without a flag.
 
     Best weights are those of the epoch with the best validation accuracy of the main
     output. Started again with the same command, a run that was stopped or killed goes on
@@ -54,7 +53,7 @@ def run_train(options) -> None:
     events and the weights.
 
     Example:
-      hccr train kriuk_model1 --data store --workdir runs/model1 \\
+      hccr train kriuk_model1 --data store --workdir runs/model1 \
           --image-size 64 --model.num_bricks 4
     """
     settings = recipe_settings(options)
@@ -106,16 +105,16 @@ def _circumstances(options) -> dict:
     }
 
 
-def sweep_arguments(parser) -> None:
-    parser.add_argument("recipe", choices=list_recipes(), metavar="RECIPE", help="of `hccr list`")
-    run_arguments(parser, several=True)
-    parser.add_argument(
-        "--split", help="evaluate each run on it besides, such as test (default: none)"
-    )
-
-
+@command(
+    "sweep",
+    "train a recipe for every combination of settings",
+    _RECIPE,
+    *_SHARED,
+    partial(add_recipe_settings, several=True),
+    argument("--split", help="evaluate each run on it besides, such as test (default: none)"),
+)
 def run_sweep(options) -> None:
-    """Trains a recipe once for every combination of some settings' values.
+    r"""Trains a recipe once for every combination of some settings' values.
 
     Settings are those of `hccr train`, with one value for all runs or several to try; a list is
     one value in brackets ([2,3]). Each combination is a run in a folder of its own below
@@ -123,7 +122,7 @@ def run_sweep(options) -> None:
     over seeds where --seed has several. Given again, the command goes on where it was.
 
     Example:
-      hccr sweep inception_v3_gru --data store --workdir runs/grid --epochs 3 \\
+      hccr sweep inception_v3_gru --data store --workdir runs/grid --epochs 3 \
           --learning-rate 1e-4 2e-4 1e-3 --batch-size 10 20 40
     """
     settings = recipe_settings(options, several=True)
@@ -146,25 +145,26 @@ def run_sweep(options) -> None:
     print(f"all of it in {options.workdir}: sweep.csv, sweep.png, a folder a run")
 
 
-def import_arguments(parser) -> None:
-    parser.add_argument("weights", help="HDF5 file of Keras 2, such as Melnyk-Net.hdf5")
-    parser.add_argument(
+@command(
+    "import",
+    "make a run of published weights",
+    argument("weights", help="HDF5 file of Keras 2, such as Melnyk-Net.hdf5"),
+    argument(
         "--recipe",
         default="melnyk_c",
         choices=list_recipes(),
         metavar="RECIPE",
         help="of the network and its input (default: melnyk_c)",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--charset",
         required=True,
         metavar="NAME|FILE",
         help="the file's classes in its own order: label2tagcode.npy beside the published "
         "weights, a .txt of the characters, gb2312-1, a charset file, a run or a store",
-    )
-    parser.add_argument("--workdir", required=True, help="folder of the new run")
-
-
+    ),
+    argument("--workdir", required=True, help="folder of the new run"),
+)
 def run_import(options) -> None:
     """Makes a run of weights that were trained elsewhere with Keras 2.
 

@@ -5,7 +5,7 @@ import shlex
 import pandas as pd
 import pytest
 
-from hccr_tf.cli.flags import recipe_settings
+from hccr_tf.cli.flags import Parser, add_recipe_settings, recipe_settings
 from hccr_tf.cli.main import main
 from hccr_tf.models import blueprint
 from hccr_tf.papers.base import get_experiment, list_experiments
@@ -49,22 +49,14 @@ def test_cells_of_one_name_are_one_run_at_each_scale(cells):
                 assert known.setdefault(cell.name, cell.build()) == cell.build(), cell.name
 
 
-def test_commands_say_what_cells_build(cells, monkeypatch):
-    from hccr_tf.cli.main import train as training
-
-    found = []
-    monkeypatch.setattr(training, "run_train", lambda options: found.append(options))
+def test_commands_say_what_cells_build(cells):
+    parser = Parser()
+    add_recipe_settings(parser)
     for cell in {c.command: c for some in cells.values() for c in some}.values():
-        command = shlex.split(cell.command)[1:]
-        import hccr_tf.cli.main as cli
-
-        monkeypatch.setattr(
-            cli, "_COMMANDS", (("train", "", training.run_train, training.train_arguments),)
-        )
-        assert main([*command, "--data", "store", "--workdir", "run"]) == 0
-        options = found.pop()
-        recipe = training._overridden(options, recipe_settings(options))
-        assert recipe == cell.build(), cell.command
+        hccr, train, recipe, *words = shlex.split(cell.command)
+        settings = recipe_settings(parser.parse_args(words))
+        assert (hccr, train) == ("hccr", "train")
+        assert get_recipe(recipe).override(settings) == cell.build(), cell.command
 
 
 def test_smoke_cells_build(cells):
