@@ -43,7 +43,7 @@ test: quality
 # The CPU build where a source of wheels has it; PyTorch isn't needed otherwise.
 test-torch: install
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pytest tests/test_backends.py
+	$(BIN)/python -m pytest tests/parity/test_recorded_logits.py
 
 quality: install
 	$(BIN)/ruff check .

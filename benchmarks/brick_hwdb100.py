@@ -90,7 +90,7 @@ def predict(runs: Path, store: Path, name: str) -> None:
     blurred = json.loads((runs / name / "recipe.json").read_text())["preprocessing"]["blur_kernel"]
     for mode, arguments in PREDICTIONS.items():
         out = runs / f"{name}.{mode}.h5"
-        newest = (runs / name / "prediction.weights.h5").stat().st_mtime
+        newest = (runs / name / "prediction.safetensors").stat().st_mtime
         if mode == "five_no_blur" and not blurred:
             continue
         if not out.exists() or out.stat().st_mtime < newest:

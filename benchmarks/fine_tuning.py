@@ -71,7 +71,7 @@ def main() -> None:
                         command += ["--init-from", options.run]
                     if not options.collect and start in options.start:
                         hccr("train", *command, "--data", path, "--workdir", folder)
-                    if not (folder / "prediction.weights.h5").exists():
+                    if not (folder / "prediction.safetensors").exists():
                         rows.append({**row, "state": "not run"})
                         continue
                     row["command"] = " ".join(["hccr", "train", *command])

@@ -20,8 +20,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import h5py
-
 SETTINGS = (
     "--image-size",
     "24",
@@ -92,10 +90,10 @@ def is_saving(workdir: Path) -> bool:
 
 def kill_in_time(process: subprocess.Popen, workdir: Path, draw: random.Random, in_save: bool):
     """Kills a run once it has trained a little; returns where it was, or None if it ended."""
-    known = {p.name for p in (workdir / "checkpoints").glob("step-*.h5")}
+    known = {p.name for p in (workdir / "checkpoints").glob("step-*.safetensors")}
     # Starting takes seconds; killed before its first new checkpoint, a run would go nowhere.
     while process.poll() is None:
-        now = {p.name for p in (workdir / "checkpoints").glob("step-*.h5")}
+        now = {p.name for p in (workdir / "checkpoints").glob("step-*.safetensors")}
         if now - known:
             break
         time.sleep(0.005)
@@ -109,7 +107,7 @@ def kill_in_time(process: subprocess.Popen, workdir: Path, draw: random.Random, 
         return None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    newest = sorted(p.name for p in (workdir / "checkpoints").glob("step-*.h5"))
+    newest = sorted(p.name for p in (workdir / "checkpoints").glob("step-*.safetensors"))
     partial = " within a save" if is_saving(workdir) else ""
     return f"{newest[-1] if newest else 'no checkpoint'}{partial}"
 
@@ -118,28 +116,19 @@ def differences(whole: Path, killed: Path) -> list[str]:
     found = []
     if (whole / "history.csv").read_bytes() != (killed / "history.csv").read_bytes():
         found.append("history.csv")
-    names = ["best.weights.h5", "prediction.weights.h5"]
-    last = [max((run / "checkpoints").glob("step-*.h5"), default=None) for run in (whole, killed)]
+    names = ["best.safetensors", "prediction.safetensors"]
+    last = [
+        max((run / "checkpoints").glob("step-*.safetensors"), default=None)
+        for run in (whole, killed)
+    ]
     if None in last or last[0].name != last[1].name:
         found.append("the last checkpoint's step")
     else:
         names.append(f"checkpoints/{last[0].name}")
     for name in names:
-        with h5py.File(whole / name) as a, h5py.File(killed / name) as b:
-            found += [f"{name}: {item}" for item in compare(a, b)]
+        if (whole / name).read_bytes() != (killed / name).read_bytes():
+            found.append(name)
     return found
-
-
-def compare(a: h5py.File, b: h5py.File) -> list[str]:
-    arrays: list[dict] = [{}, {}]
-    for file, into in ((a, arrays[0]), (b, arrays[1])):
-        file.visititems(
-            lambda name, item, into=into: (
-                into.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
-            )
-        )
-    names = sorted(set(arrays[0]) | set(arrays[1]))
-    return [name for name in names if arrays[0].get(name) != arrays[1].get(name)]
 
 
 def main() -> int:

@@ -41,7 +41,7 @@ def weights_of(run: str | Path) -> str:
 
 def trained(runs: Path, settings: Mapping[str, Sequence[str]]) -> list[str]:
     """Names of the runs that a folder holds, in their order."""
-    return [name for name in settings if (runs / name / "prediction.weights.h5").exists()]
+    return [name for name in settings if (runs / name / "prediction.safetensors").exists()]
 
 
 def reproduce(experiment: str, runs: Path, names: Sequence[str], out: Path) -> None:

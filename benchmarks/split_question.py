@@ -76,7 +76,7 @@ def row(split: str, seed: int, store: Path, run: Path) -> dict:
     """What one run reads of its own test images."""
     command = shlex.join(["hccr", "train", *TRAIN, "--seed", str(seed)])
     facts = {"split": split, "seed": seed, "train_command": command}
-    if not (run / "prediction.weights.h5").exists():
+    if not (run / "prediction.safetensors").exists():
         return {**facts, "state": "not run"}
     found = predict_split(run, Store(store), run / "test.h5", split="test", crops="five")
     total = len(Store(store).indices("test"))

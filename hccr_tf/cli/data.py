@@ -43,7 +43,7 @@ from hccr_tf.utils.settings import settings_of
         "--charset",
         metavar="NAME|FILE",
         help="keep only its characters, in its order: gb2312-1 (3,755), gb2312 (6,763), "
-        "chinese-mnist, digits, a charset file, a run or a store (default: all there are)",
+        "chinese-mnist, a charset file, a run or a store (default: all there are)",
     ),
     argument("--workers", type=int, help="reading processes (default: one a processor)"),
     argument(
@@ -59,15 +59,13 @@ def run_prepare(options) -> None:
     A source is a folder, a zip archive or a file; a folder of downloads is read as it is.
     Known are, at any depth and in archives within archives:
       - CASIA .gnt files (Gnt1.0TrainPart1.zip …, HWDB1.0trn_gnt.zip …, competition-gnt.zip;
-        the .alz archive in HWDB1.1trn_gnt.zip takes the program unalz)
+        the .alz archive in HWDB1.1trn_gnt.zip is unpacked first, with the program unalz)
       - images by class: Train/<character>/<n>.png (the Kaggle repack
         CASIA-HWDB_Train.zip, CASIA-HWDB_Test.zip); broken names are repaired
       - Chinese MNIST (chinese_mnist.csv, input_1_1_1.jpg …)
-      - MNIST and Fashion-MNIST: Keras's mnist.npz, or train-images-idx3-ubyte … with their
-        labels files beside them, also as .gz; the classes are the digits 0 to 9
       - other stores: several together are joined
-    What can't be read is listed in the store's quarantine.csv, and reading goes on. An
-    interrupted or killed command goes on where it stopped when it's given again.
+    What can't be read is skipped and listed in the store's skipped.csv. An interrupted or
+    killed command leaves no half store, and is given again.
 
     Examples:
       hccr data prepare downloads/ --out store

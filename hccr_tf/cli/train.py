@@ -33,7 +33,7 @@ _SHARED = (
         "--charset",
         metavar="NAME|FILE",
         help="classes in place of the store's own, whose characters it must cover: gb2312-1, "
-        "gb2312, chinese-mnist, digits, a charset file, a run or a store",
+        "gb2312, chinese-mnist, a charset file, a run or a store",
     ),
 )
 RUN_ARGUMENTS = (

@@ -11,7 +11,7 @@ import numpy as np
 
 from hccr_tf.inference.calibration import FILE as CALIBRATION
 from hccr_tf.inference.predictor import Predictor
-from hccr_tf.models.weights import read_checksum, save_weights
+from hccr_tf.models.weights import read_checksum, save_weights, values
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.utils.errors import HccrError
@@ -41,13 +41,13 @@ def pack(workdir: str | Path, out: str | Path) -> int:
     predictor = Predictor(source.path)
     arrays = {}
     for variable in predictor.model.weights:
-        values = np.array(_values(variable))
-        if values.ndim > 1:  # what belongs to single channels is little, and less even-sized
-            halved = values.astype(np.float16)
+        array = values(variable)
+        if array.ndim > 1:  # what belongs to single channels is little, and less even-sized
+            halved = array.astype(np.float16)
             if not np.isfinite(halved).all():
                 raise HccrError(f"{variable.path} is too large for half precision.")
-            values = halved
-        arrays[variable.path] = values
+            array = halved
+        arrays[variable.path] = array
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         made = Workdir(Path(folder) / "run")
@@ -56,7 +56,7 @@ def pack(workdir: str | Path, out: str | Path) -> int:
             if (source.path / name).exists():
                 shutil.copyfile(source.path / name, made.path / name)
         packed_from = read_checksum(source.prediction_weights)
-        save_weights(made.prediction_weights, {}, {"packed_from": packed_from}, {"model": arrays})
+        save_weights(made.prediction_weights, {"model": arrays}, {"packed_from": packed_from})
         run = source.read_run()
         # Folders of this machine mean nothing elsewhere.
         run.pop("store", None)
@@ -72,9 +72,3 @@ def pack(workdir: str | Path, out: str | Path) -> int:
         write_json(made.path / "run.json", run)
         replace_directory(made.path, out)
     return sum(file.stat().st_size for file in out.iterdir())
-
-
-def _values(variable) -> np.ndarray:
-    import keras
-
-    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))

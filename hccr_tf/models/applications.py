@@ -8,11 +8,9 @@ that a network was trained on inside the model, and small ones are enlarged ther
 import inspect
 import math
 import random
-import re
 import sys
-from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from http.client import HTTPException
 
 import keras
@@ -21,7 +19,7 @@ from keras import layers
 
 from hccr_tf.models.abstract import without_values
 from hccr_tf.models.keras2_weights import load_keras2_weights
-from hccr_tf.models.layers import GreyToColour, LayerScale
+from hccr_tf.models.layers import GreyToColour
 from hccr_tf.models.registry import (
     BACKBONE,
     FEATURE_MAP,
@@ -85,31 +83,12 @@ def applications(
     return keras.Model(inputs, {MAIN_OUTPUT: x}, name=backbone.lower())
 
 
-@register_model
-def efficientnet_v2s(
-    *,
-    num_classes: int,
-    image_shape: tuple[int, int, int] = (64, 64, 1),
-    aux_outputs: bool = True,
-    weights: str | None = None,
-    units: int = 256,
-    dropout: float = 0.2,
-    enlarge: int | None = None,
-) -> keras.Model:
-    """Chen, Xiao & Meng 2023, section 4.1: EfficientNetV2-S, dense, dropout, dense.
-
-    Arguments and result are those of `applications`. The backbone has 513 layers and 20,331,360
-    parameters, of which 20,177,488 are trained.
-    """
-    return applications(
-        "EfficientNetV2S",
-        num_classes=num_classes,
-        image_shape=image_shape,
-        weights=weights,
-        units=units,
-        dropout=dropout,
-        enlarge=enlarge,
-    )
+# The backbone has 513 layers and 20,331,360 parameters, of which 20,177,488 are trained.
+register_model(
+    partial(applications, "EfficientNetV2S"),
+    "efficientnet_v2s",
+    "Chen, Xiao & Meng 2023, section 4.1: EfficientNetV2-S, dense, dropout, dense.",
+)
 
 
 @register_model
@@ -235,25 +214,15 @@ def _features(name, image_shape, weights, enlarge, least, disturb=None):
 
 
 def _backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:
-    """A network of `keras.applications` without its top, with fresh weights."""
+    """Builds a network of `keras.applications` without its top, with fresh weights."""
     template = _template(name, shape, keras.config.dtype_policy().name)
-    # Keras numbers layers without a name on within a process. In a copy they're numbered from 0,
-    # so that weights have the same names in each.
-    names, counts = {}, Counter()
-    for layer in template.layers:
-        kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(layer).__name__).lower()
-        base = re.sub(r"_\d+$", "", layer.name)
-        names[layer.name] = layer.name
-        if base.replace("_", "") == kind.replace("_", ""):
-            names[layer.name] = f"{base}_{counts[base]}" if counts[base] else base
-            counts[base] += 1
 
     def copy(layer):
-        config = layer.get_config()
-        if layer.name in names:  # not a bare operation, which has no weights
-            config["name"] = names[layer.name]
-        kind = LayerScale if type(layer).__name__ == "LayerScale" else type(layer)
-        return kind.from_config(config)
+        made = type(layer).from_config(layer.get_config())
+        if type(layer).__name__ == "LayerScale":
+            # ConvNeXt's factors have no name, and would get another in each build.
+            made.add_weight = partial(made.add_weight, name="gamma")
+        return made
 
     def call(layer, *args, **kwargs):
         outputs = layer(*args, **kwargs)
@@ -274,7 +243,10 @@ def _backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:
 
 @lru_cache(maxsize=4)
 def _template(name: str, shape: tuple[int, int, int], dtype_policy: str) -> keras.Model:
-    """The network without values, kept, since building takes seconds; of the current policy."""
+    """Builds the network without values; kept, since it takes seconds, for each policy.
+
+    Its layers have the names of a first build in a process, as every thread counts them anew.
+    """
     # Initialisers draw their seeds from it; drawn or kept, what follows must get the same ones.
     state = random.getstate()
     try:

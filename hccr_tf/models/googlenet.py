@@ -1,9 +1,11 @@
 """HCCR-GoogLeNet of Zhong, Jin & Xie 2015 and an improved one: four inception modules."""
 
+from functools import partial
+
 import keras
 from keras import layers
 
-from hccr_tf.models.layers import GaborMaps, InputScaling
+from hccr_tf.models.layers import InputScaling
 from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
 from hccr_tf.utils.errors import HccrError
 
@@ -19,8 +21,9 @@ _POOLED = "inception3b"  # a pooling follows
 _TABLE_WIDTH = 64
 
 
-@register_model
-def googlenet(
+def _googlenet(
+    name: str,
+    improved: bool,
     *,
     num_classes: int,
     image_shape: tuple[int, int, int] = (112, 112, 1),
@@ -28,23 +31,25 @@ def googlenet(
     width: int = 64,
     units: int = 1024,
     dropout: float = 0.4,
-    gabor: bool = False,
 ) -> keras.Model:
-    """Zhong et al. 2015, HCCR-GoogLeNet: a stem, four inception modules, a dense layer.
+    """Builds a stem, four inception modules and a dense layer.
 
-    Kriuk & Kriuk 2024, table 1 and Yang et al. 2017, table I, compare with it. The paper isn't
-    among this package's sources; of its widths, those are a reading: the four modules of
-    GoogLeNet's stages 3 and 4, the later ones wider, which comes to 27.7 MB at 3,755 classes
-    within a tenth. Eight Gabor maps beside the image are its other input.
+    Kriuk & Kriuk 2024, table 1 and Yang et al. 2017, table I, compare with Zhong et al. 2015. The
+    paper isn't among this package's sources; of its widths, those are a reading: the four modules
+    of GoogLeNet's stages 3 and 4, the later ones wider, which comes to 27.7 MB at 3,755 classes
+    within a tenth. No paper here says what Kriuk & Kriuk's "Improved GoogLeNet" improved: ours has
+    what networks had learnt since, batch normalisation after every convolution, two 3×3 in place
+    of 5×5, and a shortcut around every module.
 
     Args:
+        name: of the network.
+        improved: whether it's the improved one.
         num_classes: C.
         image_shape: (H, W, 1) of the images, each side at least 16.
         aux_outputs: there are none.
         width: filters of the first convolution; the others are in proportion.
         units: of the dense layer.
         dropout: before it.
-        gabor: whether to append eight Gabor maps to the image.
 
     Returns:
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
@@ -52,34 +57,6 @@ def googlenet(
     Raises:
         HccrError: images under 16 pixels, a width under 8, or units under 1.
     """
-    return _googlenet(
-        "googlenet", num_classes, image_shape, width, units, dropout, gabor, improved=False
-    )
-
-
-@register_model
-def improved_googlenet(
-    *,
-    num_classes: int,
-    image_shape: tuple[int, int, int] = (112, 112, 1),
-    aux_outputs: bool = True,
-    width: int = 64,
-    units: int = 1024,
-    dropout: float = 0.4,
-    gabor: bool = False,
-) -> keras.Model:
-    """Our reading of Kriuk & Kriuk 2024's "Improved GoogLeNet": normalised, residual modules.
-
-    No paper here says what was improved. This is `googlenet` with what networks had learnt since:
-    batch normalisation after every convolution, two 3×3 in place of 5×5, and a shortcut around
-    every module. Arguments and result are those of `googlenet`.
-    """
-    return _googlenet(
-        "improved_googlenet", num_classes, image_shape, width, units, dropout, gabor, improved=True
-    )
-
-
-def _googlenet(name, num_classes, image_shape, width, units, dropout, gabor, improved):
     if min(image_shape[:2]) < 16:
         raise HccrError(f"{name} takes images from 16×16 on, not {image_shape}.")
     if width < 8 or units < 1:
@@ -91,8 +68,6 @@ def _googlenet(name, num_classes, image_shape, width, units, dropout, gabor, imp
     # === Functional Model ===
     inputs = keras.Input(image_shape, dtype="uint8", name="image")
     x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
-    if gabor:
-        x = GaborMaps(name="gabor_maps")(x)
     x = _conv(x, width, 7, "conv1", improved, strides=2)
     x = layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
     x = _conv(x, width, 1, "conv2a", improved)
@@ -149,3 +124,16 @@ def _conv(x, filters, kernel, name, improved, strides=1):
     if improved:
         x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+for _name, _text in (
+    (
+        "googlenet",
+        "Zhong et al. 2015, HCCR-GoogLeNet: a stem, four inception modules, a dense layer.",
+    ),
+    (
+        "improved_googlenet",
+        'Our reading of Kriuk & Kriuk 2024\'s "Improved GoogLeNet": normalised, residual modules.',
+    ),
+):
+    register_model(partial(_googlenet, _name, _name != "googlenet"), _name, _text)

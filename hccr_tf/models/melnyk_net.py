@@ -5,6 +5,8 @@ three networks of table 1 differ in their pooling only: a mean, a sum with a wei
 each channel, or a sum with a weight for each place of each channel.
 """
 
+from functools import partial
+
 import keras
 from keras import layers
 
@@ -22,8 +24,9 @@ _BLOCKS = ((64, 64), (96, 64, 96), (128, 96, 128), (256, 192, 256), (448, 256, 4
 _TABLE_WIDTH = 64
 
 
-@register_model
-def melnyk_net_a(
+def _melnyk_net(
+    name: str,
+    pooling: type[layers.Layer],
     *,
     num_classes: int,
     image_shape: tuple[int, int, int] = (96, 96, 1),
@@ -32,9 +35,11 @@ def melnyk_net_a(
     l2: float = 1e-3,
     dropout: float = 0.5,
 ) -> keras.Model:
-    """Melnyk, You & Li 2018, model A: global average pooling.
+    """Builds one of the three networks.
 
     Args:
+        name: of the network.
+        pooling: its last one.
         num_classes: width of the output.
         image_shape: (H, W, 1) of the images; each side shrinks to a sixteenth.
         aux_outputs: there are none.
@@ -45,52 +50,11 @@ def melnyk_net_a(
 
     Returns:
         Model from uint8 (B, H, W, 1) to {"main_output": logits (B, num_classes)}. 6,507,691
-        parameters at 3755 classes.
+        parameters (A), 6,508,139 (B) and 6,523,819 (C, at 96×96) at 3755 classes.
 
     Raises:
         HccrError: a width under 1.
     """
-    pooling = layers.GlobalAveragePooling2D(name=POOLING)
-    return _melnyk_net("melnyk_net_a", pooling, num_classes, image_shape, width, l2, dropout)
-
-
-@register_model
-def melnyk_net_b(
-    *,
-    num_classes: int,
-    image_shape: tuple[int, int, int] = (96, 96, 1),
-    aux_outputs: bool = True,
-    width: int = 64,
-    l2: float = 1e-3,
-    dropout: float = 0.5,
-) -> keras.Model:
-    """Melnyk, You & Li 2018, model B: global weighted output average pooling (GWOAP).
-
-    Arguments and result are those of `melnyk_net_a`; 6,508,139 parameters.
-    """
-    pooling = GlobalWeightedOutputAveragePooling2D(name=POOLING)
-    return _melnyk_net("melnyk_net_b", pooling, num_classes, image_shape, width, l2, dropout)
-
-
-@register_model
-def melnyk_net_c(
-    *,
-    num_classes: int,
-    image_shape: tuple[int, int, int] = (96, 96, 1),
-    aux_outputs: bool = True,
-    width: int = 64,
-    l2: float = 1e-3,
-    dropout: float = 0.5,
-) -> keras.Model:
-    """Melnyk, You & Li 2018, model C, Melnyk-Net: global weighted average pooling (GWAP).
-
-    Arguments and result are those of `melnyk_net_a`; 6,523,819 parameters at 96×96.
-    """
-    pooling = GlobalWeightedAveragePooling2D(name=POOLING)
-    return _melnyk_net("melnyk_net_c", pooling, num_classes, image_shape, width, l2, dropout)
-
-
-def _melnyk_net(name, pooling, num_classes, image_shape, width, l2, dropout) -> keras.Model:
     if width < 1:
         raise HccrError(f"width is at least 1, not {width}.")
 
@@ -109,7 +73,7 @@ def _melnyk_net(name, pooling, num_classes, image_shape, width, l2, dropout) -> 
                 name=f"block{i}_conv{j}",
                 relu_name=FEATURE_MAP if last else f"block{i}_relu{j}",
             )
-    x = pooling(x)
+    x = pooling(name=POOLING)(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     x = layers.Dense(
         num_classes,
@@ -136,3 +100,19 @@ def _conv(x, filters, l2, name, relu_name):
     )(x)
     x = layers.BatchNormalization(name=name.replace("conv", "bn"))(x)
     return layers.ReLU(name=relu_name)(x)
+
+
+for _name, _pooling, _text in (
+    ("a", layers.GlobalAveragePooling2D, "A: global average pooling"),
+    (
+        "b",
+        GlobalWeightedOutputAveragePooling2D,
+        "B: global weighted output average pooling (GWOAP)",
+    ),
+    ("c", GlobalWeightedAveragePooling2D, "C, Melnyk-Net: global weighted average pooling (GWAP)"),
+):
+    register_model(
+        partial(_melnyk_net, f"melnyk_net_{_name}", _pooling),
+        f"melnyk_net_{_name}",
+        f"Melnyk, You & Li 2018, model {_text}.",
+    )

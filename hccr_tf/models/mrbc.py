@@ -5,6 +5,7 @@ the vectors of all three scales, its baselines those of the last one.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -24,179 +25,6 @@ from hccr_tf.models.registry import (
 from hccr_tf.utils.errors import HccrError
 
 _SCALE_NAMES = ("scale1", "scale2", FEATURE_MAP)  # a2, a5, a8 of figure 4
-
-
-@register_model
-def convnet(
-    *,
-    num_classes,
-    image_shape=(64, 64, 1),
-    aux_outputs=True,
-    width: int = 64,
-    blocks: Sequence[int] = (2, 2, 2),
-    pooled: str = "mean",
-):
-    """Yang et al. 2017, "Our ConvNet": twelve convolutions without shortcuts, a classifier.
-
-    Arguments and result are those of `mrbc`.
-    """
-    settings = {"width": width, "blocks": blocks, "pooled": pooled}
-    return _classifier("convnet", num_classes, image_shape, residual=False, **settings)
-
-
-@register_model
-def resnet(
-    *,
-    num_classes,
-    image_shape=(64, 64, 1),
-    aux_outputs=True,
-    width: int = 64,
-    blocks: Sequence[int] = (2, 2, 2),
-    project_first: bool = True,
-    pooled: str = "mean",
-):
-    """Yang et al. 2017, "Our ResNet": six residual blocks, read at their last scale only.
-
-    Arguments and result are those of `mrbc`.
-    """
-    settings = {"width": width, "blocks": blocks, "pooled": pooled}
-    return _classifier("resnet", num_classes, image_shape, project_first=project_first, **settings)
-
-
-@register_model
-def mrbc(
-    *,
-    num_classes: int,
-    image_shape: tuple[int, int, int] = (64, 64, 1),
-    aux_outputs: bool = True,
-    width: int = 64,
-    blocks: Sequence[int] = (2, 2, 2),
-    project_first: bool = True,
-    pooled: str = "mean",
-) -> keras.Model:
-    """Yang et al. 2017, "Our M-RBC": the multi-scale residual block cascade, a classifier.
-
-    Args:
-        num_classes: C.
-        image_shape: (H, W, 1) of the images, each side at least 4.
-        aux_outputs: there are none.
-        width: K, channels of every convolution.
-        blocks: how many blocks stand at each of the three scales (reading 1).
-        project_first: whether the first block has a 1×1 convolution as its shortcut, since the
-            image has one channel; without it, it has none (reading 1).
-        pooled: "mean" or "max" of the vectors goes into the dense layer (reading 6).
-
-    Returns:
-        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
-
-    Raises:
-        HccrError: images under 4×4, a width under 1, another number of scales, or another
-            pooling.
-    """
-    settings = {"width": width, "blocks": blocks, "pooled": pooled}
-    return _classifier(
-        "mrbc", num_classes, image_shape, project_first=project_first, multi_scale=True, **settings
-    )
-
-
-@register_model
-def convnet_ir(
-    *,
-    num_classes,
-    image_shape=(64, 64, 1),
-    aux_outputs=True,
-    width: int = 64,
-    steps: int = 4,
-    attention_width: int = 128,
-    units: int = 512,
-    gru_bias: bool = False,
-    reset_after: bool = False,
-    attention_outputs: bool = False,
-):
-    """Yang et al. 2017, "Our ConvNet + IR": `convnet`, read by iterative refinement.
-
-    Arguments and result are those of `refined`; `width` is the backbone's.
-    """
-    return refined(
-        num_classes=num_classes,
-        image_shape=image_shape,
-        aux_outputs=aux_outputs,
-        backbone="convnet",
-        backbone_args={"width": width},
-        steps=steps,
-        attention_width=attention_width,
-        units=units,
-        gru_bias=gru_bias,
-        reset_after=reset_after,
-        attention_outputs=attention_outputs,
-    )
-
-
-@register_model
-def resnet_ir(
-    *,
-    num_classes,
-    image_shape=(64, 64, 1),
-    aux_outputs=True,
-    width: int = 64,
-    steps: int = 4,
-    attention_width: int = 128,
-    units: int = 512,
-    gru_bias: bool = False,
-    reset_after: bool = False,
-    attention_outputs: bool = False,
-):
-    """Yang et al. 2017, "Our ResNet + IR": `resnet`, read by iterative refinement.
-
-    Arguments and result are those of `refined`; `width` is the backbone's.
-    """
-    return refined(
-        num_classes=num_classes,
-        image_shape=image_shape,
-        aux_outputs=aux_outputs,
-        backbone="resnet",
-        backbone_args={"width": width},
-        steps=steps,
-        attention_width=attention_width,
-        units=units,
-        gru_bias=gru_bias,
-        reset_after=reset_after,
-        attention_outputs=attention_outputs,
-    )
-
-
-@register_model
-def mrbc_ir(
-    *,
-    num_classes,
-    image_shape=(64, 64, 1),
-    aux_outputs=True,
-    width: int = 64,
-    steps: int = 4,
-    attention_width: int = 128,
-    units: int = 512,
-    gru_bias: bool = False,
-    reset_after: bool = False,
-    attention_outputs: bool = False,
-):
-    """Yang et al. 2017, "Our M-RBC + IR": all three scales of `mrbc`, iterative refinement.
-
-    Arguments and result are those of `refined`; `width` is the backbone's.
-    """
-    return refined(
-        num_classes=num_classes,
-        image_shape=image_shape,
-        aux_outputs=aux_outputs,
-        backbone="mrbc",
-        backbone_args={"width": width},
-        maps=_SCALE_NAMES,
-        steps=steps,
-        attention_width=attention_width,
-        units=units,
-        gru_bias=gru_bias,
-        reset_after=reset_after,
-        attention_outputs=attention_outputs,
-    )
 
 
 @register_model
@@ -318,18 +146,73 @@ def _map(network: keras.Model, name: str):
     return tensor
 
 
-def _classifier(
-    name,
-    num_classes,
-    image_shape,
+def _refined(
+    backbone: str,
+    maps: Sequence[str],
     *,
-    width,
-    blocks,
-    pooled,
-    residual=True,
-    project_first=True,
-    multi_scale=False,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (64, 64, 1),
+    aux_outputs: bool = True,
+    width: int = 64,
+    steps: int = 4,
+    attention_width: int = 128,
+    units: int = 512,
+    gru_bias: bool = False,
+    reset_after: bool = False,
+    attention_outputs: bool = False,
 ) -> keras.Model:
+    """Puts a network of `_classifier` under iterative refinement; `width` is that network's."""
+    return refined(
+        num_classes=num_classes,
+        image_shape=image_shape,
+        aux_outputs=aux_outputs,
+        backbone=backbone,
+        backbone_args={"width": width},
+        maps=maps,
+        steps=steps,
+        attention_width=attention_width,
+        units=units,
+        gru_bias=gru_bias,
+        reset_after=reset_after,
+        attention_outputs=attention_outputs,
+    )
+
+
+def _classifier(
+    name: str,
+    residual: bool,
+    multi_scale: bool,
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int] = (64, 64, 1),
+    aux_outputs: bool = True,
+    width: int = 64,
+    blocks: Sequence[int] = (2, 2, 2),
+    project_first: bool = True,
+    pooled: str = "mean",
+) -> keras.Model:
+    """Builds blocks of convolutions at three scales, and a classifier.
+
+    Args:
+        name: of the network.
+        residual: whether blocks have shortcuts.
+        multi_scale: whether the vectors of all scales are read, or those of the last one.
+        num_classes: C.
+        image_shape: (H, W, 1) of the images, each side at least 4.
+        aux_outputs: there are none.
+        width: K, channels of every convolution.
+        blocks: how many blocks stand at each of the three scales (reading 1).
+        project_first: whether the first residual block has a 1×1 convolution as its shortcut,
+            since the image has one channel; without it, it has none (reading 1).
+        pooled: "mean" or "max" of the vectors goes into the dense layer (reading 6).
+
+    Returns:
+        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
+
+    Raises:
+        HccrError: images under 4×4, a width under 1, another number of scales, or another
+            pooling.
+    """
     poolings = {"mean": layers.GlobalAveragePooling1D, "max": layers.GlobalMaxPooling1D}
     if width < 1:
         raise HccrError(f"width is at least 1, not {width}.")
@@ -378,3 +261,21 @@ def _conv(x, width, name):
     )(x)
     x = layers.BatchNormalization(name=name.replace("conv", "bn"))(x)
     return layers.ReLU(name=name.replace("conv", "relu"))(x)
+
+
+for _name, _text, _residual, _multi_scale in (
+    ("convnet", "twelve convolutions without shortcuts", False, False),
+    ("resnet", "six residual blocks, read at their last scale only", True, False),
+    ("mrbc", "the multi-scale residual block cascade", True, True),
+):
+    _paper = (
+        "Yang et al. 2017, " + {"convnet": "ConvNet", "resnet": "ResNet", "mrbc": "M-RBC"}[_name]
+    )
+    register_model(
+        partial(_classifier, _name, _residual, _multi_scale), _name, f"{_paper}: {_text}."
+    )
+    register_model(
+        partial(_refined, _name, _SCALE_NAMES if _multi_scale else _SCALE_NAMES[-1:]),
+        f"{_name}_ir",
+        f"{_paper} + IR: `{_name}`, read by iterative refinement.",
+    )

@@ -41,25 +41,39 @@ UNION = "union"
 ATTENTION = "attention"
 
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {}
+_DESCRIPTIONS: dict[str, str] = {}
 _FAMILIES: dict[str, Callable[..., keras.Model]] = {}
 _CONTRACT_ARGUMENTS = ("num_classes", "image_shape", "aux_outputs")
 
 
-def register_model(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
-    """Registers a builder under its function's name."""
-    name = builder.__name__
+def register_model(
+    builder: Callable[..., keras.Model], name: str | None = None, description: str | None = None
+) -> Callable[..., keras.Model]:
+    """Registers a builder under its function's name, or another.
+
+    Args:
+        builder: a function; or a partial one, for one of several networks of a function.
+        name: for a partial one.
+        description: for a partial one: the paper and what the network is, in a line.
+
+    Returns:
+        The builder.
+    """
+    name = name or builder.__name__
     if name in _BUILDERS:
         raise HccrError(f"A model named {name!r} is registered already.")
     missing = set(_CONTRACT_ARGUMENTS) - set(inspect.signature(builder).parameters)
     if missing:
         raise TypeError(f"Builder {name!r} lacks the arguments {sorted(missing)}.")
     _BUILDERS[name] = builder
+    _DESCRIPTIONS[name] = description or inspect.getdoc(builder).splitlines()[0]
     return builder
 
 
 def register_family(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
     """Registers a builder of many networks, "FUNCTION:NAME" each; the name goes first."""
     _FAMILIES[builder.__name__] = builder
+    _DESCRIPTIONS[builder.__name__] = inspect.getdoc(builder).splitlines()[0]
     return builder
 
 
@@ -86,9 +100,9 @@ def takes_weights(name: str) -> bool:
 
 
 def model_description(name: str) -> str:
-    """First line of the builder's docstring; name may be a family's."""
-    builder = _builder(name)
-    return inspect.getdoc(getattr(builder, "func", builder)).splitlines()[0]
+    """Says in one line what a model is; name may be a family's."""
+    _builder(name)
+    return _DESCRIPTIONS.get(name) or _DESCRIPTIONS[name.partition(":")[0]]
 
 
 def create_model(

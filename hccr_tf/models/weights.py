@@ -1,30 +1,33 @@
-"""Weights on disk: named arrays in HDF5, with a checksum, and nothing that runs.
+"""Weights on disk: named arrays (safetensors) with a checksum, and nothing that runs.
 
-A file holds groups of arrays (the model's, an optimiser's) keyed by the variables'
-paths, and a few plain attributes. Shapes are compared before anything is read, so a
-damaged or hostile file can't ask for memory the model doesn't have.
+A file holds groups of arrays (the model's, an optimiser's) keyed by the variables' paths, such as
+"model/conv1/kernel", and a few plain attributes. Files of the first version, HDF5, are read too.
 """
 
 import contextlib
 import errno
 import hashlib
 import json
-import math
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
-_FORMAT = 1
-_SEED = re.compile(r"seed_generator(?:_(\d+))?/")
+_KEY = "hccr_tf"
+_SEED = re.compile(r"^seed_generator(_\d+)?/")
+
+Variables = Iterable[keras.Variable] | Mapping[str, Any]
 
 
 class WeightsError(HccrError):
@@ -32,83 +35,73 @@ class WeightsError(HccrError):
 
 
 def save_weights(
-    path: Path,
-    groups: Mapping[str, Iterable[keras.Variable]],
-    attributes: Mapping[str, Any],
-    arrays: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    path: Path, groups: Mapping[str, Variables], attributes: Mapping[str, Any]
 ) -> None:
     """Writes variables atomically.
 
     Args:
-        path: HDF5 file to write.
-        groups: variables by group name; their paths must differ within a group.
+        path: file to write.
+        groups: variables by group, whose paths must differ within it; or variables or arrays by
+            name.
         attributes: JSON values kept beside them.
-        arrays: further groups, of arrays by name.
 
     Raises:
         OSError: the file can't be written; an earlier one is intact.
     """
+    arrays = {
+        f"{group}/{name}": np.require(values(variable), requirements="C")
+        for group, variables in groups.items()
+        for name, variable in _by_name(variables).items()
+    }
+    header = {"attributes": json.dumps(dict(attributes), ensure_ascii=False)}
+    header["sha256"] = _checksum(header["attributes"], arrays, arrays.__getitem__)
     with atomic_write(path) as temporary:
         try:
-            _write(temporary, groups, attributes, arrays or {})
-        except (OSError, RuntimeError) as error:
-            # HDF5 tells of a full disk in words only, and as either of these.
-            full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-            if not full:
-                raise
+            temporary.touch()
+            mode = temporary.stat().st_mode  # as of any other file; the library's is the owner's
+            save_file(arrays, temporary, {_KEY: json.dumps(header)})
+            temporary.chmod(mode)
+        except SafetensorError as error:
+            full = "No space left" in str(error)
             raise OSError(
-                errno.ENOSPC,
-                f"the disk is full; {path} was not written, and an earlier one is as it was. Free "
-                "some space, and the same command goes on",
+                errno.ENOSPC if full else errno.EIO,
+                f"{'the disk is full' if full else error}; {path} was not written, and an earlier "
+                "one is as it was. Free some space, and the same command goes on",
             ) from error
 
 
-def _write(path: Path, groups, attributes, arrays) -> None:
-    named = {group: _by_path(variables) for group, variables in groups.items()}
-    # At least so many: nearly all variables have four bytes a value.
-    sizes = [math.prod(v.shape) for variables in named.values() for v in variables.values()]
-    num_bytes = 4 * sum(sizes)
-    if shutil.disk_usage(path.parent).free < num_bytes:
-        # Before HDF5 meets it, which then can't close its file in good order.
-        raise OSError(errno.ENOSPC, "No space left on device")
-    with h5py.File(path, "w") as file:
-        for group, variables in named.items():
-            for name, variable in variables.items():
-                # By way of a tensor: NumPy 2 warns of TensorFlow variables.
-                tensor = keras.ops.convert_to_tensor(variable)
-                file[f"{group}/{name}"] = keras.ops.convert_to_numpy(tensor)
-        for group, values in arrays.items():
-            for name, array in values.items():
-                file[f"{group}/{name}"] = array
-        file.attrs["format"] = _FORMAT
-        file.attrs["attributes"] = json.dumps(dict(attributes), ensure_ascii=False)
-        file.attrs["sha256"] = _checksum(file)
+def values(variable: Any) -> np.ndarray:
+    """Returns a variable's values."""
+    # By way of a tensor: NumPy 2 warns of TensorFlow variables.
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """The attributes of a weights file, without its arrays."""
-    with _open(path) as file:
-        return json.loads(file.attrs["attributes"])
+    """Returns the attributes of a weights file, without its arrays."""
+    with _open(path) as (_, header):
+        return json.loads(header["attributes"])
 
 
 def read_checksum(path: Path) -> str:
-    """The SHA-256 that a weights file was written with: which weights these are."""
-    with _open(path) as file:
-        return str(file.attrs["sha256"])
+    """Returns the SHA-256 that a weights file was written with: which weights these are."""
+    with _open(path) as (_, header):
+        return header["sha256"]
 
 
 def read_names(path: Path, group: str) -> list[str]:
-    """Names of the arrays directly in a group of a weights file, sorted."""
-    with _open(path) as file:
-        return sorted(file[group]) if group in file else []
+    """Returns the names of the arrays in a group of a weights file, sorted."""
+    with _open(path) as (file, _):
+        return sorted(_shapes(file, group))
 
 
 def load_weights(
     path: Path,
     group: str,
-    variables: Iterable[keras.Variable] | Mapping[str, keras.Variable],
+    variables: Variables,
     *,
     skip: Iterable[str] = (),
+    axes: Mapping[str, int] | None = None,
+    rows: tuple[Sequence[int], Sequence[int]] = ((), ()),
     verify: bool = True,
 ) -> None:
     """Assigns a group's arrays to variables of the same path and shape.
@@ -120,34 +113,33 @@ def load_weights(
         path: file written by `save_weights`.
         group: which group to read.
         variables: variables to fill, by their paths; or by other names, as a mapping.
-        skip: names of variables that keep their values (a replaced classifier).
+        skip: names of variables that keep their values.
+        axes: variables that are filled in some rows only (a classifier with other classes), and
+            the axis that counts these.
+        rows: positions in such variables, and as many in the file's arrays.
         verify: whether to check the file's checksum first.
 
     Raises:
         WeightsError: unreadable or damaged file, or a variable it doesn't hold in the
             right shape. Nothing is assigned then.
     """
-    skipped = set(skip)
-    with _open(path) as file:
-        if verify and _checksum(file) != file.attrs.get("sha256"):
+    axes, skipped = axes or {}, set(skip)
+    wanted = {name: v for name, v in _by_name(variables).items() if name not in skipped}
+    with _open(path) as (file, header):
+        names, attributes = file.keys(), header["attributes"]
+        if verify and _checksum(attributes, names, file.get_tensor) != header["sha256"]:
             raise WeightsError(
                 f"{path} is damaged: its checksum differs from the one it was written with."
             )
-        stored = file.get(group)
-        wanted = {
-            name: variable
-            for name, variable in (
-                variables if isinstance(variables, Mapping) else _by_path(variables)
-            ).items()
-            if name not in skipped
-        }
-        problems = []
+        shapes, problems = _shapes(file, group), []
         for name, variable in wanted.items():
-            item = stored.get(name) if stored is not None else None
-            if not isinstance(item, h5py.Dataset):
+            if name not in shapes:
                 problems.append(f"{name} is missing")
-            elif item.shape != tuple(variable.shape):
-                problems.append(f"{name} is {item.shape}, not {tuple(variable.shape)}")
+            elif any(
+                i != axes.get(name) and pair[0] != pair[1]
+                for i, pair in enumerate(zip_longest(shapes[name], variable.shape))
+            ):
+                problems.append(f"{name} is {shapes[name]}, not {tuple(variable.shape)}")
         if problems:
             more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
             raise WeightsError(
@@ -155,106 +147,73 @@ def load_weights(
                 "model with the arguments the file was trained with."
             )
         for name, variable in wanted.items():
-            variable.assign(stored[name][()])
+            array = file.get_tensor(f"{group}/{name}")
+            if name in axes:
+                stored, array = array, values(variable).copy()
+                some, stored = (np.moveaxis(a, axes[name], 0) for a in (array, stored))
+                some[list(rows[0])] = stored[list(rows[1])]
+            variable.assign(array)
 
 
-def load_rows(
-    path: Path,
-    group: str,
-    variables: Iterable[keras.Variable],
-    axes: Mapping[str, int],
-    rows: Sequence[int],
-    stored_rows: Sequence[int],
-) -> None:
-    """Assigns some rows of a group's arrays to rows of variables; the others keep their values.
-
-    Args:
-        path: file written by `save_weights`.
-        group: which group to read.
-        variables: those of `axes` among them are filled.
-        axes: which axis has the rows, by the variable's path.
-        rows: places in the variables.
-        stored_rows: as many places in the file's arrays.
-
-    Raises:
-        WeightsError: unreadable file, or arrays that differ in another axis. Nothing is assigned
-            then.
-    """
-    named = _by_path(variables)
-    filled = {}
-    with _open(path) as file:
-        stored = file.get(group)
-        for name, axis in axes.items():
-            item = stored.get(name) if stored is not None else None
-            values = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(named[name])).copy()
-            others = [n for i, n in enumerate(values.shape) if i != axis]
-            if not isinstance(item, h5py.Dataset) or others != [
-                n for i, n in enumerate(item.shape) if i != axis
-            ]:
-                raise WeightsError(f"{path} has no {name} that fits this model.")
-            taken = np.take(item[()], np.asarray(stored_rows), axis=axis)
-            place: list[Any] = [slice(None)] * values.ndim
-            place[axis] = np.asarray(rows)
-            values[tuple(place)] = taken
-            filled[name] = values
-    for name, values in filled.items():
-        named[name].assign(values)
+def _shapes(file: Any, group: str) -> dict[str, tuple[int, ...]]:
+    start = f"{group}/"
+    names = [name for name in file.keys() if name.startswith(start)]  # noqa: SIM118
+    return {n.removeprefix(start): tuple(file.get_slice(n).get_shape()) for n in names}
 
 
-def _by_path(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
-    variables = list(variables)
-    # Keras numbers the seeds of dropout on within a process; counted from 0, a model made
-    # second has the names of one made first.
-    seeds = sorted({_seed_number(v.path) for v in variables} - {None})
+def _by_name(variables: Variables) -> Mapping[str, Any]:
+    if isinstance(variables, Mapping):
+        return variables
     named: dict[str, keras.Variable] = {}
+    seeds = 0
     for variable in variables:
-        name, number = variable.path, _seed_number(variable.path)
-        if number is not None:
-            place = seeds.index(number)
-            name = _SEED.sub(f"seed_generator_{place}/" if place else "seed_generator/", name)
+        # Keras numbers the seeds of dropout on within a process: here each model's begin at 0.
+        name, is_seed = _SEED.subn(f"seed_generator_{seeds}/", variable.path)
+        seeds += is_seed
         if name in named:
             raise WeightsError(f"Two variables are called {name!r}; give their layers names.")
         named[name] = variable
     return named
 
 
-def _seed_number(path: str) -> int | None:
-    match = _SEED.match(path)
-    return int(match[1] or 0) if match else None
-
-
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
+def _open(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """Yields an open file, and its attributes as JSON with their checksum."""
     try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != _FORMAT:
-                raise WeightsError(
-                    f"{path} wasn't written by this package, or by a newer version of it."
-                )
-            yield file
+        with tempfile.TemporaryDirectory() as folder:
+            readable = path if path.suffix != ".h5" else _converted(path, Path(folder) / path.name)
+            with safe_open(readable, "np") as file:
+                if _KEY not in (file.metadata() or {}):
+                    raise WeightsError(f"{path} wasn't written by this package.")
+                yield file, json.loads(file.metadata()[_KEY])
     except FileNotFoundError:
         raise WeightsError(f"There is no weights file {path}.") from None
-    except WeightsError:
-        raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        # HDF5 reports damage of its own structures as any of these.
-        raise WeightsError(f"{path} is damaged or no HDF5 file: {error}") from error
+    except (SafetensorError, OSError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"{path} is damaged or no weights file: {error}") from error
 
 
-def _checksum(file: h5py.File) -> str:
-    """SHA-256 over the attributes and all arrays by name."""
-    digest = hashlib.sha256(str(file.attrs["attributes"]).encode())
-    num_bytes = file.id.get_filesize()
+def _converted(path: Path, out: Path) -> Path:
+    """Rewrites an HDF5 file of the first version; its checksum stays."""
+    arrays = {}
 
     def add(name, item):
         if isinstance(item, h5py.Dataset):
-            # An array that isn't there byte for byte, as `save_weights` writes it, could
-            # claim any size.
-            if item.nbytes > num_bytes or item.id.get_storage_size() != item.nbytes:
-                raise WeightsError(f"{file.filename} is damaged: {name} isn't stored in full.")
-            array = np.ascontiguousarray(item[()])
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(array.tobytes() if array.ndim == 0 else memoryview(array).cast("B"))
+            if item.id.get_storage_size() != item.nbytes:
+                raise WeightsError(f"{path} is damaged: {name} isn't stored in full.")
+            arrays[name] = item[()]
 
-    file.visititems(add)
+    with h5py.File(path, "r") as file:
+        file.visititems(add)
+        header = {name: str(file.attrs[name]) for name in ("attributes", "sha256")}
+    save_file(arrays, out, {_KEY: json.dumps(header)})
+    return out
+
+
+def _checksum(attributes: str, names: Iterable[str], read: Callable[[str], np.ndarray]) -> str:
+    """Returns the SHA-256 over the attributes and all arrays by name."""
+    digest = hashlib.sha256(attributes.encode())
+    for name in sorted(names):
+        array = read(name)
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes() if array.ndim == 0 else memoryview(array).cast("B"))
     return digest.hexdigest()

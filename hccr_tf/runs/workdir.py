@@ -9,9 +9,9 @@ history.csv            a row an epoch; holds no times, so that runs of one seed 
 diverged.json          where the loss became infinite or no number, and on which samples
 lock                   held by the process that trains
 curves.png             loss and accuracy of every head
-best.weights.h5        training weights of the best epoch
+best.safetensors       training weights of the best epoch
 checkpoints/           the newest two: weights, optimiser, metrics, place in the data
-prediction.weights.h5  the best epoch's weights on the path to the main output only
+prediction.safetensors the best epoch's weights on the path to the main output only
 tensorboard/           events
 """
 
@@ -39,6 +39,7 @@ _PACKAGES = (
     "torch",
     "numpy",
     "h5py",
+    "safetensors",
     "opencv-python-headless",
 )
 
@@ -59,7 +60,7 @@ class Workdir:
 
     @property
     def best_weights(self) -> Path:
-        return self.path / "best.weights.h5"
+        return self._weights("best")
 
     @property
     def checkpoints(self) -> Path:
@@ -71,7 +72,7 @@ class Workdir:
 
     @property
     def prediction_weights(self) -> Path:
-        return self.path / "prediction.weights.h5"
+        return self._weights("prediction")
 
     @property
     def history_path(self) -> Path:
@@ -161,6 +162,11 @@ class Workdir:
         """Writes the recipe of a run that goes on with another length or patience."""
         write_json(self.recipe_path, recipe.to_dict())
         self.__dict__.pop("recipe", None)  # what `cached_property` kept
+
+    def _weights(self, name: str) -> Path:
+        # Runs of the first version have HDF5 files.
+        path, first = self.path / f"{name}.safetensors", self.path / f"{name}.weights.h5"
+        return first if first.exists() and not path.exists() else path
 
     def _read(self, name: str) -> dict[str, Any]:
         if not self.exists():

@@ -28,7 +28,7 @@ from hccr_tf.utils.errors import HccrError
 logger = logging.getLogger(__name__)
 
 KEPT = 2
-_NAME = re.compile(r"step-(\d+)\.h5")
+_NAME = re.compile(r"step-(\d+)\.safetensors")
 _COST = 0.02  # Largest share of the time that saving may take, whatever the interval.
 
 
@@ -84,7 +84,7 @@ class Checkpoints:
     def paths(self) -> list[Path]:
         """Returns the files there are, newest first."""
         found = []
-        for path in self.folder.glob("step-*.h5"):
+        for path in self.folder.glob("step-*.safetensors"):
             if match := _NAME.fullmatch(path.name):
                 found.append((int(match[1]), path))
         return [path for _, path in sorted(found, reverse=True)]
@@ -129,12 +129,15 @@ class Checkpoints:
             if not np.isfinite(values.sum(dtype=np.float64)):
                 raise FloatingPointError(variable.path)
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"step-{steps:09d}.h5"
+        path = self.folder / f"step-{steps:09d}.safetensors"
         save_weights(
             path,
-            {"model": model.variables, "optimizer": model.optimizer.variables},
+            {
+                "model": model.variables,
+                "optimizer": model.optimizer.variables,
+                "metrics": _named(model.metrics_variables),
+            },
             {"epoch": position.epoch, "step": position.step, "history": history, **attributes},
-            arrays={"metrics": _arrays(model.metrics_variables)},
         )
         # Left by a run that went on from an older one of them, newer ones are damaged.
         for old in [p for p in self.paths() if p.name > path.name] + self.paths()[KEPT:]:
@@ -222,10 +225,3 @@ class Restored:
 def _named(variables):
     # Metrics of several outputs have variables of one path: they're told apart by their position.
     return {f"{i:04d}": variable for i, variable in enumerate(variables)}
-
-
-def _arrays(variables):
-    return {
-        name: keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
-        for name, variable in _named(variables).items()
-    }

@@ -7,7 +7,7 @@ import keras
 
 from hccr_tf.charset import Charset
 from hccr_tf.models import class_variables
-from hccr_tf.models.weights import load_rows, load_weights, read_checksum
+from hccr_tf.models.weights import load_weights, read_checksum
 from hccr_tf.pretrained import FOLDER, NAME, find_run
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
@@ -102,16 +102,8 @@ def initialise(
     if not weights.exists():  # packed: what serves training only isn't there
         weights = source.prediction_weights
         absent = {v.path for v in model.weights} - prediction_names(recipe, len(charset))
-    load_weights(weights, "model", model.weights, skip={*axes, *absent})
-    if shared:
-        load_rows(
-            weights,
-            "model",
-            model.weights,
-            {path: axis for path, axis in axes.items() if path not in absent},
-            [charset.index(c) for c in shared],
-            [source.charset.index(c) for c in shared],
-        )
+    rows = [charset.index(c) for c in shared], [source.charset.index(c) for c in shared]
+    load_weights(weights, "model", model.weights, skip=absent, axes=axes, rows=rows)
     return {
         "init_from": _origin_name(source.path),
         "init_weights_sha256": read_checksum(weights),

@@ -9,7 +9,7 @@ import pytest
 
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing, crop_source_size, five_crops
-from hccr_tf.data.sources.image_folder import decode_image
+from hccr_tf.images.decoding import decode_grey
 
 PAPER_BLURS = [(3, 20.0), (5, 50.0), (7, 50.0)]
 
@@ -44,7 +44,7 @@ def real_images(hwdb100):
         images = []
         for name in names[:: len(names) // 8]:
             try:
-                images.append(decode_image(archive.read(name)))
+                images.append(decode_grey(archive.read(name)))
             except ValueError:
                 continue
     assert len(images) >= 5

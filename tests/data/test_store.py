@@ -9,9 +9,9 @@ import pytest
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.gnt import write_gnt
-from hccr_tf.data.store.parts import PartWriter
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store, summary
+from hccr_tf.data.store.writer import ShardWriter
 from hccr_tf.utils import progress
 
 
@@ -109,12 +109,12 @@ def test_the_manifest_counts_and_the_lists_are_complete(store):
         ("室", "repack/Train/ň«Ą/01.png"),
     }
     assert m["repaired_names"]["code_pages"] == {"cp852": 2}
-    assert m["quarantined"]["by_reason"] == {"empty file": 1}
-    assert m["quarantined"]["first"][0]["source"] == "repack/Train/ň«¬/bad.png"
+    assert m["skipped"]["by_reason"] == {"empty file": 1}
+    assert m["skipped"]["first"][0]["source"] == "repack/Train/ň«¬/bad.png"
     assert sum(sum(c.values()) for c in m["counts_per_class"].values()) == 78
     assert m["sources"][0]["num_files"] == 79
     assert len(rows(store.path / "duplicates.csv")) == 6
-    assert rows(store.path / "quarantine.csv")[0]["reason"] == "empty file"
+    assert rows(store.path / "skipped.csv")[0]["reason"] == "empty file"
     assert {r["character"] for r in rows(store.path / "repaired_names.csv")} == {"室", "宪"}
     text = summary(store)
     for words in ("78 in 3 classes", "held out", "cp852 2", "empty file: 1", "ň«¬/bad.png"):
@@ -257,7 +257,7 @@ def test_a_failure_in_the_middle_changes_nothing(
     out = tmp_path / "store"
     if earlier:
         prepare([gnt_file], out)
-    add, calls = PartWriter.add, iter(range(30))
+    add, calls = ShardWriter.add, iter(range(30))
 
     def failing(self, record):
         if next(calls, None) is None:
@@ -265,8 +265,8 @@ def test_a_failure_in_the_middle_changes_nothing(
         add(self, record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PartWriter, "add", failing)
-        message = "disk is full.*same command goes on" if isinstance(error, OSError) else None
+        patch.setattr(ShardWriter, "add", failing)
+        message = "disk is full.*Free some space" if isinstance(error, OSError) else None
         with pytest.raises(type(error), match=message):
             prepare([folder], out, overwrite=True)
     assert out.exists() == earlier

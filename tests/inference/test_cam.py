@@ -11,8 +11,8 @@ from matplotlib import colormaps
 
 from hccr_tf import create_model, get_recipe, train
 from hccr_tf.cli.main import main
-from hccr_tf.data.sources.image_folder import decode_image
 from hccr_tf.images.contact_sheet import encode_png
+from hccr_tf.images.decoding import decode_grey
 from hccr_tf.inference.cam import ActivationMapper, overlay, upsample
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING, list_models
 
@@ -190,7 +190,7 @@ def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     assert maps["melnyk_net_c/maps"].shape == (2, 2, 3, 3)
     for path in table["overlay"]:
         assert (out / path).is_file()
-    sheet = decode_image((out / "cam.png").read_bytes())
+    sheet = decode_grey((out / "cam.png").read_bytes())
     assert sheet.shape[1] > 3 * 144
 
 

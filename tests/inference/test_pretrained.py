@@ -29,7 +29,7 @@ def test_all_of_it_is_at_most_12_megabytes():
 
 
 def test_checksums_and_card_agree():
-    weights = FOLDER / "prediction.weights.h5"
+    weights = FOLDER / "prediction.safetensors"
     run = json.loads((FOLDER / "run.json").read_text())
     assert run["state"] == "packed" and run["weights_sha256"] == read_checksum(weights)
     card = (FOLDER / "MODEL_CARD.md").read_text("utf-8")

@@ -232,8 +232,8 @@ def test_packed_runs_read_the_same_at_half_the_size(run, store, tmp_path, capsys
     assert main(["pack", str(run), "--out", str(packed)]) == 0
     assert "MB" in capsys.readouterr().out
     assert "store" not in json.loads((packed / "run.json").read_text())
-    size = (packed / "prediction.weights.h5").stat().st_size
-    assert size < 0.75 * (run / "prediction.weights.h5").stat().st_size
+    size = (packed / "prediction.safetensors").stat().st_size
+    assert size < 0.75 * (run / "prediction.safetensors").stat().st_size
     images = store.images(store.indices("test"))
     one, other = (Recognizer(path).logits(images) for path in (run, packed))
     assert (one.argmax(1) == other.argmax(1)).mean() > 0.99

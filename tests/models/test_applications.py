@@ -234,7 +234,9 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         include_top=False, weights=None, input_shape=(64, 64, 3), alpha=0.75
     )
     write_official(tmp_path / "other.h5", other)
-    with pytest.raises(WeightsError, match=r"other\.h5 doesn't fit .*ends in _notop\.h5"):
+    with pytest.raises(
+        WeightsError, match=r"other\.h5 is damaged, or doesn't fit .*ends in _notop\.h5"
+    ):
         create_model(SMALL, num_classes=7, weights=str(tmp_path / "other.h5"))
     with pytest.raises(WeightsError, match=r"no weights file .*none\.h5"):
         create_model(SMALL, num_classes=7, weights=str(tmp_path / "none.h5"))

@@ -1,13 +1,9 @@
 """AlexNet, GoogLeNet and the compact network: shapes and parameters by hand."""
 
-import cv2
 import keras
-import numpy as np
 import pytest
 
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, blueprint
-from hccr_tf.models.layers import GaborMaps
-from hccr_tf.models.layers.gabor import gabor_kernels
 
 
 def _conv(kernel, before, filters, bias=True):
@@ -65,15 +61,6 @@ def test_googlenets_parameters_by_hand():
     assert abs(4 * expected / 2**20 - 27.7) < 2.77
 
 
-def test_gabor_maps_add_channels_and_no_parameters_but_the_next_kernels():
-    plain, mapped = (
-        blueprint("googlenet", num_classes=9, image_shape=(64, 64, 1), gabor=g)
-        for g in (False, True)
-    )
-    assert mapped.count_params() - plain.count_params() == 7 * 7 * 8 * 64
-    assert mapped.get_layer("gabor_maps").output.shape == (None, 64, 64, 9)
-
-
 def test_improved_googlenet_is_normalised_and_residual():
     model = blueprint("improved_googlenet", num_classes=9, image_shape=(64, 64, 1))
     kinds = [type(layer).__name__ for layer in model.layers]
@@ -95,30 +82,6 @@ def test_compact_nets_parameters_by_hand():
     expected += 4 * 4 * 320 + 4 * 320 + 321 * 6763
     assert model.count_params() == expected
     assert model.get_layer(FEATURE_MAP).output.shape == (None, 4, 4, 320)
-
-
-def test_gabor_kernels_are_opencvs():
-    ours = gabor_kernels(8, 11, 6.0, 2.5, 0.5)
-    for i in range(8):
-        theirs = cv2.getGaborKernel((11, 11), 2.5, np.pi * i / 8, 6.0, 0.5, 0, cv2.CV_64F)
-        theirs -= theirs.mean()
-        theirs /= abs(theirs).sum()
-        np.testing.assert_allclose(ours[..., 0, i], theirs, atol=1e-6)
-
-
-def test_gabor_maps_see_their_direction():
-    vertical = np.zeros((1, 33, 33, 1), np.float32)
-    vertical[:, :, 15:18] = 1
-    maps = keras.ops.convert_to_numpy(GaborMaps()(vertical))
-    np.testing.assert_array_equal(maps[..., :1], vertical)
-    middle = maps[0, 16, 16, 1:]
-    assert middle.argmax() == 0 and middle[0] > 3 * abs(middle[4])
-    horizontal = keras.ops.convert_to_numpy(GaborMaps()(vertical.swapaxes(1, 2)))[0, 16, 16, 1:]
-    assert horizontal.argmax() == 4
-    even = keras.ops.convert_to_numpy(GaborMaps()(np.ones((1, 33, 33, 1), np.float32)))
-    np.testing.assert_allclose(even[0, 16, 16, 1:], 0, atol=1e-6)
-    with pytest.raises(ValueError, match="odd size"):
-        GaborMaps(size=4)
 
 
 def test_what_cannot_be_built_says_why():

@@ -1,9 +1,23 @@
+import json
+import tempfile
+from pathlib import Path
+
 import h5py
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
-from hccr_tf.models.weights import WeightsError, load_weights, read_attributes, save_weights
+from hccr_tf.models.weights import (
+    WeightsError,
+    load_weights,
+    read_attributes,
+    read_checksum,
+    save_weights,
+)
 
 
 def make_model(units=5, seed=0, extra=()):
@@ -44,7 +58,7 @@ def other():
 
 @pytest.fixture
 def path(model, tmp_path):
-    path = tmp_path / "w.weights.h5"
+    path = tmp_path / "w.safetensors"
     save_weights(path, {"model": model.variables}, {"epoch": 3, "note": "最好"})
     return path
 
@@ -60,7 +74,7 @@ def test_groups_are_kept_apart(model, tmp_path):
     optimizer = keras.optimizers.Adam(0.01, name="adam")
     optimizer.build(model.trainable_variables)
     optimizer.iterations.assign(7)
-    path = tmp_path / "w.h5"
+    path = tmp_path / "w.safetensors"
     save_weights(path, {"model": model.variables, "optimizer": optimizer.variables}, {})
     fresh = keras.optimizers.Adam(0.5, name="adam")
     fresh.build(model.trainable_variables)
@@ -119,9 +133,28 @@ def test_skipped_variables_keep_their_values(path, model):
     assert_values(wider.get_layer("hidden").weights, values(model.get_layer("hidden").weights))
 
 
+def test_rows_of_known_classes_are_read(path, model):
+    wider = make_model(units=6, seed=1)
+    head = [v.copy() for v in values(wider.get_layer("main_output").weights)]
+    axes = {"main_output/kernel": 1, "main_output/bias": 0}
+    load_weights(path, "model", wider.weights, axes=axes, rows=([5, 0], [1, 2]))
+    for found, old, stored, axis in zip(
+        values(wider.get_layer("main_output").weights),
+        head,
+        values(model.get_layer("main_output").weights),
+        (1, 0),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(np.take(found, [5, 0], axis), np.take(stored, [1, 2], axis))
+        np.testing.assert_array_equal(found.take(range(1, 5), axis), old.take(range(1, 5), axis))
+    assert_values(wider.get_layer("hidden").weights, values(model.get_layer("hidden").weights))
+    with pytest.raises(WeightsError, match="main_output/kernel is"):
+        load_weights(path, "model", wider.weights, axes={"main_output/kernel": 0})
+
+
 def test_two_variables_of_one_name_are_refused(tmp_path, model):
     with pytest.raises(WeightsError, match="Two variables are called 'hidden/kernel'"):
-        save_weights(tmp_path / "w.h5", {"model": [*model.weights, model.weights[0]]}, {})
+        save_weights(tmp_path / "w.safetensors", {"model": [*model.weights, model.weights[0]]}, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -135,73 +168,87 @@ def flip(path, position):
 
 
 def test_a_changed_value_is_noticed_and_nothing_is_assigned(path, other):
-    with h5py.File(path) as file:
-        position = file["model/hidden/kernel"].id.get_offset()
-    flip(path, position)
+    flip(path, -3)
     before = values(other.variables)
-    with pytest.raises(WeightsError, match=r"w\.weights\.h5 is damaged: its checksum differs"):
+    with pytest.raises(WeightsError, match=r"w\.safetensors is damaged: its checksum differs"):
         load_weights(path, "model", other.variables)
     assert_values(other.variables, before)
 
 
-def test_changed_attributes_are_noticed(path, other):
-    with h5py.File(path, "r+") as file:
-        file.attrs["attributes"] = file.attrs["attributes"].replace("3", "4")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"epoch", b"epoxy"), (b"model/bn/gamma", b"model/bn/gamme"), (b"[4]", b"[5]")],
+    ids=["attributes", "names", "shapes"],
+)
+def test_a_changed_header_is_noticed(path, other, old, new):
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
     with pytest.raises(WeightsError, match="damaged"):
         load_weights(path, "model", other.variables)
 
 
-def test_exchanged_arrays_are_noticed(path, other):
-    with h5py.File(path, "r+") as file:
-        group = file["model/bn"]
-        group.move("gamma", "x")
-        group.move("beta", "gamma")
-        group.move("x", "beta")
-    with pytest.raises(WeightsError, match="checksum"):
-        load_weights(path, "model", other.variables)
-
-
-def test_damaged_structures_of_the_file_are_a_weights_error(path, other):
-    # The names of groups lie in local heaps, which begin with these letters.
-    flip(path, path.read_bytes().index(b"HEAP"))
-    with pytest.raises(WeightsError, match=r"w\.weights\.h5 is damaged"):
-        load_weights(path, "model", other.variables)
-
-
-@pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.99])
-def test_a_truncated_file_is_a_weights_error(path, other, share):
-    data = path.read_bytes()
-    path.write_bytes(data[: int(share * len(data))])
-    for read in (read_attributes, lambda p: load_weights(p, "model", other.variables)):
-        with pytest.raises(WeightsError, match=r"w\.weights\.h5 is damaged or no HDF5"):
-            read(path)
-
-
-def test_an_array_that_claims_more_than_the_file_holds_is_not_read(path, other):
-    with h5py.File(path, "r+") as file:
-        file.create_dataset("model/huge", (1 << 24, 1 << 24), np.float32)
-    assert path.stat().st_size < 1 << 20
-    with pytest.raises(WeightsError, match="huge isn't stored in full"):
-        load_weights(path, "model", other.variables)
-
-
-def test_a_compressed_array_is_not_unpacked(path, other):
-    with h5py.File(path, "r+") as file:
-        del file["model/hidden/kernel"]
-        file.create_dataset("model/hidden/kernel", data=np.zeros((64, 64)), compression="gzip")
-    with pytest.raises(WeightsError, match="hidden/kernel isn't stored in full"):
-        load_weights(path, "model", other.variables)
+@given(share=st.floats(0, 0.999))
+@settings(max_examples=25, deadline=None)
+def test_a_truncated_file_is_a_weights_error(share):
+    with tempfile.TemporaryDirectory() as folder:
+        path, model = Path(folder) / "w.safetensors", make_model()
+        save_weights(path, {"model": model.variables}, {})
+        data = path.read_bytes()
+        path.write_bytes(data[: int(share * len(data))])
+        for read in (read_attributes, lambda p: load_weights(p, "model", model.variables)):
+            with pytest.raises(WeightsError, match=r"w\.safetensors is damaged or no weights file"):
+                read(path)
 
 
 def test_other_files_are_refused(tmp_path, model):
-    with pytest.raises(WeightsError, match=r"no weights file .*none\.h5"):
-        read_attributes(tmp_path / "none.h5")
-    (tmp_path / "text.h5").write_text("weights")
-    with pytest.raises(WeightsError, match=r"text\.h5 is damaged or no HDF5 file"):
-        read_attributes(tmp_path / "text.h5")
+    with pytest.raises(WeightsError, match=r"no weights file .*none\.safetensors"):
+        read_attributes(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("weights")
+    with pytest.raises(WeightsError, match=r"text\.safetensors is damaged or no weights file"):
+        read_attributes(tmp_path / "text.safetensors")
     model.save_weights(tmp_path / "keras.weights.h5")
-    with pytest.raises(WeightsError, match="wasn't written by this package"):
+    with pytest.raises(WeightsError, match="keras.weights.h5 is damaged or no weights file"):
         load_weights(tmp_path / "keras.weights.h5", "model", model.variables)
+    save_file({"x": np.zeros(3)}, tmp_path / "others.safetensors")
+    with pytest.raises(WeightsError, match="wasn't written by this package"):
+        read_attributes(tmp_path / "others.safetensors")
+
+
+# === The first version's files ===
+
+
+@pytest.fixture
+def first_version(path, tmp_path):
+    """The same weights in HDF5, as the first version wrote them."""
+    old = tmp_path / "w.weights.h5"
+    with h5py.File(old, "w") as file, safe_open(path, "np") as new:
+        for name in new.keys():  # noqa: SIM118
+            file[name] = new.get_tensor(name)
+        for name, value in json.loads(new.metadata()["hccr_tf"]).items():
+            file.attrs[name] = value
+    return old
+
+
+def test_the_first_versions_files_are_read(first_version, path, model, other):
+    load_weights(first_version, "model", other.weights)
+    assert_values(other.weights, values(model.weights))
+    assert read_attributes(first_version) == read_attributes(path)
+    assert read_checksum(first_version) == read_checksum(path)
+
+
+def test_the_first_versions_damage_is_noticed(first_version, other):
+    with h5py.File(first_version, "r+") as file:
+        file["model/hidden/bias"][0] += 1
+    with pytest.raises(WeightsError, match="its checksum differs"):
+        load_weights(first_version, "model", other.weights)
+    with h5py.File(first_version, "r+") as file:
+        file.create_dataset("model/huge", (1 << 24, 1 << 24), np.float32)
+    with pytest.raises(WeightsError, match="huge isn't stored in full"):
+        load_weights(first_version, "model", other.weights)
+    first_version.write_bytes(first_version.read_bytes()[:3000])
+    with pytest.raises(WeightsError, match="damaged or no weights file"):
+        read_attributes(first_version)
 
 
 # === Interrupted writes ===

@@ -99,7 +99,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(sample_store, tmp_path, nu
     newest = Checkpoints(Workdir(run).checkpoints).paths()[0]
     # Nothing is lost: the checkpoint is that of the very step.
     assert said[4] == str(newest)
-    assert newest.name == f"step-{(epoch - 1) * steps + step:09d}.h5"
+    assert newest.name == f"step-{(epoch - 1) * steps + step:09d}.safetensors"
     if number == signal.SIGINT:
         return
     with exclusive_lock(run / "lock", "busy"):
@@ -121,22 +121,19 @@ def test_two_deterministic_runs_are_equal_to_the_bit(sample_store, tmp_path):
         assert process.returncode == 0, errors
     histories = [(tmp_path / name / "history.csv").read_bytes() for name in "ab"]
     assert histories[0] == histories[1]
-    files = [(tmp_path / name / "best.weights.h5") for name in "ab"]
-    import h5py
-
-    with h5py.File(files[0]) as a, h5py.File(files[1]) as b:
-        assert a.attrs["sha256"] == b.attrs["sha256"]
+    files = [(tmp_path / name / "best.safetensors") for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_best_weights_that_a_kill_prevented_are_written_on_going_on(sample_store, tmp_path):
     run = tmp_path / "run"
     start(sample_store, run, "--epochs", "1").communicate()
-    for name in ("best.weights.h5", "prediction.weights.h5", "history.csv"):
+    for name in ("best.safetensors", "prediction.safetensors", "history.csv"):
         (run / name).unlink()
     Workdir(run).update_run(state="running")
     process = start(sample_store, run, "--epochs", "1")
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    for name in ("best.weights.h5", "prediction.weights.h5", "history.csv"):
+    for name in ("best.safetensors", "prediction.safetensors", "history.csv"):
         assert (run / name).exists()
     assert Workdir(run).read_run()["state"] == "finished"

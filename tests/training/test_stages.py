@@ -3,17 +3,17 @@
 import signal
 import time
 
-import h5py
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hccr_tf import get_recipe, train
 from hccr_tf.cli.main import main
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
-from hccr_tf.models.weights import WeightsError, read_attributes
+from hccr_tf.models.weights import WeightsError, read_attributes, read_checksum
 from hccr_tf.recipe import Recipe, Stage, Stages
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.checkpoints import Checkpoints, Position, Restored
@@ -38,14 +38,8 @@ def rows(*accuracies):
 
 
 def values(path):
-    with h5py.File(path) as file:
-        return {
-            f"{layer}/{name}": array[()]
-            for layer, group in file["model"].items()
-            if isinstance(group, h5py.Group)
-            for name, array in group.items()
-            if isinstance(array, h5py.Dataset)
-        }
+    arrays = load_file(path)
+    return {name.removeprefix("model/"): array for name, array in arrays.items()}
 
 
 # === By the history alone ===
@@ -244,8 +238,7 @@ def test_another_runs_weights_are_taken_and_named(after_each_epoch, sample_store
     assert run.read_run()["init_recipe"] == "transfer"
     with pytest.raises(ValueError, match=r"begun with --init-from .* continued with no --init"):
         train(recipe, sample_store, tmp_path)
-    with h5py.File(source.best_weights) as file:
-        assert run.read_run()["init_weights_sha256"] == file.attrs["sha256"]
+    assert run.read_run()["init_weights_sha256"] == read_checksum(source.best_weights)
     before, after = values(source.best_weights), values(run.best_weights)
     assert changed(before, after) <= {MAIN_OUTPUT}
 
@@ -288,7 +281,7 @@ def test_weights_from_a_file_are_needed_only_to_begin(sample_store, tmp_path, ca
     given = values_of(network)
     assert main([*missing, "--stages", "backbone:1"]) == 0
     (tmp_path / "notop.h5").rename(tmp_path / "elsewhere.h5")
-    trained = values(tmp_path / "run" / "best.weights.h5")
+    trained = values(tmp_path / "run" / "best.safetensors")
     for name, value in given.items():
         np.testing.assert_array_equal(trained[name], value)
     assert main([*missing, "--stages", "backbone:1"]) == 0

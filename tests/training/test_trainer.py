@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from hccr_tf import Predictor, Store, create_model, get_recipe, predict_split, prepare, train
 from hccr_tf.charset import Charset
@@ -64,9 +65,9 @@ def test_a_workdir_holds_everything(trained, sample_store):
         "environment.json",
         "history.csv",
         "curves.png",
-        "best.weights.h5",
+        "best.safetensors",
         "checkpoints",
-        "prediction.weights.h5",
+        "prediction.safetensors",
         "tensorboard",
     }
     assert list(trained.tensorboard.glob("events.out.tfevents.*"))
@@ -80,17 +81,11 @@ def test_a_workdir_holds_everything(trained, sample_store):
 
 
 def test_prediction_weights_leave_out_auxiliary_heads(trained):
-    with (
-        h5py.File(trained.prediction_weights) as prediction,
-        h5py.File(trained.best_weights) as best,
-    ):
-        kept, everything = set(prediction["model"]), set(best["model"])
-        assert {n for n in everything - kept if "aux_output1" in n}
-        assert not {n for n in kept if "aux" in n}
-        for name in kept:
-            for variable in prediction["model"][name]:
-                path = f"model/{name}/{variable}"
-                np.testing.assert_array_equal(prediction[path][()], best[path][()])
+    prediction, best = load_file(trained.prediction_weights), load_file(trained.best_weights)
+    assert [name for name in set(best) - set(prediction) if "aux_output1" in name]
+    assert not [name for name in prediction if "aux" in name]
+    for name, array in prediction.items():
+        np.testing.assert_array_equal(array, best[name])
 
 
 def test_tensorboard_reads_the_events(trained):
@@ -165,20 +160,20 @@ def test_init_from_keeps_weights_and_rows_of_known_characters(sample_store, trai
     five = prepare([tmp_path / "s"], tmp_path / "store")
     recipe = tiny(epochs=1, learning_rate=1e-9)  # so that the weights stay where they began
     run = train(recipe, five, tmp_path / "run", init_from=trained.path)
-    with h5py.File(newest(run)) as ours, h5py.File(trained.best_weights) as theirs:
-        path = "model/brick1_conv/kernel"
-        np.testing.assert_allclose(ours[path][()], theirs[path][()], atol=1e-5)
-        assert ours["model/main_output/kernel"].shape[1] == 5
-        assert theirs["model/main_output/kernel"].shape[1] == 15
-        # Characters that both know keep their rows.
-        rows = [trained.charset.index(c) for c in five.charset]
-        for head in ("main_output", "aux_output1"):
-            known = theirs[f"model/{head}/kernel"][()][:, rows]
-            np.testing.assert_allclose(ours[f"model/{head}/kernel"][()], known, atol=1e-5)
+    ours, theirs = load_file(newest(run)), load_file(trained.best_weights)
+    path = "model/brick1_conv/kernel"
+    np.testing.assert_allclose(ours[path], theirs[path], atol=1e-5)
+    assert ours["model/main_output/kernel"].shape[1] == 5
+    assert theirs["model/main_output/kernel"].shape[1] == 15
+    # Characters that both know keep their rows.
+    rows = [trained.charset.index(c) for c in five.charset]
+    for head in ("main_output", "aux_output1"):
+        known = theirs[f"model/{head}/kernel"][:, rows]
+        np.testing.assert_allclose(ours[f"model/{head}/kernel"], known, atol=1e-5)
     same = train(recipe, sample_store, tmp_path / "same", init_from=trained.path)
-    with h5py.File(newest(same)) as ours, h5py.File(trained.best_weights) as theirs:
-        path = "model/main_output/kernel"
-        np.testing.assert_allclose(ours[path][()], theirs[path][()], atol=1e-5)
+    ours, theirs = load_file(newest(same)), load_file(trained.best_weights)
+    path = "model/main_output/kernel"
+    np.testing.assert_allclose(ours[path], theirs[path], atol=1e-5)
 
 
 def test_init_from_starts_rows_of_new_characters_afresh(trained, tmp_path):
@@ -187,8 +182,8 @@ def test_init_from_starts_rows_of_new_characters_afresh(trained, tmp_path):
     generate_gnt(tmp_path / "s", strokes, num_writers=8, num_test_writers=1)
     three = prepare([tmp_path / "s"], tmp_path / "store")
     run = train(tiny(epochs=1, learning_rate=1e-9), three, tmp_path / "run", init_from=trained.path)
-    with h5py.File(newest(run)) as ours, h5py.File(trained.best_weights) as theirs:
-        ours, theirs = (f["model/main_output/kernel"][()] for f in (ours, theirs))
+    files = newest(run), trained.best_weights
+    ours, theirs = (load_file(file)["model/main_output/kernel"] for file in files)
     known = [three.charset.index(c) for c in "一九"]
     there = [trained.charset.index(c) for c in "一九"]
     np.testing.assert_allclose(ours[:, known], theirs[:, there], atol=1e-5)

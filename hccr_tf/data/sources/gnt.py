@@ -3,7 +3,7 @@
 A record is `uint32` size (10 + width·height), a two-byte tag code, `uint16` width, `uint16` height,
 all little-endian, and width·height bytes of grey by rows, background 255. Files are read as
 streams, so that an archive larger than the memory is no matter, and byte by byte accounted for:
-what is not part of a sound record is quarantined with its place and length.
+what is not part of a sound record is skipped, and listed with its place and length.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 
-from hccr_tf.charset import decode_tag, encode_tag
-from hccr_tf.data.sources.reader import SourceFile, register_reader
+from hccr_tf.data.sources.gbk import decode_tag, encode_tag
+from hccr_tf.data.sources.reader import Reader, SourceFile, register_reader
 from hccr_tf.data.sources.records import SampleBlock, Skipped, split_of_path
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.utils.errors import HccrError
@@ -27,6 +27,7 @@ from hccr_tf.utils.files import atomic_write
 
 HEADER = struct.Struct("<I2sHH")
 _FAST_HEADER = struct.Struct("<IHHH")  # The tag as a number, for `_characters_of_tags`.
+UNREADABLE = "file cannot be read further"
 MAX_SIDE = 2000
 """Largest plausible width and height in pixels; CASIA's largest images have a few hundred."""
 
@@ -172,15 +173,15 @@ def read_gnt(
 ) -> Iterator[GntRecord | Skipped]:
     """Reads a `.gnt` file, whatever state it is in.
 
-    A record that does not make sense is quarantined, and reading goes on at the next place where
-    records make sense again. A file that ends within a record has that record quarantined. The
-    bytes of the records and of the quarantined stretches together are the file's bytes.
+    A record that does not make sense is skipped, and reading goes on at the next place where
+    records make sense again. A file that ends within a record has that record skipped. The bytes
+    of the records and of the skipped stretches together are the file's bytes.
 
     Args:
         file: A path, or a stream of bytes open for reading (with `readinto`).
-        source: The name to report quarantined stretches under; the path's name by default.
+        source: The name to report skipped stretches under; the path's name by default.
         num_bytes: The size that a stream should have; if it ends or fails before, the rest is
-            quarantined too.
+            skipped too.
 
     Yields:
         `GntRecord` for a sound record, `Skipped` otherwise, in the order of the file.
@@ -190,88 +191,75 @@ def read_gnt(
             size = os.fstat(stream.fileno()).st_size
             yield from read_gnt(stream, source or Path(file).name, size)
         return
-    source = source or getattr(file, "name", "stream")
-    for found in read_gnt_runs(file, source, num_bytes):
-        if isinstance(found, Skipped):
-            yield found
+    offset = 0
+    for entry in read_blocks(file, source or getattr(file, "name", "stream"), num_bytes):
+        if isinstance(entry, Skipped):
+            yield entry
+            offset += entry.num_bytes
             continue
-        columns = (found.starts, found.heights, found.widths, found.characters)
-        for start, height, width, code in zip(*(c.tolist() for c in columns), strict=True):
-            pixels = np.frombuffer(found.buffer, np.uint8, height * width, start)
-            image = pixels.reshape(height, width).copy()
-            image.flags.writeable = False
-            offset = found.offset + start - HEADER.size
-            yield GntRecord(offset, chr(code), image)
+        for sample in entry.samples():
+            sample.image.flags.writeable = False
+            yield GntRecord(offset, sample.character, sample.image)
+            offset += HEADER.size + sample.image.size
 
 
-@dataclass(frozen=True, slots=True)
-class GntRun:
-    """Sound records one after another.
-
-    Attributes:
-        buffer: uint8 bytes they lie in; valid until the next run is asked for.
-        offset: Offset of the buffer's first byte within the file.
-        starts, heights, widths, characters: As in `SampleBlock`.
-    """
-
-    buffer: memoryview
-    offset: int
-    starts: np.ndarray
-    heights: np.ndarray
-    widths: np.ndarray
-    characters: np.ndarray
-
-
-def read_gnt_runs(
-    stream: BinaryIO, source: str, num_bytes: int | None = None, piece: int = _PIECE
-) -> Iterator[GntRun | Skipped]:
-    """Reads a `.gnt` stream by runs of sound records: `read_gnt` for millions of them.
+def read_blocks(
+    stream: BinaryIO,
+    source: str,
+    num_bytes: int | None = None,
+    writer: str | None = None,
+    split: str | None = None,
+    piece: int = _PIECE,
+) -> Iterator[SampleBlock | Skipped]:
+    """Reads a `.gnt` stream by blocks of sound records: `read_gnt` for millions of them.
 
     Args:
-        stream, source, num_bytes: As in `read_gnt`.
+        stream: The file's content.
+        source: As in `read_gnt`.
+        num_bytes: As in `read_gnt`.
+        writer: As in `Sample`.
+        split: As in `Sample`.
         piece: Bytes to ask the stream for at a time; of a stream that fails, what it had of the
             last piece is lost.
     """
     window = _Window(stream, piece)
     try:
-        yield from _runs(window, source, num_bytes)
+        offset = first = 0
+        while not window.at_end(offset):
+            columns, offset = _sound_records(window, offset)
+            if columns is not None:
+                yield SampleBlock(window.view, *columns, first, writer, source, split)
+                first += len(columns[0])
+                continue
+            window.ensure(offset, _LARGEST + HEADER.size)
+            header = window.get(offset, HEADER.size)
+            reason = _fault(header)
+            if reason is None:
+                size, _, width, height = HEADER.unpack(header)
+                body = len(window.get(offset + HEADER.size, width * height))
+                if body == width * height:
+                    continue  # Whole after all: the buffer had ended before it.
+                reason = "truncated record"
+                end = offset + HEADER.size + body
+            else:
+                end = _end_of_fault(window, offset, header, reason)
+            if window.error is not None and window.at_end(end):
+                break  # The record is not at fault but the stream.
+            yield Skipped(source, offset, end - offset, reason)
+            offset = end
+        end = max(num_bytes or 0, window.end)
+        if window.error is not None or offset < end:
+            yield Skipped(source, offset, end - offset, UNREADABLE)
     finally:
         window.release()
 
 
-def _runs(window: _Window, source: str, num_bytes: int | None) -> Iterator[GntRun | Skipped]:
-    offset = 0
-    while not window.at_end(offset):
-        run, offset = _sound_run(window, offset)
-        if run is not None:
-            yield run
-            continue
-        window.ensure(offset, _LARGEST + HEADER.size)
-        header = window.get(offset, HEADER.size)
-        reason = _fault(header)
-        if reason is None:
-            size, _, width, height = HEADER.unpack(header)
-            body = len(window.get(offset + HEADER.size, width * height))
-            if body == width * height:
-                continue  # Whole after all: the buffer had ended before it.
-            reason = "truncated record"
-            end = offset + HEADER.size + body
-        else:
-            end = _end_of_fault(window, offset, header, reason)
-        if window.error is not None and window.at_end(end):
-            break  # The record is not at fault but the stream.
-        yield Skipped(source, offset, end - offset, reason)
-        offset = end
-    end = max(num_bytes or 0, window.end)
-    if window.error is not None or offset < end:
-        yield Skipped(source, offset, end - offset, "file cannot be read further")
-
-
-def _sound_run(window: _Window, offset: int) -> tuple[GntRun | None, int]:
+def _sound_records(window: _Window, offset: int) -> tuple[list[np.ndarray] | None, int]:
     """Follows the records in the buffer from `offset` on, up to the first that is none or is cut.
 
     Returns:
-        The run, None where the first record is no sound one, and the offset after it.
+        `SampleBlock`'s starts, heights, widths and characters, None where the first record is no
+        sound one; and the offset after the last.
     """
     unpack, head = _FAST_HEADER.unpack_from, HEADER.size
     view, position = window.view, offset - window.start
@@ -302,8 +290,7 @@ def _sound_run(window: _Window, offset: int) -> tuple[GntRun | None, int]:
         position = positions[count]
         begins, fields, characters = begins[:count], fields[:count], characters[:count]
     widths, heights = fields[:, 1].astype(np.int64), fields[:, 2].astype(np.int64)
-    run = GntRun(view, window.start, begins + head, heights, widths, characters)
-    return run, window.start + position
+    return [begins + head, heights, widths, characters], window.start + position
 
 
 _UNKNOWN = 0xFFFFFFFF
@@ -367,25 +354,19 @@ def write_gnt(path: str | os.PathLike[str], samples: Iterable[tuple[str, np.ndar
 
 
 @register_reader
-class GntReader:
+class GntReader(Reader):
     """Reads `.gnt` files; the writer is the file's name without its ending."""
 
-    name = "CASIA .gnt files"
+    kind = "CASIA .gnt files"
     priority = 10
-
-    def __init__(self, hints: dict[str, Any] | None = None) -> None:
-        pass
 
     @classmethod
     def claims(cls, name: str) -> bool:
+        """Claims `.gnt` files."""
         return name[-4:].lower() == ".gnt"
 
-    @classmethod
-    def hints(cls, folders: set[str]) -> dict[str, Any]:
-        return {}
-
     def read(self, file: SourceFile) -> Iterator[SampleBlock | Skipped]:
-        """Yields the samples of a file by blocks, and what is quarantined."""
+        """Yields the samples of a file by blocks, and what is skipped."""
         if file.num_bytes == 0:
             yield Skipped(file.source, None, 0, "empty file")
             return
@@ -393,30 +374,16 @@ class GntReader:
         writer = parts[-1] = os.path.splitext(parts[-1])[0]
         split = split_of_path(parts)
         try:
-            stream = _Summed(file.open_unchecked(), file.crc is not None)
+            stream = _Summed(file.open(checked=False), file.crc is not None)
         except (*ARCHIVE_ERRORS, OSError):
             yield Skipped(file.source, None, file.num_bytes, "file cannot be opened")
             return
-        number, failed = 0, False
+        failed = False
         with stream:
             piece = _PIECE if file.path is None else _LARGE_PIECE
-            for found in read_gnt_runs(stream, file.source, file.num_bytes, piece):
-                if isinstance(found, Skipped):
-                    failed |= found.reason == "file cannot be read further"
-                    yield found
-                    continue
-                yield SampleBlock(
-                    found.buffer,
-                    found.starts,
-                    found.heights,
-                    found.widths,
-                    found.characters,
-                    number,
-                    writer,
-                    file.source,
-                    split,
-                )
-                number += len(found.starts)
+            for entry in read_blocks(stream, file.source, file.num_bytes, writer, split, piece):
+                failed |= isinstance(entry, Skipped) and entry.reason == UNREADABLE
+                yield entry
         if file.crc is not None and not failed and stream.crc != file.crc:
             # Nobody can say which record is concerned, and each made sense: they are kept, and
             # the entry, which has no bytes of its own, says that pixels may be wrong.

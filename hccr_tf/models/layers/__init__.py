@@ -1,8 +1,6 @@
 """Layers that Keras doesn't have, on `keras.ops` alone."""
 
-from hccr_tf.models.layers.gabor import GaborMaps
 from hccr_tf.models.layers.input_scaling import GreyToColour, InputScaling
-from hccr_tf.models.layers.layer_scale import LayerScale
 from hccr_tf.models.layers.pooling import (
     GlobalWeightedAveragePooling2D,
     GlobalWeightedOutputAveragePooling2D,
@@ -12,12 +10,10 @@ from hccr_tf.models.layers.refinement import AdditiveAttention, RefinementStart,
 
 __all__ = [
     "AdditiveAttention",
-    "GaborMaps",
     "GlobalWeightedAveragePooling2D",
     "GlobalWeightedOutputAveragePooling2D",
     "GreyToColour",
     "InputScaling",
-    "LayerScale",
     "RefinementStart",
     "SameAveragePooling2D",
     "UnionOfVectors",
