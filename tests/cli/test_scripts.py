@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--image-size", "16", "--bricks", "2", "--width", "16", "--epochs", "2"]
+SMALL = ["--image-size", "16", "--model.num_bricks", "2", "--model.width", "16", "--epochs", "2"]
 
 
 def run(*command, cwd, ok=True, **environment):
@@ -88,79 +88,6 @@ def test_main_job_from_sample_to_fused_accuracy(tmp_path):
         assert (tmp_path / "results" / name).stat().st_size
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("trainers/*.py")),
-        *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("predictors/*.py")),
-    ],
-)
-def test_every_script_teaches(script, tmp_path):
-    printed = run(sys.executable, ROOT / script, "--help", cwd=tmp_path)
-    assert f"python {script}" in printed  # an example to copy
-    assert "--data" in printed or "finalizer" in script
-    assert len((ROOT / script).read_text().splitlines()) < 25
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        [],
-        ["data", "prepare"],
-        ["data", "show"],
-        ["data", "sample"],
-        ["train"],
-        ["evaluate"],
-        ["fuse"],
-    ],
-)
-def test_every_command_teaches_without_loading_a_framework(command, tmp_path):
-    program = (
-        "import sys\nfrom hccr_tf.cli.main import main\n"
-        "try: main(sys.argv[1:])\n"
-        "finally: assert not {'keras', 'tensorflow', 'cv2'} & set(sys.modules)"
-    )
-    printed = run(sys.executable, "-c", program, *command, "--help", cwd=tmp_path)
-    assert "hccr" in printed and len(printed.splitlines()) > 8
-
-
-def test_list_names_models_and_recipes(tmp_path):
-    printed = hccr("list", cwd=tmp_path)
-    assert "brick_net" in printed and "kriuk_model3" in printed
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["data", "prepare", "nothing.zip", "--out", "store"], "nothing.zip"),
-        (["data", "show", "nothing"], "hccr data prepare"),
-        (["train", "kriuk_model1", "--data", "nothing", "--workdir", "w"], "is no store"),
-        (["fuse", "nothing.h5"], "There is no logits file nothing.h5"),
-    ],
-)
-def test_faults_are_one_line_with_exit_code_2(arguments, message, tmp_path):
-    shown = hccr(*arguments, cwd=tmp_path, ok=False)
-    errors = [line for line in shown.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and message in errors[0]
-    assert "Traceback" not in shown
-
-
-def test_an_image_too_small_names_the_smallest_size(sample_store, tmp_path):
-    shown = hccr(
-        "train",
-        "kriuk_model1",
-        "--data",
-        sample_store.path,
-        "--workdir",
-        "w",
-        "--image-size",
-        "64",
-        cwd=tmp_path,
-        ok=False,
-    )
-    assert "86×86" in shown
-
-
 # Everything but tf.data and tf.distribute, with TensorFlow out of reach.
 WITHOUT_TENSORFLOW = """
 import sys
@@ -171,7 +98,7 @@ assert keras.backend.backend() == "jax"
 store, small = sys.argv[1], sys.argv[2:]
 assert main(["train", "brick_model2", "--data", store, "--workdir", "jax", *small]) == 0
 assert main(["train", "brick_model2", "--data", store, "--workdir", "jax", *small]) == 0
-staged = ["--model", "convnet", "--image-size", "16", "--width", "4", "--stages",
+staged = ["--model", "convnet", "--image-size", "16", "--model.width", "4", "--stages",
           "backbone:1,3:1", "--samples-per-class", "8"]
 assert main(["train", "transfer", "--data", store, "--workdir", "staged", *staged]) == 0
 for run in ("jax", "tensorflow"):
