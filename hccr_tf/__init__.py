@@ -40,7 +40,8 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name: str):
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_PUBLIC[name]), name)
+    with _backend.without_notes():
+        value = getattr(import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
 

@@ -214,6 +214,13 @@ def test_settings_of_another_version_are_named():
         Recipe.from_dict(config)
 
 
+def test_a_retired_setting_is_passed_over_where_it_was_not_used():
+    config = get_recipe("kriuk_model1").to_dict()
+    assert Recipe.from_dict({**config, "device_preprocessing": False}).to_dict() == config
+    with pytest.raises(ValueError, match="device_preprocessing, which there isn't any more"):
+        Recipe.from_dict({**config, "device_preprocessing": True})
+
+
 def test_differences_of_settings_that_only_one_has():
     recipe = get_recipe("kriuk_model1")
     other = dataclasses.replace(recipe, optimizer_args={"clipnorm": 1.0})

@@ -3,7 +3,7 @@ import pytest
 
 from hccr_tf import get_recipe
 from hccr_tf.cli.main import main
-from hccr_tf.runs.listing import compare, describe, find_runs, runs_table
+from hccr_tf.runs.listing import compare, find_runs, run_state, runs_table
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.utils.files import exclusive_lock
 
@@ -47,7 +47,7 @@ def test_runs_are_listed_with_state_and_result(runs):
     ]
     assert table.loc["deep/b", "state"] == "stopped"
     with exclusive_lock(runs / "deep" / "b" / "lock", "busy"):
-        assert describe(runs / "deep" / "b").state == "running"
+        assert run_state(Workdir(runs / "deep" / "b")) == "running"
 
 
 def test_a_comparison_says_what_differs_and_draws_it(runs, tmp_path):

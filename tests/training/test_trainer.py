@@ -15,8 +15,7 @@ from hccr_tf.models.weights import load_weights
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.sample import generate_gnt, load_strokes
 from hccr_tf.training.checkpoints import Checkpoints
-from hccr_tf.training.stages import MONITOR, is_finished
-from hccr_tf.training.trainer import DivergenceError
+from hccr_tf.training.trainer import DivergenceError, Trainer
 from hccr_tf.utils.files import read_json
 
 pytestmark = pytest.mark.integration
@@ -36,6 +35,13 @@ def newest(run):
 def trained(sample_store, tmp_path_factory):
     """A run of two epochs."""
     return train(tiny(epochs=2), sample_store, tmp_path_factory.mktemp("run"))
+
+
+def test_names_and_paths_are_taken(sample_store, tmp_path):
+    trainer = Trainer("kriuk_model1", str(sample_store.path), str(tmp_path))
+    assert trainer.recipe == get_recipe("kriuk_model1")
+    assert trainer.dataset.data_hash == sample_store.data_hash
+    assert trainer.workdir == Workdir(tmp_path)
 
 
 def test_it_learns(sample_store, tmp_path):
@@ -206,11 +212,6 @@ def test_every_loss_trains(loss, sample_store, tmp_path):
     assert np.isfinite(pd.read_csv(run.history_path)["loss"]).all()
 
 
-def test_class_frequency_weights_train(sample_store, tmp_path):
-    run = train(tiny(alpha="class_frequency", epochs=1), sample_store, tmp_path)
-    assert np.isfinite(pd.read_csv(run.history_path)["loss"]).all()
-
-
 def test_mixed_precision_trains(sample_store, tmp_path):
     run = train(tiny(mixed_precision="bfloat16", epochs=1), sample_store, tmp_path)
     assert np.isfinite(pd.read_csv(run.history_path)["loss"]).all()
@@ -254,13 +255,6 @@ def test_a_charset_that_covers_the_store(sample_store, tmp_path):
         train(recipe, sample_store, tmp_path / "run")
     with pytest.raises(ValueError, match="lacks 14 of the store"):
         train(recipe, sample_store, tmp_path / "other", charset=Charset.from_text("一"))
-
-
-def test_patience_counts_flat_epochs():
-    recipe = tiny(epochs=20, patience=2)
-    rows = [{MONITOR: value} for value in (0.1, 0.5, 0.4, 0.5)]
-    assert not is_finished(rows[:3], recipe)
-    assert is_finished(rows, recipe)  # equal isn't better
 
 
 def test_predictor_equals_the_model_it_was_trained_as(trained):
