@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from nbclient import NotebookClient
 
 import hccr_tf
@@ -102,18 +103,34 @@ def test_every_notebook_is_listed_here():
 
 
 def execute(name: str, folder: Path, monkeypatch) -> int:
-    """Runs a notebook's cells in a folder; how many images they draw."""
+    """Runs a notebook's cells in a folder as a kernel does; how many images they show."""
     monkeypatch.chdir(folder)
-    names: dict = {"display": lambda table: table._repr_html_()}
-    drawn = 0
+    images = 0
+
+    def display(value) -> None:
+        nonlocal images
+        if isinstance(value, Figure):
+            value.canvas.draw()  # A glyph that a font lacks, for instance, warns only now.
+            images += 1
+        elif hasattr(value, "_repr_png_"):
+            assert value._repr_png_()
+            images += 1
+        elif hasattr(value, "_repr_html_"):
+            value._repr_html_()
+
+    names: dict = {"display": display}
     for cell in code(name):
-        exec(cell.replace("%matplotlib inline", ""), names)
-        # A glyph that a font lacks, for instance, warns only as it's drawn.
+        statements = ast.parse(cell.replace("%matplotlib inline", ""))
+        if isinstance(statements.body[-1], ast.Expr) and not cell.endswith(";"):
+            last = ast.unparse(statements.body.pop())
+            exec(compile(statements, name, "exec"), names)
+            display(eval(last, names))
+        else:
+            exec(compile(statements, name, "exec"), names)
         for number in plt.get_fignums():
-            plt.figure(number).canvas.draw()
-            drawn += 1
+            display(plt.figure(number))
         plt.close("all")
-    return drawn
+    return images
 
 
 @pytest.mark.integration

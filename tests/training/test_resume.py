@@ -70,11 +70,12 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
 def test_best_weights_that_a_kill_prevented_are_written_on_going_on(
     brick_run, sample_store, tmp_path
 ):
-    run = Workdir(shutil.copytree(brick_run, tmp_path / "run"))
+    recipe = Workdir(brick_run).recipe.override(epochs=1)
+    run = train(recipe, sample_store, tmp_path)
     missing = [run.best_weights, run.prediction_weights, run.history_path]
     for path in missing:
         path.unlink()
     run.update_run(state="running")
-    train(run.recipe, sample_store, run.path)
+    train(recipe, sample_store, run.path)
     assert all(path.exists() for path in missing)
     assert run.read_run()["state"] == "finished"
