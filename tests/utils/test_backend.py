@@ -19,7 +19,7 @@ print(len(hccr_tf.Recognizer().predict([image])), "read")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_use_from_python_says_nothing(backend, sample_store, tmp_path, monkeypatch):
     pytest.importorskip(backend)
