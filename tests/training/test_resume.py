@@ -39,28 +39,9 @@ def test_killed_runs_end_as_one_that_was_not(backend):
 
 
 def start(store, workdir, *arguments):
-    command = [
-        sys.executable,
-        "-m",
-        "hccr_tf",
-        "train",
-        "kriuk_model1",
-        "--data",
-        str(store.path),
-        "--workdir",
-        str(workdir),
-        "--image-size",
-        "16",
-        "--bricks",
-        "2",
-        "--width",
-        "16",
-        "--batch-size",
-        "8",
-        "--checkpoint-minutes",
-        "1000",
-        *arguments,
-    ]
+    settings = "--image-size 16 --bricks 2 --width 16 --batch-size 8 --checkpoint-minutes 1000"
+    command = [sys.executable, "-m", "hccr_tf", "train", "kriuk_model1", *settings.split()]
+    command += ["--data", str(store.path), "--workdir", str(workdir), *arguments]
     return subprocess.Popen(
         command,
         cwd=REPO,
