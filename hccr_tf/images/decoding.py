@@ -73,7 +73,7 @@ def _load(data: bytes, max_pixels: int, strict: bool) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, which are checked here
-            image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data))
             if image.width * image.height > max_pixels:
                 raise too_large
             if strict:

@@ -167,6 +167,23 @@ def test_labels_under_another_charset(store):
         store.labels_for(Charset.from_text("宪"), indices)
 
 
+# === Stores of earlier versions ===
+
+
+def test_a_store_whose_files_had_other_names_is_read(tmp_path):
+    """Of two writers' 一丁七, prepared when images were pictures and skipping was quarantine."""
+    store = Store(Path(__file__).parent / "fixtures" / "old_store")
+    store.verify()
+    assert store.data_hash.startswith("4736a62abbff8123")
+    assert [image.shape for image in store.images(np.arange(6))] == [(5, 4)] * 3 + [(4, 6)] * 3
+    assert "skipped     1\n            truncated record: 1" in summary(store)
+    assert rows(store.skipped_path)[0]["source"] == "HWDB1.0trn_gnt/bad.gnt"
+    joined = prepare(store.path, tmp_path / "joined")
+    assert joined.manifest["skipped"]["count"] == 1
+    for i in range(6):
+        np.testing.assert_array_equal(joined.image(i), store.image(i))
+
+
 # === Damage ===
 
 

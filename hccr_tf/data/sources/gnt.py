@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 
@@ -59,13 +59,13 @@ class _Window:
     # Used again for the next file: fresh memory costs more than reading a file of usual size.
     _unused: ClassVar[list[memoryview]] = []
 
-    def __init__(self, stream: BinaryIO, piece: int):
+    def __init__(self, stream: BinaryIO | _Summed, piece: int):
         self._stream = stream
         self._piece = piece
         try:
             self.view = self._unused.pop()
         except IndexError:
-            self.view = memoryview(np.empty(self._SIZE, np.uint8)).cast("B")
+            self.view = memoryview(np.empty(self._SIZE, np.uint8).data).cast("B")
         self.start = 0  # Offset of the buffer's first byte in the stream.
         self._length = 0
         self._ended = False
@@ -83,7 +83,9 @@ class _Window:
         while self._length < length and not self._ended:
             piece = min(self._piece, length - self._length)
             try:
-                count = self._stream.readinto(self.view[self._length : self._length + piece])
+                count = cast(Any, self._stream).readinto(
+                    self.view[self._length : self._length + piece]
+                )
             except (*ARCHIVE_ERRORS, OSError) as error:
                 # What came before is kept; the caller reports the rest.
                 self.error = error
@@ -192,7 +194,8 @@ def read_gnt(
             yield from read_gnt(stream, source or Path(file).name, size)
         return
     offset = 0
-    for entry in read_blocks(file, source or getattr(file, "name", "stream"), num_bytes):
+    name = source or str(getattr(file, "name", "stream"))
+    for entry in read_blocks(file, name, num_bytes):
         if isinstance(entry, Skipped):
             yield entry
             offset += entry.num_bytes
@@ -204,7 +207,7 @@ def read_gnt(
 
 
 def read_blocks(
-    stream: BinaryIO,
+    stream: BinaryIO | _Summed,
     source: str,
     num_bytes: int | None = None,
     writer: str | None = None,
@@ -228,8 +231,11 @@ def read_blocks(
         while not window.at_end(offset):
             columns, offset = _sound_records(window, offset)
             if columns is not None:
-                yield SampleBlock(window.view, *columns, first, writer, source, split)
-                first += len(columns[0])
+                starts, heights, widths, characters = columns
+                yield SampleBlock(
+                    window.view, starts, heights, widths, characters, first, writer, source, split
+                )
+                first += len(starts)
                 continue
             window.ensure(offset, _LARGEST + HEADER.size)
             header = window.get(offset, HEADER.size)
@@ -399,7 +405,7 @@ class _Summed:
         self.crc = 0
 
     def readinto(self, buffer: memoryview) -> int:
-        count = self._stream.readinto(buffer)
+        count = cast(Any, self._stream).readinto(buffer)
         if self._wanted:
             self.crc = zlib.crc32(buffer[:count], self.crc)
         return count

@@ -16,11 +16,11 @@ from typing import Any
 from hccr_tf.data.sources.reader import Reader, SourceFile, register_reader
 from hccr_tf.data.sources.records import Record, RepairedName, Sample, Skipped
 from hccr_tf.data.store import splits
-from hccr_tf.data.store.format import MANIFEST, OLD_SKIPPED_FILE, SKIPPED_FILE
+from hccr_tf.data.store.format import MANIFEST, OLD_IMAGE_WORD, OLD_SKIPPED_FILE, SKIPPED_FILE
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import read_json
 
-_IMAGES = re.compile(r"images-(\d{5,})\.bin")
+_IMAGES = re.compile(rf"(?:images|{OLD_IMAGE_WORD})-(\d{{5,}})\.bin")
 _LISTS = (SKIPPED_FILE, OLD_SKIPPED_FILE, "repaired_names.csv")
 
 

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from hccr_tf.utils.errors import HccrError
 
@@ -159,7 +159,7 @@ class ZipDirectory:
             if not checked:
                 # Without the attribute, zipfile has nothing to compare with.
                 del info.CRC
-            return zipfile.ZipExtFile(stream, "r", info, None, True)
+            return cast(BinaryIO, zipfile.ZipExtFile(stream, "r", info, None, True))
         except BaseException:
             stream.close()
             raise

@@ -14,6 +14,7 @@ from hccr_tf.charset import Charset
 MANIFEST = "manifest.json"
 FORMAT = "hccr_tf store 2"
 STROKES_FORMAT = "hccr_tf strokes 1"  # of a store that draws its images
+OLD_IMAGE_WORD = "pictures"
 SKIPPED_FILE, OLD_SKIPPED_FILE = "skipped.csv", "quarantine.csv"
 ARRAYS = {
     "shards": np.int32,
@@ -39,7 +40,7 @@ def array_file(name: str) -> str:
 
 
 def image_file(number: int) -> str:
-    """Name of the file that holds a shard's images."""
+    """Name of the file that holds a shard's images; `OLD_IMAGE_WORD` stood there once."""
     return f"images-{number:05d}.bin"
 
 

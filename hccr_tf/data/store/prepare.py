@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,11 @@ from typing import Any, TypeVar
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.catalogue import check_counts
 from hccr_tf.data.sources.discovery import Chunk, Discovery
-from hccr_tf.data.store.format import MANIFEST, image_file
+from hccr_tf.data.store.format import MANIFEST
 from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.writer import Shard, ShardWriter, SplitRule, assemble
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import exclusive_lock, replace_directory, sha256_file, sync, write_json
+from hccr_tf.utils.files import exclusive_lock, replace_directory, sha256_file, write_json
 from hccr_tf.utils.progress import progress_bar
 
 _SMALL = 16 << 20  # Bytes that are read sooner than processes start.
@@ -146,8 +146,6 @@ def _read(
     with (
         progress_bar("reading", num_bytes, progress) as advance,
         _run_in(min(workers, len(chunks) + len(hashing))) as run,
-        # Images go to the disk while others are read, so that the end need not wait.
-        ThreadPoolExecutor(1, thread_name_prefix="hccr-sync") as syncing,
     ):
         for source, checksum in zip(unhashed, run(hashing), strict=True):
             source["sha256"] = checksum
@@ -155,8 +153,6 @@ def _read(
         for chunk, shard in zip(chunks, run(reading), strict=True):
             shards.append(shard)
             advance(chunk.num_bytes)
-            if len(shard.index):
-                syncing.submit(sync, folder / image_file(shard.number))
     return shards
 
 

@@ -24,6 +24,7 @@ from hccr_tf.data.store.format import (
     ARRAYS,
     FORMAT,
     MANIFEST,
+    OLD_IMAGE_WORD,
     OLD_SKIPPED_FILE,
     SKIPPED_FILE,
     STROKES_FORMAT,
@@ -154,19 +155,24 @@ class Store:
                 self._verify_shard(number)
                 advance(1)
 
+    def image_path(self, number: int) -> Path:
+        """Returns where a shard's images lie."""
+        name = image_file(number)
+        if name not in self.manifest["files"]:
+            name = name.replace("images", OLD_IMAGE_WORD)
+        return self.path / name
+
     def _verify_shard(self, number: int) -> None:
         chosen = self.samples_of_shard(number)
+        path = self.image_path(number)
         digests = digests_of_file(
-            self.path / image_file(number),
-            self.offsets[chosen],
-            self.heights[chosen],
-            self.widths[chosen],
+            path, self.offsets[chosen], self.heights[chosen], self.widths[chosen]
         )
         wrong = chosen[(digests != self.digests[chosen]).any(axis=1)]
         if len(wrong):
             more = " …" if len(wrong) > 5 else ""
             raise HccrError(
-                f"{self.path} is damaged: {image_file(number)} changed in {len(wrong)} images "
+                f"{self.path} is damaged: {path.name} changed in {len(wrong)} images "
                 f"({', '.join(self.sample_ids(wrong[:5]))}{more}); prepare it again"
             )
 
@@ -225,7 +231,7 @@ class Store:
         pixels = self._maps.get(shard)
         if pixels is None:
             # Views of a plain array are cheaper than those of a memmap.
-            pixels = np.memmap(self.path / image_file(shard), np.uint8, "r").view(np.ndarray)
+            pixels = np.memmap(self.image_path(shard), np.uint8, "r").view(np.ndarray)
             self._maps[shard] = pixels
         return pixels
 

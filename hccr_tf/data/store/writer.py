@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -146,6 +147,10 @@ class ShardWriter:
 
     def finish(self) -> Shard:
         """Closes the image file and returns what is known of it; one without images goes."""
+        os.fsync(self._images)
+        if hasattr(os, "posix_fadvise"):
+            # Nobody reads it soon: its pages serve the next shard, as fresh ones cost more.
+            os.posix_fadvise(self._images.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         self.close()
         shard = self._shard
         shard.writers = list(self._writers)
