@@ -371,11 +371,8 @@ def test_progress_bar_only_on_a_terminal(faulty, monkeypatch, capfd):
 
 
 @pytest.mark.integration
-def test_the_command_with_a_run(sample_store, tmp_path, capsys):
-    run, out = tmp_path / "run", tmp_path / "report"
-    train = ["train", "brick_model1", "--data", str(sample_store.path), "--workdir", str(run)]
-    train += ["--image-size", "32", "--bricks", "2", "--width", "16", "--epochs", "1"]
-    assert cli.main(train) == 0
+def test_the_command_with_a_run(sample_store, brick_run, tmp_path, capsys):
+    run, out = brick_run, tmp_path / "report"
     command = ["data", "audit", str(sample_store.path), "--run", str(run), "--out", str(out)]
     assert cli.main(command) == 0
     text = capsys.readouterr().out
