@@ -102,7 +102,7 @@ def read_records(tmp_path_factory):
     """A function that reads a source and returns all its records, blocks as single samples."""
 
     def read(path) -> list:
-        records = []
+        records: list = []
         for record in read_source(path, tmp_path_factory.mktemp("scratch")):
             records += record.samples() if isinstance(record, SampleBlock) else [record]
         return records

@@ -1,8 +1,5 @@
 """Class activation maps against a direct evaluation of the paper's equations."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pandas as pd
@@ -156,27 +153,8 @@ def runs(sample_store, tmp_path_factory):
 @pytest.mark.integration
 def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     out = tmp_path / "cams"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "hccr_tf",
-            "cam",
-            "--data",
-            str(sample_store.path),
-            "--characters",
-            "零百",
-            "--workdir",
-            *map(str, runs),
-            "--top-k",
-            "2",
-            "--out",
-            str(out),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    command = ["cam", "--data", str(sample_store.path), "--characters", "零百", "--top-k", "2"]
+    assert main([*command, "--out", str(out), "--workdir", *map(str, runs)]) == 0
     table = pd.read_csv(out / "cam.csv")
     assert len(table) == 2 * 2 * 2
     assert set(table["run"]) == {"melnyk_net_a", "melnyk_net_c"}

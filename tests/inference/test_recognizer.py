@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -14,36 +15,24 @@ import pytest
 from PIL import Image
 
 from hccr_tf import Recognizer, get_recipe, train
-from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
+from hccr_tf.data.dataset import open_dataset
 from hccr_tf.images.cleaning import ImageError, clean
 from hccr_tf.runs.workdir import Workdir
-from hccr_tf.synthesis.dataset import make_stroke_store
-from hccr_tf.synthesis.sample import load_strokes
 
 pytestmark = pytest.mark.integration
 NUMERALS = "零一二三四五六七八九十百千万亿"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_stroke_store(
-        load_strokes(),
-        tmp_path_factory.mktemp("strokes") / "store",
-        source={"name": "embedded", "sha256": "0" * 64},
-        per_class=60,
-        held_out=10,
-        charset=Charset.from_text(NUMERALS),
-    )
+def store(numerals):
+    return open_dataset(numerals)
 
 
 @pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
-    """A small network that reads the numerals."""
-    recipe = get_recipe("recogniser").override(
-        image_size=32, **{"model.width": 8}, batch_size=32, epochs=8, warmup_steps=20
-    )
-    return train(recipe, store, tmp_path_factory.mktemp("runs") / "run").path
+def run(compact_run, tmp_path_factory):
+    """A small network that reads the numerals; it's calibrated here."""
+    return shutil.copytree(compact_run, tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -259,12 +248,7 @@ def test_training_goes_on_from_a_packed_run(run, store, tmp_path):
     packed = tmp_path / "packed"
     pack(run, packed)
     recipe = get_recipe("recogniser").override(
-        image_size=32,
-        **{"model.width": 8},
-        batch_size=32,
-        epochs=1,
-        warmup_steps=0,
-        learning_rate=1e-5,
+        image_size=32, width=8, batch_size=32, epochs=1, warmup_steps=0, learning_rate=1e-5
     )
     from_scratch = train(recipe, store, tmp_path / "fresh").read_run()
     tuned = train(recipe, store, tmp_path / "tuned", init_from=packed).read_run()

@@ -20,8 +20,9 @@ print(len(hccr_tf.Recognizer().predict([image])), "read")
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.timeout(300)
+@pytest.mark.e2e
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.parity)])
 def test_use_from_python_says_nothing(backend, sample_store, tmp_path, monkeypatch):
     pytest.importorskip(backend)
     monkeypatch.setenv("KERAS_BACKEND", backend)
