@@ -20,8 +20,8 @@ from real_runs import RESULTS, hccr, weights_of
 from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
 from hccr_tf.data.store.store import Store
-from hccr_tf.evaluation.metrics import wilson_interval
 from hccr_tf.evaluation.plots import save_figure
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.runs.workdir import Workdir
 
 STORES = ("hwdb100", "chinese_mnist")

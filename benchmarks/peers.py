@@ -28,7 +28,7 @@ import pandas as pd
 from real_runs import RESULTS, weights_of
 
 from hccr_tf import Recognizer
-from hccr_tf.evaluation.metrics import wilson_interval
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.images.cleaning import clean
 
 

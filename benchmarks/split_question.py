@@ -16,7 +16,7 @@ import pandas as pd
 from real_runs import RESULTS, hccr, prepare
 
 from hccr_tf import Store, predict_split
-from hccr_tf.evaluation.metrics import wilson_interval
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.runs.workdir import Workdir
 
 SEEDS = (1, 2, 3)

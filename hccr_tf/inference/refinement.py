@@ -11,7 +11,8 @@ import pandas as pd
 
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.store.store import Store
-from hccr_tf.evaluation.metrics import softmax, wilson_interval
+from hccr_tf.evaluation.metrics import softmax
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.inference.cam import overlay
 from hccr_tf.inference.images import NamedImage

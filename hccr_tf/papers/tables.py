@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import h5py
@@ -12,7 +11,8 @@ import pandas as pd
 
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.complexity import count_macs, size_mb
-from hccr_tf.evaluation.metrics import Evaluation, mcnemar, wilson_interval
+from hccr_tf.evaluation.metrics import Evaluation
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.inference.predictor import Predictor, predict_split
 from hccr_tf.models import MAIN_OUTPUT
@@ -148,36 +148,6 @@ def evaluate(runs: Sequence[ScoredRun], *, without_bias: bool = False) -> Score:
     finally:
         for file in files:
             file.close()
-
-
-def compare_pairs(right: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Every two runs compared on the same samples, by McNemar's exact test.
-
-    Args:
-        right: bool (N,) by run, which samples each reads rightly.
-
-    Returns:
-        A row a pair: by how many points the second is better, samples that only one of them
-        reads rightly, and the probability of such a difference between equals.
-    """
-    return pd.DataFrame(
-        [{"first": a, "second": b, **paired(right[a], right[b])} for a, b in combinations(right, 2)]
-    )
-
-
-def paired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    """Two readings of the same samples compared, as columns of a table.
-
-    Args:
-        first, second: bool (N,), which samples each reads rightly.
-    """
-    only_first, only_second, p = mcnemar(first, second)
-    return {
-        "difference": round(100 * float(second.mean() - first.mean()), 3),
-        "only_first_right": only_first,
-        "only_second_right": only_second,
-        "p": float(f"{p:.3g}"),
-    }
 
 
 def percent_right(right: np.ndarray) -> float:

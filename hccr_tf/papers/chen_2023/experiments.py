@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from hccr_tf.evaluation.plots import curves_figure, draw_grid, draw_validation, save_figure
+from hccr_tf.evaluation.plots import curves_figure, draw_grid, overlay_figure, save_figure
 from hccr_tf.papers.base import Inputs, register_experiment
 from hccr_tf.papers.paper_results import paper_table
 from hccr_tf.papers.plans import Cell
@@ -151,7 +151,7 @@ def chen_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
     The paper's are of EfficientNetV2-S on 70, 140 and 210 images a class.
     """
     curves = _histories(inputs)
-    draw_validation(curves, inputs.out / "chen_figure5.png")
+    save_figure(overlay_figure(curves, "epoch"), inputs.out / "chen_figure5.png")
     return {"history": together(curves)}
 
 

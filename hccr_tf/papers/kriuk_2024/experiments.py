@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hccr_tf.evaluation.plots import draw_bars, draw_validation, images_figure, save_figure
+from hccr_tf.evaluation.plots import draw_bars, images_figure, overlay_figure, save_figure
 from hccr_tf.inference.logits_file import LogitsFile
 from hccr_tf.papers.base import Inputs, register_experiment
 from hccr_tf.papers.kriuk_2024.ensembles import Ensemble, Fusion
@@ -137,7 +137,7 @@ def kriuk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     ours = pd.DataFrame(
         {"epoch": shown, **{n: [c.get(e) for e in shown] for n, c in columns.items()}}
     )
-    draw_validation(histories(runs), inputs.out / "kriuk_table2.png")
+    save_figure(overlay_figure(histories(runs), "epoch"), inputs.out / "kriuk_table2.png")
     paper = paper_table(_PAPER, "table 2").reset_index(names="epoch")
     return {"ours": ours, "paper": paper, **_compared(inputs, runs)}
 
@@ -397,4 +397,4 @@ def _compared(
 
 def _draw(inputs: Inputs, runs, tables, name: str) -> None:
     draw_bars(tables["ours"], "run", inputs.out / f"{name}.png", test_set(inputs))
-    draw_validation(histories(runs), inputs.out / f"{name}_curves.png")
+    save_figure(overlay_figure(histories(runs), "epoch"), inputs.out / f"{name}_curves.png")
