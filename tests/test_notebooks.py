@@ -51,7 +51,7 @@ def demo_results(sample_store, tmp_path_factory) -> Path:
         # Not narrower: TensorFlow 2.21's CPU kernels crash in strided 1x1 convolutions of fewer
         # than 16 channels when a batch's size is odd.
         recipe = get_recipe(f"brick_model{i}").override(
-            image_size=32, bricks=2, width=16, epochs=2, batch_size=32
+            image_size=32, **{"model.num_bricks": 2, "model.width": 16}, epochs=2, batch_size=32
         )
         train(recipe, store, runs / f"model{i}")
         predict_split(runs / f"model{i}", store, path)
@@ -65,14 +65,16 @@ def results(demo_results, sample_store, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     runs, model1 = folder / "runs", demo_results / "model1"
     store = Store(shutil.copytree(sample_store.path, folder / "sample" / "store"))
-    small = {"image_size": 32, "width": 16, "epochs": 1, "batch_size": 32}
-    recipe = get_recipe("brick_model1").override(**small, gamma=0.0, bricks=3)
+    small = {"image_size": 32, "model.width": 16, "epochs": 1, "batch_size": 32}
+    recipe = get_recipe("brick_model1").override(
+        **small, **{"loss.gamma": 0.0, "model.num_bricks": 3}
+    )
     train(recipe, store, runs / "model1_gamma0")
     recipe = get_recipe("transfer").override(
-        model="brick_net", bricks=2, **(small | {"epochs": 2}), stages=()
+        model="brick_net", **{"model.num_bricks": 2}, **(small | {"epochs": 2}), stages=()
     )
     train(recipe, store, runs / "transferred", init_from=model1)
-    small = {"image_size": 16, "width": 4, "epochs": 1, "batch_size": 32}
+    small = {"image_size": 16, "model.width": 4, "epochs": 1, "batch_size": 32}
     for name in ("mrbc", "mrbc_ir"):
         train(get_recipe(name).override(**small), store, runs / name)
     for name, chosen in {

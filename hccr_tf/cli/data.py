@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from hccr_tf.cli.flags import add_settings
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.settings import settings_of
 
 
 def prepare_arguments(parser) -> None:
@@ -198,16 +200,16 @@ def strokes_arguments(parser) -> None:
         help="images of each character in validation, and as many in test (default 1)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of all images (default 1)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="how handwriting varies, such as --set bend=0.03; what there is stands in "
-        "hccr_tf.synthesis.style.HandwritingStyle",
-    )
     parser.add_argument("--overwrite", action="store_true", help="replace a store of strokes")
     parser.add_argument("--sheet", help="image to draw (default: OUT-sheet.png beside it)")
+    from hccr_tf.synthesis.style import HandwritingStyle
+
+    style = parser.add_argument_group(
+        "how handwriting varies",
+        "Lengths are fractions of the character's side, angles radians; standard deviations "
+        "unless said otherwise.",
+    )
+    add_settings(style, settings_of(HandwritingStyle), "style.")
 
 
 def run_strokes(options) -> None:
@@ -222,13 +224,13 @@ def run_strokes(options) -> None:
       hccr train recogniser --data strokes --workdir runs/recogniser
     """
     from hccr_tf.charset import Charset
-    from hccr_tf.cli.settings import parse_settings
     from hccr_tf.images.contact_sheet import draw_sheet
     from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
     from hccr_tf.synthesis.sample import load_strokes
     from hccr_tf.synthesis.style import HandwritingStyle
     from hccr_tf.utils.files import sha256_file
 
+    style = {k[6:]: v for k, v in vars(options).items() if k.startswith("style.")}
     strokes = load_strokes(options.file)
     charset = None if options.charset == "all" else Charset.open(options.charset)
     store = make_stroke_store(
@@ -236,7 +238,7 @@ def run_strokes(options) -> None:
         options.out,
         source={"name": Path(options.file).name, "sha256": sha256_file(options.file)},
         charset=charset,
-        variation=HandwritingStyle.from_dict(parse_settings(options.set)),
+        variation=HandwritingStyle(**style),
         per_class=options.per_class,
         held_out=options.held_out,
         seed=options.seed,

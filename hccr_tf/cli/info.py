@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
-from hccr_tf.cli.settings import parse_settings
+from hccr_tf.cli.flags import open_settings
 from hccr_tf.papers.recipes import get_recipe, list_recipes
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.settings import from_words
 
 
 def run_list(options) -> None:
@@ -30,9 +31,7 @@ def model_arguments(parser) -> None:
     parser.add_argument(
         "--image-size", type=int, help="side of the input, pixels (default: the paper's)"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model"
-    )
+    parser.open_groups = ("model",)
     parser.add_argument(
         "--training", action="store_true", help="with the heads that only training uses"
     )
@@ -41,18 +40,22 @@ def model_arguments(parser) -> None:
 def run_model(options) -> None:
     """Prints a network's layers with output shape, parameters and multiply–accumulates.
 
+    --model.NAME VALUE sets an argument of the network; a wrong NAME lists those that there are.
     Counted are convolutions, dense layers and the matrices of recurrent ones, once for one
     image; biases, normalisation, activation and pooling aren't.
 
     Examples:
       hccr model melnyk_net_c --image-size 96 --num-classes 3755
-      hccr model brick_net --set num_bricks=4 --training
+      hccr model brick_net --model.num_bricks 4 --training
     """
     backend.start()
     from hccr_tf.evaluation.complexity import cost_table
     from hccr_tf.models import blueprint, model_arguments
 
-    arguments = parse_settings(options.set)
+    arguments = {
+        name.partition(".")[2]: from_words(words)
+        for name, words in open_settings(options, ("model",)).items()
+    }
     unknown = sorted(set(arguments) - set(model_arguments(options.model)))
     if unknown:
         known = ", ".join(model_arguments(options.model))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from hccr_tf import __version__
 from hccr_tf.cli import data, evaluate, info, maps, predict, train
+from hccr_tf.cli.flags import Parser
 from hccr_tf.utils.errors import HccrError
 
 _HELP = """\
@@ -16,7 +17,7 @@ A whole run on a sample that needs no download:
   hccr data sample --out runs/sample
   hccr data prepare runs/sample --out runs/store
   hccr train brick_model1 --data runs/store --workdir runs/model1 \\
-      --image-size 32 --bricks 3 --epochs 4
+      --image-size 32 --model.num_bricks 3 --epochs 4
   hccr evaluate runs/model1 --data runs/store --split test --out runs/logits1.h5
   hccr fuse runs/logits1.h5 --out runs/results
 """
@@ -81,9 +82,7 @@ _DATA_COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `hccr` and returns its exit code: 0, or 2 where the input is at fault."""
-    parser = argparse.ArgumentParser(
-        "hccr", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("hccr", description=_HELP)
     parser.add_argument("--version", action="version", version=f"hccr_tf {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     kinds = commands.add_parser("data", help="prepare and look at data").add_subparsers(
@@ -143,18 +142,11 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
 
 
 def _script_parser(description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(description=description)
 
 
 def _add(commands, name: str, help: str, function: Callable, add_arguments: Callable) -> None:
-    parser = commands.add_parser(
-        name,
-        help=help,
-        description=function.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = commands.add_parser(name, help=help, description=function.__doc__)
     parser.set_defaults(function=function)
     add_arguments(parser)
 

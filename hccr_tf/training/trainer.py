@@ -90,7 +90,7 @@ def _train(
     stop: StopRequest,
 ) -> None:
     if init_from is not None:
-        recipe = recipe.override(weights="none")  # they'd be written over
+        recipe = recipe.override(weights=None)  # they'd be written over
     begun = workdir.exists()
     if begun:
         _check_same(workdir, recipe, store, charset, init_from)

@@ -374,7 +374,16 @@ def test_progress_bar_only_on_a_terminal(faulty, monkeypatch, capfd):
 def test_the_command_with_a_run(sample_store, tmp_path, capsys):
     run, out = tmp_path / "run", tmp_path / "report"
     train = ["train", "brick_model1", "--data", str(sample_store.path), "--workdir", str(run)]
-    train += ["--image-size", "32", "--bricks", "2", "--width", "16", "--epochs", "1"]
+    train += [
+        "--image-size",
+        "32",
+        "--model.num_bricks",
+        "2",
+        "--model.width",
+        "16",
+        "--epochs",
+        "1",
+    ]
     assert cli.main(train) == 0
     command = ["data", "audit", str(sample_store.path), "--run", str(run), "--out", str(out)]
     assert cli.main(command) == 0

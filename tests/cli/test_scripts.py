@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--image-size", "16", "--bricks", "2", "--width", "16", "--epochs", "2"]
+SMALL = ["--image-size", "16", "--model.num_bricks", "2", "--model.width", "16", "--epochs", "2"]
 
 
 def run(*command, cwd, ok=True, **environment):
@@ -171,7 +171,7 @@ assert keras.backend.backend() == "jax"
 store, small = sys.argv[1], sys.argv[2:]
 assert main(["train", "brick_model2", "--data", store, "--workdir", "jax", *small]) == 0
 assert main(["train", "brick_model2", "--data", store, "--workdir", "jax", *small]) == 0
-staged = ["--model", "convnet", "--image-size", "16", "--width", "4", "--stages",
+staged = ["--model", "convnet", "--image-size", "16", "--model.width", "4", "--stages",
           "backbone:1,3:1", "--samples-per-class", "8"]
 assert main(["train", "transfer", "--data", store, "--workdir", "staged", *staged]) == 0
 for run in ("jax", "tensorflow"):

@@ -158,7 +158,7 @@ def test_training_with_processes_gives_the_same_run(sample_store, tmp_path, monk
     from hccr_tf.training import trainer as loop
 
     recipe = get_recipe("brick_model3").override(
-        image_size=16, bricks=2, width=16, batch_size=32, epochs=2
+        image_size=16, **{"model.num_bricks": 2, "model.width": 16}, batch_size=32, epochs=2
     )
     histories, begun = [], []
     start = Loader.processes

@@ -18,8 +18,9 @@ import pandas as pd
 from hccr_tf import Predictor, Store, get_recipe, predict_split, train
 
 store, folder = Store(sys.argv[1]), Path(sys.argv[2])
-settings = dict(image_size=24, bricks=2, width=16, batch_size=16, learning_rate=2e-3,
-                augment_amount=0.0, augment_shift=0.0, epochs=16)
+settings = {"image_size": 24, "model.num_bricks": 2, "model.width": 16, "batch_size": 16,
+            "learning_rate": 2e-3, "augmentation.amount": 0.0, "augmentation.shift": 0.0,
+            "epochs": 16}
 runs, histories = {}, {}
 for where, device in (("host", False), ("device", True)):
     recipe = get_recipe("brick_model2").override(device_preprocessing=device, **settings)
@@ -81,7 +82,11 @@ def test_it_goes_on_where_it_stopped(sample_store, tmp_path):
     from hccr_tf import get_recipe, train
 
     recipe = get_recipe("kriuk_model2").override(
-        image_size=16, bricks=2, width=16, batch_size=32, device_preprocessing=True, epochs=1
+        image_size=16,
+        **{"model.num_bricks": 2, "model.width": 16},
+        batch_size=32,
+        device_preprocessing=True,
+        epochs=1,
     )
     whole = train(recipe.override(epochs=2), sample_store, tmp_path / "whole")
     train(recipe, sample_store, tmp_path / "parts")

@@ -73,9 +73,9 @@ def test_a_run_has_these_rates_also_when_it_goes_on(backend, sample_store, tmp_p
         str(sample_store.path),
         "--image-size",
         "16",
-        "--bricks",
+        "--model.num_bricks",
         "2",
-        "--width",
+        "--model.width",
         "16",
         "--batch-size",
         "64",
@@ -117,8 +117,7 @@ def test_it_goes_on_within_an_epoch(sample_store, tmp_path, stopped_at):
     """Stopped before the first phase ends within an epoch, and after it."""
     recipe = get_recipe("kriuk_model1").override(
         image_size=16,
-        bricks=2,
-        width=16,
+        **{"model.num_bricks": 2, "model.width": 16},
         batch_size=64,
         schedule="stall",
         learning_rate=0.1,

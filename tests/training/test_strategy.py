@@ -22,7 +22,7 @@ store, workdir = Store(sys.argv[1]), sys.argv[2]
 GOING_ON = """
 for epochs in (1, 2):  # begun, then gone on with
     recipe = get_recipe("kriuk_model1").override(
-        image_size=16, bricks=2, width=16, batch_size=18, epochs=epochs)
+        image_size=16, **{"model.num_bricks": 2, "model.width": 16}, batch_size=18, epochs=epochs)
     run = train(recipe, store, workdir)
 """
 IN_STAGES = """
