@@ -189,7 +189,7 @@ def train_cells(
                     "on the data that it's for)."
                 )
             try:
-                train(cell.build(), store, workdir.path, **circumstances, **own)
+                train(cell.build(), store, workdir.path, **{**circumstances, **own})
             except DivergenceError as error:
                 logger.warning("%s", error)  # it's in the table
             keras.utils.clear_session()
