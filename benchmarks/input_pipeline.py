@@ -324,11 +324,9 @@ def rows(results: dict[tuple, list[dict]], copies: dict[int, list[float]]) -> pd
         ]
     )
     speeds = table.set_index(["loader", "blur"])["images_per_second"]
-    for column, loader in (
-        ("ratio", "released"),
-        ("ratio_to_two_threads", "released, two threads"),
-    ):
-        table[column] = (table["images_per_second"] / table["blur"].map(released)).round(2)
+    for suffix in ("", ", two threads"):
+        released = table["blur"].map(speeds[f"released{suffix}"])
+        table[f"ratio{suffix}"] = (table["images_per_second"] / released).round(2)
     ours = table["loader"].isin(["NumPy iterator", "tf.data"])
     limit = table["size"].map({size: statistics.median(values) for size, values in copies.items()})
     table["share_of_copy"] = (table["images_per_second"] / limit).round(3)[

@@ -1,76 +1,72 @@
-"""Plans: every cell is a command that builds; what is killed or missing is said and goes on."""
+"""Plans and their runner: every cell is a command; what is killed or missing is said, goes on."""
 
+import logging
 import shlex
 
 import pandas as pd
 import pytest
 
+from hccr_tf.cli import train as training
 from hccr_tf.cli.flags import recipe_settings
 from hccr_tf.cli.main import main
 from hccr_tf.models import blueprint
-from hccr_tf.papers.base import get_experiment, list_experiments
-from hccr_tf.papers.plans import SCALES, Cell, train_cells
+from hccr_tf.papers.base import (
+    EXPERIMENTS,
+    SCALES,
+    Cell,
+    get_experiment,
+    list_experiments,
+    register_experiment,
+    train_cells,
+)
 from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.recipe import Stage
-
-PLANNED = [name for name in list_experiments() if get_experiment(name).plan]
 
 
 @pytest.fixture(scope="module")
 def cells():
     """All cells of all plans, by experiment and scale."""
-    return {(n, s): list(get_experiment(n).plan(s)) for n in PLANNED for s in SCALES}
+    return {(n, scale): e.cells(scale) for n, e in EXPERIMENTS.items() for scale in e.scales}
 
 
-def test_every_table_and_figure_of_training_has_a_plan():
-    assert set(PLANNED) >= {
-        "kriuk_table1",
-        "kriuk_table2",
-        "kriuk_figures4to6",
-        "kriuk_figure7",
-        "kriuk_figure8",
-        "kriuk_figure9",
-        "melnyk_table2",
-        "melnyk_table3",
-        "yang_table1",
-        "chen_table1",
-        "chen_table2",
-        "chen_figures2to4",
-        "chen_figure5",
-    }
+def test_every_table_and_figure_of_training_has_a_plan(cells):
+    planned = {"kriuk_table1", "kriuk_table2", "kriuk_figure7", "kriuk_figure8", "kriuk_figure9"}
+    planned |= {"kriuk_figures4to6", "melnyk_table2", "melnyk_table3", "yang_table1", "chen_table1"}
+    planned |= {"chen_table2", "chen_figures2to4", "chen_figure5"}
+    assert {(name, scale) for name in planned for scale in ("full", "real-small", "smoke")} <= set(
+        cells
+    )
+    with pytest.raises(ValueError, match="chen_table1 has no plan .* hwdb100; there is one for"):
+        get_experiment("chen_table1").cells("hwdb100")
 
 
-def test_cells_of_one_name_are_one_run_at_each_scale(cells):
+@pytest.mark.parametrize("scale", SCALES)
+def test_cells_of_one_name_are_one_run_at_each_scale(cells, scale):
     # They share a folder.
-    for scale in SCALES:
-        known = {}
-        for (_, cell_scale), some in cells.items():
-            for cell in some if cell_scale == scale else ():
-                assert known.setdefault(cell.name, cell.build()) == cell.build(), cell.name
+    known = {}
+    for some in (some for (_, of), some in cells.items() if of == scale):
+        for cell in some:
+            run = cell.build(), cell.init_from
+            assert known.setdefault(cell.name, run) == run, cell.name
+    # A run begins with one that its scale trains.
+    assert {begin for _, begin in known.values() if begin} <= set(known)
 
 
 def test_commands_say_what_cells_build(cells, monkeypatch):
-    from hccr_tf.cli.main import train as training
-
-    found = []
-    monkeypatch.setattr(training, "run_train", lambda options: found.append(options))
-    for cell in {c.command: c for some in cells.values() for c in some}.values():
-        command = shlex.split(cell.command)[1:]
-        import hccr_tf.cli.main as cli
-
-        monkeypatch.setattr(
-            cli, "_COMMANDS", (("train", "", training.run_train, training.train_arguments),)
-        )
-        assert main([*command, "--data", "store", "--workdir", "run"]) == 0
-        options = found.pop()
-        recipe = training._overridden(options, recipe_settings(options))
-        assert recipe == cell.build(), cell.command
+    parsed = []
+    monkeypatch.setattr(training, "run_train", parsed.append)
+    commands = (("train", "", training.run_train, training.train_arguments),)
+    monkeypatch.setattr("hccr_tf.cli.main._COMMANDS", commands)
+    for cell in {cell.command: cell for some in cells.values() for cell in some}.values():
+        assert main([*shlex.split(cell.command)[1:], "--data", "store", "--workdir", "run"]) == 0
+        options = parsed.pop()
+        assert get_recipe(options.recipe).override(recipe_settings(options)) == cell.build()
+        assert options.init_from == cell.init_from
 
 
 def test_smoke_cells_build(cells):
-    for recipe in {
-        repr(c.build()): c.build() for (_, s), some in cells.items() if s == "smoke" for c in some
-    }.values():
+    smoke = [c.build() for (_, scale), some in cells.items() if scale == "smoke" for c in some]
+    for recipe in {repr(recipe): recipe for recipe in smoke}.values():
         blueprint(
             recipe.model,
             num_classes=15,
@@ -91,84 +87,67 @@ def test_the_papers_sweeps_are_complete(cells):
 
 
 def test_a_command_names_every_kind_of_setting():
-    cell = Cell(
-        "x",
-        "transfer",
-        {
-            "stages": (Stage(2, "backbone"), Stage(3, 100, 1e-4)),
-            "epochs": 5,
-            "crop_ink": False,
-            "learning_rate": 2e-4,
-            "model.units": 8,
-        },
-    )
-    assert cell.command == (
-        "hccr train transfer --stages backbone:2,100:3:0.0001 --epochs 5 --no-crop-ink "
-        "--learning-rate 0.0002 --model.units 8"
+    settings = {
+        "stages": (Stage(2, "backbone"), Stage(3, 100, 1e-4)),
+        "crop_ink": False,
+        "learning_rate": 2e-4,
+        "model.units": 8,
+    }
+    assert Cell("x", "transfer", settings, init_from="y").command == (
+        "hccr train transfer --stages backbone:2,100:3:0.0001 --no-crop-ink "
+        "--learning-rate 0.0002 --model.units 8 --init-from y"
     )
 
 
 @pytest.mark.slow
-def test_what_was_not_run_is_said_and_goes_on(sample_store, tmp_path, capsys):
-    def mini(name, **settings):
-        return Cell(
-            name, "melnyk_net_a", {"image_size": 32, "model.width": 4, "epochs": 1, **settings}
-        )
+def test_what_was_not_run_is_said_and_goes_on(sample_store, tmp_path, caplog):
+    def mini(name, init_from=None, **settings):
+        small = {"image_size": 32, "model.width": 4, "epochs": 1, **settings}
+        return Cell(name, "melnyk_net_a", small, init_from)
 
-    some = [mini("a"), mini("b", seed=2)]
+    def run(only=None):
+        with caplog.at_level(logging.INFO, "hccr_tf"):
+            train = train_cells(some, sample_store, tmp_path, only=only)
+            assert [cell.name for cell in train] == ["a", "b"]
+        return [cell.name for cell in some if (tmp_path / cell.name / "recipe.json").exists()]
+
+    some = [mini("a", init_from="b"), mini("b", seed=2)]
     with pytest.raises(ValueError, match="no cells \\['c'\\]; there are a, b"):
-        train_cells(some, sample_store, tmp_path, only=["c"])
-    assert train_cells(some, sample_store, tmp_path, only=["b"]) == [tmp_path / "b"]
-    assert train_cells(some, sample_store, tmp_path, collect=True) == [tmp_path / "b"]
-    assert not (tmp_path / "a" / "recipe.json").exists()
-    capsys.readouterr()
-    assert train_cells(some, sample_store, tmp_path) == [tmp_path / "a", tmp_path / "b"]
-    assert "is finished; nothing to do" in capsys.readouterr().out
+        run(["c"])
+    with pytest.raises(ValueError, match="a begins with the run b, which isn't trained"):
+        run(["a"])
+    assert run(["b"]) == ["b"] and run([]) == ["b"] and run() == ["a", "b"]
+    assert "[2 of 2] b: hccr train melnyk_net_a" in caplog.text
 
 
 @pytest.mark.slow
 def test_one_figure_from_nothing_to_a_page(tmp_path, capsys):
     """The command as a user gives it: store, runs, tables, images, page."""
-    out = tmp_path / "results" / "melnyk_table2"
-    arguments = ["reproduce", "melnyk_table2", "--scale", "smoke", "--out", str(out)]
-    assert main([*arguments, "--only", "melnyk_net_a", "melnyk_net_c"]) == 0
+    results = tmp_path / "results"
+
+    def reproduce(name, *arguments):
+        out = results / name
+        assert main(["reproduce", name, "--scale", "smoke", "--out", str(out), *arguments]) == 0
+        return out
+
+    out = reproduce("melnyk_table2", "--only", "melnyk_net_a", "melnyk_net_c")
     cells = pd.read_csv(out / "cells.csv")
     assert cells["state"].tolist() == ["finished", "not run", "finished"]
     assert cells["command"].str.startswith("hccr train melnyk_net_").all()
     assert cells["data_hash"].nunique() == 1 and cells["hardware"].notna().sum() == 2
     ours = pd.read_csv(out / "melnyk_table2_ours.csv")
     assert ours["model"].tolist() == ["melnyk_net_a", "melnyk_net_c"]
+    assert ours["train_command"].tolist() == cells["command"][[0, 2]].tolist()
     # Another table of the same runs trains nothing anew.
     capsys.readouterr()
-    third = tmp_path / "results" / "melnyk_table3"
-    assert (
-        main(["reproduce", "melnyk_table3", "--scale", "smoke", "--collect", "--out", str(third)])
-        == 0
-    )
+    third = reproduce("melnyk_table3", "--collect")
     assert "epoch 1" not in capsys.readouterr().out
     assert (third / "melnyk_table3.png").exists()
-    assert (
-        main(
-            [
-                "reproduce",
-                "kriuk_figures4to6",
-                "--scale",
-                "smoke",
-                "--out",
-                str(tmp_path / "results" / "kriuk_figures4to6"),
-            ]
-        )
-        == 0
-    )
-    assert main(["report", str(tmp_path / "results")]) == 0
-    page = (tmp_path / "results" / "report.html").read_text("utf-8")
+    reproduce("kriuk_figures4to6")
+    assert main(["report", str(results)]) == 0
+    page = (results / "report.html").read_text("utf-8")
     assert "3 tables and figures" in capsys.readouterr().out
-    for text in (
-        "Melnyk, You &amp; Li 2018",
-        "Kriuk &amp; Kriuk 2024",
-        "not run",
-        'alt="kriuk_figures4to6"',
-    ):
+    for text in ("Melnyk, You &amp; Li 2018", "not run", 'alt="kriuk_figures4to6"'):
         assert text in page
     assert page.count('src="data:image/png') >= 2
 
@@ -178,46 +157,48 @@ def test_one_figure_from_nothing_to_a_page(tmp_path, capsys):
     ("name", "cell"),
     [("kriuk_figure8", "model1"), ("yang_table1", "mrbc"), ("chen_table1", "efficientnet_v2s_70")],
 )
-def test_a_cell_of_each_paper(name, cell, tmp_path, capsys):
-    assert (
-        main(
-            ["reproduce", name, "--scale", "smoke", "--out", str(tmp_path / "out"), "--only", cell]
-        )
-        == 0
-    )
-    cells = pd.read_csv(tmp_path / "out" / "cells.csv").set_index("cell")["state"]
+def test_a_cell_of_each_paper(name, cell, tmp_path):
+    out = tmp_path / "out"
+    assert main(["reproduce", name, "--scale", "smoke", "--out", str(out), "--only", cell]) == 0
+    cells = pd.read_csv(out / "cells.csv").set_index("cell")["state"]
     assert cells[cell] == "finished" and (cells.drop(cell) == "not run").all()
-    runs = pd.read_csv(tmp_path / "out" / f"{name}_runs.csv")
+    runs = pd.read_csv(out / f"{name}_runs.csv")
     assert runs["run"].tolist() == [cell] and runs["epochs"].tolist() == [2]
 
 
-def test_what_cannot_be_tested_is_said_before_training(sample_store, tmp_path, capsys):
-    arguments = ["reproduce", "kriuk_figure8", "--scale", "smoke", "--out", str(tmp_path / "out")]
-    assert main([*arguments, "--data", str(sample_store.path), "--split", "tset"]) == 2
-    assert "no samples in split 'tset'; it has train" in capsys.readouterr().err
-    assert not (tmp_path / "runs").exists()
-    assert (
-        main(
-            [*arguments, "--data", str(sample_store.path), "--test-data", str(tmp_path / "nothing")]
-        )
-        == 2
-    )
-    assert "nothing" in capsys.readouterr().err
-    assert (
-        main(["reproduce", "all", "--scale", "smoke", "--out", str(tmp_path), "--only", "modle1"])
-        == 2
-    )
-    assert "no cells ['modle1']" in capsys.readouterr().err
-
-
-def test_wrong_combinations_say_so(tmp_path, capsys):
-    for arguments, message in (
-        ([], "Name what to make"),
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Name what to make (`hccr reproduce --list`)"),
         (["kriuk_figure8"], "only --scale smoke brings its own"),
+        (["nothing", "--data", "STORE"], "no experiment 'nothing'; there are: "),
+        (["melnyk_table2", "--data", "STORE"], "Name the trained runs: --workdir"),
         (["kriuk_figure8", "--scale", "smoke", "--workdir", "x"], "either --workdir or --scale"),
         (["all", "--data", "x"], "all takes a --scale"),
-    ):
-        assert main(["reproduce", *arguments]) == 2
-        assert message in capsys.readouterr().err
-    assert main(["report", str(tmp_path)]) == 2
-    assert "no results below" in capsys.readouterr().err
+        (["all", "--scale", "smoke", "--only", "modle1"], "no cells ['modle1']"),
+        # Before anything is trained:
+        (["networks", "--data", "STORE", "--scale", "full"], "no plan of what to train"),
+        (
+            ["kriuk_figure8", "--scale", "smoke", "--data", "STORE", "--split", "tset"],
+            "no samples in split 'tset'; it has train",
+        ),
+        (
+            ["kriuk_figure8", "--scale", "smoke", "--data", "STORE", "--test-data", "nothing"],
+            "nothing",
+        ),
+    ],
+)
+def test_what_cannot_be_made_says_so(arguments, message, sample_store, tmp_path, capsys):
+    arguments = [str(sample_store.path) if a == "STORE" else a for a in arguments]
+    assert main(["reproduce", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_experiments_are_listed(capsys):
+    assert main(["reproduce", "--list"]) == 0
+    listed = capsys.readouterr().out
+    for name in list_experiments():
+        assert name in listed and get_experiment(name).description in listed
+    with pytest.raises(ValueError, match="registered already"):
+        register_experiment(get_experiment("melnyk_table2").run)

@@ -110,7 +110,7 @@ def test_runs_without_what_a_figure_compares_are_refused(runs, sample_store, tmp
     (other / "recipe.json").write_text(json.dumps(recipe), "utf-8")
     arguments = ["--data", str(sample_store.path), "--out", str(tmp_path / "out")]
     assert main(["reproduce", "kriuk_figure8", *arguments, "--workdir", runs[0], str(other)]) == 2
-    assert "other has no γ: this compares brick networks" in capsys.readouterr().err
+    assert "other has no gamma: this compares brick networks" in capsys.readouterr().err
     assert not (tmp_path / "out" / "logits").exists()
     assert (
         main(["reproduce", "kriuk_losses_and_heads", *arguments, "--workdir", runs[0], str(other)])

@@ -1,8 +1,5 @@
 """`hccr reproduce` for Melnyk et al. 2018, on runs of the sample."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pandas as pd
@@ -14,7 +11,8 @@ from hccr_tf.cli.main import main
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import save_weights
-from hccr_tf.papers.base import Inputs, get_experiment, list_experiments, register_experiment
+from hccr_tf.papers.melnyk_2018.experiments import melnyk_table2
+from hccr_tf.papers.tables import Inputs
 
 pytestmark = pytest.mark.slow
 
@@ -35,14 +33,6 @@ def runs(sample_store, tmp_path_factory):
     predictor.model.get_layer(MAIN_OUTPUT).bias.assign(bias)
     save_weights(found[0].prediction_weights, {"model": predictor.model.variables}, {"epoch": 2})
     return [run.path for run in found]
-
-
-def reproduce(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "hccr_tf", "reproduce", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-    )
 
 
 def accuracy(run, store, without_bias):
@@ -80,8 +70,7 @@ def test_figure_2_has_a_row_a_character_and_a_column_a_run(runs, sample_store, t
 
 def test_table_2_resets_the_bias(runs, sample_store, tmp_path):
     arguments = ("--data", sample_store.path, "--workdir", *runs, "--out", tmp_path)
-    done = reproduce("melnyk_table2", *arguments)
-    assert done.returncode == 0, done.stderr
+    assert main(["reproduce", "melnyk_table2", *map(str, arguments)]) == 0
     table = pd.read_csv(tmp_path / "melnyk_table2_ours.csv")
     assert table["network"].tolist() == ["melnyk_net_a", "melnyk_net_c"]
     for row, run in zip(table.to_dict("records"), runs, strict=True):
@@ -113,26 +102,6 @@ def test_table_2_resets_the_bias(runs, sample_store, tmp_path):
     assert (tmp_path / "melnyk_table3.png").stat().st_size > 10_000
 
 
-def test_it_says_what_is_missing(sample_store, tmp_path, capsys):
-    for arguments, message in (
-        ((), "hccr reproduce --list"),
-        (("nothing", "--data", sample_store.path), "no experiment 'nothing'; there are: chen_"),
-        (("melnyk_table2", "--data", sample_store.path), "Name the trained runs: --workdir"),
-    ):
-        assert main(["reproduce", *map(str, arguments), "--out", str(tmp_path / "out")]) == 2
-        assert message in capsys.readouterr().err
-
-
-def test_experiments_are_listed(capsys):
-    assert main(["reproduce", "--list"]) == 0
-    listed = capsys.readouterr().out
-    for name in list_experiments():
-        assert name in listed
-        assert get_experiment(name).description in listed
-    with pytest.raises(ValueError, match="registered already"):
-        register_experiment(get_experiment("melnyk_table2").run)
-
-
 def test_runs_of_different_charsets_are_compared_by_character(sample_store, tmp_path):
     recipe = get_recipe("melnyk_net_a").override(image_size=32, **{"model.width": 8}, epochs=1)
     turned = Charset.from_text(sample_store.charset.text[::-1])
@@ -145,6 +114,6 @@ def test_runs_of_different_charsets_are_compared_by_character(sample_store, tmp_
     classifier.set_weights([kernel[:, ::-1], bias[::-1]])
     save_weights(second.prediction_weights, {"model": predictor.model.variables}, {"epoch": 1})
     inputs = Inputs(sample_store, "test", [first.path, second.path], tmp_path)
-    pairs = get_experiment("melnyk_table2").run(inputs)["pairs"]
+    pairs = melnyk_table2(inputs)["pairs"]
     columns = ["difference", "only_first_right", "only_second_right"]
     assert pairs[columns].to_numpy().tolist() == [[0, 0, 0]]
