@@ -118,7 +118,8 @@ def reproduce_arguments(parser) -> None:
         "--scale",
         choices=["full", "hwdb100", "real-small", "smoke"],
         help="train what's missing: full (the paper's size and epochs), hwdb100 (100 HWDB classes, "
-        "days of CPU), real-small (real data, hours), smoke (the embedded sample, which needs no --data; seconds)",
+        "days of CPU), real-small (real data, hours), smoke (the embedded sample, which needs no "
+        "--data; seconds)",
     )
     parser.add_argument("--only", nargs="+", metavar="CELL", help="train these runs of --scale")
     parser.add_argument(
@@ -160,9 +161,9 @@ def run_reproduce(options) -> None:
     if not options.scale and (options.only or options.collect or options.runs):
         raise HccrError("--only, --collect and --runs go with --scale.")
     backend.start()
-    from hccr_tf.papers.base import get_experiment, list_experiments
+    from hccr_tf.papers.base import EXPERIMENTS
 
-    experiments = [get_experiment(name) for name in list_experiments()]
+    experiments = [EXPERIMENTS[name] for name in sorted(EXPERIMENTS)]
     if options.list:
         for experiment in experiments:
             scales = f" [{', '.join(experiment.scales)}]" if experiment.scales else ""

@@ -129,20 +129,6 @@ def register_experiment(
     return function
 
 
-def list_experiments() -> list[str]:
-    """Lists the names that `get_experiment` takes, sorted."""
-    return sorted(EXPERIMENTS)
-
-
-def get_experiment(name: str) -> Experiment:
-    """Returns an experiment by name.
-
-    Raises:
-        HccrError: there is none of that name.
-    """
-    return EXPERIMENTS[name]
-
-
 # === Trainings ===
 
 
@@ -267,7 +253,7 @@ def reproduce(
     Raises:
         HccrError: there's no such experiment, scale, split or cell, or a run doesn't fit.
     """
-    experiment = get_experiment(name)
+    experiment = EXPERIMENTS[name]
     cells = [] if scale is None else experiment.cells(scale)
     out = Path(out or Path("results") / (scale or "") / name)
     out.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import markupsafe
 import pandas as pd
 
 from hccr_tf.images.contact_sheet import encode_png, text_image
-from hccr_tf.papers.base import SCALES, get_experiment
+from hccr_tf.papers.base import EXPERIMENTS, SCALES
 from hccr_tf.utils.files import atomic_write, read_json
 
 _TITLES = {
@@ -51,7 +51,7 @@ def find_results(name: str, folders: Sequence[str | Path]) -> Path:
     looked = " or ".join(str(Path(folder).resolve()) for folder in folders)
     command = f"hccr reproduce {name}"
     ways = f"`{command} --data STORE --workdir RUN…` with runs that are trained"
-    if "smoke" in get_experiment(name).scales:
+    if "smoke" in EXPERIMENTS[name].scales:
         ways = (
             f"`{command} --scale smoke` (drawn handwriting, minutes) or "
             f"`{command} --data STORE --scale real-small` (hours)"

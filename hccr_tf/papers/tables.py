@@ -262,11 +262,6 @@ def accuracy_columns(right: np.ndarray) -> dict[str, float]:
     return {"accuracy": percent(right), "low": round(100 * low, 2), "high": round(100 * high, 2)}
 
 
-def cost_columns(run: ScoredRun) -> dict[str, float]:
-    """Parameters and billions of multiply–accumulates, as columns of a table."""
-    return {"parameters": run.parameters, "gmac": round(run.macs / 1e9, 4)}
-
-
 def test_set(inputs: Inputs) -> str:
     """Names the data that a row was measured on."""
     return f"{inputs.store.path.name} {inputs.split}, {len(inputs.store.charset)} classes"
@@ -285,10 +280,26 @@ def beginnings(run: ScoredRun) -> dict[str, object]:
     }
 
 
-def provenance(run: ScoredRun, inputs: Inputs) -> dict[str, object]:
-    """The origin of a row, as columns of a table."""
+def run_row(run: ScoredRun, inputs: Inputs, right: np.ndarray, **own) -> dict[str, Any]:
+    """Makes a row of a table of runs: network, cost, accuracy, and where all this comes from.
+
+    Args:
+        run: the run.
+        inputs: the data that it was tested on.
+        right: bool (N,), which samples it reads rightly.
+        **own: further columns, of what the table is about.
+    """
     return {
-        "samples": len(inputs.store.indices(inputs.split)),
+        "run": run.name,
+        "network": run.workdir.recipe.model,
+        "image_size": run.workdir.preprocessing.image_size,
+        **own,
+        "parameters": run.parameters,
+        "size_mb": round(run.size_mb, 2),
+        "gmac": round(run.macs / 1e9, 4),
+        **accuracy_columns(right),
+        "test_set": test_set(inputs),
+        "samples": len(right),
         "data_hash": inputs.store.data_hash[:16],
         **_training(run.workdir),
     }

@@ -10,15 +10,7 @@ from hccr_tf.cli import train as training
 from hccr_tf.cli.flags import recipe_settings
 from hccr_tf.cli.main import main
 from hccr_tf.models import blueprint
-from hccr_tf.papers.base import (
-    EXPERIMENTS,
-    SCALES,
-    Cell,
-    get_experiment,
-    list_experiments,
-    register_experiment,
-    train_cells,
-)
+from hccr_tf.papers.base import EXPERIMENTS, SCALES, Cell, register_experiment, train_cells
 from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.recipe import Stage
 
@@ -37,7 +29,7 @@ def test_every_table_and_figure_of_training_has_a_plan(cells):
         cells
     )
     with pytest.raises(ValueError, match="chen_table1 has no plan .* hwdb100; there is one for"):
-        get_experiment("chen_table1").cells("hwdb100")
+        EXPERIMENTS["chen_table1"].cells("hwdb100")
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -198,7 +190,7 @@ def test_what_cannot_be_made_says_so(arguments, message, sample_store, tmp_path,
 def test_experiments_are_listed(capsys):
     assert main(["reproduce", "--list"]) == 0
     listed = capsys.readouterr().out
-    for name in list_experiments():
-        assert name in listed and get_experiment(name).description in listed
+    for name in EXPERIMENTS:
+        assert name in listed and EXPERIMENTS[name].description in listed
     with pytest.raises(ValueError, match="registered already"):
-        register_experiment(get_experiment("melnyk_table2").run)
+        register_experiment(EXPERIMENTS["melnyk_table2"].run)

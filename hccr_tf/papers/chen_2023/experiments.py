@@ -11,16 +11,14 @@ from hccr_tf.papers.base import Cell, register_experiment
 from hccr_tf.papers.tables import (
     Inputs,
     ScoredRun,
-    accuracy_columns,
     beginnings,
     check_distinct,
     evaluate,
     histories,
     outcome,
     paper_table,
-    provenance,
+    run_row,
     score_runs,
-    test_set,
     together,
 )
 from hccr_tf.recipe import Stage
@@ -247,15 +245,7 @@ def gain_over_fresh(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _row(run: ScoredRun, inputs: Inputs) -> dict[str, Any]:
     recipe = run.workdir.recipe
-    return {
-        "model": run.name,
-        "network": recipe.model,
-        "image_size": recipe.preprocessing.image_size,
-        **beginnings(run),
-        "learning_rate": recipe.learning_rate,
-        "batch_size": recipe.batch_size,
-        **{k: v for k, v in outcome(run.workdir).items() if k.startswith(("train_", "val_"))},
-        **accuracy_columns(evaluate([run]).right),
-        "test_set": test_set(inputs),
-        **provenance(run, inputs),
-    }
+    ended = {k: v for k, v in outcome(run.workdir).items() if k.startswith(("train_", "val_"))}
+    rates = {"learning_rate": recipe.learning_rate, "batch_size": recipe.batch_size}
+    row = run_row(run, inputs, evaluate([run]).right, **beginnings(run), **rates, **ended)
+    return {"model": row.pop("run"), **row}

@@ -17,13 +17,12 @@ from hccr_tf.papers.tables import (
     Inputs,
     ScoredRun,
     accuracy_columns,
-    cost_columns,
     evaluate,
     histories,
     paper_table,
     percent,
     predict_once,
-    provenance,
+    run_row,
     score_fusions,
     score_runs,
     test_set,
@@ -396,17 +395,7 @@ def _scored(inputs: Inputs, runs: Sequence[ScoredRun]) -> dict[str, pd.DataFrame
     rows, right = [], {}
     for run in runs:
         right[run.name] = evaluate([run]).right
-        recipe = run.workdir.recipe
-        rows.append(
-            {
-                "run": run.name,
-                "input": recipe.name.rpartition("_")[2],
-                "image_size": recipe.preprocessing.image_size,
-                **cost_columns(run),
-                **accuracy_columns(right[run.name]),
-                "test_set": test_set(inputs),
-                **provenance(run, inputs),
-            }
-        )
+        kind = run.workdir.recipe.name.rpartition("_")[2]
+        rows.append(run_row(run, inputs, right[run.name], input=kind))
     tables = {"ours": pd.DataFrame(rows)}
     return {**tables, "pairs": compare_pairs(right)} if len(runs) > 1 else tables

@@ -19,7 +19,7 @@ from hccr_tf.papers.tables import (
     evaluate,
     paper_table,
     percent,
-    provenance,
+    run_row,
     score_runs,
     test_set,
 )
@@ -120,24 +120,17 @@ def melnyk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     for run in runs:
         with_bias, without = evaluate([run]), evaluate([run], without_bias=True)
         right[run.name] = with_bias.right
-        rows.append(
-            {
-                "model": run.name,
-                "network": run.workdir.recipe.model,
-                "image_size": run.workdir.preprocessing.image_size,
-                "parameters": run.parameters,
-                "size_mb": round(run.size_mb, 2),
-                "gmac": round(run.macs / 1e9, 4),
-                **accuracy_columns(with_bias.right),
-                "accuracy_without_bias": percent(without.right, 5),
-                "accuracy_drop": round(100 * (with_bias.right.mean() - without.right.mean()), 5),
-                "changed": int((with_bias.read != without.read).sum()),
-                **provenance(run, inputs),
-            }
-        )
+        drop = with_bias.right.mean() - without.right.mean()
+        bias = {
+            "accuracy_without_bias": percent(without.right, 5),
+            "accuracy_drop": round(100 * drop, 5),
+            "changed": int((with_bias.read != without.read).sum()),
+        }
+        rows.append(run_row(run, inputs, with_bias.right, **bias))
     pairs = compare_pairs(right)
     paper = paper_table(_PAPER, "table 2").reset_index(names="model")
-    tables = {"ours": pd.DataFrame(rows), "paper": paper}
+    ours = pd.DataFrame(rows).rename(columns={"run": "model"})
+    tables = {"ours": ours, "paper": paper}
     return {**tables, "pairs": pairs} if len(pairs) else tables
 
 

@@ -6,16 +6,7 @@ import pandas as pd
 
 from hccr_tf.models import list_models
 from hccr_tf.papers.base import Cell, register_experiment
-from hccr_tf.papers.tables import (
-    Inputs,
-    accuracy_columns,
-    beginnings,
-    check_distinct,
-    evaluate,
-    provenance,
-    score_runs,
-    test_set,
-)
+from hccr_tf.papers.tables import Inputs, beginnings, check_distinct, evaluate, run_row, score_runs
 
 # Three seeds of those that take the least time, and of ConvNet.
 _CHEAPEST = ("googlenet", "compact_net", "improved_googlenet", "brick_net", "convnet")
@@ -49,22 +40,9 @@ def networks(inputs: Inputs) -> dict[str, pd.DataFrame]:
     A row a run (`ours`), and one for all seeds of a network (`summary`): mean and standard
     deviation of the accuracy, and training time in proportion to the fastest's.
     """
-    rows = []
-    for run in score_runs(inputs):
-        rows.append(
-            {
-                "run": run.name,
-                "network": run.workdir.recipe.model,
-                "image_size": run.workdir.preprocessing.image_size,
-                "parameters": run.parameters,
-                "size_mb": round(run.size_mb, 2),
-                "gmac": round(run.macs / 1e9, 4),
-                **beginnings(run),
-                **accuracy_columns(evaluate([run]).right),
-                "test_set": test_set(inputs),
-                **provenance(run, inputs),
-            }
-        )
+    rows = [
+        run_row(run, inputs, evaluate([run]).right, **beginnings(run)) for run in score_runs(inputs)
+    ]
     ours = pd.DataFrame(rows)
     return {"ours": ours, "summary": summary(ours)}
 

@@ -13,17 +13,7 @@ from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 from hccr_tf.models import is_refined, model_arguments
 from hccr_tf.papers.base import SCALES, Cell, register_experiment
 from hccr_tf.papers.recipes import get_recipe
-from hccr_tf.papers.tables import (
-    Inputs,
-    ScoredRun,
-    accuracy_columns,
-    cost_columns,
-    evaluate,
-    paper_table,
-    provenance,
-    score_runs,
-    test_set,
-)
+from hccr_tf.papers.tables import Inputs, ScoredRun, evaluate, paper_table, run_row, score_runs
 from hccr_tf.recipe import Recipe
 from hccr_tf.utils.errors import HccrError
 
@@ -74,26 +64,17 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     runs = score_runs(inputs)
     rows, right, steps = [], {}, []
     for run in runs:
-        score = evaluate([run])
-        right[run.name] = score.right
+        right[run.name] = evaluate([run]).right
         recipe = run.workdir.recipe
         arguments = {**model_arguments(recipe.model), **recipe.model_args}
         refines = is_refined(recipe.model)
-        rows.append(
-            {
-                "run": run.name,
-                "network": recipe.model,
-                "recipe": recipe.name,
-                "refinement": f"T = {arguments['steps']}" if refines else "no",
-                "changed": _changed(recipe),
-                "image_size": run.workdir.preprocessing.image_size,
-                **cost_columns(run),
-                "ms_per_image": round(_milliseconds(run), 3),
-                **accuracy_columns(score.right),
-                "test_set": test_set(inputs),
-                **provenance(run, inputs),
-            }
-        )
+        own = {
+            "recipe": recipe.name,
+            "refinement": f"T = {arguments['steps']}" if refines else "no",
+            "changed": _changed(recipe),
+            "ms_per_image": round(_milliseconds(run), 3),
+        }
+        rows.append(run_row(run, inputs, right[run.name], **own))
         if refines:
             predictor = StepPredictor(run.workdir.path, _MOST_STEPS)
             counts = count_steps(predictor, inputs.store, inputs.split).table
