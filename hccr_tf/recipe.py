@@ -37,6 +37,14 @@ class Stage:
     frozen: str | int = 0
     learning_rate: float | None = None
 
+    @property
+    def description(self) -> str:
+        """Says in words what learns, and for how long."""
+        learning = {"backbone": "the classifier learns", 0: "all layers learn"}.get(
+            self.frozen, f"all but the backbone's first {self.frozen} layers learn"
+        )
+        return f"{learning}, for at most {self.epochs} epoch{'s' if self.epochs > 1 else ''}"
+
     def __post_init__(self):
         if self.epochs < 1:
             raise HccrError(f"A stage has at least 1 epoch, not {self.epochs}.")
@@ -125,9 +133,6 @@ class Recipe:
         mixed_precision: float16, bfloat16 or none.
         jit_compile: whether XLA compiles; by default on a GPU and on JAX only, as TensorFlow's
             own kernels are several times faster on a CPU.
-        device_preprocessing: whether training and validation images are resized and blurred by
-            the device inside the step, not by the host's processors. Grey levels can differ by
-            1; augmentation isn't possible. Prediction is the host's work.
         deterministic: whether runs of one seed repeat bit for bit on one kind of hardware;
             slower. JAX repeats on a CPU without it.
     """
@@ -158,7 +163,6 @@ class Recipe:
     seed: int = 1
     mixed_precision: str | None = None
     jit_compile: bool | None = None
-    device_preprocessing: bool = False
     deterministic: bool = False
 
     def __post_init__(self):
@@ -199,12 +203,6 @@ class Recipe:
             )
         if self.learning_rate <= 0 or self.warmup_steps < 0 or self.seed < 0:
             raise HccrError("learning_rate is above 0, warmup_steps and seed at least 0.")
-        if self.device_preprocessing and self.augmentation:
-            raise HccrError(
-                "With device_preprocessing there's no augmentation: its maps turn images, and "
-                "the device only resizes and blurs. Set augmentation.amount and augmentation.shift "
-                "to 0, or leave preprocessing to the host."
-            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -218,6 +216,11 @@ class Recipe:
             HccrError: a setting that this version doesn't know.
         """
         config = dict(config)
+        if config.pop("device_preprocessing", False):
+            raise HccrError(
+                "This recipe has device_preprocessing, which there isn't any more: images are "
+                "prepared on the host alone. Train it anew."
+            )
         unknown = set(config) - {f.name for f in fields(cls)}
         if unknown:
             raise HccrError(

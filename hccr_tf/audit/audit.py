@@ -9,10 +9,6 @@ With a trained model's logits (`Disagreement`), samples whose label the model do
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator
-
 import numpy as np
 
 from hccr_tf.audit.checks import (
@@ -29,6 +25,7 @@ from hccr_tf.audit.report import Audit
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.progress import progress_bar
 
 __all__ = ["Audit", "Disagreement", "audit"]
 
@@ -60,7 +57,7 @@ def audit(
     if (disagreement is None) != (run is None):
         raise HccrError("a run has a disagreement, and a disagreement a run")
     indices = np.arange(len(store)) if split is None else store.indices(split)
-    with _progress_bar(2 * len(indices), progress) as advance:
+    with progress_bar("looking at images", 2 * len(indices), progress) as advance:
         checks = [
             *check_duplicates(store, indices),
             *check_writers(store),
@@ -81,18 +78,3 @@ def audit(
             if len(margins):
                 agreement[name] = float((margins <= 0).mean())
     return Audit(store, split, len(indices), checks, classes, run, agreement)
-
-
-@contextlib.contextmanager
-def _progress_bar(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
-    """Yields a function to call with a number of images; it does nothing without a terminal."""
-    if not (wanted and sys.stderr.isatty()):
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    columns = ("{task.description}", BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("looking at images", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -9,6 +9,7 @@ from hccr_tf import __version__
 from hccr_tf.cli import data, evaluate, info, maps, predict, train
 from hccr_tf.cli.flags import Parser
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.logs import print_logs
 
 _HELP = """\
 Recognise isolated handwritten Chinese characters: prepare data, train, evaluate.
@@ -125,6 +126,7 @@ def fuse_main(description: str, arguments: Sequence[str] | None = None) -> int:
 
 def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
+    print_logs()
     try:
         options.function(options)
     except (HccrError, OSError) as error:

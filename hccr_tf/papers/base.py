@@ -26,7 +26,7 @@ from hccr_tf.recipe import Recipe, flags
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.training import train
-from hccr_tf.training.callbacks import DivergenceError
+from hccr_tf.training.trainer import DivergenceError
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import write_csv, write_json
 from hccr_tf.utils.registry import Registry

@@ -13,7 +13,7 @@ from hccr_tf.papers.base import Cell, is_trained, train_cells
 from hccr_tf.papers.tables import Inputs, accuracy_columns, evaluate, outcome, score_runs
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
-from hccr_tf.training.learner import check_recipe
+from hccr_tf.training.compilation import check_recipe
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import write_csv
 from hccr_tf.utils.settings import to_text

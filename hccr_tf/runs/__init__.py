@@ -1,0 +1,1 @@
+"""The folder of one run, and the list of many."""

@@ -1,5 +1,5 @@
-"""The only training loop, its callbacks and a run's start and continuation."""
+"""The only training loop, a run's start and continuation, and its reports."""
 
-from hccr_tf.training.trainer import train
+from hccr_tf.training.trainer import Trainer, train
 
-__all__ = ["train"]
+__all__ = ["Trainer", "train"]

@@ -1,11 +1,12 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped.
 
 A checkpoint holds the weights, the optimiser, the random state of dropout, the metrics of the
-running epoch, the history of those before, and the place in the data. The order of the data and
+running epoch, the history of those before, and the position in the data. The order of the data and
 its augmentation need none: they are functions of (seed, epoch, step). Stopping early and the
 choice of the best epoch need none either: they are functions of the history.
 """
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -24,13 +25,15 @@ from hccr_tf.models.weights import (
 )
 from hccr_tf.utils.errors import HccrError
 
+logger = logging.getLogger(__name__)
+
 KEPT = 2
 _NAME = re.compile(r"step-(\d+)\.h5")
 _COST = 0.02  # Largest share of the time that saving may take, whatever the interval.
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Where a run stands.
 
     Attributes:
@@ -79,7 +82,7 @@ class Checkpoints:
         self._seconds = 0.0
 
     def paths(self) -> list[Path]:
-        """The files there are, newest first."""
+        """Returns the files there are, newest first."""
         found = []
         for path in self.folder.glob("step-*.h5"):
             if match := _NAME.fullmatch(path.name):
@@ -87,7 +90,7 @@ class Checkpoints:
         return [path for _, path in sorted(found, reverse=True)]
 
     def due(self, steps: int) -> bool:
-        """Whether to save, `steps` after the last one.
+        """Returns whether to save, `steps` after the last one.
 
         Saving that takes long happens less often than asked for, at an interval of time.
         """
@@ -101,13 +104,13 @@ class Checkpoints:
         return time.monotonic() - self._saved
 
     def save(
-        self, model: keras.Model, place: Place, steps: int, history: list[dict], **attributes
+        self, model: keras.Model, position: Position, steps: int, history: list[dict], **attributes
     ) -> Path:
         """Writes a checkpoint and deletes all but the newest two.
 
         Args:
             model: compiled; on JAX with its state written back to its variables.
-            place: where the run stands.
+            position: where the run stands.
             steps: done since the run began, by which checkpoints are ordered.
             history: rows of the epochs done.
             **attributes: other plain values to be kept.
@@ -130,7 +133,7 @@ class Checkpoints:
         save_weights(
             path,
             {"model": model.variables, "optimizer": model.optimizer.variables},
-            {"epoch": place.epoch, "step": place.step, "history": history, **attributes},
+            {"epoch": position.epoch, "step": position.step, "history": history, **attributes},
             arrays={"metrics": _arrays(model.metrics_variables)},
         )
         # Left by a run that went on from an older one of them, newer ones are damaged.
@@ -169,7 +172,7 @@ class Checkpoints:
                     load_weights(path, "optimizer", model.optimizer.variables, verify=False)
             except WeightsError as error:
                 problems.append(str(error))
-                print(f"Passed over a checkpoint: {error}", flush=True)
+                logger.warning("Passed over a checkpoint: %s", error)
                 continue
             self._saved = time.monotonic()
             return restored
@@ -194,8 +197,8 @@ class Restored:
     attributes: dict
 
     @property
-    def place(self) -> Place:
-        return Place(self.attributes["epoch"], self.attributes["step"])
+    def position(self) -> Position:
+        return Position(self.attributes["epoch"], self.attributes["step"])
 
     @property
     def history(self) -> list[dict]:
@@ -217,7 +220,7 @@ class Restored:
 
 
 def _named(variables):
-    # Metrics of several outputs have variables of one path: they're told apart by their place.
+    # Metrics of several outputs have variables of one path: they're told apart by their position.
     return {f"{i:04d}": variable for i, variable in enumerate(variables)}
 
 

@@ -1,6 +1,7 @@
-"""The reader's batches in the form in which Keras takes them on each backend."""
+"""A loader's batches in the form in which Keras takes them on each backend."""
 
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import keras
@@ -14,9 +15,6 @@ class InputWait:
     Args:
         measured: whether anything is added; TensorFlow's clock isn't to be had in its
             deterministic mode.
-
-    Attributes:
-        seconds: since the run began in this process; 0 where it isn't measured.
     """
 
     def __init__(self, measured: bool = True):
@@ -26,6 +24,7 @@ class InputWait:
 
     @property
     def seconds(self) -> float:
+        """Returns the time waited since the run began in this process."""
         if self._variable is not None:
             return float(self._variable.numpy())
         return self._seconds
@@ -35,7 +34,7 @@ class InputWait:
         self._seconds += seconds
 
     def variable(self):
-        """A TensorFlow variable that a dataset adds to instead."""
+        """Returns a TensorFlow variable that a dataset adds to instead."""
         if self._variable is None:
             import tensorflow as tf
 
@@ -43,14 +42,14 @@ class InputWait:
         return self._variable
 
 
-class Feed(keras.utils.PyDataset):
-    """Random access to a reader's batches of one epoch, for backends without tf.data.
+class KerasDataset(keras.utils.PyDataset):
+    """Random access to a loader's batches of one epoch, for backends without tf.data.
 
     Reads ahead by itself: Keras takes the first batch of a generator, or of its own
     threads over a PyDataset, to build the model, and doesn't give it back.
 
     Args:
-        reader: what to read.
+        loader: what to read.
         output_names: the model's outputs; all share one label.
         epoch: whose batches are given.
         step: the first of them.
@@ -59,71 +58,67 @@ class Feed(keras.utils.PyDataset):
 
     def __init__(
         self,
-        reader: Loader,
-        output_names,
+        loader: Loader,
+        output_names: Iterable[str],
         epoch: int = 0,
         step: int = 0,
         wait: InputWait | None = None,
     ):
         super().__init__(workers=1)
-        self.reader = reader
-        self.output_names = list(output_names)
-        self.epoch, self.step = epoch, step
+        self._loader, self._output_names = loader, list(output_names)
+        self._epoch, self._step = epoch, step
         self._wait = wait or InputWait()
-        threads = reader.workers
-        self._num_ahead = 3 * threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="hccr-feed")
+        self._pool = ThreadPoolExecutor(loader.workers, thread_name_prefix="hccr-loader")
         self._ahead: dict[int, Future] = {}
 
     def __len__(self) -> int:
-        return self.reader.steps_per_epoch - self.step
+        """Returns the number of batches from the first step on."""
+        return self._loader.steps_per_epoch - self._step
 
     def __getitem__(self, index: int):
-        begin = time.perf_counter()
-        wanted = range(index, min(index + self._num_ahead, len(self)))
+        """Returns (images, labels by output) of one batch."""
+        begun = time.perf_counter()
+        wanted = range(index, min(index + 3 * self._loader.workers, len(self)))
         kept = {i: self._ahead[i] for i in wanted if i in self._ahead}
         self._ahead = {
-            i: kept.get(i) or self._pool.submit(self.reader.batch, self.epoch, self.step + i)
+            i: kept.get(i) or self._pool.submit(self._loader.batch, self._epoch, self._step + i)
             for i in wanted
         }
-        batch = self._ahead[index].result()
-        self._wait.add(time.perf_counter() - begin)
-        return batch.inputs, dict.fromkeys(self.output_names, batch.labels)
+        images, labels, _ = self._ahead[index].result()
+        self._wait.add(time.perf_counter() - begun)
+        return images, dict.fromkeys(self._output_names, labels)
 
 
 def fit_arguments(
-    train_reader: Loader,
-    validation_reader: Loader,
-    output_names,
+    train: Loader,
+    validation: Loader,
+    output_names: Iterable[str],
     epoch: int,
     step: int = 0,
     *,
     wait: InputWait | None = None,
     num_replicas: int = 1,
 ) -> dict:
-    """Arguments of `keras.Model.fit` that give it one epoch of the readers' batches, in order.
+    """Makes the arguments with which Keras fits one epoch of the loaders' batches, in order.
 
     Args:
-        train_reader: batches of `epoch` from `step` on.
-        validation_reader: all its batches after that.
+        train: batches of `epoch` from `step` on.
+        validation: all its batches after that.
         output_names: the model's outputs; all share one label.
-        epoch, step: where to begin.
+        epoch: whose batches are trained on.
+        step: of that epoch, to begin with.
         wait: where to add the time spent waiting for training batches.
         num_replicas: devices that share each batch.
     """
     if keras.backend.backend() == "tensorflow":
         from hccr_tf.data.loading.tf_dataset import tf_dataset, timed
 
-        dataset = tf_dataset(
-            train_reader, output_names, epoch=epoch, step=step, multiple_of=num_replicas
-        )
+        dataset = tf_dataset(train, output_names, epoch=epoch, step=step, multiple_of=num_replicas)
         return {
             "x": timed(dataset, wait.variable()) if wait and wait.measured else dataset,
-            "validation_data": tf_dataset(
-                validation_reader, output_names, multiple_of=num_replicas
-            ),
+            "validation_data": tf_dataset(validation, output_names, multiple_of=num_replicas),
         }
     return {
-        "x": Feed(train_reader, output_names, epoch, step, wait),
-        "validation_data": Feed(validation_reader, output_names),
+        "x": KerasDataset(train, output_names, epoch, step, wait),
+        "validation_data": KerasDataset(validation, output_names),
     }

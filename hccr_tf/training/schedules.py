@@ -6,7 +6,7 @@ import keras
 
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.recipe import Recipe, Stage
-from hccr_tf.training.checkpoints import Place
+from hccr_tf.training.checkpoints import Position
 
 # Melnyk et al. 2018, section 4.2; the last two from the released code.
 _DIVISOR = 10.0
@@ -15,7 +15,7 @@ _FLOOR = 1e-6
 
 
 def learning_rate(recipe: Recipe, steps_per_epoch: int, stage: Stage | None = None):
-    """What an optimiser takes as its learning rate: a number, or a Keras schedule.
+    """Returns what an optimiser takes as its learning rate: a number, or a Keras schedule.
 
     Under the schedule "stall" it's the number to begin with, which `StallSchedule` changes.
 
@@ -48,7 +48,7 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, stage: Stage | None = No
 def stall_rate(
     peak: float, first_steps: int, accuracies: Sequence[float], steps_per_epoch: int, step: int
 ) -> float:
-    """The rate of one step under the schedule "stall".
+    """Computes the rate of one step under the schedule "stall".
 
     The peak for `first_steps`, then a tenth; after each later epoch whose training accuracy
     isn't above the best before it by 0.0001, another tenth; never under 1e-6. A pure function
@@ -84,20 +84,22 @@ class StallSchedule(keras.callbacks.Callback):
         recipe: gives peak and first steps; None of them is one epoch.
         steps_per_epoch: of the training split.
         history: rows of the epochs that are done, to which others append.
-        place: where the run begins.
+        position: where the run begins.
     """
 
-    def __init__(self, recipe: Recipe, steps_per_epoch: int, history: list[dict], place: Place):
+    def __init__(
+        self, recipe: Recipe, steps_per_epoch: int, history: list[dict], position: Position
+    ):
         super().__init__()
         self._peak = recipe.learning_rate
         first = recipe.first_steps
         self._first_steps = steps_per_epoch if first is None else first
         self._steps_per_epoch = steps_per_epoch
         self._history = history
-        self._first_place = place
+        self._start = position
 
     def on_epoch_begin(self, epoch, logs=None):
-        begun = self._first_place.step if epoch == self._first_place.epoch else 0
+        begun = self._start.step if epoch == self._start.epoch else 0
         # By batches: under float16 an optimiser doesn't count steps that overflow.
         self._step = epoch * self._steps_per_epoch + begun
         self._set()

@@ -1,4 +1,4 @@
-"""Leaving in good order on Ctrl-C and SIGTERM."""
+"""Stop requests: Ctrl-C and SIGTERM, noted for training to leave in good order."""
 
 import contextlib
 import signal

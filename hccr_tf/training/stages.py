@@ -9,14 +9,14 @@ MONITOR = "val_main_output_accuracy"
 
 
 def best_epoch(history: list[dict]) -> int | None:
-    """Index of the first row with the highest monitored value; None without rows."""
+    """Finds the first row with the highest monitored value; None without rows."""
     if not history:
         return None
     return max(range(len(history)), key=lambda i: (history[i][MONITOR], -i))
 
 
 def current_stage(history: list[dict], recipe: Recipe) -> tuple[int, int]:
-    """The stage that the next epoch belongs to, and with which epoch it began, both from 0.
+    """Finds the stage that the next epoch belongs to, and the epoch it began with, both from 0.
 
     A pure function of the history, so a run that was interrupted goes on and stops as one that
     wasn't. A stage ends with its epochs, or when the recipe's patience is at its end.
@@ -41,7 +41,7 @@ def current_stage(history: list[dict], recipe: Recipe) -> tuple[int, int]:
 
 
 def is_finished(history: list[dict], recipe: Recipe) -> bool:
-    """Whether the recipe's epochs are done or its patience is at its end."""
+    """Returns whether the recipe's epochs are done or its patience is at its end."""
     return current_stage(history, recipe)[0] == len(recipe.all_stages())
 
 

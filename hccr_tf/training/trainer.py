@@ -1,6 +1,11 @@
-"""The one training loop: a recipe, a store and a folder in; a trained run out."""
+"""The one training loop: a recipe, a dataset and a folder in; a trained run out."""
 
 import contextlib
+import logging
+import math
+import os
+import time
+from importlib import import_module
 from pathlib import Path
 
 import keras
@@ -8,47 +13,58 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.loading import reading_processes
+from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.loading.loader import Loader
-from hccr_tf.data.store.store import Store
+from hccr_tf.data.store.format import STROKES_FORMAT
 from hccr_tf.evaluation.plots import draw_curves
-from hccr_tf.models import blueprint, class_variables
-from hccr_tf.models.weights import load_rows, load_weights, read_checksum
-from hccr_tf.pretrained import FOLDER, NAME, find_run
+from hccr_tf.models.weights import WeightsError, read_attributes, save_weights
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
-from hccr_tf.training.callbacks import SaveRun, ShowProgress, WriteEvents
-from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Place
+from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Position, Restored
+from hccr_tf.training.compilation import (
+    build_network,
+    compile_network,
+    distribution_strategy,
+    prediction_names,
+)
 from hccr_tf.training.keras_data import InputWait, fit_arguments
-from hccr_tf.training.learner import Learner, dtype_policy
+from hccr_tf.training.origin import check_same, initialise
+from hccr_tf.training.reports import Report, current_rate
 from hccr_tf.training.schedules import StallSchedule
-from hccr_tf.training.signals import StopRequest
-from hccr_tf.training.stages import current_stage, is_finished
+from hccr_tf.training.signals import Interrupted, StopRequest
+from hccr_tf.training.stages import MONITOR, best_epoch, current_stage, is_finished
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import exclusive_lock
+from hccr_tf.utils.files import atomic_write, exclusive_lock, write_json
 
-# From so many on processes read an epoch: they take a second to start.
+logger = logging.getLogger(__name__)
+
+# From so many on processes draw an epoch of strokes: they take a second to start.
 MANY_IMAGES = 20_000
+_VALIDATION_SECONDS = 10
+
+
+class DivergenceError(HccrError):
+    """The loss or the weights are no longer finite numbers."""
 
 
 def train(
-    recipe: Recipe,
-    store: Store,
-    workdir: str | Path,
+    recipe: Recipe | str,
+    dataset: Dataset | str | os.PathLike[str],
+    workdir: str | os.PathLike[str],
     *,
-    init_from: str | Path | None = None,
+    init_from: str | os.PathLike[str] | None = None,
     charset: Charset | None = None,
     checkpoints: CheckpointInterval | None = None,
 ) -> Workdir:
-    """Trains a recipe on a store's training split, or goes on where a run stopped.
+    """Trains a recipe on a dataset's training split, or goes on where a run stopped.
 
     Best weights are those with the highest validation accuracy of the main output. Killed
     at any moment, a run goes on from its last checkpoint; in deterministic mode on a CPU it
     ends with the same weights and history, bit for bit, as one that was never killed.
 
     Args:
-        recipe: what to train.
-        store: prepared data with a training and a validation split.
+        recipe: what to train, or its name.
+        dataset: with a training and a validation split, or its folder.
         workdir: folder for everything the run makes; one that holds an unfinished run
             of the same recipe and data is continued from its last checkpoint.
         init_from: workdir of another run whose best weights this one starts from, in place of
@@ -56,7 +72,7 @@ def train(
             charsets differ, output layers keep the rows of characters that both know, and
             others start fresh. A run that goes on is given the same, of which nothing is read
             then.
-        charset: class order of the network; must cover the store. The store's own if None.
+        charset: class order of the network; must cover the dataset. The dataset's own if None.
         checkpoints: how often to save within an epoch; every ten minutes if None. After
             each epoch a run saves anyway.
 
@@ -65,281 +81,392 @@ def train(
 
     Raises:
         HccrError: the workdir holds a run of another recipe, charset or data, a split is
-            empty, the charset doesn't cover the store, or weights don't fit.
+            empty, the charset doesn't cover the dataset, or weights don't fit.
         DivergenceError: the loss or the weights are no longer finite.
         Interrupted: SIGTERM or Ctrl-C came; the run was saved first.
         BlockingIOError: another process trains in this workdir.
         OSError: the disk is full; the run goes on from its last checkpoint.
     """
-    workdir = Workdir(Path(workdir))
-    workdir.path.mkdir(parents=True, exist_ok=True)
-    busy = f"another process trains in {workdir.path}; wait for it, or take another --workdir"
-    stop = StopRequest()
-    with exclusive_lock(workdir.lock_path, busy, patience=3), stop.listening():
-        _train(recipe, store, workdir, init_from, charset or store.charset, checkpoints, stop)
-    return workdir
+    return Trainer(
+        recipe, dataset, workdir, init_from=init_from, charset=charset, checkpoints=checkpoints
+    ).run()
 
 
-def _train(
-    recipe: Recipe,
-    store: Store,
-    workdir: Workdir,
-    init_from: str | Path | None,
-    charset: Charset,
-    interval: CheckpointInterval | None,
-    stop: StopRequest,
-) -> None:
-    if init_from is not None:
-        recipe = recipe.override(weights=None)  # they'd be written over
-    begun = workdir.exists()
-    if begun:
-        _check_same(workdir, recipe, store, charset, init_from)
-        if is_finished(workdir.read_history(), recipe) and (
-            workdir.read_run()["state"] == "finished"
-        ):
-            print(f"{workdir.path} is finished; nothing to do.")
-            return
+class Trainer:
+    """Trains one run; all arguments are those of `train`.
 
-    _set_determinism(recipe)
-    keras.utils.set_random_seed(recipe.seed)
-    readers = _readers(recipe, store, charset)
-    checkpoints = Checkpoints(workdir.checkpoints, interval)
-    # What a run begins with is in its checkpoints; it needn't be there any more when it goes on.
-    begins = init_from is None and not checkpoints.paths()
-    with dtype_policy(recipe.mixed_precision):
-        learner = Learner(recipe, readers["train"], recipe.weights if begins else None)
-        prediction_names = _prediction_names(recipe, len(charset))
-    model = learner.model
-    restored = checkpoints.restore(model, learner.prepare)
-    if restored is not None:
-        print(f"Going on in {workdir.path} from {restored.place}.", flush=True)
-        if restored.place.step:
-            _make_metrics(model, readers["validation"])
-    elif workdir.history_path.exists():
-        # Epochs are written after their checkpoint: it was deleted, or is of an older version.
-        raise HccrError(
-            f"{workdir.path} holds {len(workdir.read_history())} epochs and no checkpoint to go "
-            "on from. Take another --workdir; --init-from starts from this run's best weights."
+    Attributes:
+        history: a row an epoch that is done.
+        position: epochs and steps done.
+        model: the network that learns; there once `run` was called.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe | str,
+        dataset: Dataset | str | os.PathLike[str],
+        workdir: str | os.PathLike[str],
+        *,
+        init_from: str | os.PathLike[str] | None = None,
+        charset: Charset | None = None,
+        checkpoints: CheckpointInterval | None = None,
+    ):
+        if isinstance(recipe, str):
+            # Recipes stand on a floor above training.
+            recipe = import_module("hccr_tf.papers.recipes").get_recipe(recipe)
+        # A backbone's weights would be written over.
+        self.recipe = recipe if init_from is None else recipe.override(weights=None)
+        self.dataset = open_dataset(dataset)
+        self.workdir = Workdir(Path(workdir))
+        self.charset = charset or self.dataset.charset
+        self.model: keras.Model | None = None
+        self.history: list[dict] = []
+        self.position = Position()
+        self._init_from = init_from
+        self._checkpoints = Checkpoints(self.workdir.checkpoints, checkpoints)
+        self._stop = StopRequest()
+        self._restored: Restored | None = None
+        self._stage: int | None = None
+        # Times are no part of the history, which repeats to the bit.
+        self._seconds: list[float] = []  # of the epochs that are done
+        self._spent = 0.0  # on the running epoch by earlier processes
+        self._steps_since_saved = 0
+        self._saved: str | None = None
+
+    def run(self) -> Workdir:
+        """Trains to the end of the recipe; raises what `train` does.
+
+        Returns:
+            The run's folder.
+        """
+        self.workdir.path.mkdir(parents=True, exist_ok=True)
+        busy = (
+            f"another process trains in {self.workdir.path}; wait for it, or take another --workdir"
         )
-    else:
-        origin = {}
-        if init_from is not None:
-            origin = _initialise(learner.network, recipe, Workdir(find_run(init_from)), charset)
-        if not begun:
-            # Not before: what can't begin leaves nothing that other settings would contradict.
-            workdir.begin(recipe, charset, store.data_hash, store.path, **origin)
+        with exclusive_lock(self.workdir.lock_path, busy, patience=3), self._stop.listening():
+            if self._is_finished():
+                logger.info("%s is finished; nothing to do.", self.workdir.path)
+                return self.workdir
+            self._make_repeatable()
+            self._open_splits()
+            self._build()
+            self._restore() or self._begin()
+            self._train_epochs()
+            draw_curves(
+                pd.DataFrame(self.history), self.workdir.curves_path, self.workdir.path.name
+            )
+        return self.workdir
 
-    place = restored.place if restored else Place()
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    wait = InputWait(measured=not (recipe.deterministic and on_tensorflow))
-    saving = SaveRun(
-        workdir, recipe, readers["train"], prediction_names, checkpoints, stop, restored
-    )
-    saving.finish_epoch_files(model)
-    progress = ShowProgress(recipe.epochs, readers["train"], place, wait)
-    events = WriteEvents(workdir, readers["validation"], readers["train"].steps_per_epoch, wait)
-    callbacks = [progress, events, saving]
-    if recipe.schedule == "stall":
-        steps_per_epoch = readers["train"].steps_per_epoch
-        callbacks.insert(0, StallSchedule(recipe, steps_per_epoch, saving.history, place))
-    try:
-        with _reading(readers["train"]):
-            for epoch in range(place.epoch, recipe.epochs):
-                stage, first = current_stage(saving.history, recipe)
+    # === Before the first step ===
+
+    def _is_finished(self) -> bool:
+        """Checks that the folder's run is this one; returns whether there's nothing left to do."""
+        if not self.workdir.exists():
+            return False
+        check_same(self.workdir, self.recipe, self.dataset.data_hash, self.charset, self._init_from)
+        return self.workdir.read_run()["state"] == "finished" and is_finished(
+            self.workdir.read_history(), self.recipe
+        )
+
+    def _make_repeatable(self) -> None:
+        if self.recipe.deterministic and keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(self.recipe.seed)
+
+    def _open_splits(self) -> None:
+        recipe = self.recipe
+        self._train = self._loader(
+            "train", recipe.samples_per_class, shuffle=True, augmentation=recipe.augmentation
+        )
+        self._validation = self._loader("validation", recipe.validation_per_class)
+        self._class_counts = np.bincount(self._train.labels, minlength=len(self.charset))
+
+    def _loader(self, split: str, per_class: int | None, **options) -> Loader:
+        loader = Loader(
+            self.dataset,
+            split,
+            self.recipe.preprocessing,
+            self.recipe.batch_size,
+            charset=self.charset,
+            seed=self.recipe.seed,
+            per_class=per_class,
+            **options,
+        )
+        counts = np.bincount(loader.labels)
+        if per_class is not None and (few := int((counts[counts > 0] < per_class).sum())):
+            logger.info(
+                "%d classes have fewer than %d images in %s; all of theirs are taken.",
+                few,
+                per_class,
+                split,
+            )
+        return loader
+
+    def _build(self) -> None:
+        # What a run begins with is in its checkpoints; it needn't be there any more when it goes
+        # on.
+        begins = self._init_from is None and not self._checkpoints.paths()
+        self._strategy = distribution_strategy()
+        self.model = build_network(
+            self.recipe, len(self.charset), self.recipe.weights if begins else None, self._strategy
+        )
+        self._prediction_names = prediction_names(self.recipe, len(self.charset))
+
+    def _restore(self) -> bool:
+        """Goes on from the newest intact checkpoint; returns whether there's one."""
+        restored = self._checkpoints.restore(self.model, self._compile_as_saved)
+        if restored is None:
+            return False
+        logger.info("Going on in %s from %s.", self.workdir.path, restored.position)
+        self._restored, self._saved = restored, str(restored.path)
+        self.history, self.position = list(restored.history), restored.position
+        self._seconds = list(restored.attributes["seconds"])
+        self._spent = restored.attributes["spent"]
+        if self.position.step:
+            # Keras makes the outputs' metrics, which are to be filled, with a first batch.
+            images, labels, _ = self._validation.batch(0, 0)
+            self.model.test_on_batch(images, dict.fromkeys(self.model.output, labels))
+        if self.history:
+            self._finish_epoch_files()
+        return True
+
+    def _begin(self) -> None:
+        """Fills the network as the run is to begin, and writes the folder's fixed files."""
+        if self.workdir.history_path.exists():
+            # Epochs are written after their checkpoint: it was deleted, or is of an older version.
+            raise HccrError(
+                f"{self.workdir.path} holds {len(self.workdir.read_history())} epochs and no "
+                "checkpoint to go on from. Take another --workdir; --init-from starts from this "
+                "run's best weights."
+            )
+        origin: dict[str, str] = {}
+        if self._init_from is not None:
+            origin = initialise(self.model, self.recipe, self._init_from, self.charset)
+        if not self.workdir.exists():
+            # Not before: what can't begin leaves nothing that other settings would contradict.
+            self.workdir.begin(
+                self.recipe, self.charset, self.dataset.data_hash, self.dataset.path, **origin
+            )
+
+    # === Epochs ===
+
+    def _train_epochs(self) -> None:
+        recipe = self.recipe
+        # TensorFlow's clock isn't to be had in its deterministic mode.
+        clock = not (recipe.deterministic and keras.backend.backend() == "tensorflow")
+        self._wait = InputWait(measured=clock)
+        report = Report(
+            self.workdir, recipe.epochs, self._train, self._validation, self.position, self._wait
+        )
+        self._callbacks = [
+            report,
+            keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: self._begin_epoch(epoch),
+                on_train_batch_end=lambda batch, logs: self._end_step(logs["loss"]),
+                on_test_batch_end=lambda batch, logs: self._end_validation_step(),
+            ),
+        ]
+        if recipe.schedule == "stall":
+            schedule = StallSchedule(
+                recipe, self._train.steps_per_epoch, self.history, self.position
+            )
+            self._callbacks.insert(0, schedule)
+        with contextlib.closing(report), self._reading():
+            for epoch in range(self.position.epoch, recipe.epochs):
+                stage, first_epoch = current_stage(self.history, recipe)
                 if stage == len(recipe.all_stages()):
                     break
-                learner.begin(stage, first)
-                # An epoch a call: its data begin where they are asked to, in the middle too.
-                model.fit(
-                    **fit_arguments(
-                        readers["train"],
-                        readers["validation"],
-                        list(model.output),
-                        epoch,
-                        place.step if epoch == place.epoch else 0,
-                        wait=wait,
-                        num_replicas=learner.num_replicas,
-                    ),
-                    initial_epoch=epoch,
-                    epochs=epoch + 1,
-                    verbose=0,
-                    shuffle=False,  # the reader has shuffled
-                    callbacks=callbacks,
-                )
-    finally:
-        progress.close()
-        events.close()
-    draw_curves(pd.DataFrame(saving.history), workdir.curves_path, workdir.path.name)
+                self._begin_stage(stage, first_epoch)
+                self._end_epoch(epoch, self._fit(epoch))
 
+    def _reading(self):
+        """Prepares many drawn images in processes, others in this process's threads."""
+        drawn = self.dataset.manifest.get("format") == STROKES_FORMAT
+        if drawn and len(self._train) >= MANY_IMAGES:
+            return self._train.processes()
+        return contextlib.nullcontext()
 
-@contextlib.contextmanager
-def _reading(reader: Loader):
-    """Prepares a long epoch's images in processes, a short one's in this process's threads."""
-    with contextlib.ExitStack() as stack:
-        if len(reader) >= MANY_IMAGES and reading_processes.are_possible():
-            stack.enter_context(reader.processes())
-        yield
-
-
-def _check_same(
-    workdir: Workdir, recipe: Recipe, store: Store, charset: Charset, init_from: str | Path | None
-) -> None:
-    """Refuses another recipe, charset, data or origin than those a run was begun with."""
-    # A longer run or more patience is a continuation; under a cosine, another length would
-    # change the rates of the epochs that are done, and another patience where stages begin.
-    free = ("patience:",) if recipe.schedule == "cosine" else ("patience:", "epochs:")
-    if recipe.stages:
-        free = ()
-    changed = recipe.differences(workdir.recipe)
-    differences = [line for line in changed if not line.startswith(free)]
-    if differences:
-        raise HccrError(
-            f"{workdir.path} holds a run of another recipe, so it can't be continued "
-            f"(asked for, there): {'; '.join(differences)}. Take another --workdir, or the "
-            "settings it was begun with."
-        )
-    origin = workdir.read_run().get("init_from")
-    asked = None if init_from is None else _origin_name(init_from)
-    if origin != asked:
-        raise HccrError(
-            f"{workdir.path} was begun with {_origin_text(origin)}, so it can't be continued with "
-            f"{_origin_text(asked)}. Take another --workdir, or what it was begun with."
-        )
-    trained_on = workdir.read_run()["data_hash"]
-    if trained_on != store.data_hash:
-        raise HccrError(
-            f"{workdir.path} was trained on other data (hash {trained_on[:12]}, not "
-            f"{store.data_hash[:12]}), so it can't be continued. Take another --workdir, or "
-            "the store it was begun with; --init-from starts from its weights."
-        )
-    if difference := workdir.charset.difference(charset):
-        raise HccrError(
-            f"{workdir.path} was begun with another charset ({difference}), so it can't be "
-            "continued. Take another --workdir, or the --charset it was begun with."
-        )
-    if changed:
-        workdir.replace_recipe(recipe)
-
-
-def _origin_name(init_from: str | Path) -> str:
-    """How a run remembers where its weights came from."""
-    path = find_run(init_from)
-    return NAME if path == FOLDER else str(path.absolute())
-
-
-def _origin_text(init_from: str | None) -> str:
-    return "no --init-from" if init_from is None else f"--init-from {init_from}"
-
-
-def _set_determinism(recipe: Recipe) -> None:
-    if recipe.deterministic and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-
-
-def _readers(recipe: Recipe, store: Store, charset: Charset) -> dict[str, Loader]:
-    padded_to = _source_size(recipe, store) if recipe.device_preprocessing else None
-    train_reader = Loader(
-        store,
-        "train",
-        recipe.preprocessing,
-        recipe.batch_size,
-        charset=charset,
-        shuffle=True,
-        seed=recipe.seed,
-        augmentation=recipe.augmentation,
-        per_class=recipe.samples_per_class,
-        padded_to=padded_to,
-    )
-    validation = Loader(
-        store,
-        "validation",
-        recipe.preprocessing,
-        recipe.batch_size,
-        charset=charset,
-        seed=recipe.seed,
-        per_class=recipe.validation_per_class,
-        padded_to=padded_to,
-    )
-    readers = {"train": train_reader, "validation": validation}
-    asked = {"train": recipe.samples_per_class, "validation": recipe.validation_per_class}
-    for split, number in asked.items():
-        counts = np.bincount(readers[split].labels)
-        if number is not None and (few := int((counts[counts > 0] < number).sum())):
-            print(
-                f"{few} classes have fewer than {number} images in {split}; all of theirs are "
-                "taken.",
-                flush=True,
+    def _begin_stage(self, stage: int, first_epoch: int) -> None:
+        """Compiles for a stage, if that isn't done."""
+        stages = self.recipe.all_stages()
+        if len(stages) > 1 and stage != self._stage:
+            logger.info(
+                "Stage %d of %d, from epoch %d on: %s.",
+                stage + 1,
+                len(stages),
+                first_epoch + 1,
+                stages[stage].description,
             )
-    return readers
+        if stage != self._stage:
+            self._compile(stage)
 
+    def _compile_as_saved(self, restored: Restored) -> bool:
+        """Compiles for a checkpoint's stage; returns whether its optimiser goes on."""
+        stage, first_epoch = current_stage(restored.history, self.recipe)
+        self._compile(min(stage, len(self.recipe.all_stages()) - 1))
+        return restored.position != Position(first_epoch)
 
-def _source_size(recipe: Recipe, store: Store) -> int:
-    """Side of the squares in which images travel to the device, in pixels.
-
-    All images fit, up to the size at which they're worked on; a few huge ones must not
-    make every batch huge.
-    """
-    preprocessing = recipe.preprocessing
-    worked_on = max(preprocessing.image_size, preprocessing.blur_size or 0, 128)
-    return min(int(max(store.heights.max(), store.widths.max())), worked_on)
-
-
-def _prediction_names(recipe: Recipe, num_classes: int) -> set[str]:
-    """Paths of the variables of the network without its auxiliary heads."""
-    model = blueprint(
-        recipe.model,
-        num_classes=num_classes,
-        image_shape=recipe.preprocessing.image_shape,
-        aux_outputs=False,
-        **recipe.model_args,
-    )
-    return {variable.path for variable in model.weights}
-
-
-def _initialise(
-    network: keras.Model, recipe: Recipe, source: Workdir, charset: Charset
-) -> dict[str, str]:
-    """Fills a network from another run's best weights; what of it `run.json` keeps."""
-    axes: dict[str, int] = {}
-    if source.charset.sha256 != charset.sha256:
-        axes = class_variables(
-            recipe.model, image_shape=recipe.preprocessing.image_shape, **recipe.model_args
+    def _compile(self, stage: int) -> None:
+        compile_network(
+            self.model,
+            self.recipe,
+            self.recipe.all_stages()[stage],
+            self._class_counts,
+            self._train.steps_per_epoch,
+            self._strategy,
         )
-        shared = [c for c in charset if c in source.charset]
-        layers = sorted({path.split("/")[0] for path in axes})
-        rows = f"rows of {len(shared)} characters that both know are taken over, others" * bool(
-            shared
-        )
-        print(
-            f"{source.path} has another charset ({source.charset.difference(charset)}); of the "
-            f"output layers {', '.join(layers)} {rows or 'all rows'} start fresh.",
-            flush=True,
-        )
-    weights, absent = source.best_weights, set()
-    if not weights.exists():  # packed: what serves training only isn't there
-        weights = source.prediction_weights
-        absent = {v.path for v in network.weights} - _prediction_names(recipe, len(charset))
-    load_weights(weights, "model", network.weights, skip={*axes, *absent})
-    if axes and shared:
-        load_rows(
-            weights,
-            "model",
-            network.weights,
-            {path: axis for path, axis in axes.items() if path not in absent},
-            [charset.index(c) for c in shared],
-            [source.charset.index(c) for c in shared],
-        )
-    return {
-        "init_from": _origin_name(source.path),
-        "init_weights_sha256": read_checksum(weights),
-        "init_recipe": source.recipe.name,
-        "init_data_hash": source.read_run()["data_hash"],
-    }
+        self._stage = stage
 
+    def _fit(self, epoch: int) -> dict[str, float]:
+        """Trains and validates one epoch, or what is left of it; returns its metrics."""
+        fitted = self.model.fit(
+            # An epoch a call: its data begin where they are asked to, in the middle too.
+            **fit_arguments(
+                self._train,
+                self._validation,
+                list(self.model.output),
+                epoch,
+                self.position.step,
+                wait=self._wait,
+                num_replicas=self._strategy.num_replicas_in_sync if self._strategy else 1,
+            ),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            verbose=0,
+            shuffle=False,  # the loader has shuffled
+            callbacks=self._callbacks,
+        )
+        metrics = {name: float(values[-1]) for name, values in fitted.history.items()}
+        if len(self.model.output) == 1:  # of which Keras names no loss
+            (output,) = self.model.output
+            metrics[f"{output}_loss"] = metrics["loss"]
+            metrics[f"val_{output}_loss"] = metrics["val_loss"]
+        return metrics
 
-def _make_metrics(model: keras.Model, reader: Loader) -> None:
-    """Has Keras make the outputs' metrics, which it does with a first batch, to be filled."""
-    batch = reader.batch(0, 0)
-    model.test_on_batch(batch.inputs, dict.fromkeys(model.output, batch.labels))
+    def _begin_epoch(self, epoch: int) -> None:
+        self._begun = time.monotonic()
+        if self.position.step and self._restored is not None:
+            self._restored.restore_metrics(self.model)
+        self._restored = None
+
+    def _end_step(self, loss: float) -> None:
+        epoch, step = self.position.epoch, self.position.step + 1
+        if not math.isfinite(loss):
+            self._diverged(f"The loss is {loss}", step)
+        self.position = Position(epoch, step)
+        self._steps_since_saved += 1
+        # Not at the last step: validation and the epoch's own checkpoint follow.
+        if step < self._train.steps_per_epoch and (
+            self._stop.number or self._checkpoints.due(self._steps_since_saved)
+        ):
+            self._save()
+            self._leave_if_asked()
+
+    def _end_validation_step(self) -> None:
+        # A validation that ends soon ends with a checkpoint. One that takes longer than whoever
+        # sent the signal may wait is left, and what follows the last checkpoint is done again.
+        if time.monotonic() - self._stop.since > _VALIDATION_SECONDS:
+            self._leave_if_asked()
+
+    def _end_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        row = {
+            "epoch": epoch + 1,
+            "step": (epoch + 1) * self._train.steps_per_epoch,
+            "learning_rate": current_rate(self.model),
+            **dict(sorted(metrics.items())),
+        }
+        self.history.append(row)
+        self._seconds.append(round(self._spent + time.monotonic() - self._begun, 2))
+        self.position, self._spent = Position(epoch + 1), 0.0
+        # First, because a continuation reads it, and from it writes what is missing of the rest.
+        self._save()
+        if best_epoch(self.history) == len(self.history) - 1:
+            self._save_best()
+        if not self._write_progress():
+            self._leave_if_asked()
+
+    # === What a run writes ===
+
+    def _save(self) -> None:
+        """Writes a checkpoint."""
+        # JAX keeps the weights in the step's state; Keras writes them back only on request.
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        position = self.position
+        spent = self._spent + (time.monotonic() - self._begun if position.step else 0.0)
+        steps = position.epoch * self._train.steps_per_epoch + position.step
+        try:
+            path = self._checkpoints.save(
+                self.model, position, steps, self.history, seconds=self._seconds, spent=spent
+            )
+        except FloatingPointError as error:
+            self._diverged(f"The weights {error} aren't finite", position.step)
+        self._saved = str(path)
+        self._steps_since_saved = 0
+
+    def _save_best(self) -> None:
+        done = len(self.history)
+        variables = self.model.variables
+        save_weights(
+            self.workdir.best_weights,
+            {"model": variables},
+            {"epoch": done, "history": self.history},
+        )
+        wanted = [v for v in variables if v.path in self._prediction_names]
+        # Last: its epoch says that both are written.
+        save_weights(self.workdir.prediction_weights, {"model": wanted}, {"epoch": done})
+
+    def _write_progress(self) -> bool:
+        """Writes `history.csv` and the state in `run.json`; returns whether the run is finished."""
+        with atomic_write(self.workdir.history_path) as temporary:
+            pd.DataFrame(self.history).to_csv(temporary, index=False)
+        best = self.history[best_epoch(self.history)]
+        finished = is_finished(self.history, self.recipe)
+        self.workdir.update_run(
+            state="finished" if finished else "running",
+            epochs_done=len(self.history),
+            best_epoch=best["epoch"],
+            best_val_accuracy=best[MONITOR],
+            train_seconds=round(sum(self._seconds), 1),
+        )
+        return finished
+
+    def _finish_epoch_files(self) -> None:
+        """Writes what the last epoch leaves beside its checkpoint, if a kill prevented that."""
+        if not self.position.step and best_epoch(self.history) == len(self.history) - 1:
+            try:
+                written = read_attributes(self.workdir.prediction_weights)["epoch"]
+            except WeightsError:
+                written = None
+            if written != len(self.history):
+                self._save_best()
+        self._write_progress()
+
+    def _leave_if_asked(self) -> None:
+        if self._stop.number is not None:
+            where = f"saved in {self._saved}" if self._saved else "before anything was saved"
+            raise Interrupted(
+                f"Stopped in epoch {self.position.epoch + 1} after {self.position.step} of its "
+                f"{self._train.steps_per_epoch} steps, {where}. The same command goes on there.",
+                self._stop.number,
+            )
+
+    def _diverged(self, what: str, step: int) -> None:
+        """Names the samples after which numbers weren't finite any more, and raises."""
+        epoch, last = self.position.epoch, step - 1
+        if not step:  # A checkpoint at the end of an epoch looks back on its last step.
+            epoch, last = epoch - 1, self._train.steps_per_epoch - 1
+        ids = self.dataset.sample_ids(self._train.batch(epoch, last).indices)
+        epoch = self.position.epoch + 1
+        report = self.workdir.path / "diverged.json"
+        write_json(report, {"what": what, "epoch": epoch, "step": step, "sample_ids": ids})
+        self.workdir.update_run(state="diverged")
+        shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
+        raise DivergenceError(
+            f"{what} at step {step} of epoch {epoch}, with the batch {shown} (all in {report}). "
+            f"The last good checkpoint is {self._saved or 'none yet'}; lower --learning-rate in a "
+            "new --workdir (--init-from takes this run's best weights), or use --mixed-precision "
+            "bfloat16 in place of float16."
+        )

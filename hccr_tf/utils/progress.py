@@ -1,22 +1,61 @@
-"""A bar for long work, quiet where nobody looks at one."""
-
-from __future__ import annotations
+"""The one progress bar, quiet where nobody looks at one."""
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 @contextlib.contextmanager
-def progress_bar(title: str, total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
-    """Yields a function to call with what is done; it does nothing without a terminal."""
+def progress_bar(
+    title: str, total: int, wanted: bool = True, *, done: int = 0
+) -> Iterator[Callable[..., None]]:
+    """Shows a bar on stderr while the context lasts, if that's a terminal.
+
+    Args:
+        title: in front of the bar.
+        total: how much there is to do, in any unit.
+        wanted: False for no bar.
+        done: how much is done already.
+
+    Yields:
+        `advance(number, note="")`, to be called with what was done since the last call, and a
+        text to stand behind the bar.
+    """
     if not (wanted and sys.stderr.isatty()):
-        yield lambda done: None
+        yield lambda number, note="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-    columns = ("{task.description}", BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.advance(task, done)
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        "{task.fields[note]}",
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total, completed=done, note="")
+        yield lambda number, note="": bar.update(task, advance=number, note=note)
+
+
+def track(
+    items: Iterable[Item], title: str, total: int | None = None, wanted: bool = True
+) -> Iterator[Item]:
+    """Yields items beside a bar.
+
+    Args:
+        items: any; without `total` they have a length.
+        title: in front of the bar.
+        total: how many there are.
+        wanted: False for no bar.
+    """
+    if total is None:
+        total = len(items) if isinstance(items, Sized) else 0
+    with progress_bar(title, total, wanted) as advance:
+        for item in items:
+            yield item
+            advance(1)

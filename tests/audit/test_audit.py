@@ -1,12 +1,12 @@
 import csv
 import json
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.audit import audit as audit_module
 from hccr_tf.audit import report as audit_report
 from hccr_tf.audit.audit import Disagreement, audit
 from hccr_tf.audit.merged_classes import find_merged, folder_partners, image_features, is_inverted
@@ -365,7 +365,7 @@ def test_the_default_folder_lies_beside_the_store(faulty):
 def test_progress_bar_only_on_a_terminal(faulty, monkeypatch, capfd):
     audit(faulty, "test")
     assert capfd.readouterr().err == ""
-    monkeypatch.setattr(audit_module.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     audit(faulty, "test")
     assert "looking at images" in capfd.readouterr().err
 

@@ -1,14 +1,13 @@
-import gc
 import itertools
-import threading
+from pathlib import Path
+from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.augmentation import RandomAffine
-from hccr_tf.data.loading.loader import BufferPool, Loader, epoch_order, num_reading_threads
+from hccr_tf.data.loading.loader import Loader, epoch_order, num_reading_threads
 from hccr_tf.data.loading.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(24, blur_kernel=3, blur_sigma=20.0)
@@ -250,140 +249,31 @@ def test_augmentation_out_of_range_is_refused(settings):
         RandomAffine(**settings)
 
 
-# === Memory ===
-
-
-def address(array):
-    return array.__array_interface__["data"][0]
-
-
-def test_batches_lie_as_frameworks_take_them(training_reader):
-    for batch in training_reader.batches(epochs=2):
-        assert address(batch.images) % 64 == 0
-        assert batch.images.flags.c_contiguous and batch.images.flags.writeable
-
-
-def test_memory_is_used_again_once_nobody_holds_it(make_reader):
-    reader = make_reader(shuffle=True)
-    first = reader.batch(0, 0)
-    place = address(first.images)
-    del first
-    again = reader.batch(0, 1)
-    assert address(again.images) == place
-
-
-@pytest.mark.parametrize(
-    "kept",
-    [
-        lambda images: images,
-        lambda images: images[3:5],
-        lambda images: images.reshape(-1)[7:][::3],
-        lambda images: images.view(np.int8)[1],
-        lambda images: memoryview(images[2].reshape(-1)),
-        lambda images: iter(images[1:]),
-    ],
-)
-def test_whoever_keeps_part_of_a_batch_keeps_it_unchanged(make_reader, kept):
-    reader = make_reader(shuffle=True)
-    batch = reader.batch(0, 0)
-    place = address(batch.images)
-    part = kept(batch.images)
-    copy = reader.batch(0, 0).images.copy()
-    del batch
-    gc.collect()
-    others = [reader.batch(0, step) for step in range(1, 5)]
-    assert place not in [address(b.images) for b in others]
-    wanted = kept(copy)
-    np.testing.assert_array_equal(np.array(list(part)), np.array(list(wanted)))
-
-
-def test_kept_batches_stay_as_they_were(training_reader):
-    kept = list(training_reader.batches(epochs=2))
-    steps = training_reader.steps_per_epoch
-    for i, batch in enumerate(kept):
-        assert_equal(batch, training_reader.batch(*divmod(i, steps)))
-
-
-def test_a_pool_keeps_no_more_than_it_should():
-    pool = BufferPool(num_kept=2)
-    lent = [pool.empty((3, 5), 100) for _ in range(5)]
-    places = {address(array) for array in lent}
-    assert len(places) == 5
-    lent.clear()
-    again = [pool.empty((20, 5), 100) for _ in range(2)]
-    assert {address(array) for array in again} < places
-    assert pool.empty((7,), 64).shape == (7,)  # of another capacity
-    assert pool.empty((0, 4), 64).shape == (0, 4)
-
-
-def test_a_pool_is_shared_by_threads():
-    pool, mixed = BufferPool(num_kept=3), []
-
-    def work(value):
-        for _ in range(300):
-            array = pool.empty((64,), 64)
-            array[:] = value
-            if (array != value).any():
-                mixed.append(value)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not mixed
-
-
-# === Threads ===
-
-
-def test_the_users_opencv_threads_stay(training_reader):
-    before = cv2.getNumThreads()
-    try:
-        cv2.setNumThreads(3)
-        list(training_reader.batches(workers=3))
-        assert cv2.getNumThreads() == 3
-        with pytest.raises(ValueError, match="no image"):
-            broken(training_reader).batch(0, 0)
-        assert cv2.getNumThreads() == 3
-    finally:
-        cv2.setNumThreads(before)
-
-
-def broken(reader):
-    class Broken:
-        def apply_many(self, *_, **__):
-            assert cv2.getNumThreads() == 1
-            raise ValueError("no image")
-
-        image_size = 24
-
-    reader.preprocessing = Broken()
-    return reader
+# === Threads and processes ===
 
 
 def test_there_are_a_few_reading_threads():
     assert 2 <= num_reading_threads() <= 8
 
 
-# === Unprepared images ===
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments", [{"augmentation": AUGMENTATION}, {"crops": "five"}], ids=["maps", "crops"]
+)
+def test_processes_prepare_the_same(make_reader, arguments):
+    reader = make_reader(shuffle=True, seed=5, **arguments)
+    want = list(reader.batches(3))
+    with reader.processes(2):
+        assert_all_equal(reader.batches(3), want)
+    assert_all_equal(reader.batches(3), want)
 
 
-def test_images_can_be_left_to_the_device(make_reader, sample_store):
-    arguments = {"shuffle": True, "seed": 5}
-    prepared = make_reader(**arguments)
-    reader = make_reader(**arguments, padded_to=90)
-    for step in (0, reader.steps_per_epoch - 1):
-        batch, want = reader.batch(2, step), prepared.batch(2, step)
-        assert batch.images.shape == (len(want.labels), 90, 90, 1)
-        assert (batch.sizes.dtype, batch.sizes.shape) == (np.int32, (len(want.labels), 2))
-        np.testing.assert_array_equal(batch.labels, want.labels)
-        np.testing.assert_array_equal(batch.indices, want.indices)
-        assert batch.inputs == (batch.images, batch.sizes)
-        assert want.inputs is want.images
-        for image, (h, w), index in zip(batch.images, batch.sizes, batch.indices, strict=True):
-            np.testing.assert_array_equal(image[:h, :w, 0], sample_store.image(index))
-    assert_all_equal(reader.batches(1), [reader.batch(1, s) for s in range(reader.steps_per_epoch)])
+@pytest.mark.slow
+def test_an_error_in_a_process_reaches_the_reader(make_reader):
+    reader = make_reader()
+    reader.dataset = SimpleNamespace(path=Path("gone"), at_epoch=lambda indices, epoch: indices)
+    with reader.processes(1), pytest.raises(FileNotFoundError, match="gone"):
+        reader.batch(0, 0)
 
 
 def test_some_of_each_class(make_reader):
@@ -407,9 +297,6 @@ def test_some_of_each_class(make_reader):
         ({"shard": (2, 2)}, r"shard \(2, 2\) is no \(index, count\)"),
         ({"shard": (-1, 2)}, r"shard \(-1, 2\)"),
         ({"batch_size": 4, "shard": (0, 5)}, "within a batch of 4"),
-        ({"padded_to": 0}, "padded_to is at least 1"),
-        ({"padded_to": 50, "crops": "five"}, "no augmentation and no crops"),
-        ({"padded_to": 50, "augmentation": AUGMENTATION}, "no augmentation and no crops"),
         ({"split": "dev"}, "no samples in split 'dev'"),
         ({"per_class": 0}, "per_class is at least 1, not 0"),
     ],

@@ -116,22 +116,6 @@ def test_a_short_batch_is_filled_up_for_its_replicas(reader):
     np.testing.assert_array_equal(last[1][NAMES[0]], batch.labels[rows])
 
 
-def test_images_that_are_left_to_the_device(sample_store):
-    reader = Loader(sample_store, "train", Preprocessing(24), 50, shuffle=True, padded_to=56)
-    dataset = tf_dataset(reader, NAMES, multiple_of=8)
-    (images, sizes), labels = dataset.element_spec
-    assert (images.dtype, images.shape.as_list()) == (tf.uint8, [None, 56, 56, 1])
-    assert (sizes.dtype, sizes.shape.as_list()) == (tf.int32, [None, 2])
-    assert sorted(labels) == NAMES
-    for step, ((images, sizes), labels) in enumerate(dataset.as_numpy_iterator()):
-        batch = reader.batch(0, step)
-        count = len(batch.labels)
-        np.testing.assert_array_equal(images[:count], batch.images)
-        np.testing.assert_array_equal(sizes[:count], batch.sizes)
-        np.testing.assert_array_equal(labels[NAMES[0]][:count], batch.labels)
-        assert len(sizes) % 8 == 0
-
-
 def test_an_error_names_its_cause(reader, monkeypatch):
     def gone(*_):
         raise OSError("the disk is gone")

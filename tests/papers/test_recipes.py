@@ -236,10 +236,6 @@ def test_an_argument_that_was_asked_for_is_never_dropped():
         ({"colour": 1}, "no setting 'colour'; it has model, weights, .*, and NAME of model.NAME"),
         ({"loss": "focal"}, "no loss 'focal'"),
         ({"epochs": 0}, "epochs is at least 1, not 0"),
-        (
-            {"device_preprocessing": True, "augmentation.shift": 0.1},
-            "With device_preprocessing there's no augmentation",
-        ),
         ({"batch_size": 0}, "batch_size is at least 1"),
         ({"patience": 0}, "patience is at least 1"),
         ({"schedule": "step"}, "schedule is one of"),

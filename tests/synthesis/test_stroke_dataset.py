@@ -12,7 +12,6 @@ from hccr_tf.data.dataset import open_dataset
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.data.loading.reading_processes import are_possible
 from hccr_tf.data.store.store import Store
 from hccr_tf.synthesis.dataset import StrokeDataset, make_stroke_store
 from hccr_tf.synthesis.sample import load_strokes
@@ -72,12 +71,12 @@ def test_images_are_those_of_their_numbers(store):
     ]
 
 
-@pytest.mark.skipif(not are_possible(), reason="Linux only")
+@pytest.mark.slow
 def test_processes_draw_the_same(store):
     reader = _reader(store, shuffle=True, seed=1, augmentation=RandomAffine(0.1, 0.05))
     alone = [batch.images for batch in reader.batches(3)]
     with reader.processes(2):
-        beside = [batch.images.copy() for batch in reader.batches(3)]
+        beside = [batch.images for batch in reader.batches(3)]
     assert all(np.array_equal(a, b) for a, b in zip(alone, beside, strict=True))
 
 

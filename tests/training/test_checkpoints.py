@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.models.weights import WeightsError
-from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Place
+from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Position
 
 
 def make_model(seed=0):
@@ -38,12 +38,17 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path):
     model = make_model()
     for i in range(3):
         step(model, i)
-    Checkpoints(tmp_path).save(model, Place(1, 3), 3, [{"epoch": 1, "loss": 0.1 + 0.2}], note="x")
+    Checkpoints(tmp_path).save(
+        model, Position(1, 3), 3, [{"epoch": 1, "loss": 0.1 + 0.2}], note="x"
+    )
     logs = [step(model, i) for i in range(3, 6)]
 
     other = make_model(seed=99)
     restored = Checkpoints(tmp_path).restore(other)
-    assert (restored.place, restored.history) == (Place(1, 3), [{"epoch": 1, "loss": 0.1 + 0.2}])
+    assert (restored.position, restored.history) == (
+        Position(1, 3),
+        [{"epoch": 1, "loss": 0.1 + 0.2}],
+    )
     assert restored.attributes["note"] == "x"
     other.test_on_batch(np.zeros((1, 6)), dict.fromkeys("ab", np.zeros((1, 3))))
     other.reset_metrics()
@@ -58,18 +63,18 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path):
 def test_metrics_that_are_not_made_yet_are_not_passed_over(tmp_path):
     model = make_model()
     step(model, 0)
-    Checkpoints(tmp_path).save(model, Place(0, 1), 1, [])
+    Checkpoints(tmp_path).save(model, Position(0, 1), 1, [])
     other = make_model()
     restored = Checkpoints(tmp_path).restore(other)
     with pytest.raises(WeightsError, match="metric values"):
         restored.restore_metrics(other)
 
 
-def test_two_are_kept_and_the_newest_intact_one_is_taken(tmp_path, capsys):
+def test_two_are_kept_and_the_newest_intact_one_is_taken(tmp_path, caplog):
     model, checkpoints = make_model(), Checkpoints(tmp_path)
     for i in range(4):
         step(model, i)
-        checkpoints.save(model, Place(0, i + 1), i + 1, [])
+        checkpoints.save(model, Position(0, i + 1), i + 1, [])
     assert [p.name for p in checkpoints.paths()] == ["step-000000004.h5", "step-000000003.h5"]
     newest = checkpoints.paths()[0]
     data = bytearray(newest.read_bytes())
@@ -77,24 +82,24 @@ def test_two_are_kept_and_the_newest_intact_one_is_taken(tmp_path, capsys):
         place = file["model/first/kernel"].id.get_offset()
     data[place + 5] ^= 1
     newest.write_bytes(data)
-    assert checkpoints.restore(make_model()).place == Place(0, 3)
-    assert "Passed over a checkpoint" in capsys.readouterr().out
+    assert checkpoints.restore(make_model()).position == Position(0, 3)
+    assert "Passed over a checkpoint" in caplog.text
     newest.write_bytes(data[:1000])
-    assert checkpoints.restore(make_model()).place == Place(0, 3)
+    assert checkpoints.restore(make_model()).position == Position(0, 3)
     # The damaged one goes when the next is written.
     step(model, 9)
     older = make_model()
     checkpoints.restore(older)
     step(older, 3)
-    checkpoints.save(older, Place(0, 4), 4, [])
-    assert checkpoints.restore(make_model()).place == Place(0, 4)
+    checkpoints.save(older, Position(0, 4), 4, [])
+    assert checkpoints.restore(make_model()).position == Position(0, 4)
 
 
 def test_no_checkpoint_and_none_intact_are_two_things(tmp_path):
     model, checkpoints = make_model(), Checkpoints(tmp_path / "c")
     assert checkpoints.restore(model) is None
     step(model, 0)
-    checkpoints.save(model, Place(0, 1), 1, [])
+    checkpoints.save(model, Position(0, 1), 1, [])
     checkpoints.paths()[0].write_bytes(b"no HDF5")
     with pytest.raises(WeightsError, match="No checkpoint in .* can be used.*--init-from"):
         checkpoints.restore(make_model())
@@ -103,12 +108,12 @@ def test_no_checkpoint_and_none_intact_are_two_things(tmp_path):
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     model, checkpoints = make_model(), Checkpoints(tmp_path)
     step(model, 0)
-    checkpoints.save(model, Place(0, 1), 1, [])
+    checkpoints.save(model, Position(0, 1), 1, [])
     kernel = model.get_layer("first").kernel
     kernel.assign(np.full(kernel.shape, np.nan))
     with pytest.raises(FloatingPointError, match="first/kernel"):
-        checkpoints.save(model, Place(0, 2), 2, [])
-    assert checkpoints.restore(make_model()).place == Place(0, 1)
+        checkpoints.save(model, Position(0, 2), 2, [])
+    assert checkpoints.restore(make_model()).position == Position(0, 1)
 
 
 def test_intervals(tmp_path, monkeypatch):
@@ -137,9 +142,9 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(make_disk):
     folder = make_disk("300k")
     model, checkpoints = make_model(), Checkpoints(folder)
     step(model, 0)
-    checkpoints.save(model, Place(0, 1), 1, [])
+    checkpoints.save(model, Position(0, 1), 1, [])
     (folder / "other").write_bytes(bytes(200_000))
     step(model, 1)
     with pytest.raises(OSError, match="No space left|disk is full"):
-        checkpoints.save(model, Place(0, 2), 2, [{"x": "y" * 100_000}])
-    assert checkpoints.restore(make_model()).place == Place(0, 1)
+        checkpoints.save(model, Position(0, 2), 2, [{"x": "y" * 100_000}])
+    assert checkpoints.restore(make_model()).position == Position(0, 1)

@@ -16,11 +16,11 @@ from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
 from hccr_tf.models.weights import WeightsError, read_attributes
 from hccr_tf.recipe import Recipe, Stage, Stages
 from hccr_tf.runs.workdir import Workdir
-from hccr_tf.training.callbacks import SaveRun
-from hccr_tf.training.checkpoints import Checkpoints, Place, Restored
+from hccr_tf.training.checkpoints import Checkpoints, Position, Restored
 from hccr_tf.training.schedules import learning_rate
 from hccr_tf.training.signals import Interrupted
 from hccr_tf.training.stages import MONITOR, current_stage, freeze, is_finished
+from hccr_tf.training.trainer import Trainer
 
 NETWORK = {"width": 4, "blocks": [1, 1, 1]}
 STAGES = (Stage(2, "backbone"), Stage(1, 9, 1e-4), Stage(1))
@@ -136,31 +136,31 @@ def test_layers_are_counted_from_the_image():
 def after_each_epoch(sample_store, tmp_path_factory):
     """Weights of a run in stages, fresh ones and those after every epoch; and the run."""
     recipe, found = tiny(), []
-    on_epoch_end = SaveRun.on_epoch_end
+    end_epoch = Trainer._end_epoch
 
-    def note(self, epoch, logs=None):
-        on_epoch_end(self, epoch, logs)
+    def note(self, epoch, metrics):
+        end_epoch(self, epoch, metrics)
         found.append({v.path: keras.ops.convert_to_numpy(v) for v in self.model.weights})
 
     keras.utils.set_random_seed(recipe.seed)
     fresh = create_model("convnet", num_classes=15, image_shape=(16, 16, 1), **NETWORK)
     found.append({v.path: keras.ops.convert_to_numpy(v) for v in fresh.weights})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SaveRun, "on_epoch_end", note)
+        patch.setattr(Trainer, "_end_epoch", note)
         run = train(recipe, sample_store, tmp_path_factory.mktemp("run"))
     return found, run
 
 
 def interrupt(patch, epoch, method):
-    """Has a signal come in an epoch, counted from 0, as one of its callbacks is called."""
-    original = getattr(SaveRun, method)
+    """Has a signal come in an epoch, counted from 0, as one of the trainer's methods is called."""
+    original = getattr(Trainer, method)
 
-    def asked(self, at, logs=None):
+    def asked(self, at, *arguments):
         if at == epoch:
-            self.stop.number, self.stop.since = signal.SIGTERM, time.monotonic()
-        original(self, at, logs)
+            self._stop.number, self._stop.since = signal.SIGTERM, time.monotonic()
+        original(self, at, *arguments)
 
-    patch.setattr(SaveRun, method, asked)
+    patch.setattr(Trainer, method, asked)
 
 
 def changed(before, after):
@@ -207,18 +207,18 @@ def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("epoch", "method", "place"),
-    [(1, "on_epoch_end", Place(2)), (3, "on_epoch_begin", Place(3, 1))],
+    ("epoch", "method", "position"),
+    [(1, "_end_epoch", Position(2)), (3, "_begin_epoch", Position(3, 1))],
     ids=["between two stages", "within a later one"],
 )
 def test_stopped_it_goes_on_as_one_that_was_not(
-    after_each_epoch, sample_store, tmp_path, monkeypatch, epoch, method, place
+    after_each_epoch, sample_store, tmp_path, monkeypatch, epoch, method, position
 ):
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         interrupt(patch, epoch, method)
         train(tiny(), sample_store, tmp_path)
     newest = Checkpoints(tmp_path / "checkpoints").paths()[0]
-    assert Restored(newest, read_attributes(newest)).place == place
+    assert Restored(newest, read_attributes(newest)).position == position
     _, whole = after_each_epoch
     check_equal(train(tiny(), sample_store, tmp_path), whole)
 

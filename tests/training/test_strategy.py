@@ -12,11 +12,11 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import pandas as pd
-import hccr_tf.training.learner as learner
+from hccr_tf.training import trainer
 from hccr_tf import Store, get_recipe, predict_split, train
 from hccr_tf.recipe import Stage
 
-learner._strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+trainer.distribution_strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 store, workdir = Store(sys.argv[1]), sys.argv[2]
 """
 GOING_ON = """

@@ -1,5 +1,7 @@
 """The training loop on a small store: it learns, goes on, and refuses what doesn't belong."""
 
+import logging
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -11,8 +13,9 @@ from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models.weights import load_weights
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.sample import generate_gnt, load_strokes
-from hccr_tf.training.callbacks import MONITOR, DivergenceError, is_finished
 from hccr_tf.training.checkpoints import Checkpoints
+from hccr_tf.training.stages import MONITOR, is_finished
+from hccr_tf.training.trainer import DivergenceError
 from hccr_tf.utils.files import read_json
 
 pytestmark = pytest.mark.slow
@@ -119,14 +122,15 @@ def test_a_continued_run_equals_an_uninterrupted_one(trained, sample_store, tmp_
     np.testing.assert_allclose(ours.to_numpy(), theirs.to_numpy(), rtol=2e-3, atol=1e-5)
 
 
-def test_a_finished_run_is_left_alone(trained, sample_store, capsys):
+def test_a_finished_run_is_left_alone(trained, sample_store, caplog):
     def times():
         files = [p for p in trained.path.rglob("*") if p.is_file()]
         return {p.name: p.stat().st_mtime_ns for p in files}
 
     before = times()
+    caplog.set_level(logging.INFO)
     train(tiny(epochs=2), sample_store, trained.path)
-    assert "finished" in capsys.readouterr().out
+    assert "finished" in caplog.text
     assert times() == before
 
 

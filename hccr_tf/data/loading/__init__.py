@@ -1,0 +1,1 @@
+"""From a dataset's images to batches that a network takes."""

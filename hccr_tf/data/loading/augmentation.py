@@ -36,7 +36,7 @@ class RandomAffine:
         return self.amount > 0 or self.shift > 0
 
     def draw(self, seed: int, epoch: int, step: int, count: int) -> np.ndarray:
-        """float64 (count, 2, 3) maps for one batch, as `Preprocessing.apply` takes them.
+        """Draws the maps of one batch, float64 (count, 2, 3), as `Preprocessing.apply` takes them.
 
         Normal draws are cut at three standard deviations, so no image leaves its frame.
         """

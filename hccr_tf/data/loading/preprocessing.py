@@ -42,26 +42,23 @@ def crop_source_size(image_size: int) -> int:
     return 2 * int(image_size * CROP_RATIO / 2 + 0.5)
 
 
-def five_crops(image: np.ndarray, image_size: int) -> np.ndarray:
+def five_crops(images: np.ndarray, image_size: int) -> np.ndarray:
     """Cuts the centre and the four corners (Kriuk & Kriuk 2024, section 3.2).
 
     Args:
-        image: uint8 (S, S, 1) with S >= image_size.
+        images: uint8 (..., S, S, 1) with S >= image_size.
         image_size: side of each crop in pixels.
 
     Returns:
-        uint8 (5, image_size, image_size, 1): centre, top left, top right, bottom
-        left, bottom right.
+        uint8 (..., 5, image_size, image_size, 1): centre, top left, top right, bottom left,
+        bottom right.
     """
-    corners = _crop_corners(image.shape[0], image_size)
-    return np.stack([image[y : y + image_size, x : x + image_size] for y, x in corners])
-
-
-def _crop_corners(size: int, image_size: int) -> tuple[tuple[int, int], ...]:
-    end = size - image_size
+    end = images.shape[-2] - image_size
     if end < 0:
-        raise HccrError(f"Can't cut {image_size} pixels from an image of {size}.")
-    return (end // 2, end // 2), (0, 0), (0, end), (end, 0), (end, end)
+        raise HccrError(f"Can't cut {image_size} pixels from an image of {images.shape[-2]}.")
+    corners = (end // 2, end // 2), (0, 0), (0, end), (end, 0), (end, end)
+    crops = [images[..., y : y + image_size, x : x + image_size, :] for y, x in corners]
+    return np.stack(crops, axis=-4)
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ class Preprocessing:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, 1) of the result."""
+        """Returns the result's (H, W, 1)."""
         return (self.image_size, self.image_size, 1)
 
     def apply(
@@ -140,7 +137,6 @@ class Preprocessing:
         images: Sequence[np.ndarray],
         size: int | None = None,
         affine: Sequence[np.ndarray] | None = None,
-        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Prepares images, bit for bit as `apply` does each of them, in less time.
 
@@ -148,23 +144,14 @@ class Preprocessing:
             images: n images, each uint8 (H, W) of any size.
             size: side of the results, as in `apply`.
             affine: n maps, as in `apply`.
-            out: uint8 (n, size, size, 1), C-contiguous, to write to; None makes a new one.
 
         Returns:
-            `out`: uint8 (n, size, size, 1).
+            uint8 (n, size, size, 1).
 
         Raises:
-            HccrError: an image isn't a non-empty uint8 (H, W), or `out` doesn't fit.
+            HccrError: an image isn't a non-empty uint8 (H, W), or the maps are too few or many.
         """
         size = size or self.image_size
-        shape = (len(images), size, size, 1)
-        if out is None:
-            out = np.empty(shape, np.uint8)
-        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
-            # OpenCV would silently write somewhere else.
-            raise HccrError(
-                f"out is C-contiguous uint8 {shape}; this one is {out.dtype} {out.shape}."
-            )
         if affine is not None and len(affine) != len(images):
             raise HccrError(f"{len(affine)} maps don't fit {len(images)} images.")
         for image in images:
@@ -174,76 +161,50 @@ class Preprocessing:
                     f"An image is a non-empty uint8 array (H, W); this one is {image.dtype} "
                     f"{image.shape}."
                 )
-        _preparation(self, size).run(images, affine, out[..., 0])
-        return out
+        prepared = np.empty((len(images), size, size), np.uint8)
+        _preparation(self, size).run(images, affine, prepared)
+        return prepared[..., None]
 
     def apply_five_crops(self, image: np.ndarray) -> np.ndarray:
-        """uint8 (5, image_size, image_size, 1): resized, blurred, then cropped."""
-        resized = self.apply(image, size=crop_source_size(self.image_size))
-        return five_crops(resized, self.image_size)
+        """Resizes and blurs one image, then cuts its five crops.
 
-    def apply_five_crops_many(
-        self, images: Sequence[np.ndarray], out: np.ndarray | None = None
-    ) -> np.ndarray:
-        """`apply_five_crops` of n images, an image's crops one after another.
+        Returns:
+            uint8 (5, image_size, image_size, 1).
+        """
+        return self.apply_five_crops_many([image])
+
+    def apply_five_crops_many(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Resizes and blurs images, then cuts their five crops.
 
         Args:
             images: n images, each uint8 (H, W) of any size.
-            out: uint8 (n * 5, image_size, image_size, 1) to write to; None makes a new one.
 
         Returns:
-            `out`: uint8 (n * 5, image_size, image_size, 1).
+            uint8 (n * 5, image_size, image_size, 1), an image's crops one after another.
         """
-        side = self.image_size
-        if out is None:
-            out = np.empty((len(images) * 5, *self.image_shape), np.uint8)
-        crops = out.reshape(len(images), 5, *self.image_shape)
-        source = crop_source_size(side)
+        crops = np.empty((len(images), 5, *self.image_shape), np.uint8)
+        source = crop_source_size(self.image_size)
         # A few at a time, so that they're cut while they lie in the processor's cache.
         for start in range(0, len(images), 8):
             resized = self.apply_many(images[start : start + 8], size=source)
-            for i, (y, x) in enumerate(_crop_corners(source, side)):
-                crops[start : start + 8, i] = resized[:, y : y + side, x : x + side]
-        return out
-
-    def pad_many(self, images: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
-        """Lays images into squares unprepared, but cropped to the ink if that's asked for.
-
-        Everything else is left to `hccr_tf.models.layers.DevicePreprocessing`.
-
-        Args:
-            images: n images, each uint8 (H, W) of any size; those that don't fit are
-                made smaller, with their aspect kept.
-            out: uint8 (n, S, S, 1) to write to; the rest of each square becomes white.
-
-        Returns:
-            int32 (n, 2): the images' heights and widths, 1 to S.
-        """
-        side = out.shape[1]
-        sizes = np.empty((len(images), 2), np.int32)
-        out.fill(WHITE)
-        for i, (image, square) in enumerate(zip(images, out[..., 0], strict=True)):
-            if self.crop_ink:
-                image = _crop_to_ink(image)
-            height, width = image.shape
-            if height > side or width > side:
-                longest = max(height, width)
-                height, width = (max(1, round(s * side / longest)) for s in (height, width))
-                image = _resized(image, height, width)
-            square[:height, :width] = image
-            sizes[i] = height, width
-        return sizes
+            crops[start : start + 8] = five_crops(resized, self.image_size)
+        return crops.reshape(-1, *self.image_shape)
 
     def without_blur(self) -> "Preprocessing":
-        """The same without blur: what the released predictors do, by omission."""
+        """Returns the same without blur: what the released predictors do, by omission."""
         return replace(self, blur_kernel=0, blur_sigma=0.0, blur_size=None)
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns plain data for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> "Preprocessing":
-        """Reads `to_dict`'s result; names the keys it doesn't know."""
+        """Reads `to_dict`'s result.
+
+        Raises:
+            HccrError: settings that this version doesn't know; they're named.
+        """
         unknown = set(config) - {f.name for f in fields(cls)}
         if unknown:
             raise HccrError(
@@ -368,19 +329,13 @@ def _preparation(settings: Preprocessing, size: int) -> _Preparation:
 
 
 def _crop_to_ink(image: np.ndarray) -> np.ndarray:
-    import cv2
+    import cv2  # here, as every command reads recipes and few prepare images
 
     ink = cv2.threshold(image, _INK_BELOW, WHITE, cv2.THRESH_BINARY_INV)[1]
     left, top, width, height = cv2.boundingRect(ink)
     if not width:  # a blank image stays as it is
         return image
     return image[top : top + height, left : left + width]
-
-
-def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    import cv2
-
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _warp(image: np.ndarray, affine: np.ndarray, out: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""tf.data over the NumPy reader: the same batches in the same order.
+"""tf.data over the NumPy loader: the same batches in the same order.
 
 The only module of the data package that needs TensorFlow. `MirroredStrategy` splits
 the dataset's batches over its GPUs.
@@ -18,7 +18,7 @@ _ENDLESS = 2**62  # steps
 
 
 def tf_dataset(
-    reader: Loader,
+    loader: Loader,
     output_names: Sequence[str],
     *,
     epoch: int = 0,
@@ -27,55 +27,45 @@ def tf_dataset(
     multiple_of: int = 1,
     workers: int | None = None,
 ) -> "tf.data.Dataset":
-    """A dataset of `(inputs, {output name: labels})`, one element a batch.
+    """Makes a dataset of `(images, {output name: labels})`, one element a batch.
 
-    TensorFlow's threads call `Loader.batch` for the steps to come and take its
-    arrays as they are, without a copy.
+    TensorFlow's threads call `Loader.batch` for the steps to come.
 
     Args:
-        reader: what to read.
+        loader: what to read.
         output_names: names of the model's outputs; all share one label.
-        epoch, step, epochs: where to begin and how far to go, as `Loader.batches`.
+        epoch: where to begin.
+        step: of that epoch.
+        epochs: how far to go, as `Loader.batches`.
         multiple_of: number of replicas that share a batch. TensorFlow fails where one of
             them gets nothing, so the last batch of an epoch is filled up with its own
             first samples, by fewer than there are replicas.
-        workers: threads that prepare batches; None for `reader.workers`.
+        workers: threads that prepare batches; None for `Loader.workers`.
 
     Returns:
-        Dataset of uint8 (B, H, W, 1) and a dict of int32 (B,); of a reader with `padded_to`
-        the inputs are a pair, as `UnpreparedBatch.inputs`.
+        Dataset of uint8 (B, H, W, 1) and a dict of int32 (B,).
     """
     import tensorflow as tf
 
-    steps, workers = reader.steps_per_epoch, workers or reader.workers
-
-    unprepared = reader.padded_to is not None
-    side = reader.padded_to if unprepared else reader.preprocessing.image_size
-    shapes = [(None, side, side, 1), *([(None, 2)] if unprepared else []), (None,)]
-    dtypes = [tf.uint8, *([tf.int32] if unprepared else []), tf.int32]
+    steps, workers = loader.steps_per_epoch, workers or loader.workers
 
     def read(position):
-        batch = reader.batch(*divmod(int(position), steps))
-        inputs = batch.inputs if unprepared else (batch.inputs,)
-        arrays = (*inputs, batch.labels)
-        count = len(batch.labels)
-        if count % multiple_of:
-            rows = np.arange(-(-count // multiple_of) * multiple_of) % count
-            arrays = tuple(array[rows] for array in arrays)
-        return arrays
+        images, labels, _ = loader.batch(*divmod(int(position), steps))
+        if len(labels) % multiple_of:
+            rows = np.arange(-(-len(labels) // multiple_of) * multiple_of) % len(labels)
+            images, labels = images[rows], labels[rows]
+        return images, labels
 
     def element(position):
         # Not `from_generator`: one thread would hand over batches one after another, and on
         # cores that are busy preparing them it waits some milliseconds for its turn.
-        tensors = tf.numpy_function(read, [position], dtypes)
-        for tensor, shape in zip(tensors, shapes, strict=True):
-            tensor.set_shape(shape)
-        *inputs, labels = tensors
-        inputs = tuple(inputs) if unprepared else inputs[0]
-        return inputs, dict.fromkeys(output_names, labels)
+        images, labels = tf.numpy_function(read, [position], (tf.uint8, tf.int32))
+        images.set_shape((None, *loader.preprocessing.image_shape))
+        labels.set_shape((None,))
+        return images, dict.fromkeys(output_names, labels)
 
     options = tf.data.Options()
-    # One Python reader can't be cut by file; each batch is split over the replicas.
+    # One Python loader can't be cut by file; each batch is split over the replicas.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     # Nothing here is to be tuned, and TensorFlow 2.21 can wait for its tuner for up to two
     # seconds at the end of an epoch.
@@ -90,7 +80,7 @@ def tf_dataset(
 
 
 def timed(dataset: "tf.data.Dataset", seconds: "tf.Variable") -> "tf.data.Dataset":
-    """The same dataset, which adds to `seconds` the time that its user waits for elements.
+    """Wraps a dataset so that it adds to `seconds` the time that its user waits for elements.
 
     Args:
         dataset: any dataset, read ahead of.

@@ -1,6 +1,5 @@
 """Layers that Keras doesn't have, on `keras.ops` alone."""
 
-from hccr_tf.models.layers.device_preprocessing import DevicePreprocessing, gaussian_weights
 from hccr_tf.models.layers.gabor import GaborMaps
 from hccr_tf.models.layers.input_scaling import GreyToColour, InputScaling
 from hccr_tf.models.layers.layer_scale import LayerScale
@@ -13,7 +12,6 @@ from hccr_tf.models.layers.refinement import AdditiveAttention, RefinementStart,
 
 __all__ = [
     "AdditiveAttention",
-    "DevicePreprocessing",
     "GaborMaps",
     "GlobalWeightedAveragePooling2D",
     "GlobalWeightedOutputAveragePooling2D",
@@ -23,5 +21,4 @@ __all__ = [
     "RefinementStart",
     "SameAveragePooling2D",
     "UnionOfVectors",
-    "gaussian_weights",
 ]

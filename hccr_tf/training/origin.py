@@ -1,0 +1,130 @@
+"""What a run begins with, and whether one that was begun is the one that is asked for."""
+
+import logging
+from pathlib import Path
+
+import keras
+
+from hccr_tf.charset import Charset
+from hccr_tf.models import class_variables
+from hccr_tf.models.weights import load_rows, load_weights, read_checksum
+from hccr_tf.pretrained import FOLDER, NAME, find_run
+from hccr_tf.recipe import Recipe
+from hccr_tf.runs.workdir import Workdir
+from hccr_tf.training.compilation import prediction_names
+from hccr_tf.utils.errors import HccrError
+
+logger = logging.getLogger(__name__)
+
+
+def check_same(
+    workdir: Workdir, recipe: Recipe, data_hash: str, charset: Charset, init_from: str | Path | None
+) -> None:
+    """Refuses another recipe, charset, data or origin than those a run was begun with.
+
+    Args:
+        workdir: of the run.
+        recipe: that is asked for; longer, or more patient, it takes the place of the run's own.
+        data_hash: of the dataset.
+        charset: of the network.
+        init_from: another run whose weights are asked for.
+
+    Raises:
+        HccrError: something differs; it's named.
+    """
+    # A longer run or more patience is a continuation; under a cosine, another length would
+    # change the rates of the epochs that are done, and another patience where stages begin.
+    free = ("patience:",) if recipe.schedule == "cosine" else ("patience:", "epochs:")
+    if recipe.stages:
+        free = ()
+    changed = recipe.differences(workdir.recipe)
+    differences = [line for line in changed if not line.startswith(free)]
+    if differences:
+        raise HccrError(
+            f"{workdir.path} holds a run of another recipe, so it can't be continued "
+            f"(asked for, there): {'; '.join(differences)}. Take another --workdir, or the "
+            "settings it was begun with."
+        )
+    run = workdir.read_run()
+    origin, asked = run.get("init_from"), None if init_from is None else _origin_name(init_from)
+    if origin != asked:
+        raise HccrError(
+            f"{workdir.path} was begun with {_origin_text(origin)}, so it can't be continued with "
+            f"{_origin_text(asked)}. Take another --workdir, or what it was begun with."
+        )
+    if run["data_hash"] != data_hash:
+        raise HccrError(
+            f"{workdir.path} was trained on other data (hash {run['data_hash'][:12]}, not "
+            f"{data_hash[:12]}), so it can't be continued. Take another --workdir, or "
+            "the store it was begun with; --init-from starts from its weights."
+        )
+    if difference := workdir.charset.difference(charset):
+        raise HccrError(
+            f"{workdir.path} was begun with another charset ({difference}), so it can't be "
+            "continued. Take another --workdir, or the --charset it was begun with."
+        )
+    if changed:
+        workdir.replace_recipe(recipe)
+
+
+def initialise(
+    model: keras.Model, recipe: Recipe, init_from: str | Path, charset: Charset
+) -> dict[str, str]:
+    """Fills a network from another run's best weights.
+
+    Args:
+        model: of the recipe, with all its outputs.
+        recipe: of the run that begins.
+        init_from: workdir of the other run, or the shipped recogniser's name.
+        charset: of the run that begins; rows of characters that the other knows too are taken.
+
+    Returns:
+        What `run.json` keeps of it.
+    """
+    source = Workdir(find_run(init_from))
+    axes: dict[str, int] = {}
+    shared: list[str] = []
+    if source.charset.sha256 != charset.sha256:
+        axes = class_variables(
+            recipe.model, image_shape=recipe.preprocessing.image_shape, **recipe.model_args
+        )
+        shared = [character for character in charset if character in source.charset]
+        layers = sorted({path.split("/")[0] for path in axes})
+        taken = f"rows of {len(shared)} characters that both know are taken over, others"
+        logger.info(
+            "%s has another charset (%s); of the output layers %s %s start fresh.",
+            source.path,
+            source.charset.difference(charset),
+            ", ".join(layers),
+            taken if shared else "all rows",
+        )
+    weights, absent = source.best_weights, set()
+    if not weights.exists():  # packed: what serves training only isn't there
+        weights = source.prediction_weights
+        absent = {v.path for v in model.weights} - prediction_names(recipe, len(charset))
+    load_weights(weights, "model", model.weights, skip={*axes, *absent})
+    if shared:
+        load_rows(
+            weights,
+            "model",
+            model.weights,
+            {path: axis for path, axis in axes.items() if path not in absent},
+            [charset.index(c) for c in shared],
+            [source.charset.index(c) for c in shared],
+        )
+    return {
+        "init_from": _origin_name(source.path),
+        "init_weights_sha256": read_checksum(weights),
+        "init_recipe": source.recipe.name,
+        "init_data_hash": source.read_run()["data_hash"],
+    }
+
+
+def _origin_name(init_from: str | Path) -> str:
+    """Names a run as those that begin with its weights remember it."""
+    path = find_run(init_from)
+    return NAME if path == FOLDER else str(path.absolute())
+
+
+def _origin_text(init_from: str | None) -> str:
+    return "no --init-from" if init_from is None else f"--init-from {init_from}"

@@ -1,0 +1,143 @@
+"""How training goes, shown while it lasts: a bar, a line an epoch, events for TensorBoard."""
+
+import contextlib
+import logging
+import time
+
+import keras
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from hccr_tf.data.loading.loader import Loader
+from hccr_tf.images.contact_sheet import sheet_image
+from hccr_tf.models import MAIN_OUTPUT
+from hccr_tf.runs.workdir import Workdir
+from hccr_tf.training.checkpoints import Position
+from hccr_tf.training.keras_data import InputWait
+from hccr_tf.training.stages import MONITOR
+from hccr_tf.utils.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+_SHOWN_IMAGES = 24
+
+
+class Report(keras.callbacks.Callback):
+    """Reports every step in a terminal's bar, and every epoch in the log and to TensorBoard.
+
+    Keras's own bar would print the loss and accuracy of every head at every step, and its
+    TensorBoard callback needs TensorFlow on every backend.
+
+    Args:
+        workdir: the run's folder.
+        epochs: of the recipe.
+        train: the training batches.
+        validation: batches of which the first is shown as images after each epoch.
+        start: where the run begins.
+        wait: time spent waiting for input.
+    """
+
+    def __init__(
+        self,
+        workdir: Workdir,
+        epochs: int,
+        train: Loader,
+        validation: Loader,
+        start: Position,
+        wait: InputWait,
+    ):
+        super().__init__()
+        self._epochs, self._train, self._validation = epochs, train, validation
+        self._start, self._wait = start, wait
+        self._writer = SummaryWriter(str(workdir.tensorboard))
+        self._bar = contextlib.ExitStack()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Opens the epoch's bar."""
+        self._begun, self._waited = time.monotonic(), self._wait.seconds
+        self._first = self._done = self._start.step if epoch == self._start.epoch else 0
+        steps = self._train.steps_per_epoch
+        bar = progress_bar(f"epoch {epoch + 1}/{self._epochs}", steps, done=self._done)
+        self._advance = self._bar.enter_context(bar)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar on."""
+        self._done += 1
+        accuracy = 100 * logs.get(f"{MAIN_OUTPUT}_accuracy", 0)
+        rate, share = self._rates()
+        self._advance(
+            1,
+            f"{self._done}/{self._train.steps_per_epoch}  loss {logs.get('loss', 0):.4f}  "
+            f"accuracy {accuracy:.2f} %  {rate:.0f} images/s{_wait_text(share)}",
+        )
+
+    def on_test_begin(self, logs=None):
+        """Keeps the rates of training, to which validation doesn't count."""
+        self._epoch_rates = self._rates()
+        self._advance(0, "validating")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Logs the epoch's line and writes its events."""
+        self._bar.close()
+        rate, share = self._epoch_rates
+        logger.info(
+            "epoch %d/%d: loss %.4f, accuracy %.2f %%, validation %.2f %%, %.0f s, %.0f images/s%s",
+            epoch + 1,
+            self._epochs,
+            logs.get("loss", float("nan")),
+            100 * logs.get(f"{MAIN_OUTPUT}_accuracy", 0),
+            100 * logs.get(MONITOR, 0),
+            time.monotonic() - self._begun,
+            rate,
+            _wait_text(share),
+        )
+        step = (epoch + 1) * self._train.steps_per_epoch
+        scalars = {**logs, "learning_rate": current_rate(self.model)}
+        if share is not None:
+            scalars["input_wait"] = share
+        for name, value in scalars.items():
+            validation = name.removeprefix("val_")
+            tag = f"train/{name}" if name == validation else f"validation/{validation}"
+            self._writer.add_scalar(tag, float(value), step)
+        self._writer.add_image("validation/predictions", self._sheet(), step, dataformats="HW")
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Ends the bar and the events, also when training ended inside an epoch."""
+        self._bar.close()
+        self._writer.close()
+
+    def _rates(self) -> tuple[float, float | None]:
+        """Returns images a second, and the share of the time spent waiting for them."""
+        seconds = max(time.monotonic() - self._begun, 1e-9)
+        rate = (self._done - self._first) * self._train.batch_size / seconds
+        if not self._wait.measured:
+            return rate, None
+        return rate, min(1.0, (self._wait.seconds - self._waited) / seconds)
+
+    def _sheet(self) -> np.ndarray:
+        """Draws validation images with what is read, and in brackets what they are where it isn't.
+
+        Returns:
+            uint8 (H, W).
+        """
+        images, labels, indices = self._validation.batch(0, 0)
+        logits = np.asarray(self.model.predict_on_batch(images)[MAIN_OUTPUT])
+        charset = self._validation.charset
+        texts = []
+        for label, answer in zip(labels[:_SHOWN_IMAGES], logits.argmax(axis=1), strict=False):
+            text, true_text = charset.char(int(answer)), charset.char(int(label))
+            texts.append(text if text == true_text else f"{text} ({true_text})")
+        originals = self._validation.dataset.images(indices[:_SHOWN_IMAGES])
+        return sheet_image(originals, texts, columns=8)
+
+
+def current_rate(model: keras.Model) -> float:
+    """Reads the learning rate of a model's optimiser."""
+    # By way of a tensor: under a distribution strategy a variable has one value a device.
+    rate = keras.ops.convert_to_tensor(model.optimizer.learning_rate)
+    return float(keras.ops.convert_to_numpy(rate))
+
+
+def _wait_text(share: float | None) -> str:
+    return "" if share is None else f", input wait {100 * share:.0f} %"
