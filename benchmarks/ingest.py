@@ -103,6 +103,7 @@ class PeakMemory(threading.Thread):
         self.running = True
 
     def run(self) -> None:
+        """Looks again and again until `running` is false."""
         while self.running:
             for pid in [self.pid, *self._children()]:
                 self.peaks[pid] = max(self.peaks.get(pid, 0), _high_water(pid))

@@ -20,7 +20,7 @@ import pandas as pd
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.papers.recipes import get_recipe, paper_modules
-from hccr_tf.papers.tables import Inputs, training_table
+from hccr_tf.papers.tables import Inputs, training_columns, training_table
 from hccr_tf.pretrained import find_run
 from hccr_tf.recipe import Recipe, flags
 from hccr_tf.runs.workdir import Workdir
@@ -194,16 +194,9 @@ def cells_table(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
         workdir = Workdir(folder / cell.name)
         row = {"cell": cell.name, "state": "not run", "command": cell.command}
         if workdir.exists():
-            run = workdir.read_run()
-            row |= {
-                "state": run["state"],
-                "epochs": run.get("epochs_done", 0),
-                "epochs_asked": workdir.recipe.epochs,
-                "seed": run["seed"],
-                "data_hash": run["data_hash"][:16],
-                "minutes": round(run.get("train_seconds", 0) / 60, 2),
-                "hardware": workdir.hardware,
-            }
+            facts = workdir.read_run()
+            row |= {"state": facts["state"], "data_hash": facts["data_hash"][:16]}
+            row |= training_columns(workdir)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import jinja2
 import markupsafe
 import pandas as pd
 
+from hccr_tf.evaluation.significance import beyond_chance
 from hccr_tf.images.contact_sheet import encode_png, text_image
 from hccr_tf.papers.base import EXPERIMENTS, SCALES
 from hccr_tf.utils.files import atomic_write, read_json
@@ -72,6 +73,32 @@ def read_results(name: str, folders: Sequence[str | Path]) -> tuple[dict, dict[s
     about = read_json(folder / "about.json")
     tables = {file.removeprefix(f"{name}_").removesuffix(".csv"): file for file in about["tables"]}
     return about, {title: pd.read_csv(folder / file) for title, file in tables.items()}
+
+
+def pairs_by_setting(
+    tables: Mapping[str, pd.DataFrame], setting: str, within: str | None = None
+) -> pd.DataFrame:
+    """Tells which runs with different values of a setting differ by more than chance.
+
+    Args:
+        tables: `ours` of an experiment, and `pairs` unless there is a single run.
+        setting: column of `ours`.
+        within: column in which both runs of a pair must be equal; None for every pair.
+
+    Returns:
+        The pairs by `p`, with the setting's values in place of the runs' names.
+    """
+    runs = tables["ours"].set_index("run")
+    columns = ["first", "second", "difference", "only_first_right", "only_second_right", "p"]
+    pairs = tables.get("pairs", pd.DataFrame(columns=columns))
+    if within is not None:
+        first, second = pairs["first"].map(runs[within]), pairs["second"].map(runs[within])
+        pairs = pairs[first == second]
+        pairs.insert(0, within, first[first == second])
+    for name in ("first", "second"):
+        pairs = pairs.assign(**{name: pairs[name].map(runs[setting])})
+    pairs = pairs.rename(columns={"first": setting, "second": f"other {setting}"})
+    return beyond_chance(pairs)
 
 
 def write_report(folder: Path, out: Path) -> int:

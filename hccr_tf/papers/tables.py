@@ -18,7 +18,7 @@ import pandas as pd
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.complexity import count_macs, size_mb
 from hccr_tf.evaluation.metrics import softmax
-from hccr_tf.evaluation.significance import beyond_chance, wilson_interval
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.inference.predictor import Predictor, predict_split
 from hccr_tf.models import MAIN_OUTPUT
@@ -301,7 +301,7 @@ def run_row(run: ScoredRun, inputs: Inputs, right: np.ndarray, **own) -> dict[st
         "test_set": test_set(inputs),
         "samples": len(right),
         "data_hash": inputs.store.data_hash[:16],
-        **_training(run.workdir),
+        **training_columns(run.workdir),
     }
 
 
@@ -314,11 +314,12 @@ def training_table(runs: Mapping[str, Path]) -> pd.DataFrame:
             "recipe": workdir.recipe.name,
             "data_hash": workdir.read_run()["data_hash"][:16],
         }
-        rows.append({"run": name, **learnt_from, **_training(workdir)})
+        rows.append({"run": name, **learnt_from, **training_columns(workdir)})
     return pd.DataFrame(rows)
 
 
-def _training(workdir: Workdir) -> dict[str, object]:
+def training_columns(workdir: Workdir) -> dict[str, object]:
+    """Seed, length, time and machine of a training, as columns of a table."""
     facts = workdir.read_run()
     return {
         "seed": facts["seed"],
@@ -377,29 +378,3 @@ def check_distinct(rows: pd.DataFrame, columns: Sequence[str]) -> None:
             f"{len(twice)} runs differ in none of {', '.join(columns)}, so there's no telling what "
             "their mean is of; name one of them only."
         )
-
-
-def pairs_by_setting(
-    tables: Mapping[str, pd.DataFrame], setting: str, within: str | None = None
-) -> pd.DataFrame:
-    """Tells which runs with different values of a setting differ by more than chance.
-
-    Args:
-        tables: `ours` of an experiment, and `pairs` unless there is a single run.
-        setting: column of `ours`.
-        within: column in which both runs of a pair must be equal; None for every pair.
-
-    Returns:
-        The pairs by `p`, with the setting's values in place of the runs' names.
-    """
-    runs = tables["ours"].set_index("run")
-    columns = ["first", "second", "difference", "only_first_right", "only_second_right", "p"]
-    pairs = tables.get("pairs", pd.DataFrame(columns=columns))
-    if within is not None:
-        first, second = pairs["first"].map(runs[within]), pairs["second"].map(runs[within])
-        pairs = pairs[first == second]
-        pairs.insert(0, within, first[first == second])
-    for name in ("first", "second"):
-        pairs = pairs.assign(**{name: pairs[name].map(runs[setting])})
-    pairs = pairs.rename(columns={"first": setting, "second": f"other {setting}"})
-    return beyond_chance(pairs)

@@ -2,12 +2,10 @@
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from hccr_tf import Predictor, get_recipe, train
 from hccr_tf.charset import Charset
-from hccr_tf.cli.main import main
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import save_weights
@@ -44,11 +42,9 @@ def accuracy(run, store, without_bias):
     return 100 * np.concatenate(right).mean()
 
 
-def test_table_1_counts_every_layer(sample_store, tmp_path):
-    arguments = ["--data", str(sample_store.path), "--out", str(tmp_path)]
-    assert main(["reproduce", "melnyk_table1", *arguments]) == 0
-    ours = pd.read_csv(tmp_path / "melnyk_table1_ours.csv", dtype={"output_shape": str})
-    paper = pd.read_csv(tmp_path / "melnyk_table1_paper.csv", dtype={"output shape": str})
+def test_table_1_counts_every_layer(make_tables):
+    tables = make_tables("melnyk_table1", [])
+    ours, paper = tables["ours"], tables["paper"]
     # The paper's shapes, layer by layer; the input isn't a layer of ours.
     assert ours["layer"].tolist() == [*paper["layer"][1:], "all"]
     assert ours["output_shape"][:-1].tolist() == paper["output shape"][1:].tolist()
@@ -58,20 +54,17 @@ def test_table_1_counts_every_layer(sample_store, tmp_path):
     assert ours["mac"][:-2].sum() / 1e9 == pytest.approx(1.1997, abs=1e-4)
 
 
-def test_figure_2_has_a_row_a_character_and_a_column_a_run(runs, sample_store, tmp_path):
-    arguments = ["--data", str(sample_store.path), "--out", str(tmp_path), "--workdir"]
-    assert main(["reproduce", "melnyk_figure2", *arguments, *map(str, runs)]) == 0
-    table = pd.read_csv(tmp_path / "melnyk_figure2_maps.csv")
+def test_figure_2_has_a_row_a_character_and_a_column_a_run(make_tables, runs, tmp_path):
+    table = make_tables("melnyk_figure2", runs)["maps"]
     # The sample has none of the paper's characters: its first four stand for them.
     assert len(table) == 4 * 2 and table["image"].nunique() == 4
     assert table["run"].unique().tolist() == ["melnyk_net_a", "melnyk_net_c"]
     assert (tmp_path / "cam.png").exists()
 
 
-def test_table_2_resets_the_bias(runs, sample_store, tmp_path):
-    arguments = ("--data", sample_store.path, "--workdir", *runs, "--out", tmp_path)
-    assert main(["reproduce", "melnyk_table2", *map(str, arguments)]) == 0
-    table = pd.read_csv(tmp_path / "melnyk_table2_ours.csv")
+def test_table_2_resets_the_bias(make_tables, runs, sample_store, tmp_path):
+    tables = make_tables("melnyk_table2", runs)
+    table = tables["ours"]
     assert table["network"].tolist() == ["melnyk_net_a", "melnyk_net_c"]
     for row, run in zip(table.to_dict("records"), runs, strict=True):
         assert row["accuracy"] == pytest.approx(accuracy(run, sample_store, False), abs=1e-3)
@@ -82,18 +75,13 @@ def test_table_2_resets_the_bias(runs, sample_store, tmp_path):
         assert row["data_hash"] == sample_store.data_hash[:16]
     # All but the fourth class are read otherwise without the bias that decided.
     assert table["accuracy"][0] == pytest.approx(100 / 15, abs=0.01)
-    assert table["changed"][0] > 50
-    assert (tmp_path / "melnyk_table2_paper.csv").exists()
-    pairs = pd.read_csv(tmp_path / "melnyk_table2_pairs.csv")
+    assert table["changed"][0] > 50 and "paper" in tables
     difference = table["accuracy"][1] - table["accuracy"][0]
-    assert pairs["difference"].tolist() == pytest.approx([difference], abs=2e-3)
+    assert tables["pairs"]["difference"].tolist() == pytest.approx([difference], abs=2e-3)
     # The second time nothing is predicted anew.
     times = [p.stat().st_mtime_ns for p in sorted((tmp_path / "logits").iterdir())]
-    assert main(["reproduce", "melnyk_table2", *map(str, arguments)]) == 0
+    table = make_tables("melnyk_table3", runs)["table"]
     assert [p.stat().st_mtime_ns for p in sorted((tmp_path / "logits").iterdir())] == times
-
-    assert main(["reproduce", "melnyk_table3", *map(str, arguments)]) == 0
-    table = pd.read_csv(tmp_path / "melnyk_table3_table.csv", keep_default_na=False)
     assert len(table) == 20 + 3
     assert table["method"].tolist()[-1] == "mean logits of 2"
     assert table["ensemble"].tolist()[-3:] == ["no", "no", "yes (2)"]

@@ -1,8 +1,9 @@
 """Kriuk & Kriuk 2024: tables 1 and 2, figures 4 to 9, and what the paper leaves open."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,31 +41,18 @@ _INPUTS = ("model1", "model2", "model3")
 # Settings that all runs of a scale share. "full" is the recipe as it is. Of "real-small" all runs
 # but figure 9's have the same number of steps; the first auxiliary head, which holds most of the
 # parameters, is a cell of its own.
-_SCALES: Mapping[str, Mapping[str, object]] = {
+_SIZE = {"image_size": 64, "model.num_bricks": 4, "mixed_precision": "bfloat16"}
+_TWO_HEADS = {"model.aux_heads": [2, 3]}
+_SHORT = {"samples_per_class": 100, "batch_size": 32, "epochs": 15, "patience": 15}
+_TINY = {"image_size": 32, "epochs": 2, "batch_size": 32}
+_SCALES: dict[str, dict[str, Any]] = {
     "full": {},
-    "hwdb100": {"image_size": 64, "model.num_bricks": 4, "mixed_precision": "bfloat16"},
-    "real-small": {
-        "image_size": 64,
-        "model.num_bricks": 4,
-        "model.width": 16,
-        "model.aux_heads": [2, 3],
-        "samples_per_class": 100,
-        "batch_size": 32,
-        "epochs": 15,
-        "patience": 15,
-        "mixed_precision": "bfloat16",
-    },
-    "smoke": {
-        "image_size": 32,
-        "model.num_bricks": 3,
-        "model.width": 16,
-        "epochs": 2,
-        "batch_size": 32,
-    },
+    "hwdb100": _SIZE,
+    "real-small": {**_SIZE, "model.width": 16, **_TWO_HEADS, **_SHORT},
+    "smoke": {**_TINY, "model.num_bricks": 3, "model.width": 16},
 }
 # A second cycle of ours from a run's weights. The first auxiliary head, which stays at chance and
 # holds three quarters of the parameters, is left out: a step takes half the time.
-_TWO_HEADS = {"model.aux_heads": [2, 3]}
 _SECOND = {**_TWO_HEADS, "learning_rate": 5e-4, "epochs": 6}
 _AT_256 = {**_TWO_HEADS, "blur_size": 256, "learning_rate": 3e-4, "epochs": 4}
 # The paper's settings; more patience, as an epoch here has 181 steps and there 23,000.
@@ -93,7 +81,7 @@ def _hwdb100(*hidden: str) -> list[Cell]:
     ]
 
 
-def _brick(name: str, scale: str, model: str = "model1", **settings) -> Cell:
+def _brick(name: str, scale: str, model: str = "model1", **settings: Any) -> Cell:
     """A run of the brick network; the paper's recipe at full scale, ours below."""
     recipe = f"{'kriuk' if scale == 'full' else 'brick'}_{model}"
     return Cell(name, recipe, {**_SCALES[scale], **settings})
@@ -151,7 +139,10 @@ def _plan_table2(scale: str) -> Sequence[Cell]:
     recipe = "kriuk_model1" if scale == "full" else "brick_model1"
     shared |= {"loss": "cross_entropy"}
     # At the small scale about as many multiplications as model 1.
-    alexnet = {"real-small": {"model.width": 48, "model.units": 1024}, "smoke": {"model.units": 64}}
+    alexnet: dict[str, dict[str, Any]] = {
+        "real-small": {"model.width": 48, "model.units": 1024},
+        "smoke": {"model.units": 64},
+    }
     googlenet = {"real-small": {"model.width": 32}, "smoke": {"model.width": 16}}
     cells = [
         Cell(f"table2_{net}", recipe, {**shared, "model": net, **sizes.get(scale, {})})
@@ -228,7 +219,7 @@ def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
     sizes = sorted({1, min(2, len(names)), min(3, len(names)), len(names)})
     rows, fusions = [], []
     for group in (group for size in sizes for group in combinations(range(len(names)), size)):
-        weights = {"given": _weights(group, len(names))}
+        weights: dict[str, Sequence[float]] = {"given": _weights(group, len(names))}
         if len(group) > 1:
             weights["equal"] = (1 / len(group),) * len(group)
             weights["found on validation"] = search_weights([validation[i] for i in group])[0]
