@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from hccr_tf import papers
-from hccr_tf.papers.tables import pairs_by_setting, paper_table
+from hccr_tf.papers.report import pairs_by_setting
+from hccr_tf.papers.tables import paper_table
 
 
 @pytest.mark.parametrize("paper", ["kriuk_2024", "melnyk_2018", "yang_2017", "chen_2023"])
