@@ -6,8 +6,7 @@ import shlex
 import pandas as pd
 import pytest
 
-from hccr_tf.cli import train as training
-from hccr_tf.cli.flags import recipe_settings
+from hccr_tf.cli.flags import COMMANDS, Parser, recipe_settings
 from hccr_tf.cli.main import main
 from hccr_tf.models import blueprint
 from hccr_tf.papers.base import EXPERIMENTS, SCALES, Cell, register_experiment, train_cells
@@ -44,14 +43,13 @@ def test_cells_of_one_name_are_one_run_at_each_scale(cells, scale):
     assert {begin for _, begin in known.values() if begin} <= set(known)
 
 
-def test_commands_say_what_cells_build(cells, monkeypatch):
-    parsed = []
-    monkeypatch.setattr(training, "run_train", parsed.append)
-    commands = (("train", "", training.run_train, training.train_arguments),)
-    monkeypatch.setattr("hccr_tf.cli.main._COMMANDS", commands)
+def test_commands_say_what_cells_build(cells):
+    parser = Parser()
+    COMMANDS["train"].fill(parser)
     for cell in {cell.command: cell for some in cells.values() for cell in some}.values():
-        assert main([*shlex.split(cell.command)[1:], "--data", "store", "--workdir", "run"]) == 0
-        options = parsed.pop()
+        hccr, train, *words = shlex.split(cell.command)
+        assert (hccr, train) == ("hccr", "train")
+        options = parser.parse_args([*words, "--data", "store", "--workdir", "run"])
         assert get_recipe(options.recipe).override(recipe_settings(options)) == cell.build()
         assert options.init_from == cell.init_from
 
