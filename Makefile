@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
-DEMO_TRAIN := --data $(DEMO)/store --image-size 32 --bricks 3 --width 16 --epochs 14 --batch-size 32
+DEMO_TRAIN := --data $(DEMO)/store --image-size 32 --model.num_bricks 3 --model.width 16 --epochs 14 --batch-size 32
 
 .PHONY: install demo test test-all test-torch quality clean
 

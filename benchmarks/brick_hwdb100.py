@@ -17,10 +17,10 @@ from pathlib import Path
 import pandas as pd
 from real_runs import RESULTS, hccr, main, trained
 
-SIZE = ["--image-size", "64", "--bricks", "4", "--mixed-precision", "bfloat16"]
+SIZE = ["--image-size", "64", "--model.num_bricks", "4", "--mixed-precision", "bfloat16"]
 # A second cycle from a run's weights. The first auxiliary head, which stays at chance and
 # holds three quarters of the parameters, is left out: a step takes half the time.
-SECOND = ["--learning-rate", "5e-4", "--epochs", "6", "--aux-heads", "2,3"]
+SECOND = ["--learning-rate", "5e-4", "--epochs", "6", "--model.aux_heads", "2", "3"]
 RUNS = {
     # Ours: AdamW, warm-up, cosine, augmentation, crop to the ink.
     "brick_model1": ["brick_model1", *SIZE],
@@ -35,8 +35,9 @@ RUNS = {
         "{runs}/brick_model1",
         "--epochs",
         "8",
-        "--aux-heads",
-        "2,3",
+        "--model.aux_heads",
+        "2",
+        "3",
     ],
     # The blur the paper's network sees at 256, made smaller with the image.
     "brick_model3_blur_at_256": [
@@ -50,8 +51,9 @@ RUNS = {
         "3e-4",
         "--epochs",
         "4",
-        "--aux-heads",
-        "2,3",
+        "--model.aux_heads",
+        "2",
+        "3",
     ],
     # The paper's settings; more patience, as an epoch here has 181 steps and there 23,000.
     "kriuk_model1": ["kriuk_model1", *SIZE, "--patience", "10", "--epochs", "10"],

@@ -82,7 +82,7 @@ def main() -> None:
     store = Store(options.store)
     recipe = hccr_tf.get_recipe(options.recipe).override(
         image_size=options.image_size,
-        bricks=options.bricks,
+        **{"model.num_bricks": options.bricks},
         batch_size=options.batch_size,
         epochs=1,
     )
@@ -110,7 +110,7 @@ def main() -> None:
         "data_hash": store.data_hash[:16],
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
         "command": "python benchmarks/checkpoint_cost.py --store store "
-        f"--image-size {options.image_size} --bricks {options.bricks} "
+        f"--image-size {options.image_size} --model.num_bricks {options.bricks} "
         f"--batch-size {options.batch_size} --every {options.every} --rounds {options.rounds}",
     }
     print(pd.Series(row).to_string())

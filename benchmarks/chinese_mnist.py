@@ -111,10 +111,14 @@ GRID = [
     "--warmup-steps",
     "0",
     *FAST,
-    "--set",
-    "learning_rate=1e-4,2e-4,1e-3",
-    "--set",
-    "batch_size=10,20,40",
+    "--learning-rate",
+    "1e-4",
+    "2e-4",
+    "1e-3",
+    "--batch-size",
+    "10",
+    "20",
+    "40",
     "--split",
     "test",
 ]
@@ -122,7 +126,7 @@ GRID = [
 # Every network under one schedule: 3,000 images, six epochs; three seeds of the four that take
 # the least time, and of ConvNet.
 CHEAPEST = ("googlenet", "compact_net", "improved_googlenet", "brick_net", "convnet")
-OWN = {"brick_net": ["--bricks", "3"]}  # as many as this size allows
+OWN = {"brick_net": ["--model.num_bricks", "3"]}  # as many as this size allows
 SIZE = "32"
 ALL = {
     f"all_{network}_{seed}": [

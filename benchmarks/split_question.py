@@ -25,7 +25,7 @@ TRAIN = [
     "brick_model1",
     "--image-size",
     "32",
-    "--bricks",
+    "--model.num_bricks",
     "3",
     "--epochs",
     "6",

@@ -42,8 +42,8 @@ RUNS = {
         for name in ("mrbc", "mrbc_ir")
     },
     # What might be behind the gain, or the lack of one from step to step: one seed each.
-    "mrbc_max": ["mrbc", *SMALL, "--set", "pooled=max"],
-    "mrbc_ir_last": ["mrbc_ir", *SMALL, "--step-loss", "0"],
+    "mrbc_max": ["mrbc", *SMALL, "--model.pooled", "max"],
+    "mrbc_ir_last": ["mrbc_ir", *SMALL, "--loss-weights.step*", "0"],
     # The paper's schedule, which adds up to two epochs at its first rate.
     "yang_mrbc_ir": ["yang_mrbc_ir", *SMALL],
 }

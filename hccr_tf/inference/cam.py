@@ -317,7 +317,7 @@ def _map_layer(model: keras.Model) -> str:
     raise HccrError(
         f"No layer of {model.name} has a map of at least {_LEAST_SIDE}×{_LEAST_SIDE}; its "
         "images are too small for one. Train with larger ones, or, a network of "
-        "keras.applications, with --set enlarge=2."
+        "keras.applications, with --model.enlarge 2."
     )
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.papers.recipes import get_recipe
-from hccr_tf.recipe import Recipe, stages_text
+from hccr_tf.recipe import Recipe, flags
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.training import train
@@ -34,35 +34,21 @@ class Cell:
     Attributes:
         name: of its folder.
         recipe: a registered recipe.
-        settings: of the recipe, by the names that `hccr train` has for them.
-        model_args: arguments of its network.
+        settings: as `Recipe.override` takes them.
     """
 
     name: str
     recipe: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    model_args: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> Recipe:
         """The recipe to train."""
-        recipe = get_recipe(self.recipe).override(**self.settings)
-        if self.model_args:
-            recipe = recipe.override(model_args={**recipe.model_args, **self.model_args})
-        return recipe
+        return get_recipe(self.recipe).override(self.settings)
 
     @property
     def command(self) -> str:
         """The same as a command; store and folder go behind it."""
-        words = ["hccr", "train", self.recipe]
-        for name, value in self.settings.items():
-            flag = "--" + name.replace("_", "-")
-            if isinstance(value, bool):
-                words.append(flag if value else flag.replace("--", "--no-", 1))
-            else:
-                words += [flag, _text(name, value)]
-        for name, value in self.model_args.items():
-            words += ["--set", f"{name}={value!r}"]
-        return shlex.join(words)
+        return shlex.join(["hccr", "train", self.recipe, *flags(self.settings)])
 
 
 Plan = Callable[[str], Sequence[Cell]]
@@ -137,11 +123,3 @@ def cells_table(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
             }
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _text(name: str, value: Any) -> str:
-    if name == "stages":
-        return stages_text(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)

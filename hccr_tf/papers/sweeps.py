@@ -10,10 +10,9 @@ import pandas as pd
 
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.plots import draw_grid
-from hccr_tf.models import model_arguments
 from hccr_tf.papers.base import Inputs
 from hccr_tf.papers.tables import evaluate, score_runs, with_interval
-from hccr_tf.recipe import OVERRIDES, Recipe, Stage, stages_text
+from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training import train
 from hccr_tf.training.compilation import check_recipe
@@ -21,6 +20,7 @@ from hccr_tf.training.stages import best_epoch
 from hccr_tf.training.trainer import DivergenceError
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
+from hccr_tf.utils.settings import to_text
 
 # Columns of the best epoch's row, by those of `history.csv`.
 OUTCOMES = {
@@ -46,7 +46,7 @@ def sweep(
 
     Args:
         recipe: what all runs share.
-        grid: values by setting: of the recipe, or an argument of its network.
+        grid: values by setting, as `Recipe.override` takes them.
         store: prepared data.
         folder: where the runs' folders go.
         split: of the store, to evaluate each run on; None for none.
@@ -62,7 +62,7 @@ def sweep(
     """
     folder = Path(folder)
     cells = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    recipes = [_with_settings(recipe, cell) for cell in cells]
+    recipes = [recipe.override(cell) for cell in cells]
     folders = [folder / ",".join(f"{k}={_text(v)}" for k, v in cell.items()) for cell in cells]
     if len(set(folders)) < len(folders):
         raise HccrError("A setting has one value twice.")
@@ -101,26 +101,9 @@ def sweep(
     return table
 
 
-def _with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    own = {name: value for name, value in settings.items() if name in OVERRIDES}
-    recipe = recipe.override(**own)
-    others = {name: value for name, value in settings.items() if name not in OVERRIDES}
-    known = model_arguments(recipe.model)
-    for name in others:
-        if name not in known:
-            raise HccrError(
-                f"{name!r} is no setting of a recipe (`hccr train --help`), and {recipe.model} has "
-                f"no argument of that name; it has {', '.join(known)}."
-            )
-    return recipe.override(model_args={**recipe.model_args, **others})
-
-
 def _text(value: Any) -> str:
     """A value as a folder's name may hold it."""
-    if isinstance(value, tuple) and all(isinstance(part, Stage) for part in value):
-        value = stages_text(value)
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text.replace("/", "_").replace(" ", "")
+    return to_text(value).replace("/", "_").replace(" ", "")
 
 
 def outcome(workdir: Workdir) -> dict[str, Any]:

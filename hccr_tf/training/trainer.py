@@ -114,7 +114,7 @@ class Trainer:
         else:
             self.recipe = recipe
         if init_from is not None:
-            self.recipe = self.recipe.override(weights="none")  # they'd be written over
+            self.recipe = self.recipe.override(weights=None)  # they'd be written over
         self.dataset = open_dataset(dataset)
         self.workdir = Workdir(Path(workdir))
         self.charset = charset or self.dataset.charset

@@ -143,7 +143,9 @@ def runs(sample_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     found = []
     for name, size in (("melnyk_net_a", 32), ("melnyk_net_c", 48)):
-        recipe = get_recipe(name).override(image_size=size, width=4, epochs=1, batch_size=32)
+        recipe = get_recipe(name).override(
+            image_size=size, **{"model.width": 4}, epochs=1, batch_size=32
+        )
         found.append(train(recipe, sample_store, folder / name).path)
     return found
 

@@ -17,7 +17,7 @@ from hccr_tf.models.weights import WeightsError
 from hccr_tf.papers.melnyk_2018.importing import import_keras2
 
 CHARSET = Charset.from_text("座垂啊一乙")
-RECIPE = get_recipe("melnyk_c").override(image_size=32, width=4)
+RECIPE = get_recipe("melnyk_c").override(image_size=32, **{"model.width": 4})
 # Names of the published file's layers, by those of the network here.
 KERAS2_NAMES = {
     "Conv2D": "conv2d",

@@ -21,12 +21,10 @@ def runs(sample_store, tmp_path_factory):
     for number in (1, 2):
         recipe = get_recipe(f"brick_model{number}").override(
             image_size=16,
-            bricks=1 + number,
-            width=16,
+            **{"model.num_bricks": 1 + number, "model.width": 16, "loss.gamma": 4.0 / number},
             epochs=2,
             batch_size=32,
             seed=number,
-            gamma=4.0 / number,
         )
         train(recipe, sample_store, folder / f"model{number}")
     return [str(folder / f"model{number}") for number in (1, 2)]

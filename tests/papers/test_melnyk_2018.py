@@ -26,7 +26,7 @@ def runs(sample_store, tmp_path_factory):
     found = []
     for name in ("melnyk_net_a", "melnyk_net_c"):
         recipe = get_recipe(name).override(
-            image_size=32, width=8, epochs=2, batch_size=16, learning_rate=3e-3
+            image_size=32, **{"model.width": 8}, epochs=2, batch_size=16, learning_rate=3e-3
         )
         found.append(train(recipe, sample_store, folder / name))
     predictor = Predictor(found[0].path)
@@ -134,7 +134,7 @@ def test_experiments_are_listed(capsys):
 
 
 def test_runs_of_different_charsets_are_compared_by_character(sample_store, tmp_path):
-    recipe = get_recipe("melnyk_net_a").override(image_size=32, width=8, epochs=1)
+    recipe = get_recipe("melnyk_net_a").override(image_size=32, **{"model.width": 8}, epochs=1)
     turned = Charset.from_text(sample_store.charset.text[::-1])
     first = train(recipe, sample_store, tmp_path / "first")
     second = train(recipe, sample_store, tmp_path / "second", charset=turned)

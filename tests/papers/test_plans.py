@@ -5,6 +5,7 @@ import shlex
 import pandas as pd
 import pytest
 
+from hccr_tf.cli.flags import Parser, add_recipe_settings, recipe_settings
 from hccr_tf.cli.main import main
 from hccr_tf.models import blueprint
 from hccr_tf.papers.base import get_experiment, list_experiments
@@ -48,28 +49,14 @@ def test_cells_of_one_name_are_one_run_at_each_scale(cells):
                 assert known.setdefault(cell.name, cell.build()) == cell.build(), cell.name
 
 
-def test_commands_say_what_cells_build(cells, monkeypatch):
-    from hccr_tf.cli.main import train as training
-
-    found = []
-    monkeypatch.setattr(training, "run_train", lambda options: found.append(options))
+def test_commands_say_what_cells_build(cells):
+    parser = Parser()
+    add_recipe_settings(parser)
     for cell in {c.command: c for some in cells.values() for c in some}.values():
-        command = shlex.split(cell.command)[1:]
-        import hccr_tf.cli.main as cli
-
-        monkeypatch.setattr(
-            cli, "_COMMANDS", (("train", "", training.run_train, training.train_arguments),)
-        )
-        assert main([*command, "--data", "store", "--workdir", "run"]) == 0
-        options = found.pop()
-        recipe = training._overridden(options)
-        if options.set:
-            from hccr_tf.cli.settings import parse_settings
-
-            recipe = recipe.override(
-                model_args={**recipe.model_args, **parse_settings(options.set)}
-            )
-        assert recipe == cell.build(), cell.command
+        hccr, train, recipe, *words = shlex.split(cell.command)
+        settings = recipe_settings(parser.parse_args(words))
+        assert (hccr, train) == ("hccr", "train")
+        assert get_recipe(recipe).override(settings) == cell.build(), cell.command
 
 
 def test_smoke_cells_build(cells):
@@ -104,19 +91,21 @@ def test_a_command_names_every_kind_of_setting():
             "epochs": 5,
             "crop_ink": False,
             "learning_rate": 2e-4,
+            "model.units": 8,
         },
-        {"units": 8},
     )
     assert cell.command == (
         "hccr train transfer --stages backbone:2,100:3:0.0001 --epochs 5 --no-crop-ink "
-        "--learning-rate 0.0002 --set units=8"
+        "--learning-rate 0.0002 --model.units 8"
     )
 
 
 @pytest.mark.integration
 def test_what_was_not_run_is_said_and_goes_on(sample_store, tmp_path, capsys):
     def mini(name, **settings):
-        return Cell(name, "melnyk_net_a", {"image_size": 32, "width": 4, "epochs": 1, **settings})
+        return Cell(
+            name, "melnyk_net_a", {"image_size": 32, "model.width": 4, "epochs": 1, **settings}
+        )
 
     some = [mini("a"), mini("b", seed=2)]
     with pytest.raises(ValueError, match="no cells \\['c'\\]; there are a, b"):

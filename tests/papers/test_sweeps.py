@@ -7,42 +7,12 @@ import pytest
 
 from hccr_tf import get_recipe
 from hccr_tf.cli.main import main
-from hccr_tf.cli.settings import parse_grid
 from hccr_tf.evaluation.plots import draw_grid
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.papers.sweeps import sweep
-from hccr_tf.recipe import Stage
 from hccr_tf.runs.workdir import Workdir
 
-SMALL = ["--image-size", "16", "--width", "4", "--epochs", "1", "--samples-per-class", "4"]
-
-
-def test_values_are_read_as_their_options_are():
-    grid = parse_grid(
-        [
-            "learning_rate=1e-4,1e-3",
-            "stages=backbone:1,3:1;none",
-            "pooled=mean,max",
-            "crop_ink=True,false",
-            "alpha=0.25,class_frequency",
-        ]
-    )
-    assert grid == {
-        "learning_rate": [1e-4, 1e-3],
-        "stages": [(Stage(1, "backbone"), Stage(1, 3)), ()],
-        "pooled": ["mean", "max"],
-        "crop_ink": [True, False],
-        "alpha": [0.25, "class_frequency"],
-    }
-    for texts, message in (
-        (["seed"], "NAME=VALUE"),
-        (["seed="], "NAME=VALUE"),
-        (["seed=1", "seed=2"], "seed is given twice"),
-        (["epochs=many"], "--set epochs=many: invalid literal"),
-        (["crop_ink=true,no"], "it is True or False, not 'no'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            parse_grid(texts)
+SMALL = ["--image-size", "16", "--model.width", "4", "--epochs", "1", "--samples-per-class", "4"]
 
 
 @pytest.mark.integration
@@ -58,12 +28,14 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
         "--workdir",
         str(folder),
         *SMALL,
-        "--set",
-        "pooled=mean,max",
-        "--set",
-        "seed=1,2",
-        "--set",
-        "blocks=(1,1,1);",
+        "--model.pooled",
+        "mean",
+        "max",
+        "--seed",
+        "1",
+        "2",
+        "--model.blocks",
+        "[1,1,1]",
         "--split",
         "test",
     ]
@@ -73,7 +45,7 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
     train = sweeps.train
 
     def killed(recipe, store, path, **circumstances):
-        if path.name == "pooled=mean,seed=2,blocks=(1,1,1)":
+        if path.name == "model.pooled=mean,seed=2":
             raise KeyboardInterrupt
         return train(recipe, store, path, **circumstances)
 
@@ -82,7 +54,7 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
         assert main(command) == 130
     table = pd.read_csv(folder / "sweep.csv")
     assert table["state"].tolist() == ["finished", "not run", "not run", "not run"]
-    first = folder / "pooled=mean,seed=1,blocks=(1,1,1)"
+    first = folder / "model.pooled=mean,seed=1"
     times = (first / "history.csv").stat().st_mtime_ns
     assert main(command) == 0
     shown = capsys.readouterr().out
@@ -90,18 +62,18 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
     assert (first / "history.csv").stat().st_mtime_ns == times
     table = pd.read_csv(folder / "sweep.csv")
     assert table["state"].tolist() == ["finished"] * 4
-    assert table[["pooled", "seed"]].to_numpy().tolist() == [
+    assert table[["model.pooled", "seed"]].to_numpy().tolist() == [
         ["mean", 1],
         ["mean", 2],
         ["max", 1],
         ["max", 2],
     ]
     for row in table.to_dict("records"):
-        run = Workdir(folder / f"pooled={row['pooled']},seed={row['seed']},blocks=(1,1,1)")
+        run = Workdir(folder / f"model.pooled={row['model.pooled']},seed={row['seed']}")
         (history,) = run.read_history()
         assert row["val_accuracy"] == pytest.approx(history["val_main_output_accuracy"], abs=1e-4)
         assert row["train_loss"] == pytest.approx(history["loss"], abs=1e-4)
-        assert run.recipe.model_args["pooled"] == row["pooled"]
+        assert run.recipe.model_args["pooled"] == row["model.pooled"]
         predictor = Predictor(run.path)
         indices = sample_store.indices("test")
         images = predictor.preprocessing.apply_many([sample_store.image(int(i)) for i in indices])
@@ -115,7 +87,7 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(
 @pytest.mark.integration
 def test_a_run_that_diverges_does_not_end_the_sweep(sample_store, tmp_path):
     recipe = get_recipe("yang_convnet").override(
-        image_size=16, width=4, epochs=2, samples_per_class=8, batch_size=8
+        image_size=16, **{"model.width": 4}, epochs=2, samples_per_class=8, batch_size=8
     )
     grid = {"learning_rate": [1e30, 1e-3]}
     table = sweep(recipe, grid, sample_store, tmp_path)
@@ -131,13 +103,14 @@ def test_a_run_that_diverges_does_not_end_the_sweep(sample_store, tmp_path):
     ("settings", "message"),
     [
         ([], "at least one setting"),
-        (["--set", "depth=3"], "'depth' is no setting of a recipe .* convnet has no argument"),
-        (["--set", "seed=1,1"], "one value twice"),
-        (["--set", "epochs=0,1"], "epochs is at least 1"),
-        (["--set", "pooled=mean,median"], 'pooled is "mean" or "max"'),
-        (["--set", "stages=backbone:1;900:1"], "freezes 900 layers, and the backbone has"),
-        (["--set", "loss=cross_entropy,hinge"], "no loss 'hinge'"),
-        (["--set", "seed=1", "--init-from", "run", "--weights", "imagenet"], "not with both"),
+        (["--seed", "1"], "at least one setting"),
+        (["--model.depth", "3", "4"], "convnet has no argument .'depth'.; it has .*pooled"),
+        (["--seed", "1", "1"], "one value twice"),
+        (["--epochs", "0", "1"], "epochs is at least 1"),
+        (["--model.pooled", "mean", "median"], 'pooled is "mean" or "max"'),
+        (["--stages", "backbone:1", "900:1"], "freezes 900 layers, and the backbone has"),
+        (["--loss", "cross_entropy", "hinge"], "no loss 'hinge'"),
+        (["--seed", "1", "2", "--init-from", "run", "--weights", "imagenet"], "not with both"),
     ],
 )
 def test_refused_before_anything_is_trained(sample_store, tmp_path, capsys, settings, message):

@@ -32,7 +32,9 @@ def test_gain_is_over_the_same_settings_or_the_recipes():
 @pytest.mark.integration
 def test_table_1_has_runs_steps_and_pairs(sample_store, tmp_path, capsys):
     for name in ("convnet", "convnet_ir"):
-        recipe = get_recipe(name).override(image_size=16, width=4, epochs=1, batch_size=32)
+        recipe = get_recipe(name).override(
+            image_size=16, **{"model.width": 4}, epochs=1, batch_size=32
+        )
         train(recipe, sample_store, tmp_path / name)
     arguments = ["--data", str(sample_store.path), "--out", str(tmp_path), "--workdir"]
     runs = [str(tmp_path / "convnet"), str(tmp_path / "convnet_ir")]

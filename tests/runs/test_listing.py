@@ -13,7 +13,7 @@ def runs(sample_store, tmp_path):
     """Two runs with histories written by hand, one of them in a deeper folder."""
     for name, gamma, accuracies in (("a", 2.0, (0.5, 0.7)), ("deep/b", 4.0, (0.6,))):
         workdir = Workdir(tmp_path / name)
-        recipe = get_recipe("kriuk_model1").override(gamma=gamma, epochs=2)
+        recipe = get_recipe("kriuk_model1").override(**{"loss.gamma": gamma}, epochs=2)
         workdir.begin(recipe, sample_store.charset, sample_store.data_hash, sample_store.path)
         rows = [
             {

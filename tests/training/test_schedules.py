@@ -59,11 +59,12 @@ def test_halving_each_epoch():
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4])
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.parity
 def test_a_run_on_jax_has_these_rates_also_when_it_goes_on(sample_store, tmp_path):
     pytest.importorskip("jax")
-    settings = "--image-size 16 --bricks 2 --width 16 --batch-size 64 --schedule stall"
+    settings = (
+        "--image-size 16 --model.num_bricks 2 --model.width 16 --batch-size 64 --schedule stall"
+    )
     command = [sys.executable, "-m", "hccr_tf", "train", "kriuk_model1", *settings.split()]
     command += ["--learning-rate", "0.1", "--data", str(sample_store.path)]
 

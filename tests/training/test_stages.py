@@ -14,7 +14,7 @@ from hccr_tf import get_recipe, train
 from hccr_tf.cli.main import main
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
 from hccr_tf.models.weights import WeightsError, read_attributes, read_checksum
-from hccr_tf.recipe import Recipe, Stage, parse_stages
+from hccr_tf.recipe import Recipe, Stage, Stages
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.checkpoints import Checkpoints, Position, Restored
 from hccr_tf.training.schedules import learning_rate
@@ -91,11 +91,11 @@ def test_each_stage_has_its_own_rate():
 
 
 def test_stages_of_a_text():
-    assert parse_stages("backbone:10,100:5:1e-4") == (Stage(10, "backbone"), Stage(5, 100, 1e-4))
-    assert parse_stages("none") == ()
+    assert Stages("backbone:10,100:5:1e-4") == (Stage(10, "backbone"), Stage(5, 100, 1e-4))
+    assert Stages("none") == ()
     for text in ("backbone", "backbone:1:2:3", "head:10", "3:0", "-1:2", "1:1:-0.1"):
         with pytest.raises(ValueError):
-            parse_stages(text)
+            Stages(text)
 
 
 def test_epochs_are_those_of_the_stages():
@@ -246,7 +246,9 @@ def test_another_runs_weights_are_taken_and_named(after_each_epoch, sample_store
 @pytest.mark.integration
 def test_what_does_not_fit_leaves_no_run(after_each_epoch, sample_store, tmp_path):
     _, source = after_each_epoch
-    other = get_recipe("transfer").override(model="mrbc", image_size=16, width=4, stages=())
+    other = get_recipe("transfer").override(
+        model="mrbc", image_size=16, **{"model.width": 4}, stages=()
+    )
     with pytest.raises(WeightsError, match="doesn't fit this model"):
         train(other, sample_store, tmp_path, init_from=source.path)
     assert not Workdir(tmp_path).exists()

@@ -20,7 +20,7 @@ from hccr_tf.utils.files import read_json
 
 pytestmark = pytest.mark.integration
 
-TINY = {"image_size": 16, "bricks": 2, "width": 16, "batch_size": 32}
+TINY = {"image_size": 16, "model.num_bricks": 2, "model.width": 16, "batch_size": 32}
 
 
 def tiny(name="kriuk_model1", **settings):
@@ -51,8 +51,7 @@ def test_it_learns(sample_store, tmp_path):
         epochs=16,
         learning_rate=2e-3,
         batch_size=16,
-        augment_amount=0.0,
-        augment_shift=0.0,
+        **{"augmentation.amount": 0.0, "augmentation.shift": 0.0},
     )
     run = train(recipe, sample_store, tmp_path)
     history = pd.read_csv(run.history_path)
@@ -146,7 +145,7 @@ def test_a_run_without_its_checkpoints_is_not_begun_anew(sample_store, tmp_path)
 
 def test_another_recipe_is_refused_by_setting(trained, sample_store):
     with pytest.raises(ValueError, match=r"loss_args\.gamma: 2\.0, 4\.0"):
-        train(tiny(epochs=2, gamma=2.0), sample_store, trained.path)
+        train(tiny(epochs=2, **{"loss.gamma": 2.0}), sample_store, trained.path)
 
 
 def test_other_data_is_refused(trained, tmp_path):
@@ -199,7 +198,7 @@ def test_init_from_starts_rows_of_new_characters_afresh(trained, tmp_path):
 
 
 def test_a_network_with_one_output_trains_alike(sample_store, tmp_path):
-    run = train(tiny(aux_heads=[], epochs=1), sample_store, tmp_path)
+    run = train(tiny(**{"model.aux_heads": []}, epochs=1), sample_store, tmp_path)
     history = pd.read_csv(run.history_path)
     assert {"main_output_loss", "val_main_output_accuracy"} <= set(history)
     assert "accuracy" not in history
@@ -240,7 +239,7 @@ def test_divergence_names_the_step_and_its_samples(sample_store, tmp_path):
 
 def test_a_charset_that_covers_the_store(sample_store, tmp_path):
     charset = Charset.sorted(set(sample_store.charset) | set("宪室"))
-    recipe = tiny(epochs=1, alpha="class_frequency")
+    recipe = tiny(epochs=1, **{"loss.alpha": "class_frequency"})
     run = train(recipe, sample_store, tmp_path / "run", charset=charset)
     assert run.charset == charset
     assert np.isfinite(pd.read_csv(run.history_path)["loss"]).all()

@@ -44,7 +44,7 @@ def _cell(name: str, network: str, scale: str, **settings) -> Cell:
     # The large backbones take minutes to compile; a small one stands for them.
     model = {"model": "applications:MobileNetV3Small", "image_size": 32, "epochs": 2}
     subset = {"samples_per_class": 10, "validation_per_class": 2}
-    return Cell(name, network, {**model, **settings, **subset}, {"enlarge": 2})
+    return Cell(name, network, {**model, **settings, **subset, "model.enlarge": 2})
 
 
 def _plan_table1(scale: str) -> Sequence[Cell]:
@@ -108,8 +108,8 @@ def chen_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
 def chen_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Chen et al. 2023, table 2: learning rate against batch size, on one device or several.
 
-    Takes the runs of `hccr sweep chen_inception_v3_gru --set learning_rate=1e-4,2e-4,1e-3 --set
-    batch_size=10,20,40`. Several GPUs share a batch wherever TensorFlow finds them; `GPUs` says
+    Takes the runs of `hccr sweep chen_inception_v3_gru --learning-rate 1e-4 2e-4 1e-3
+    --batch-size 10 20 40`. Several GPUs share a batch wherever TensorFlow finds them; `GPUs` says
     how many there were, 0 for none. Draws the grid.
     """
     rows = []

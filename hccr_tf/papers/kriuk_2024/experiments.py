@@ -45,16 +45,22 @@ _SCALES: Mapping[str, Mapping[str, object]] = {
     "full": {},
     "real-small": {
         "image_size": 64,
-        "bricks": 4,
-        "width": 16,
-        "aux_heads": [2, 3],
+        "model.num_bricks": 4,
+        "model.width": 16,
+        "model.aux_heads": [2, 3],
         "samples_per_class": 100,
         "batch_size": 32,
         "epochs": 15,
         "patience": 15,
         "mixed_precision": "bfloat16",
     },
-    "smoke": {"image_size": 32, "bricks": 3, "width": 16, "epochs": 2, "batch_size": 32},
+    "smoke": {
+        "image_size": 32,
+        "model.num_bricks": 3,
+        "model.width": 16,
+        "epochs": 2,
+        "batch_size": 32,
+    },
 }
 
 
@@ -92,26 +98,21 @@ def kriuk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 def _plan_table2(scale: str) -> Sequence[Cell]:
     length = {"epochs": 50, "patience": 50} if scale == "full" else {}
-    shared = {
-        k: v
-        for k, v in {**_SCALES[scale], **length}.items()
-        if k not in ("bricks", "width", "aux_heads")
-    }
+    shared = {k: v for k, v in {**_SCALES[scale], **length}.items() if not k.startswith("model.")}
     recipe = "kriuk_model1" if scale == "full" else "brick_model1"
     # At the small scale about as many multiplications as model 1.
     alexnet, googlenet = {
         "full": ({}, {}),
-        "real-small": ({"width": 48, "units": 1024}, {"width": 32}),
-        "smoke": ({"units": 64}, {"width": 16}),
+        "real-small": ({"model.width": 48, "model.units": 1024}, {"model.width": 32}),
+        "smoke": ({"model.units": 64}, {"model.width": 16}),
     }[scale]
-    shared |= {"model": "alexnet", "loss": "cross_entropy"}
+    shared["loss"] = "cross_entropy"
     return [
-        Cell("table2_alexnet", recipe, shared, alexnet),
+        Cell("table2_alexnet", recipe, {**shared, "model": "alexnet", **alexnet}),
         Cell(
             "table2_improved_googlenet",
             recipe,
-            {**shared, "model": "improved_googlenet"},
-            googlenet,
+            {**shared, "model": "improved_googlenet", **googlenet},
         ),
         # At the other scales the same as table 1's.
         _brick("table2_brick_net", scale, **length) if length else _brick("model1", scale),
@@ -243,7 +244,7 @@ def _plan_figure8(scale: str) -> Sequence[Cell]:
     return [
         _brick(model, scale, model)
         if gamma == 4
-        else _brick(f"{model}_gamma{gamma:g}", scale, model, gamma=gamma)
+        else _brick(f"{model}_gamma{gamma:g}", scale, model, **{"loss.gamma": gamma})
         for model, gamma in wanted
     ]
 
@@ -264,11 +265,10 @@ def kriuk_figure8(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 def _plan_figure9(scale: str) -> Sequence[Cell]:
     # Two bricks have no second head, so at the small scale none has any.
-    size = {"image_size": 96, "aux_heads": [], "epochs": 10, "patience": 10}
-    size = size if scale == "real-small" else {}
-    length = {"epochs": 30, "patience": 30} if scale == "full" else {}
+    size = {"image_size": 96, "model.aux_heads": [], "epochs": 10, "patience": 10}
+    settings = {"full": {"epochs": 30, "patience": 30}, "real-small": size}.get(scale, {})
     bricks = BRICKS[:2] if scale == "smoke" else BRICKS
-    return [_brick(f"bricks{n}", scale, **{**size, **length, "bricks": n}) for n in bricks]
+    return [_brick(f"bricks{n}", scale, **{**settings, "model.num_bricks": n}) for n in bricks]
 
 
 @register_experiment(plan=_plan_figure9)
@@ -293,10 +293,10 @@ def _plan_open(scale: str) -> Sequence[Cell]:
         _brick("model1", scale),  # categorical focal
         _brick("cross_entropy", scale, loss="cross_entropy"),
         _brick("binary_focal", scale, loss="binary_focal"),
-        _brick("without_aux_heads", scale, aux_heads=[]),
+        _brick("without_aux_heads", scale, **{"model.aux_heads": []}),
     ]
     if scale == "real-small":
-        cells.append(_brick("every_aux_head", scale, aux_heads=[1, 2, 3]))
+        cells.append(_brick("every_aux_head", scale, **{"model.aux_heads": [1, 2, 3]}))
     return cells[:2] if scale == "smoke" else cells
 
 

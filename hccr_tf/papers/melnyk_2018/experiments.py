@@ -42,7 +42,7 @@ def _plan(scale: str) -> Sequence[Cell]:
     settings = {
         "full": {},
         "real-small": {"image_size": 48, "epochs": 10, "mixed_precision": "bfloat16"},
-        "smoke": {"image_size": 32, "width": 8, "epochs": 2, "batch_size": 32},
+        "smoke": {"image_size": 32, "model.width": 8, "epochs": 2, "batch_size": 32},
     }[scale]
     recipe = "melnyk_{}" if scale == "full" else "melnyk_net_{}"
     return [Cell(recipe.format(c), recipe.format(c), settings) for c in "abc"]

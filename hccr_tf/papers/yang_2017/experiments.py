@@ -36,7 +36,7 @@ def _plan(scale: str) -> Sequence[Cell]:
     settings = {
         "full": {},
         "real-small": {"image_size": 32, "epochs": 8, "mixed_precision": "bfloat16"},
-        "smoke": {"image_size": 16, "width": 4, "epochs": 2, "batch_size": 32},
+        "smoke": {"image_size": 16, "model.width": 4, "epochs": 2, "batch_size": 32},
     }[scale]
     networks = ["convnet", "resnet", "mrbc"]
     names = [*networks, *(f"{n}_ir" for n in networks)]
