@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hccr_tf.charset import Charset, list_charsets
@@ -11,6 +11,7 @@ CHARACTERS = st.characters(exclude_categories=["Cs"])
 # === Charset ===
 
 
+@settings(deadline=None)
 @given(st.lists(CHARACTERS, unique=True))
 def test_a_charset_numbers_its_characters_in_order(characters):
     charset = Charset.from_characters(characters)
@@ -51,6 +52,7 @@ def test_the_hash_is_fixed():
     assert Charset.from_text("中").sha256 == expected
 
 
+@settings(deadline=None)
 @given(st.sets(CHARACTERS | st.sampled_from('\n\r\t"\\,\u2028\u3000\u00a0')))
 def test_save_and_load_keep_awkward_characters(tmp_path_factory, characters):
     path = tmp_path_factory.mktemp("charset") / "charset.json"

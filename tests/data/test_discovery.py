@@ -4,7 +4,7 @@ import zipfile
 import cv2
 import pytest
 
-from hccr_tf.data.sources import discovery
+from hccr_tf.data.sources import discovery, zip_stream
 from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.sources.records import Sample, Skipped
 
@@ -143,7 +143,7 @@ def test_names_that_lead_out_write_nothing(tmp_path, gnt, read_records):
 
 
 def test_links_bombs_and_encrypted_members_are_listed(tmp_path, gnt, read_records, monkeypatch):
-    monkeypatch.setattr(discovery, "_BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(zip_stream, "_BOMB_BYTES", 1 << 20)
     path = tmp_path / "a.zip"
     link = zipfile.ZipInfo("link.gnt")
     link.create_system = 3

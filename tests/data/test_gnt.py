@@ -131,13 +131,13 @@ STRETCHES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=5000)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(STRETCHES, max_size=12).map(b"".join))
 def test_every_byte_of_damaged_files_is_kept_or_skipped(data):
     read(data)
 
 
-@settings(max_examples=50, deadline=5000)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(STRETCHES, max_size=12).map(b"".join), records(), records())
 def test_two_sound_records_at_the_end_are_found(data, first, second):
     *_, before_last, last = read(data + first + second)[0]

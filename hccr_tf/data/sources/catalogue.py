@@ -64,6 +64,31 @@ _SPLITS = {"train": "train", "trn": "train", "test": "test", "tst": "test"}
 _ENDINGS = re.compile(r"(\.(zip|alz|rar|7z|tar|tgz|gz))?( ?\(\d+\)| - copy)?(\.(zip|alz|rar))?$")
 
 
+_FEATURES = (
+    "CASIA feature file (512 numbers a character), no images",
+    "These are the features of HWDB1.xtrn.zip and HWDB1.xtst.zip. The images are in the archives "
+    "with gnt in their names: Gnt1.0TrainPart1.zip …, in older downloads HWDB1.0trn_gnt.zip …",
+)
+_PAGES = (
+    "CASIA text page, no single characters",
+    "Those are the sets HWDB2.x. Single characters are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
+)
+_MOVEMENTS = (
+    "CASIA online handwriting (pen movements), no images",
+    "Those are the sets OLHWDB. Images are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
+)
+OTHER_KINDS = {
+    ".mpf": _FEATURES,
+    ".dgr": _PAGES,
+    ".dgrl": _PAGES,
+    ".pot": _MOVEMENTS,
+    ".ptts": _MOVEMENTS,
+}
+"""By ending: what such a file holds, and where the images are instead."""
+
+OTHER_ARCHIVES = (".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".egg", ".z01")
+
+
 class KnownFile(NamedTuple):
     """One file of a known data set.
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hccr_tf.data.sources.catalogue import KnownFile, known_file
+from hccr_tf.data.sources.catalogue import OTHER_ARCHIVES, OTHER_KINDS, KnownFile, known_file
 from hccr_tf.data.sources.reader import Reader, SourceFile, list_readers, reader_of
 from hccr_tf.data.sources.records import Record, Skipped
 from hccr_tf.data.sources.store_source import StoreReader, is_store
@@ -29,29 +29,6 @@ CHUNK_FILES = 2048
 """A chunk ends after so many bytes or files: the layout of the store follows from them."""
 
 _MAX_DEPTH = 3
-_BOMB_RATIO, _BOMB_BYTES = 250, 256 << 20
-
-_FEATURES = (
-    "CASIA feature file (512 numbers a character), no images",
-    "These are the features of HWDB1.xtrn.zip and HWDB1.xtst.zip. The images are in the archives "
-    "with gnt in their names: Gnt1.0TrainPart1.zip …, in older downloads HWDB1.0trn_gnt.zip …",
-)
-_PAGES = (
-    "CASIA text page, no single characters",
-    "Those are the sets HWDB2.x. Single characters are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
-)
-_MOVEMENTS = (
-    "CASIA online handwriting (pen movements), no images",
-    "Those are the sets OLHWDB. Images are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
-)
-_OTHER_KINDS = {
-    ".mpf": _FEATURES,
-    ".dgr": _PAGES,
-    ".dgrl": _PAGES,
-    ".pot": _MOVEMENTS,
-    ".ptts": _MOVEMENTS,
-}
-_OTHER_ARCHIVES = (".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".egg", ".z01")
 
 
 @dataclass
@@ -114,7 +91,7 @@ class Chunk:
         directory = ZipDirectory(container.path)
         for member in directory.members(self.start, self.count):
             source = f"{container.label}/{member.name}"
-            if refusal := _refusal(member):
+            if refusal := member.refusal:
                 yield Skipped(source, None, member.num_bytes, refusal)
                 continue
             opener = partial(directory.open, member)
@@ -141,21 +118,10 @@ def _open_plain(path: Path, checked: bool = True):
     return open(path, "rb")
 
 
-def _refusal(member: Member) -> str | None:
-    """Why an archive's member isn't unpacked, or None."""
-    if member.link:
-        return "link in an archive"
-    if member.encrypted:
-        return "encrypted archive member"
-    if member.num_bytes > _BOMB_BYTES and member.num_bytes > _BOMB_RATIO * member.packed:
-        return "unpacks to more than 250 times its size"
-    return None
-
-
 def _why_unread(suffix: str) -> str:
-    if suffix in _OTHER_ARCHIVES:
+    if suffix in OTHER_ARCHIVES:
         return "archive of a kind that is not read"
-    return _OTHER_KINDS.get(suffix, ("not an image or .gnt file",))[0]
+    return OTHER_KINDS.get(suffix, ("not an image or .gnt file",))[0]
 
 
 class Discovery:
@@ -219,14 +185,14 @@ class Discovery:
 
     def _refuse(self, path: Path) -> None:
         for suffix, _ in self._suffixes.most_common():
-            if suffix in _OTHER_KINDS:
-                reason, remedy = _OTHER_KINDS[suffix]
+            if suffix in OTHER_KINDS:
+                reason, remedy = OTHER_KINDS[suffix]
                 raise HccrError(f"{path} holds {suffix} files: {reason}. {remedy}.")
         kinds = "; ".join(reader.kind for reader in list_readers())
         endings = ", ".join(f"{n} {s or 'without'}" for s, n in self._suffixes.most_common(5))
         broken = "; ".join(skipped.reason for skipped in self.skipped[:3])
         remedy = ""
-        if set(self._suffixes) & set(_OTHER_ARCHIVES):
+        if set(self._suffixes) & set(OTHER_ARCHIVES):
             remedy = " Unpack archives of other kinds (.rar, .7z, .tar …) first."
         raise HccrError(
             f"{path} holds no data of a known kind (endings found: {endings or 'nothing'}"
@@ -286,7 +252,7 @@ class Discovery:
         self._add_members(Container("zip", path, label, path.name), directory, nested)
         for member in nested:
             source = f"{label}/{member.name}"
-            refusal = _refusal(member)
+            refusal = member.refusal
             # Numbered: no name from an archive ever becomes a name on the disk.
             self._num_unpacked += 1
             target = self._scratch / "unpacked" / f"{self._num_unpacked:04d}.zip"

@@ -14,13 +14,14 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from hccr_tf.data.sources.gbk import decode_tag, encode_tag
 from hccr_tf.data.sources.reader import Reader, SourceFile, register_reader
 from hccr_tf.data.sources.records import SampleBlock, Skipped, split_of_path
+from hccr_tf.data.sources.window import CHUNK, Window
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
@@ -32,7 +33,6 @@ MAX_SIDE = 2000
 """Largest plausible width and height in pixels; CASIA's largest images have a few hundred."""
 
 _LARGEST = HEADER.size + MAX_SIDE * MAX_SIDE
-_CHUNK = 1 << 20
 _PIECE = 1 << 15  # Bytes per read: what a damaged archive fails to unpack is lost by the piece.
 _LARGE_PIECE = 1 << 20  # A plain file fails by the disk's own blocks.
 
@@ -52,73 +52,6 @@ class GntRecord:
     image: np.ndarray
 
 
-class _Window:
-    """A stretch of a stream in memory, moving forward through one buffer."""
-
-    _SIZE = 8 << 20  # Above the largest record and above what `_next_record` looks at.
-    # Used again for the next file: fresh memory costs more than reading a file of usual size.
-    _unused: ClassVar[list[memoryview]] = []
-
-    def __init__(self, stream: BinaryIO | _Summed, piece: int):
-        self._stream = stream
-        self._piece = piece
-        try:
-            self.view = self._unused.pop()
-        except IndexError:
-            self.view = memoryview(np.empty(self._SIZE, np.uint8).data).cast("B")
-        self.start = 0  # Offset of the buffer's first byte in the stream.
-        self._length = 0
-        self._ended = False
-        self.error: Exception | None = None
-
-    def fill(self, offset: int, length: int = _CHUNK) -> int:
-        """Moves what lies from `offset` on to the front, reads on, and returns its length.
-
-        No further than is asked for: what is read is used while the processor's cache has it.
-        """
-        begin = offset - self.start
-        rest = self._length - begin
-        self.view[:rest] = self.view[begin : self._length]
-        self.start, self._length = offset, rest
-        while self._length < length and not self._ended:
-            piece = min(self._piece, length - self._length)
-            try:
-                count = cast(Any, self._stream).readinto(
-                    self.view[self._length : self._length + piece]
-                )
-            except (*ARCHIVE_ERRORS, OSError) as error:
-                # What came before is kept; the caller reports the rest.
-                self.error = error
-                count = 0
-            self._ended = not count
-            self._length += count or 0
-        return self._length
-
-    def ensure(self, offset: int, length: int) -> None:
-        """Reads on so that looking at up to `length` bytes from `offset` moves nothing."""
-        if offset + length > self.end and not self._ended:
-            self.fill(offset, max(length, _CHUNK))
-
-    def get(self, offset: int, length: int) -> bytes:
-        """Returns up to `length` bytes at `offset`; fewer only where the stream ends."""
-        self.ensure(offset, length)
-        begin = offset - self.start
-        return bytes(self.view[begin : min(begin + length, self._length)])
-
-    def release(self) -> None:
-        """Gives the buffer back; the window is not used any more."""
-        self._unused.append(self.view)
-        self.view = memoryview(b"")
-
-    @property
-    def end(self) -> int:
-        """The offset up to which the stream was read."""
-        return self.start + self._length
-
-    def at_end(self, offset: int) -> bool:
-        return not self.get(offset, 1)
-
-
 def _fault(header: bytes) -> str | None:
     """Says what is wrong with a header, or None."""
     if len(header) < HEADER.size:
@@ -135,21 +68,21 @@ def _fault(header: bytes) -> str | None:
     return None
 
 
-def _plausible(window: _Window, offset: int) -> bool:
+def _plausible(window: Window, offset: int) -> bool:
     """Whether a sound header, or the end of the file, lies at `offset`."""
     header = window.get(offset, HEADER.size)
     return not header or _fault(header) is None
 
 
-def _next_record(window: _Window, offset: int) -> int:
+def _next_record(window: Window, offset: int) -> int:
     """Returns the first offset from `offset` on at which records go on, or the end of the file.
 
     A place counts if its header is sound and its record is followed by another sound header or
     by the end of the file; pixels hardly ever look like that by chance.
     """
     while True:
-        window.ensure(offset, _CHUNK + _LARGEST + HEADER.size)
-        block = window.get(offset, _CHUNK)
+        window.ensure(offset, CHUNK + _LARGEST + HEADER.size)
+        block = window.get(offset, CHUNK)
         if len(block) < HEADER.size:
             return offset + len(block)
         num = len(block) - HEADER.size + 1
@@ -225,7 +158,7 @@ def read_blocks(
         piece: Bytes to ask the stream for at a time; of a stream that fails, what it had of the
             last piece is lost.
     """
-    window = _Window(stream, piece)
+    window = Window(stream, piece)
     try:
         offset = first = 0
         while not window.at_end(offset):
@@ -260,7 +193,7 @@ def read_blocks(
         window.release()
 
 
-def _sound_records(window: _Window, offset: int) -> tuple[list[np.ndarray] | None, int]:
+def _sound_records(window: Window, offset: int) -> tuple[list[np.ndarray] | None, int]:
     """Follows the records in the buffer from `offset` on, up to the first that is none or is cut.
 
     Returns:
@@ -316,7 +249,7 @@ def _characters_of_tags(numbers: np.ndarray) -> np.ndarray:
     return characters
 
 
-def _end_of_fault(window: _Window, offset: int, header: bytes, reason: str) -> int:
+def _end_of_fault(window: Window, offset: int, header: bytes, reason: str) -> int:
     if reason == "undecodable tag code":
         # Only the tag is wrong: width and height agree with the size.
         end = offset + HEADER.unpack(header)[0]

@@ -34,6 +34,7 @@ _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
 _BLOCK = 1 << 20
+_BOMB_RATIO, _BOMB_BYTES = 250, 256 << 20
 _UTF8, _ENCRYPTED = 0x800, 0x1
 
 
@@ -61,6 +62,17 @@ class Member:
     header: int
     encrypted: bool
     link: bool
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it isn't unpacked, or None."""
+        if self.link:
+            return "link in an archive"
+        if self.encrypted:
+            return "encrypted archive member"
+        if self.num_bytes > _BOMB_BYTES and self.num_bytes > _BOMB_RATIO * self.packed:
+            return "unpacks to more than 250 times its size"
+        return None
 
 
 class ZipDirectory:

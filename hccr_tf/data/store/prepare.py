@@ -23,8 +23,9 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.sources.catalogue import check_counts
 from hccr_tf.data.sources.discovery import Chunk, Discovery
 from hccr_tf.data.store.format import MANIFEST
+from hccr_tf.data.store.splits import SplitRule
 from hccr_tf.data.store.store import Store
-from hccr_tf.data.store.writer import Shard, ShardWriter, SplitRule, assemble
+from hccr_tf.data.store.writer import Shard, ShardWriter, assemble
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import exclusive_lock, replace_directory, sha256_file, write_json
 from hccr_tf.utils.progress import progress_bar

@@ -7,6 +7,8 @@ held out, so that a test result never rests on an image that was trained on.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hccr_tf.utils.errors import HccrError
@@ -17,6 +19,23 @@ SPLIT_NAMES = ("train", "validation", "test", "duplicate")
 
 MODES = ("auto", "source", "writer", "shuffle")
 VALIDATION_MODES = ("auto", "writer", "shuffle")
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How samples are dealt out; see `assign_splits`."""
+
+    mode: str = "auto"
+    seed: int = 1
+    test_fraction: float = 0.2
+    validation_fraction: float = 0.05
+    validation_mode: str = "auto"
+
+    def check(self) -> None:
+        """Raises HccrError for an impossible rule, before anything is read."""
+        check_mode(self.mode)
+        check_fractions(self.test_fraction, self.validation_fraction)
+        check_validation_mode(self.validation_mode)
 
 
 def group_images(digests: np.ndarray) -> np.ndarray:

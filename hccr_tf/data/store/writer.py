@@ -169,28 +169,11 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-@dataclass(frozen=True)
-class SplitRule:
-    """How samples are dealt out; see `splits.assign_splits`."""
-
-    mode: str = "auto"
-    seed: int = 1
-    test_fraction: float = 0.2
-    validation_fraction: float = 0.05
-    validation_mode: str = "auto"
-
-    def check(self) -> None:
-        """Raises HccrError for an impossible rule, before anything is read."""
-        splits.check_mode(self.mode)
-        splits.check_fractions(self.test_fraction, self.validation_fraction)
-        splits.check_validation_mode(self.validation_mode)
-
-
 def assemble(
     folder: Path,
     shards: list[Shard],
     skipped: list[Skipped],
-    rule: SplitRule,
+    rule: splits.SplitRule,
     charset: Charset | None = None,
 ) -> dict[str, Any]:
     """Writes a store's index and lists beside its image files.
