@@ -34,11 +34,11 @@ def test_training_shows_every_step(run):
 @pytest.mark.e2e
 def test_it_learns(run, sample_store, tmp_path):
     long = run.recipe.override(
-        {"augmentation.amount": 0.0, "augmentation.shift": 0.0},
         epochs=26,
         patience=26,
         batch_size=16,
         image_size=24,
+        **{"augmentation.amount": 0.0, "augmentation.shift": 0.0},
     )
     done = train(long, sample_store, tmp_path / "run")
     # Other writers than those trained on; chance is one in fifteen.
@@ -113,7 +113,7 @@ def test_images_as_figures_1_and_5(run, sample_store, tmp_path, capsys):
 def test_other_runs_are_refused(run, sample_store, tmp_path, capsys):
     image, data = tmp_path / "a.png", ["--data", str(sample_store.path)]
     image.write_bytes(encode_png(sample_store.image(0)))
-    plain = get_recipe("mrbc").override(image_size=16, width=4, epochs=1)
+    plain = get_recipe("mrbc").override(image_size=16, **{"model.width": 4}, epochs=1)
     other = train(plain, sample_store, tmp_path / "plain").path
     out = ["--out", str(tmp_path / "out")]
     for arguments, message in (

@@ -59,8 +59,7 @@ def test_halving_each_epoch():
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4])
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.parity
 def test_a_run_on_jax_has_these_rates_also_when_it_goes_on(sample_store, tmp_path):
     pytest.importorskip("jax")
     settings = (
@@ -100,8 +99,7 @@ def test_it_goes_on_within_an_epoch(sample_store, tmp_path, stopped_at):
     """Stopped before the first phase ends within an epoch, and after it."""
     recipe = get_recipe("kriuk_model1").override(
         image_size=16,
-        bricks=2,
-        width=16,
+        **{"model.num_bricks": 2, "model.width": 16},
         batch_size=64,
         schedule="stall",
         learning_rate=0.1,
