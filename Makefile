@@ -1,13 +1,13 @@
-# Two commands do everything: `make demo` runs the main job on the embedded sample,
-# `make test` runs the tests. Both install first if need be.
+# `make demo` runs the main job on the embedded sample, `make test` the quick tests, `make test-all`
+# every test. Each installs first if need be.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
-DEMO_TRAIN := --data $(DEMO)/store --image-size 32 --bricks 3 --width 16 --epochs 14 --batch-size 32
+DEMO_TRAIN := --data $(DEMO)/store --image-size 32 --model.num_bricks 3 --model.width 16 --epochs 14 --batch-size 32
 
-.PHONY: install demo test test-torch quality clean
+.PHONY: install demo test test-all test-torch quality clean
 
 install: $(VENV)/.installed
 
@@ -37,8 +37,15 @@ demo: install
 	@echo "$(DEMO)/cams/cam.png."
 	@echo "Notebooks on these results: $(BIN)/python -m pip install notebook && $(BIN)/jupyter notebook notebooks/"
 
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal --durations 25 --cov hccr_tf
+
+# The quick tiers: everything that needs no process of its own and one backend.
 test: quality
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m "not e2e and not parity" --cov-report=
+
+# Everything; the share of the package's lines that both runs reach.
+test-all: test
+	$(PYTEST) -m "e2e or parity" --cov-append --cov-report=term:skip-covered --cov-fail-under=85
 
 # The CPU build where a source of wheels has it; PyTorch isn't needed otherwise.
 test-torch: install
@@ -46,8 +53,9 @@ test-torch: install
 	$(BIN)/python -m pytest tests/parity/test_recorded_logits.py
 
 quality: install
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .coverage .*_cache

@@ -1,6 +1,13 @@
-"""What a run is made of, as data: one frozen object that goes into the run's folder."""
+"""Settings of a run, as data: one frozen object that goes into the run's folder.
 
-from collections.abc import Callable, Iterable, Mapping
+A setting has one name everywhere, in `Recipe.override` and as a flag: a field of the recipe or of
+its preprocessing (`learning_rate`, `image_size`: --learning-rate, --image-size), or GROUP.NAME
+for arguments of the network, the loss, the optimiser and the augmentation (`model.num_bricks`,
+`loss.gamma`: --model.num_bricks, --loss.gamma).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -8,6 +15,7 @@ from typing import Any
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.settings import settings_of, to_words
 
 SCHEDULES = ("constant", "cosine", "halve", "stall")
 LOSS_REDUCTIONS = ("sum", "mean")
@@ -48,6 +56,39 @@ class Stage:
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise HccrError(f"A stage's learning_rate is above 0, not {self.learning_rate}.")
 
+    def __str__(self) -> str:
+        rate = "" if self.learning_rate is None else f":{self.learning_rate}"
+        return f"{self.frozen}:{self.epochs}{rate}"
+
+
+class Stages(tuple[Stage, ...]):
+    """Stages of a run; as a text FROZEN:EPOCHS[:RATE] each, such as "backbone:10,100:10:1e-4".
+
+    Raises:
+        HccrError: a text of another form, or values that no stage can have.
+    """
+
+    def __new__(cls, stages: "str | Iterable[Stage]" = ()):
+        """Reads a text ("none" has no stages), or takes stages."""
+        if isinstance(stages, str):
+            stages = map(cls._stage, () if stages == "none" else stages.split(","))
+        return super().__new__(cls, stages)
+
+    @staticmethod
+    def _stage(text: str) -> Stage:
+        frozen, *numbers = text.split(":")
+        try:
+            layers = frozen if frozen == "backbone" else int(frozen)
+            epochs, *rate = int(numbers[0]), *map(float, numbers[1:])
+        except (IndexError, ValueError):
+            rate = [0, 0]
+        if len(rate) > 1:
+            raise HccrError(f"A stage is FROZEN:EPOCHS[:RATE], such as backbone:10, not {text!r}.")
+        return Stage(epochs, layers, *rate)
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self)) or "none"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -56,41 +97,42 @@ class Recipe:
     Attributes:
         name: as `hccr train` takes it.
         description: one line: what it replicates or is for.
-        model: a registered model.
-        model_args: the model's own arguments.
-        weights: what the backbone of a network of `keras.applications` begins with, as
-            `create_model` takes it.
+        model: a network of `hccr list`; another than the recipe's comes with its own defaults.
+        model_args: the network's own arguments.
+        weights: of the backbone of a network of `keras.applications` at the beginning: imagenet,
+            none, or a file …_notop.h5.
         preprocessing: how images become input, in training and prediction.
-        loss: one of `hccr_tf.losses.LOSSES`.
+        loss: categorical_focal, binary_focal or cross_entropy.
         loss_args: the loss's arguments.
         loss_weights: weight of each output by name, or by a pattern such as "step*"; an exact
             name goes first, and outputs that the model doesn't have are passed over.
-        loss_reduction: "sum" of the weighted losses, or their "mean": divided by the sum of the
+        loss_reduction: sum of the weighted losses, or their mean: divided by the sum of the
             weights.
         optimizer: name of a Keras optimiser.
         optimizer_args: its arguments besides the learning rate.
         learning_rate: peak rate.
-        schedule: "constant"; "cosine" down to zero over all steps; "halve" after each epoch
-            (Yang et al. 2017, section IV-B); or "stall": the peak for `first_steps`, then a
-            tenth, and another tenth after each epoch whose training accuracy isn't better than
-            all before it, down to 1e-6 (Melnyk et al. 2018, section 4.2).
+        schedule: constant; cosine down to zero over all steps; halve after each epoch (Yang et
+            al. 2017, section IV-B); or stall: the peak for `first_steps`, then a tenth, and
+            another tenth after each epoch whose training accuracy isn't better than all before
+            it, down to 1e-6 (Melnyk et al. 2018, section 4.2).
         warmup_steps: steps of linear rise before the schedule begins.
-        first_steps: steps at the peak under "stall"; None for one epoch, and with 0 the peak
-            lasts until the first stall.
+        first_steps: steps at the peak under the schedule stall; none for one epoch, and with 0
+            the peak lasts until the first stall.
         augmentation: random maps of training images.
-        samples_per_class: how many images of each class are trained on, drawn by the seed so
-            that a larger number adds to a smaller one; all if None.
-        validation_per_class: how many of each class validate; all if None.
+        samples_per_class: images of each class to train on, or all; drawn by the seed so that a
+            larger number adds to a smaller one.
+        validation_per_class: images of each class to validate on, or all.
         batch_size: samples a step, over all devices together.
         epochs: passes over the training split.
-        stages: parts of the run in which other layers learn, one after another; their epochs
-            together are the recipe's. The schedule begins anew in each.
-        patience: epochs without a better main-output validation accuracy after which
-            the run, or the stage, stops.
+        stages: parts of the run in which other layers learn, FROZEN:EPOCHS[:RATE] each, FROZEN a
+            number of the backbone's layers or backbone for all (backbone:10,100:10), none for
+            one part. Their epochs together are the run's; the schedule begins anew in each.
+        patience: epochs without a better main-output validation accuracy after which the run, or
+            the stage, stops.
         seed: of weights, order, dropout and augmentation.
-        mixed_precision: "float16", "bfloat16" or None.
-        jit_compile: XLA; None compiles on a GPU and on JAX only: on a CPU TensorFlow's
-            own kernels are several times faster.
+        mixed_precision: float16, bfloat16 or none.
+        jit_compile: whether XLA compiles; by default on a GPU and on JAX only, as TensorFlow's
+            own kernels are several times faster on a CPU.
         deterministic: whether runs of one seed repeat bit for bit on one kind of hardware;
             slower. JAX repeats on a CPU without it.
     """
@@ -116,7 +158,7 @@ class Recipe:
     validation_per_class: int | None = None
     batch_size: int = 128
     epochs: int = 20
-    stages: tuple[Stage, ...] = ()
+    stages: Stages = Stages()
     patience: int = 5
     seed: int = 1
     mixed_precision: str | None = None
@@ -124,6 +166,7 @@ class Recipe:
     deterministic: bool = False
 
     def __post_init__(self):
+        object.__setattr__(self, "stages", Stages(self.stages))
         for name in ("batch_size", "epochs", "patience"):
             if getattr(self, name) < 1:
                 raise HccrError(f"{name} is at least 1, not {getattr(self, name)}.")
@@ -186,50 +229,55 @@ class Recipe:
             )
         config["preprocessing"] = Preprocessing.from_dict(config["preprocessing"])
         config["augmentation"] = RandomAffine(**config["augmentation"])
-        config["stages"] = tuple(Stage(**stage) for stage in config.get("stages", ()))
+        config["stages"] = Stages(Stage(**stage) for stage in config.get("stages", ()))
         return cls(**config)
 
-    def override(self, **settings) -> "Recipe":
-        """A copy with settings changed; those that are None are left as they are.
+    def override(self, settings: Mapping[str, Any] | None = None, **named) -> "Recipe":
+        """Returns a copy with settings changed.
+
+        Another network or optimiser comes with its own arguments; those of the recipe's loss go
+        along with another one that has them.
 
         Args:
-            **settings: fields of the recipe, or the short names of `SHORT_NAMES`
-                (`image_size`, `gamma`, `bricks`, …) for what lies inside one.
+            settings: values by name, such as {"model.num_bricks": 4, "image_size": 64}.
+            **named: more of them, or whole fields (`model_args`, `preprocessing`, …).
 
         Raises:
-            HccrError: a name that is neither.
+            HccrError: a name that no setting has, or a value that it can't have.
         """
-        own = {f.name for f in fields(self)}
+        settings = {**(settings or {}), **named}
+        whole = {f.name for f in fields(self)}
         changes: dict[str, Any] = {}
-        if settings.get("model") not in (None, self.model):
-            changes["model_args"] = {}  # those of the recipe's network
+        parts: dict[str, dict[str, Any]] = defaultdict(dict)
+        for name in ("model", "optimizer"):
+            if settings.get(name, getattr(self, name)) != getattr(self, name):
+                changes[f"{name}_args"] = {}
         for name, value in settings.items():
-            if value is None:
-                continue
-            if name in SHORT_NAMES:
-                outer, inner = SHORT_NAMES[name]
-                current = changes.get(outer, getattr(self, outer))
-                if outer == "loss_weights" and inner not in current:
-                    raise HccrError(f"Recipe {self.name} has no outputs {inner!r} to weigh.")
-                if isinstance(current, Preprocessing | RandomAffine):
-                    changes[outer] = replace(current, **{inner: value})
-                else:
-                    changes[outer] = {**current, inner: value}
-            elif name in own:
+            group, _, argument = name.partition(".")
+            if name in _PREPROCESSING:
+                parts["preprocessing"][name] = value
+            elif argument and (group in OPEN_GROUPS or name in SETTINGS):
+                parts[OPEN_GROUPS.get(group, group)][argument] = value
+            elif name in whole:
                 changes[name] = value
             else:
                 raise HccrError(
-                    f"A recipe has no setting {name!r}; it has {sorted(own | set(SHORT_NAMES))}."
+                    f"A recipe has no setting {name!r}; it has {', '.join(SETTINGS)}, and NAME of "
+                    f"{', '.join(f'{group}.NAME' for group in OPEN_GROUPS)}."
                 )
+        for part, values in parts.items():
+            current = changes.get(part, getattr(self, part))
+            if part == "loss_weights" and (unknown := set(values) - set(current)):
+                raise HccrError(f"Recipe {self.name} has no outputs {sorted(unknown)} to weigh.")
+            changes[part] = (
+                {**current, **values}
+                if isinstance(current, Mapping)
+                else replace(current, **values)
+            )
         if "stages" in changes and "epochs" not in changes:
-            changes["epochs"] = sum(s.epochs for s in changes["stages"]) or self.epochs
-        if changes.get("weights") == "none":
-            changes["weights"] = None
-        for name in ("samples_per_class", "validation_per_class"):
-            if changes.get(name) == "all":
-                changes[name] = None
+            changes["epochs"] = sum(s.epochs for s in Stages(changes["stages"])) or self.epochs
         if "model" in changes and self.weights is not None and "weights" not in changes:
-            # Here, as it imports Keras, which most commands don't need so early.
+            # Keras is imported here, as the flags of a command that needs none come from this file.
             from hccr_tf.models import takes_weights
 
             if not takes_weights(changes["model"]):
@@ -237,10 +285,8 @@ class Recipe:
         if changes.get("loss", self.loss) != self.loss:
             from hccr_tf.losses import loss_arguments
 
-            # γ and α of the recipe's loss go along only where the new one has them; those
-            # that were asked for stay, and a loss without them refuses them.
-            asked = {SHORT_NAMES[n][1] for n in ("gamma", "alpha") if settings.get(n) is not None}
-            kept = loss_arguments(changes["loss"]) | asked
+            # Arguments that were asked for stay, and a loss without them refuses them.
+            kept = loss_arguments(changes["loss"]) | set(parts["loss_args"])
             arguments = changes.get("loss_args", self.loss_args)
             changes["loss_args"] = {k: v for k, v in arguments.items() if k in kept}
         return replace(self, **changes)
@@ -284,115 +330,45 @@ class Recipe:
         ]
 
 
-# Short names for settings inside a field: (field, setting).
-SHORT_NAMES = {
-    "gamma": ("loss_args", "gamma"),
-    "alpha": ("loss_args", "alpha"),
-    "image_size": ("preprocessing", "image_size"),
-    "border": ("preprocessing", "border"),
-    "crop_ink": ("preprocessing", "crop_ink"),
-    "blur_kernel": ("preprocessing", "blur_kernel"),
-    "blur_sigma": ("preprocessing", "blur_sigma"),
-    "blur_size": ("preprocessing", "blur_size"),
-    "bricks": ("model_args", "num_bricks"),
-    "width": ("model_args", "width"),
-    "aux_heads": ("model_args", "aux_heads"),
-    "refinement_steps": ("model_args", "steps"),
-    "attention_width": ("model_args", "attention_width"),
-    "step_loss": ("loss_weights", "step*"),
-    "augment_amount": ("augmentation", "amount"),
-    "augment_shift": ("augmentation", "shift"),
+OPEN_GROUPS = {
+    "model": "model_args",
+    "loss": "loss_args",
+    "loss_weights": "loss_weights",
+    "optimizer": "optimizer_args",
 }
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",") if part]
-
-
-def parse_stages(text: str) -> tuple[Stage, ...]:
-    """Stages from a text such as "backbone:10,100:10:1e-4": FROZEN:EPOCHS[:RATE] each; "none".
-
-    Raises:
-        HccrError: another form, or values that no stage can have.
-    """
-    stages = []
-    for part in () if text == "none" else text.split(","):
-        frozen, *numbers = part.split(":")
-        if not 1 <= len(numbers) <= 2:
-            raise HccrError(f"A stage is FROZEN:EPOCHS[:RATE], such as backbone:10, not {part!r}.")
-        stages.append(
-            Stage(
-                int(numbers[0]),
-                frozen if frozen == "backbone" else int(frozen),
-                float(numbers[1]) if len(numbers) == 2 else None,
-            )
-        )
-    return tuple(stages)
-
-
-def stages_text(stages: tuple[Stage, ...]) -> str:
-    """Stages as `parse_stages` reads them."""
-    parts = []
-    for stage in stages:
-        rate = "" if stage.learning_rate is None else f":{stage.learning_rate:g}"
-        parts.append(f"{stage.frozen}:{stage.epochs}{rate}")
-    return ",".join(parts) or "none"
-
-
-def _number_or_all(text: str) -> int | str:
-    return text if text == "all" else int(text)
-
-
-def _number_or_name(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-# What a command line can override: type and help of each setting.
-OVERRIDES: dict[str, tuple[Callable[[str], Any] | type, str]] = {
-    "model": (str, "another network of `hccr list`, with its own defaults"),
-    "weights": (
-        str,
-        "what a backbone of keras.applications begins with: imagenet, none, or a file …_notop.h5",
-    ),
-    "loss": (str, "categorical_focal, binary_focal or cross_entropy"),
-    "gamma": (float, "γ of the focal loss"),
-    "alpha": (_number_or_name, "α of the focal loss, a number or class_frequency"),
-    "epochs": (int, "passes over the training split"),
-    "patience": (int, "epochs without a better validation accuracy before stopping"),
-    "stages": (
-        parse_stages,
-        "parts of the run, FROZEN:EPOCHS[:RATE] each, FROZEN a number of "
-        "the backbone's layers or backbone for all: backbone:10,100:10; none for one part",
-    ),
-    "samples_per_class": (_number_or_all, "images of each class to train on, or all"),
-    "validation_per_class": (_number_or_all, "images of each class to validate on, or all"),
-    "batch_size": (int, "samples a step"),
-    "learning_rate": (float, "peak rate"),
-    "schedule": (str, "constant, cosine, halve or stall"),
-    "warmup_steps": (int, "steps of linear rise before the schedule begins"),
-    "first_steps": (int, "steps at the peak rate under the schedule stall (default: one epoch)"),
-    "image_size": (int, "side of the network's input, pixels"),
-    "bricks": (int, "number of bricks, 2 to 5"),
-    "width": (int, "filters of the first brick"),
-    "border": (float, "white on each side, fraction of the side"),
-    "crop_ink": (bool, "cut away the image's own margin first"),
-    "aux_heads": (_numbers, "bricks with an auxiliary head, as 2,3 (default: all full bricks)"),
-    "refinement_steps": (int, "T, how often refinement reads"),
-    "attention_width": (int, "A, width of refinement's attention"),
-    "step_loss": (float, "weight of earlier steps' losses: 1 for the mean, 0 for the last only"),
-    "blur_kernel": (int, "side of the Gaussian kernel, pixels; 0 for none"),
-    "blur_sigma": (float, "its standard deviation, pixels"),
-    "blur_size": (int, "size at which to blur, before resizing to --image-size"),
-    "augment_amount": (float, "spread of random affine maps, 0 for none"),
-    "augment_shift": (float, "spread of random shifts, fraction of the side"),
-    "seed": (int, "of weights, order, dropout and augmentation"),
-    "mixed_precision": (str, "bfloat16 or float16"),
-    "jit_compile": (bool, "compile with XLA (default: on a GPU and on JAX)"),
-    "deterministic": (bool, "repeat bit for bit on a CPU (slower)"),
+"""Fields whose names aren't known before the network, the loss or the optimiser is."""
+_PREPROCESSING = settings_of(Preprocessing)
+SETTINGS = {
+    **{
+        name: setting
+        for name, setting in settings_of(Recipe).items()
+        if name not in ("name", "description", "preprocessing", "augmentation")
+        and name not in OPEN_GROUPS.values()
+    },
+    **_PREPROCESSING,
+    **{f"augmentation.{name}": setting for name, setting in settings_of(RandomAffine).items()},
 }
+"""Settings with a type and a help of their own, by name."""
+
+
+def flag(name: str) -> str:
+    """Writes a setting's name as its flag, such as --batch-size or --model.num_bricks."""
+    group, dot, argument = name.partition(".")
+    return f"--{group.replace('_', '-')}{dot}{argument}"
+
+
+def flags(settings: Mapping[str, Any]) -> list[str]:
+    """Writes settings, as `Recipe.override` takes them, as words of `hccr train`."""
+    words = []
+    for name, value in settings.items():
+        if name in SETTINGS and isinstance(value, bool):
+            words.append(flag(name) if value else flag(f"no_{name}"))
+        elif name in SETTINGS:
+            value = Stages(value) if name == "stages" else value
+            words += [flag(name), "none" if value is None else str(value)]
+        else:
+            words += [flag(name), *to_words(value)]
+    return words
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

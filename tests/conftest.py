@@ -7,15 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from threads import ONE_THREAD
 
+from hccr_tf import get_recipe, train
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.discovery import read_source
 from hccr_tf.data.sources.records import SampleBlock
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.inference.logits_file import write_logits
+from hccr_tf.synthesis.dataset import make_stroke_store
 from hccr_tf.synthesis.sample import generate_gnt
+from hccr_tf.synthesis.strokes import load_strokes
 
 # Beside another process of tests, more threads of one only wait for it.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -23,21 +27,33 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests first, the slowest of them at the head, which stand last by name.
+    """Whatever takes long goes first, so that two processes end at about the same time."""
+    tiers = ("e2e", "parity", "integration")
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, tiers)))
 
-    So two processes end at about the same time.
-    """
-    files = list(dict.fromkeys(item.path for item in items))
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    place = {path: -i if path in slow else i for i, path in enumerate(files)}
-    items.sort(key=lambda item: (item.path not in slow, place[item.path]))
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory):
+    """A function that returns a folder, which the first of the session's processes fills."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def make(name: str, fill) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled(tmp_path_factory):
+def compiled(make_once):
     """What one process compiles for JAX serves the others."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(make_once("compiled", Path.mkdir)))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         yield
 
@@ -87,7 +103,7 @@ def read_records(tmp_path_factory):
     """A function that reads a source and returns all its records, blocks as single samples."""
 
     def read(path) -> list:
-        records = []
+        records: list = []
         for record in read_source(path, tmp_path_factory.mktemp("scratch")):
             records += record.samples() if isinstance(record, SampleBlock) else [record]
         return records
@@ -109,13 +125,69 @@ def make_image():
 
 
 @pytest.fixture(scope="session")
-def sample_store(tmp_path_factory) -> Store:
+def sample_store(make_once) -> Store:
     """A store of the 15 numerals at 48 pixels: 12 training and 4 test writers, 2 samples each."""
-    folder = tmp_path_factory.mktemp("sample")
-    generate_gnt(
-        folder / "data", num_writers=12, num_test_writers=4, samples_per_writer=2, seed=3, size=48
+
+    def fill(folder):
+        writers = {"num_writers": 12, "num_test_writers": 4, "samples_per_writer": 2}
+        generate_gnt(folder / "data", **writers, seed=3, size=48)
+        prepare([folder / "data"], folder / "store", progress=False)
+
+    return Store(make_once("sample", fill) / "store")
+
+
+@pytest.fixture(scope="session")
+def numerals(make_once) -> Path:
+    """A store of the 15 numerals that are drawn when asked for: 60 training, 10 held out each."""
+
+    def fill(folder):
+        make_stroke_store(
+            load_strokes(),
+            folder,
+            source={"name": "embedded", "sha256": "0" * 64},
+            per_class=60,
+            held_out=10,
+            charset=Charset.from_text("零一二三四五六七八九十百千万亿"),
+        )
+
+    return make_once("numerals", fill)
+
+
+# Runs of the session: read them, and copy them to go on with them or to change them.
+
+
+@pytest.fixture(scope="session")
+def brick_run(make_once, sample_store) -> Path:
+    """A run of two epochs of `brick_model1` at 16 pixels."""
+    # Not narrower: TensorFlow 2.21's CPU kernels crash in strided 1x1 convolutions of fewer
+    # than 16 channels when a batch's size is odd.
+    small = {"image_size": 16, "model_args": {"num_bricks": 2, "width": 16}}
+    recipe = get_recipe("brick_model1").override(**small, epochs=2, batch_size=32)
+    return make_once("brick_run", lambda folder: train(recipe, sample_store, folder))
+
+
+@pytest.fixture(scope="session")
+def refined_run(make_once, sample_store) -> Path:
+    """A run of three epochs of `mrbc_ir` at 16 pixels, with three steps before the last."""
+    network = {"width": 4, "attention_width": 8}
+    recipe = get_recipe("mrbc_ir")
+    recipe = recipe.override(
+        image_size=16,
+        model_args={**recipe.model_args, **network},
+        epochs=3,
+        batch_size=32,
+        learning_rate=5e-3,
     )
-    return prepare([folder / "data"], folder / "store", progress=False)
+    return make_once("refined_run", lambda folder: train(recipe, sample_store, folder))
+
+
+@pytest.fixture(scope="session")
+def compact_run(make_once, numerals) -> Path:
+    """A run of the recogniser's network that reads the numerals."""
+    recipe = get_recipe("recogniser").override(
+        image_size=32, model_args={"width": 8}, epochs=8, batch_size=32, warmup_steps=20
+    )
+    return make_once("compact_run", lambda folder: train(recipe, numerals, folder))
 
 
 @pytest.fixture

@@ -1,18 +1,20 @@
 """The notebooks run on a small result of the same steps as `make demo`."""
 
 import ast
-import base64
 import json
 import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from nbclient import NotebookClient
 
 import hccr_tf
-from hccr_tf import Store, fuse, get_recipe, predict_split, train
+from hccr_tf import fuse, get_recipe, predict_split, train
 from hccr_tf.cli.main import main
+from hccr_tf.runs.workdir import Workdir
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 IMAGES = {
@@ -42,62 +44,50 @@ on_results = pytest.mark.parametrize("name", RESULTS)
 
 
 @pytest.fixture(scope="session")
-def demo_results(sample_store, tmp_path_factory) -> Path:
+def demo_results(make_once, brick_run, sample_store) -> Path:
     """A folder like runs/demo: a store, three trained models, their logits, the fusion."""
-    runs = tmp_path_factory.mktemp("demo")
-    store = Store(shutil.copytree(sample_store.path, runs / "store"))
-    logits = [runs / f"logits{i}.h5" for i in MODELS]
-    for i, path in zip(MODELS, logits, strict=True):
-        # Not narrower: TensorFlow 2.21's CPU kernels crash in strided 1x1 convolutions of fewer
-        # than 16 channels when a batch's size is odd.
-        recipe = get_recipe(f"brick_model{i}").override(
-            image_size=32, bricks=2, width=16, epochs=2, batch_size=32
-        )
-        train(recipe, store, runs / f"model{i}")
-        predict_split(runs / f"model{i}", store, path)
-    fuse(logits, runs / "results", weights=[0.3, 0.2, 0.5])
-    return runs
+
+    def fill(folder):
+        shutil.copytree(sample_store.path, folder / "store")
+        logits = [folder / f"logits{i}.h5" for i in MODELS]
+        for i, path in zip(MODELS, logits, strict=True):
+            run = shutil.copytree(brick_run, folder / f"model{i}")
+            predict_split(run, sample_store, path)
+        fuse(logits, folder / "results", weights=[0.3, 0.2, 0.5])
+
+    return make_once("demo", fill)
 
 
 @pytest.fixture(scope="session")
-def results(demo_results, sample_store, tmp_path_factory) -> Path:
+def results(make_once, brick_run, refined_run, sample_store) -> Path:
     """A folder like results/, of small runs."""
-    folder = tmp_path_factory.mktemp("results")
-    runs, model1 = folder / "runs", demo_results / "model1"
-    store = Store(shutil.copytree(sample_store.path, folder / "sample" / "store"))
-    small = {"image_size": 32, "width": 16, "epochs": 1, "batch_size": 32}
-    recipe = get_recipe("brick_model1").override(**small, gamma=0.0, bricks=3)
-    train(recipe, store, runs / "model1_gamma0")
-    recipe = get_recipe("transfer").override(
-        model="brick_net", bricks=2, **(small | {"epochs": 2}), stages=()
-    )
-    train(recipe, store, runs / "transferred", init_from=model1)
-    small = {"image_size": 16, "width": 4, "epochs": 1, "batch_size": 32}
-    for name in ("mrbc", "mrbc_ir"):
-        train(get_recipe(name).override(**small), store, runs / name)
-    for name, chosen in {
-        "kriuk_figure8": [model1, runs / "model1_gamma0"],
-        "kriuk_figure9": [model1, runs / "model1_gamma0"],
-        "yang_table1": [runs / "mrbc", runs / "mrbc_ir"],
-        "chen_transfer": [model1, runs / "transferred"],
-    }.items():
-        paths = [str(path) for path in chosen]
-        assert (
-            main(
-                [
-                    "reproduce",
-                    name,
-                    "--data",
-                    str(store.path),
-                    "--workdir",
-                    *paths,
-                    "--out",
-                    str(folder / name),
-                ]
-            )
-            == 0
-        )
-    return folder
+
+    def fill(folder):
+        store = shutil.copytree(sample_store.path, folder / "sample" / "store")
+        runs = folder / "runs"
+        model1, focal, begun, mrbc = (runs / name for name in ("model1", "gamma0", "begun", "mrbc"))
+        for run in (model1, focal):
+            shutil.copytree(brick_run, run)
+        shutil.copytree(refined_run, runs / "mrbc_ir")
+        brick = Workdir(brick_run).recipe
+        config = brick.to_dict() | {"loss_args": {**brick.loss_args, "gamma": 0.0}}
+        (focal / "recipe.json").write_text(json.dumps(config))
+        small = {"image_size": 16, "epochs": 1, "batch_size": 32}
+        like = {"model": "brick_net", "model_args": brick.model_args, "stages": ()}
+        recipe = get_recipe("transfer").override(**small, **like)
+        train(recipe, sample_store, begun, init_from=model1)
+        recipe = get_recipe("mrbc").override(**small, model_args={"width": 4})
+        train(recipe, sample_store, mrbc)
+        for name, chosen in {
+            "kriuk_figure8": [model1, focal],
+            "kriuk_figure9": [model1, focal],
+            "yang_table1": [mrbc, runs / "mrbc_ir"],
+            "chen_transfer": [model1, begun],
+        }.items():
+            command = ["reproduce", name, "--data", store, "--out", folder / name, "--workdir"]
+            assert main([str(part) for part in (*command, *chosen)]) == 0
+
+    return make_once("results", fill)
 
 
 def read(name: str) -> nbformat.NotebookNode:
@@ -112,37 +102,63 @@ def test_every_notebook_is_listed_here():
     assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(IMAGES)
 
 
-@pytest.mark.slow
+def execute(name: str, folder: Path, monkeypatch) -> int:
+    """Runs a notebook's cells in a folder as a kernel does; how many images they show."""
+    monkeypatch.chdir(folder)
+    images = 0
+
+    def display(value) -> None:
+        nonlocal images
+        if isinstance(value, Figure):
+            value.canvas.draw()  # A glyph that a font lacks, for instance, warns only now.
+            images += 1
+        elif hasattr(value, "_repr_png_"):
+            assert value._repr_png_()
+            images += 1
+        elif hasattr(value, "_repr_html_"):
+            value._repr_html_()
+
+    names: dict = {"display": display}
+    for cell in code(name):
+        statements = ast.parse(cell.replace("%matplotlib inline", ""))
+        if isinstance(statements.body[-1], ast.Expr) and not cell.endswith(";"):
+            last = ast.unparse(statements.body.pop())
+            exec(compile(statements, name, "exec"), names)
+            display(eval(last, names))
+        else:
+            exec(compile(statements, name, "exec"), names)
+        for number in plt.get_fignums():
+            display(plt.figure(number))
+        plt.close("all")
+    return images
+
+
+@pytest.mark.integration
 @notebooks
 def test_runs_and_draws(name, demo_results, results, monkeypatch):
     monkeypatch.setenv("HCCR_RUNS", str(demo_results))
     monkeypatch.setenv("HCCR_RESULTS", str(results))
-    assert execute(name, FOLDER) == IMAGES[name]
+    assert execute(name, FOLDER, monkeypatch) == IMAGES[name]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMITTED)
 def test_opens_on_committed_results(name, tmp_path, monkeypatch):
     monkeypatch.delenv("HCCR_RESULTS", raising=False)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "benchmarks").symlink_to(FOLDER.parent / "benchmarks")
-    assert execute(name, tmp_path / "notebooks") == COMMITTED[name]
+    assert execute(name, tmp_path / "notebooks", monkeypatch) == COMMITTED[name]
 
 
-def execute(name: str, folder: Path) -> int:
-    """Runs a notebook in a folder, in which no cell fails or warns; how many images it draws."""
-    notebook = read(name)
-    client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    )
-    client.execute()  # raises CellExecutionError where a cell fails
+@pytest.mark.e2e
+def test_a_kernel_shows_no_warning_and_every_image(demo_results, monkeypatch):
+    monkeypatch.setenv("HCCR_RUNS", str(demo_results))
+    notebook = read("03_ensemble")
+    place = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(notebook, timeout=100, kernel_name="python3", resources=place).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    # Whatever warns, such as Matplotlib of a glyph that its font lacks, is a fault.
-    assert [o.text for o in outputs if o.get("name") == "stderr"] == []
-    images = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
-    for image in images:
-        assert base64.b64decode(image).startswith(b"\x89PNG")
-    return len(images)
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == []
+    images = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(images) == IMAGES["03_ensemble"]
 
 
 @on_runs

@@ -3,7 +3,7 @@
   python trainers/trainer1.py --data STORE --workdir RUN1
 
 The paper's settings by default (256×256, five bricks); on little data add for instance
---image-size 64 --bricks 4 --recipe brick_model1.
+--image-size 64 --model.num_bricks 4 --recipe brick_model1.
 """
 
 import sys

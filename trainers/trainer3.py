@@ -3,7 +3,7 @@
   python trainers/trainer3.py --data STORE --workdir RUN3
 
 The paper's settings by default (256×256, five bricks); on little data add for instance
---image-size 64 --bricks 4 --recipe brick_model3.
+--image-size 64 --model.num_bricks 4 --recipe brick_model3.
 """
 
 import sys

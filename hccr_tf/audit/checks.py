@@ -196,7 +196,7 @@ def what_was_listed(store: Store) -> list[Check]:
     ]
     unreadable: list[Finding] = []
     nameless: list[Finding] = []
-    for row in _read_csv(store.path / "quarantine.csv"):
+    for row in _read_csv(store.skipped_path):
         finding = Finding(None, None, row["reason"], row["source"])
         (nameless if row["reason"] == NAMELESS else unreadable).append(finding)
     return [

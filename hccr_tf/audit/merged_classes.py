@@ -4,7 +4,7 @@ Unpacked on a disk that ignores case, two classes whose broken names differ only
 one folder, and nothing says so afterwards. Three traces are left, and they are used together:
 
 - *The name.* Few classes have a name that another character's could have fallen together with
-  (`charset.same_folder`), and for those it is known what to look for. Both characters are drawn
+  (`folder_names.same_folder`), and for those it is known what to look for. Both are drawn
   with a font; the difference of the drawings is a direction in the space of features. Along it a
   class of one character spreads as all classes do; one that holds both spreads more. `spread` is
   the ratio of the two variances.
@@ -36,13 +36,14 @@ import cv2
 import numpy as np
 
 from hccr_tf.audit.checks import INFO, WARNING, Check, Finding, count_samples, is_inverted
-from hccr_tf.charset import same_folder
+from hccr_tf.data.sources.folder_names import same_folder
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 from hccr_tf.images.contact_sheet import text_image
 from hccr_tf.utils.errors import HccrError
 
 try:
+    from scipy.ndimage import gaussian_filter
     from skimage.feature import hog
     from sklearn.decomposition import PCA
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -68,7 +69,7 @@ _SIDE, _CELLS, _ORIENTATIONS = 48, 6, 8
 _INK_BELOW = 240  # Lighter pixels are paper: the noise of JPEG files reaches about 245.
 _POOLED_IMAGES = 6_000
 _FEWEST_FOR_SPREAD, _FEWEST_FOR_HEAPS = 8, 40
-_SMALLEST_HEAP = 0.05  # Of a class: a few badly written images are no second character.
+_SMALLEST_HEAP = 0.1  # Of a class: a few badly written images are no second character.
 _USUAL_STEP = 5.5
 _SHORTEST_BLOCK = 3
 _ENDS = 8  # Images kept from either end of a class, for a sheet.
@@ -253,17 +254,15 @@ def image_features(images: Iterable[np.ndarray]) -> np.ndarray:
     Returns:
         Shape (n, 288), float32: 8 directions in each of 6 × 6 cells.
     """
-    fine = 2 * _CELLS
-    pixels, features = (_SIDE // fine, _SIDE // fine), []
+    shape = (2 * _CELLS, 2 * _CELLS, 4 * _ORIENTATIONS)
+    pixels, features = (_SIDE // shape[0], _SIDE // shape[1]), []
     for image in images:
-        histograms = hog(_square(image), 2 * _ORIENTATIONS, pixels, (fine, fine), "L1")
-        histograms = histograms.reshape(fine, fine, -1)
-        # Directions and cells overlap, so that a stroke near a border counts on both its sides.
-        histograms += (np.roll(histograms, 1, -1) + np.roll(histograms, -1, -1)) / 2
-        blurred = cv2.GaussianBlur(histograms[..., ::2], (0, 0), 1.0)
-        features.append(cv2.resize(blurred, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA))
+        fine = hog(_square(image), shape[2], pixels, shape[:2], "L1").reshape(shape)
+        # Cells and directions overlap, so that a stroke near a border counts on both its sides.
+        smooth = gaussian_filter(fine, (1.0, 1.0, 2.0), mode=("nearest", "nearest", "wrap"))
+        features.append(smooth[::2, ::2, ::4].ravel())
     # The root brings cells with much and with little ink closer together.
-    return np.sqrt(np.stack(features).reshape(len(features), -1), dtype=np.float32)
+    return np.sqrt(np.stack(features), dtype=np.float32)
 
 
 def _square(image: np.ndarray) -> np.ndarray:
@@ -404,7 +403,7 @@ def _best_axis(points: np.ndarray) -> np.ndarray | None:
     heaps += [column > np.median(column) for column in points.T[:6]]
     best, best_score = None, -np.inf
     for heap in heaps:
-        if min(heap.sum(), count - heap.sum()) < max(2, _SMALLEST_HEAP * count):
+        if min(heap.sum(), count - heap.sum()) < _SMALLEST_HEAP * count:
             continue
         # A share of a round shape, as few images don't determine that of 20 dimensions.
         parted = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(points, heap)

@@ -1,0 +1,1 @@
+"""The command `hccr`: arguments, one call of the public function, printing."""

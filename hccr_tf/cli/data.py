@@ -2,69 +2,70 @@
 
 from pathlib import Path
 
+from hccr_tf.cli.flags import Parser, add_settings, argument, command
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.settings import settings_of
 
 
-def prepare_arguments(parser) -> None:
-    parser.add_argument("source", nargs="+", help="files, folders or zips; see above")
-    parser.add_argument("--out", required=True, help="folder of the new store")
-    parser.add_argument(
+@command(
+    "data prepare",
+    "read sources into a checked store",
+    argument("source", nargs="+", help="files, folders or zips; see above"),
+    argument("--out", required=True, help="folder of the new store"),
+    argument(
         "--split",
         default="auto",
         choices=["auto", "source", "writer", "shuffle"],
         help="source: as the source's folders say; writer: no writer on both sides; shuffle: "
         "at random; auto: the first of these that the source allows (default)",
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of the split (default 1)")
-    parser.add_argument(
+    ),
+    argument("--seed", type=int, default=1, help="of the split (default 1)"),
+    argument(
         "--test-fraction",
         type=float,
         default=0.2,
         help="where the source gives no test set (default 0.2); 1 makes all of it one",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--validation-fraction",
         type=float,
         default=0.05,
         help="of the training samples (default 0.05)",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--validation-split",
         default="auto",
         choices=["auto", "writer", "shuffle"],
         help="by writer or at random (default: by writer where --split is)",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--charset",
         metavar="NAME|FILE",
         help="keep only its characters, in its order: gb2312-1 (3,755), gb2312 (6,763), "
-        "chinese-mnist, digits, a charset file, a run or a store (default: all there are)",
-    )
-    parser.add_argument("--workers", type=int, help="reading processes (default: one a processor)")
-    parser.add_argument(
+        "chinese-mnist, a charset file, a run or a store (default: all there are)",
+    ),
+    argument("--workers", type=int, help="reading processes (default: one a processor)"),
+    argument(
         "--photographs",
         action="store_true",
         help="clean image files, scans and photographs, as hccr predict does",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the store at --out")
-
-
+    ),
+    argument("--overwrite", action="store_true", help="replace the store at --out"),
+)
 def run_prepare(options) -> None:
     """Reads handwriting into a checked store that every other command takes as --data.
 
     A source is a folder, a zip archive or a file; a folder of downloads is read as it is.
     Known are, at any depth and in archives within archives:
       - CASIA .gnt files (Gnt1.0TrainPart1.zip …, HWDB1.0trn_gnt.zip …, competition-gnt.zip;
-        the .alz archive in HWDB1.1trn_gnt.zip takes the program unalz)
+        the .alz archive in HWDB1.1trn_gnt.zip is unpacked first, with the program unalz)
       - images by class: Train/<character>/<n>.png (the Kaggle repack
         CASIA-HWDB_Train.zip, CASIA-HWDB_Test.zip); broken names are repaired
       - Chinese MNIST (chinese_mnist.csv, input_1_1_1.jpg …)
-      - MNIST and Fashion-MNIST: Keras's mnist.npz, or train-images-idx3-ubyte … with their
-        labels files beside them, also as .gz; the classes are the digits 0 to 9
       - other stores: several together are joined
-    What can't be read is listed in the store's quarantine.csv, and reading goes on. An
-    interrupted or killed command goes on where it stopped when it's given again.
+    What can't be read is skipped and listed in the store's skipped.csv. An interrupted or
+    killed command leaves no half store, and is given again.
 
     Examples:
       hccr data prepare downloads/ --out store
@@ -96,14 +97,15 @@ def run_prepare(options) -> None:
     print(summary(store))
 
 
-def show_arguments(parser) -> None:
-    parser.add_argument("store", help="folder written by `hccr data prepare`")
-    parser.add_argument("--split", help="train, validation, test or all (default)")
-    parser.add_argument("--sheet", help="image to draw (default: STORE-sheet.png beside it)")
-    parser.add_argument("--rows", type=int, default=10, help="classes on the sheet (default 10)")
-    parser.add_argument("--verify", action="store_true", help="check every file's checksum")
-
-
+@command(
+    "data show",
+    "print a store and draw a sample sheet",
+    argument("store", help="folder written by `hccr data prepare`"),
+    argument("--split", help="train, validation, test or all (default)"),
+    argument("--sheet", help="image to draw (default: STORE-sheet.png beside it)"),
+    argument("--rows", type=int, default=10, help="classes on the sheet (default 10)"),
+    argument("--verify", action="store_true", help="check every file's checksum"),
+)
 def run_show(options) -> None:
     """Prints what a store holds, its faults included, and draws a sheet of its images.
 
@@ -128,18 +130,19 @@ def run_show(options) -> None:
     print(f"sheet       {path}")
 
 
-def audit_arguments(parser) -> None:
-    parser.add_argument("store", help="folder written by `hccr data prepare`")
-    parser.add_argument(
+@command(
+    "data audit",
+    "look for faults in a store",
+    argument("store", help="folder written by `hccr data prepare`"),
+    argument(
         "--run",
         help="a trained run: ranks the labels that it doubts (its charset must cover the "
         "store's characters)",
-    )
-    parser.add_argument("--out", help="folder for the findings (default: STORE-audit beside it)")
-    parser.add_argument("--split", help="train, validation, test or all (default: held-out too)")
-    parser.add_argument("--batch-size", type=int, default=64, help="of --run (default 64)")
-
-
+    ),
+    argument("--out", help="folder for the findings (default: STORE-audit beside it)"),
+    argument("--split", help="train, validation, test or all (default: held-out too)"),
+    argument("--batch-size", type=int, default=64, help="of --run (default 64)"),
+)
 def run_audit(options) -> None:
     """Looks for faults in a store and ranks them; changes nothing.
 
@@ -176,40 +179,45 @@ def run_audit(options) -> None:
     print(result.text(folder))
 
 
-def strokes_arguments(parser) -> None:
-    parser.add_argument("file", help="graphics.txt, or .json, or either .gz; see above")
-    parser.add_argument("--out", required=True, help="folder of the new store")
-    parser.add_argument(
+def _style_settings(parser: Parser) -> None:
+    from hccr_tf.synthesis.style import HandwritingStyle
+
+    style = parser.add_argument_group(
+        "how handwriting varies",
+        "Lengths are fractions of the character's side, angles radians; standard deviations "
+        "unless said otherwise.",
+    )
+    add_settings(style, settings_of(HandwritingStyle), "style.")
+
+
+@command(
+    "data strokes",
+    "make a store of handwriting drawn when asked for",
+    argument("file", help="graphics.txt, or .json, or either .gz; see above"),
+    argument("--out", required=True, help="folder of the new store"),
+    argument(
         "--charset",
         metavar="NAME|FILE",
         default="gb2312",
         help="which characters: gb2312 (default), gb2312-1, a charset file, a run, or all",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--per-class",
         type=int,
         default=8,
         help="new images of each character in every epoch (default 8)",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--held-out",
         type=int,
         default=1,
         help="images of each character in validation, and as many in test (default 1)",
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of all images (default 1)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="how handwriting varies, such as --set bend=0.03; what there is stands in "
-        "hccr_tf.synthesis.style.HandwritingStyle",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a store of strokes")
-    parser.add_argument("--sheet", help="image to draw (default: OUT-sheet.png beside it)")
-
-
+    ),
+    argument("--seed", type=int, default=1, help="of all images (default 1)"),
+    argument("--overwrite", action="store_true", help="replace a store of strokes"),
+    argument("--sheet", help="image to draw (default: OUT-sheet.png beside it)"),
+    _style_settings,
+)
 def run_strokes(options) -> None:
     """Makes a store that draws its images when they're asked for: new ones in every epoch.
 
@@ -222,13 +230,13 @@ def run_strokes(options) -> None:
       hccr train recogniser --data strokes --workdir runs/recogniser
     """
     from hccr_tf.charset import Charset
-    from hccr_tf.cli.settings import parse_settings
     from hccr_tf.images.contact_sheet import draw_sheet
     from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
     from hccr_tf.synthesis.strokes import load_strokes
     from hccr_tf.synthesis.style import HandwritingStyle
     from hccr_tf.utils.files import sha256_file
 
+    style = {k[6:]: v for k, v in vars(options).items() if k.startswith("style.")}
     strokes = load_strokes(options.file)
     charset = None if options.charset == "all" else Charset.open(options.charset)
     store = make_stroke_store(
@@ -236,7 +244,7 @@ def run_strokes(options) -> None:
         options.out,
         source={"name": Path(options.file).name, "sha256": sha256_file(options.file)},
         charset=charset,
-        variation=HandwritingStyle.from_dict(parse_settings(options.set)),
+        variation=HandwritingStyle(**style),
         per_class=options.per_class,
         held_out=options.held_out,
         seed=options.seed,
@@ -254,19 +262,20 @@ def run_strokes(options) -> None:
     print(f"sheet       {path}")
 
 
-def sample_arguments(parser) -> None:
-    parser.add_argument("--out", required=True, help="folder for the .gnt files")
-    parser.add_argument("--strokes", help="centre lines of other characters, .json or .json.gz")
-    parser.add_argument("--characters", help="which of them (default: all)")
-    parser.add_argument("--writers", type=int, default=40, help="for training (default 40)")
-    parser.add_argument("--test-writers", type=int, default=10, help="for testing (default 10)")
-    parser.add_argument(
+@command(
+    "data sample",
+    "write the embedded sample as .gnt files",
+    argument("--out", required=True, help="folder for the .gnt files"),
+    argument("--strokes", help="centre lines of other characters, .json or .json.gz"),
+    argument("--characters", help="which of them (default: all)"),
+    argument("--writers", type=int, default=40, help="for training (default 40)"),
+    argument("--test-writers", type=int, default=10, help="for testing (default 10)"),
+    argument(
         "--per-writer", type=int, default=4, help="images of a character a writer (default 4)"
-    )
-    parser.add_argument("--size", type=int, default=64, help="of a character, pixels (default 64)")
-    parser.add_argument("--seed", type=int, default=0, help="of all images (default 0)")
-
-
+    ),
+    argument("--size", type=int, default=64, help="of a character, pixels (default 64)"),
+    argument("--seed", type=int, default=0, help="of all images (default 0)"),
+)
 def run_sample(options) -> None:
     """Draws handwriting-like images from stroke centre lines and writes .gnt files.
 

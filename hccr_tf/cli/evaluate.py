@@ -1,32 +1,36 @@
-"""`hccr evaluate` and `hccr fuse`: from runs to accuracies."""
+"""`hccr evaluate`, `fuse`, `calibrate`, `pack`: from runs to accuracies, and runs to pass on."""
 
+from pathlib import Path
+
+from hccr_tf.cli.flags import argument, command
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
 
-
-def evaluate_arguments(parser) -> None:
-    parser.add_argument("workdir", metavar="RUN", help="folder of the training run")
-    split_arguments(parser)
-
-
-def split_arguments(parser) -> None:
-    parser.add_argument("--data", required=True, help="store of `hccr data prepare`")
-    parser.add_argument("--split", default="test", help="train, validation, test (default) or all")
-    parser.add_argument("--out", required=True, help="HDF5 file for the logits")
-    parser.add_argument(
+SPLIT_ARGUMENTS = (
+    argument("--data", required=True, help="store of `hccr data prepare`"),
+    argument("--split", default="test", help="train, validation, test (default) or all"),
+    argument("--out", required=True, help="HDF5 file for the logits"),
+    argument(
         "--crops",
         default="five",
         choices=["five", "none"],
         help="five: mean over centre and four corners (default); none: the whole image",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--no-blur",
         action="store_true",
         help="leave out the blur the model was trained with, as the released predictors do",
-    )
-    parser.add_argument("--batch-size", type=int, default=32, help="images (default 32)")
+    ),
+    argument("--batch-size", type=int, default=32, help="images (default 32)"),
+)
 
 
+@command(
+    "evaluate",
+    "write a split's logits and their accuracy",
+    argument("workdir", metavar="RUN", help="folder of the training run"),
+    *SPLIT_ARGUMENTS,
+)
 def run_evaluate(options) -> None:
     """Writes the logits of a split and prints their accuracy.
 
@@ -61,25 +65,24 @@ def run_evaluate(options) -> None:
     print(f"logits in {options.out}")
 
 
-def fuse_arguments(parser) -> None:
-    parser.add_argument("logits", nargs="+", help="a logits file for each model")
-    parser.add_argument(
+@command(
+    "fuse",
+    "fuse logits files into the test accuracy",
+    argument("logits", nargs="+", help="a logits file for each model"),
+    argument(
         "--weights",
         type=float,
         nargs="+",
         help="one for each file (default: 0.3 0.2 0.5 for three, else equal)",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--search",
         nargs="+",
         metavar="LOGITS",
         help="find the weights on these files of a validation split, one for each model",
-    )
-    parser.add_argument(
-        "--out", default="results", help="folder for the results (default: results)"
-    )
-
-
+    ),
+    argument("--out", default="results", help="folder for the results (default: results)"),
+)
 def run_fuse(options) -> None:
     """Fuses models by the weighted sum of their logits and prints the accuracies.
 
@@ -102,3 +105,63 @@ def run_fuse(options) -> None:
         print(f"weights found: {text} (top1 there {100 * accuracy:.2f} %)")
     print(metrics_table(fuse(options.logits, options.out, weights=weights)))
     print(f"results in {options.out}")
+
+
+@command(
+    "calibrate",
+    "make a run's probabilities true",
+    argument("workdir", metavar="RUN", help="a trained run"),
+    argument("--data", required=True, help="store whose images the run hasn't learnt"),
+    argument("--split", default="validation", help="of --data (default validation)"),
+    argument("--level", type=int, choices=[1, 2], help="which characters compete (default: all)"),
+    argument("--per-class", type=int, help="so many images of each character (default: all)"),
+)
+def run_calibrate(options) -> None:
+    """Makes a run's probabilities true to how often it's right.
+
+    Finds the temperature on one half of the images and reports on the other: expected
+    calibration error before and after, and the reliability curve. Writes calibration.json,
+    reliability.csv and reliability.png into the run, and `hccr predict` uses it from then on.
+
+    Example:
+      hccr calibrate runs/model1 --data store
+    """
+    from hccr_tf.data.dataset import open_dataset
+
+    store = open_dataset(options.data)
+    backend.start()
+    from hccr_tf.inference.calibration import calibrate
+
+    result = calibrate(
+        options.workdir, store, options.split, level=options.level, per_class=options.per_class
+    )
+    print(
+        f"temperature {result['temperature']:.3f}; expected calibration error "
+        f"{100 * result['ece_before']:.2f} % before, {100 * result['ece_after']:.2f} % after, on "
+        f"{result['samples']:,} images that it wasn't found on"
+    )
+    if result["left_out"]:
+        print(f"{result['left_out']:,} images of characters that don't compete were left out")
+    print(f"curve in {Path(options.workdir) / 'reliability.png'}")
+
+
+@command(
+    "pack",
+    "make a run small enough to pass on",
+    argument("workdir", metavar="RUN", help="a trained run"),
+    argument("--out", required=True, help="new folder"),
+)
+def run_pack(options) -> None:
+    """Makes a run small enough to pass on: its prediction weights in half precision.
+
+    The folder is a run like any other to `hccr predict`, `evaluate`, `cam` and
+    `train --init-from`; it can't be trained on.
+
+    Example:
+      hccr pack runs/recogniser --out recogniser
+    """
+    backend.start()
+    from hccr_tf.export.pack import pack
+
+    size = pack(options.workdir, options.out)
+    print(f"{options.out}: {size / 1e6:.2f} MB")

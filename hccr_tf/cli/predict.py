@@ -1,45 +1,43 @@
-"""`hccr predict`, `hccr calibrate`, `hccr pack`: images in, characters out."""
+"""`hccr predict`, `cam`, `refine`: images in, characters and maps out."""
 
 import sys
 from pathlib import Path
 
+from hccr_tf.cli.flags import argument, command
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
 
-_TOGETHER = 32  # images that are cleaned before they're read
+_ANY_LAYOUT = argument(
+    "--any-layout", action="store_true", help="take images that look like several characters, too"
+)
 
 
-def predict_arguments(parser) -> None:
-    parser.add_argument(
+@command(
+    "predict",
+    "read images of characters",
+    argument(
         "paths",
         nargs="+",
         metavar="PATH",
         help="image files, folders, patterns in quotes, or - for standard input",
-    )
-    parser.add_argument("--top-k", type=int, default=5, help="characters to name (default 5)")
-    parser.add_argument(
-        "--workdir", metavar="RUN", help="a trained run (default: the package's own weights)"
-    )
-    parser.add_argument(
+    ),
+    argument("--top-k", type=int, default=5, help="characters to name (default 5)"),
+    argument("--workdir", metavar="RUN", help="a trained run (default: the package's own weights)"),
+    argument(
         "--level",
         type=int,
         choices=[1, 2],
         help="only the 3,755 characters of GB2312 level 1, or all 6,763 (default: all the run has)",
-    )
-    parser.add_argument("--csv", metavar="FILE", help="write a row for each file")
-    parser.add_argument("--cam", metavar="DIR", help="draw where the network saw the characters")
-    parser.add_argument(
-        "--any-layout",
-        action="store_true",
-        help="read images that look like several characters, too",
-    )
-    parser.add_argument(
+    ),
+    argument("--csv", metavar="FILE", help="write a row for each file"),
+    argument("--cam", metavar="DIR", help="draw where the network saw the characters"),
+    _ANY_LAYOUT,
+    argument(
         "--no-tta",
         action="store_true",
         help="read each image once, not stretched in three ways: in less than half the time",
-    )
-
-
+    ),
+)
 def run_predict(options) -> None:
     """Reads images of single characters: scans, photographs, drawings.
 
@@ -53,8 +51,7 @@ def run_predict(options) -> None:
       curl -s https://example.org/a.png | hccr predict -
       hccr predict photo.jpg --workdir runs/model1 --cam maps
     """
-    from hccr_tf.images.cleaning import ImageError
-    from hccr_tf.images.decoding import find_images, read_clean, read_input
+    from hccr_tf.images.decoding import ImageError, find_images, read_clean, read_input
 
     if options.top_k < 1:
         raise HccrError("--top-k is at least 1.")
@@ -64,43 +61,42 @@ def run_predict(options) -> None:
     if options.cam and Path(options.cam).is_file():
         raise HccrError(f"--cam {options.cam} is a file; name a folder.")
     backend.start()
-    from hccr_tf.inference.recognizer import Recognizer
+    from hccr_tf.inference.recognizer import Recognition, Recognizer
 
     # Whatever is wrong with these shows before the first image is read.
     recognizer = Recognizer(options.workdir, level=options.level, tta=not options.no_tta)
-    recognitions, reasons, kept = {}, {}, {}
+    inputs = [read_input(file) for file in files]
+    answers: list[Recognition | ImageError] = []
     width = max(len(file) for file in files)
-    for start in range(0, len(files), _TOGETHER):
-        cleaned = {}
-        for i, file in enumerate(files[start : start + _TOGETHER], start):
-            try:
-                cleaned[i] = read_clean(read_input(file), single=not options.any_layout)
-            except ImageError as error:
-                reasons[i] = str(error)
-                print(f"{file}: {error}", file=sys.stderr)
-        found = recognizer.predict_clean(list(cleaned.values()), options.top_k)
-        recognitions |= zip(cleaned, found, strict=True)
-        for i, one in zip(cleaned, found, strict=True):
-            _print(files[i], width, one)
-        if options.cam:
-            kept |= cleaned
+    each = recognizer.predict_each(inputs, options.top_k, single=not options.any_layout)
+    for file, answer in zip(files, each, strict=True):
+        answers.append(answer)
+        if isinstance(answer, ImageError):
+            print(f"{file}: {answer}", file=sys.stderr)
+        else:
+            _print(file, width, answer)
     if options.csv:
-        _write_csv(options.csv, files, recognitions, reasons)
+        _write_csv(options.csv, files, answers)
         print(f"table in {options.csv}")
-    if kept:
-        from hccr_tf.inference.cam_files import write_cams
+    read = [i for i, answer in enumerate(answers) if isinstance(answer, Recognition)]
+    if options.cam and read:
+        from hccr_tf.inference.cam import write_cams
         from hccr_tf.inference.images import NamedImage
 
         # Under each image stands what was read, also where fewer characters compete.
         images = [
-            NamedImage(files[i], f"{Path(files[i]).stem}: {recognitions[i].character}", image)
-            for i, image in kept.items()
+            NamedImage(
+                files[i],
+                f"{Path(files[i]).stem}: {answers[i].character}",
+                read_clean(inputs[i], single=False),
+            )
+            for i in read
         ]
-        classes = [[recognizer.charset.index(recognitions[i].character)] for i in kept]
+        classes = [[recognizer.charset.index(answers[i].character)] for i in read]
         write_cams([recognizer.predictor], images, options.cam, classes=classes)
         print(f"maps in {Path(options.cam) / 'cam.png'}")
-    if reasons:
-        raise HccrError(f"{len(reasons)} of {len(files)} images weren't read; see above.")
+    if len(read) < len(files):
+        raise HccrError(f"{len(files) - len(read)} of {len(files)} images weren't read; see above.")
 
 
 def _print(file, width, found) -> None:
@@ -112,86 +108,143 @@ def _print(file, width, found) -> None:
     )
 
 
-def _write_csv(path, files, recognitions, reasons) -> None:
+def _write_csv(path, files, answers) -> None:
     import pandas as pd
 
+    from hccr_tf.inference.recognizer import Recognition
     from hccr_tf.utils.files import atomic_write
 
     rows = []
-    for i, file in enumerate(files):
-        row = {"path": file, "error": reasons.get(i, "")}
-        if i in recognitions:
-            found = recognitions[i]
-            row |= {
-                "character": found.character,
-                "probability": round(found.probability, 6),
-                "code_point": found.code_point,
-                "alternatives": " ".join(f"{c}:{p:.6f}" for c, p in found.alternatives),
+    for file, answer in zip(files, answers, strict=True):
+        if isinstance(answer, Recognition):
+            row = {
+                "character": answer.character,
+                "probability": round(answer.probability, 6),
+                "code_point": answer.code_point,
+                "alternatives": " ".join(f"{c}:{p:.6f}" for c, p in answer.alternatives),
             }
-        rows.append(row)
+        else:
+            row = {"error": str(answer)}
+        rows.append({"path": file, **row})
     columns = ["path", "character", "probability", "code_point", "alternatives", "error"]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False)
 
 
-def calibrate_arguments(parser) -> None:
-    parser.add_argument("workdir", metavar="RUN", help="a trained run")
-    parser.add_argument("--data", required=True, help="store whose images the run hasn't learnt")
-    parser.add_argument("--split", default="validation", help="of --data (default validation)")
-    parser.add_argument(
-        "--level", type=int, choices=[1, 2], help="which characters compete (default: all)"
-    )
-    parser.add_argument(
-        "--per-class", type=int, help="so many images of each character (default: all)"
-    )
+@command(
+    "cam",
+    "draw where runs see a character",
+    argument("images", nargs="*", metavar="IMAGE", help="image files, folders, patterns or -"),
+    argument(
+        "--workdir", required=True, nargs="+", metavar="RUN", help="trained runs, a column each"
+    ),
+    argument("--out", required=True, help="folder for the images and tables"),
+    argument(
+        "--top-k", type=int, default=1, help="maps of the k most probable classes (default 1)"
+    ),
+    argument("--layer", help="whose output is mapped (default: the last map of at least 2×2)"),
+    argument("--data", metavar="STORE", help="take samples of --characters from here"),
+    argument("--characters", help="such as 己已: of each a sample that all runs read"),
+    argument("--split", default="test", help="of --data (default test)"),
+    _ANY_LAYOUT,
+)
+def run_cam(options) -> None:
+    """Draws class activation maps: the places of an image that made a run read what it reads.
 
+    Writes cam.png (a row for each image and rank, a column for each run, the image at the
+    right), cam.csv, maps.npz and overlays/. Networks that end in a pooling are mapped by their
+    weights (Melnyk et al. 2018, eqs. 1, 8, 9), all others through gradients. Images are one
+    character each, scans or photographs, and cleaned as by `hccr predict`.
 
-def run_calibrate(options) -> None:
-    """Makes a run's probabilities true to how often it's right.
-
-    Finds the temperature on one half of the images and reports on the other: expected
-    calibration error before and after, and the reliability curve. Writes calibration.json,
-    reliability.csv and reliability.png into the run, and `hccr predict` uses it from then on.
-
-    Example:
-      hccr calibrate runs/model1 --data store
+    Examples:
+      hccr cam 1.png 2.png --workdir runs/a runs/b runs/c --out cams
+      hccr cam --data store --characters 垂坛 --workdir runs/c --top-k 3 --out cams
     """
-    from hccr_tf.data.dataset import open_dataset
-
-    store = open_dataset(options.data)
+    if bool(options.data) != bool(options.characters) or bool(options.images) == bool(options.data):
+        raise HccrError("Name either image files, or --data and --characters.")
     backend.start()
-    from hccr_tf.inference.calibrating import calibrate
+    from hccr_tf.inference.cam import write_cams
+    from hccr_tf.inference.images import images_of_characters, read_images
+    from hccr_tf.inference.predictor import Predictor
 
-    result = calibrate(
-        options.workdir, store, options.split, level=options.level, per_class=options.per_class
-    )
-    print(
-        f"temperature {result['temperature']:.3f}; expected calibration error "
-        f"{100 * result['ece_before']:.2f} % before, {100 * result['ece_after']:.2f} % after, on "
-        f"{result['samples']:,} images that it wasn't found on"
-    )
-    if result["left_out"]:
-        print(f"{result['left_out']:,} images of characters that don't compete were left out")
-    print(f"curve in {Path(options.workdir) / 'reliability.png'}")
+    predictors = [Predictor(path) for path in options.workdir]
+    if options.data:
+        from hccr_tf.data.store.store import Store
 
-
-def pack_arguments(parser) -> None:
-    parser.add_argument("workdir", metavar="RUN", help="a trained run")
-    parser.add_argument("--out", required=True, help="new folder")
+        images = images_of_characters(
+            Store(options.data), options.split, options.characters, predictors
+        )
+    else:
+        images = read_images(options.images, single=not options.any_layout)
+    table = write_cams(predictors, images, options.out, top_k=options.top_k, layer=options.layer)
+    print(table.drop(columns=["overlay", "layer"]).to_string(index=False))
+    print(f"maps in {Path(options.out) / 'cam.png'}")
 
 
-def run_pack(options) -> None:
-    """Makes a run small enough to pass on: its prediction weights in half precision.
+@command(
+    "refine",
+    "show what refinement does, step by step",
+    argument("images", nargs="*", metavar="IMAGE", help="image files, folders, patterns or -"),
+    argument("--workdir", required=True, metavar="RUN", help="a run with refinement"),
+    argument("--out", required=True, help="folder for images and tables"),
+    argument("--top-k", type=int, default=5, help="characters a step (default 5)"),
+    argument("--steps", type=int, help="T (default: that of the training)"),
+    argument(
+        "--data", metavar="STORE", help="count over a split what every step corrects and breaks"
+    ),
+    argument("--split", default="test", help="of --data (default test)"),
+    argument(
+        "--cases",
+        type=int,
+        default=8,
+        help="samples of --data to draw that refinement corrects, and that it breaks (default 8)",
+    ),
+    _ANY_LAYOUT,
+)
+def run_refine(options) -> None:
+    """Shows what a network with iterative refinement reads at each step, and where it looks.
 
-    The folder is a run like any other to `hccr predict`, `evaluate`, `cam` and
-    `train --init-from`; it can't be trained on.
+    Of images: refine.png (attention over the image at every step), refine.txt (the best
+    characters with probabilities, as figure 5 of Yang et al. 2017) and refine.csv. With --data:
+    steps.csv (accuracy at every step, samples corrected and broken), and the same three files
+    of samples that are wrong at first and right at last (corrected.*), and the reverse
+    (broken.*). --steps tries another number of steps than the run was trained with.
 
-    Example:
-      hccr pack runs/recogniser --out recogniser
+    Examples:
+      hccr refine 1.png 2.png --workdir runs/mrbc_ir --out refined
+      hccr refine --data store --workdir runs/mrbc_ir --steps 8 --out refined
     """
+    if bool(options.images) == bool(options.data):
+        raise HccrError("Name either image files or --data.")
     backend.start()
-    from hccr_tf.export.pack import pack
+    from hccr_tf.inference.images import read_images, sample_images
+    from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 
-    size = pack(options.workdir, options.out)
-    print(f"{options.out}: {size / 1e6:.2f} MB")
+    predictor = StepPredictor(options.workdir, options.steps)
+    out = Path(options.out)
+    if options.images:
+        images = read_images(options.images, single=not options.any_layout)
+        write_steps(predictor, images, out, top_k=options.top_k)
+        print((out / "refine.txt").read_text("utf-8"))
+        print(f"attention in {out / 'refine.png'}")
+        return
+    from hccr_tf.data.store.store import Store
+    from hccr_tf.utils.files import atomic_write
+
+    if options.cases < 0:
+        raise HccrError("--cases is at least 0.")
+    store = Store(options.data)
+    counts = count_steps(predictor, store, options.split)
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(out / "steps.csv") as temporary:
+        counts.table.to_csv(temporary, index=False)
+    print(counts.table.to_string(index=False))
+    for name, first_right in (("corrected", False), ("broken", True)):
+        rows = counts.changed(first_right)
+        print(f"{name}: {len(rows)} samples from the first to the last step")
+        if len(rows) and options.cases:
+            indices = counts.indices[rows[: options.cases]]
+            images = sample_images(store, indices)
+            write_steps(predictor, images, out, top_k=options.top_k, name=name)
+    print(f"all of it in {out}")

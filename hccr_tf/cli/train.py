@@ -1,68 +1,51 @@
-"""`hccr train` and `hccr import`: what makes a run."""
+"""`hccr train`, `sweep` and `import`: commands that make runs."""
 
-import argparse
+from functools import partial
 
-from hccr_tf.cli.settings import parse_grid, parse_settings
+from hccr_tf.cli.flags import add_recipe_settings, argument, command, recipe_settings
 from hccr_tf.papers.recipes import get_recipe, list_recipes
-from hccr_tf.recipe import OVERRIDES, Recipe
+from hccr_tf.recipe import Recipe
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
 
-
-def train_arguments(parser) -> None:
-    parser.add_argument("recipe", choices=list_recipes(), metavar="RECIPE", help="of `hccr list`")
-    run_arguments(parser)
-
-
-_SET = (
-    "NAME=VALUE",
-    "an argument of the network (`hccr list` has them), such as --set gru_bias=True",
-)
-
-
-def run_arguments(parser, set_option: tuple[str, str] = _SET) -> None:
-    parser.add_argument("--data", required=True, help="store of `hccr data prepare`")
-    parser.add_argument(
+_RECIPE = argument("recipe", choices=list_recipes(), metavar="RECIPE", help="of `hccr list`")
+_SHARED = (
+    argument("--data", required=True, help="store of `hccr data prepare`"),
+    argument(
         "--workdir",
         required=True,
         help="folder for all the run makes; one that holds an unfinished run goes on",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--init-from",
         metavar="RUN",
         help="start from this run's best weights, or from the package's own (recogniser); where "
         "its charset differs, only rows of characters that both know are taken over",
-    )
-    if set_option is _SET:
-        parser.add_argument("--steps", type=int, help="length in steps, in place of --epochs")
-    parser.add_argument(
+    ),
+    argument(
         "--checkpoint-minutes",
         type=float,
         default=10.0,
         help="save within an epoch so often (default 10)",
-    )
-    parser.add_argument(
-        "--checkpoint-steps", type=int, help="save within an epoch after so many steps, too"
-    )
-    parser.add_argument(
+    ),
+    argument("--checkpoint-steps", type=int, help="save after so many steps of an epoch, too"),
+    argument(
         "--charset",
         metavar="NAME|FILE",
         help="classes in place of the store's own, whose characters it must cover: gb2312-1, "
-        "gb2312, chinese-mnist, digits, a charset file, a run or a store",
-    )
-    metavar, text = set_option
-    parser.add_argument("--set", action="append", default=[], metavar=metavar, help=text)
-    overrides = parser.add_argument_group("settings of the recipe (default: the recipe's)")
-    for name, (kind, text) in OVERRIDES.items():
-        flag = "--" + name.replace("_", "-")
-        if kind is bool:
-            overrides.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
-        else:
-            overrides.add_argument(flag, type=kind, help=text)
+        "gb2312, chinese-mnist, a charset file, a run or a store",
+    ),
+)
+RUN_ARGUMENTS = (
+    *_SHARED,
+    argument("--steps", type=int, help="length in steps, in place of --epochs"),
+    add_recipe_settings,
+)
 
 
+@command("train", "train a recipe, or go on with a run", _RECIPE, *RUN_ARGUMENTS)
 def run_train(options) -> None:
-    """Trains a recipe's network on a store. A GPU is used without a flag.
+    r"""Trains a recipe's network on a store. A GPU is used without a flag.
 
     Best weights are those of the epoch with the best validation accuracy of the main
     output. Started again with the same command, a run that was stopped or killed goes on
@@ -70,18 +53,18 @@ def run_train(options) -> None:
     events and the weights.
 
     Example:
-      hccr train kriuk_model1 --data store --workdir runs/model1 --image-size 64 --bricks 4
+      hccr train kriuk_model1 --data store --workdir runs/model1 \
+          --image-size 64 --model.num_bricks 4
     """
-    recipe = _overridden(options)
-    if options.set:
-        recipe = recipe.override(model_args={**recipe.model_args, **parse_settings(options.set)})
+    settings = recipe_settings(options)
+    recipe = _overridden(options, settings)
 
     from hccr_tf.data.dataset import open_dataset
     from hccr_tf.data.loading.loader import Loader
 
     store = open_dataset(options.data)
     if options.steps is not None:
-        if options.steps < 1 or options.epochs is not None:
+        if options.steps < 1 or "epochs" in settings:
             raise HccrError("--steps is at least 1 and stands in place of --epochs.")
         reader = Loader(
             store,
@@ -104,12 +87,10 @@ def run_train(options) -> None:
     )
 
 
-def _overridden(options) -> Recipe:
-    if options.init_from is not None and options.weights not in (None, "none"):
+def _overridden(options, settings) -> Recipe:
+    if options.init_from is not None and settings.get("weights") is not None:
         raise HccrError("A run begins with --init-from or with --weights, not with both.")
-    return get_recipe(options.recipe).override(
-        **{name: getattr(options, name) for name in OVERRIDES}
-    )
+    return get_recipe(options.recipe).override(settings)
 
 
 def _circumstances(options) -> dict:
@@ -124,40 +105,38 @@ def _circumstances(options) -> dict:
     }
 
 
-def sweep_arguments(parser) -> None:
-    parser.add_argument("recipe", choices=list_recipes(), metavar="RECIPE", help="of `hccr list`")
-    run_arguments(
-        parser, ("NAME=VALUE,…", "a setting, or an argument of the network, and its values")
-    )
-    parser.add_argument(
-        "--split", help="evaluate each run on it besides, such as test (default: none)"
-    )
-
-
+@command(
+    "sweep",
+    "train a recipe for every combination of settings",
+    _RECIPE,
+    *_SHARED,
+    partial(add_recipe_settings, several=True),
+    argument("--split", help="evaluate each run on it besides, such as test (default: none)"),
+)
 def run_sweep(options) -> None:
-    """Trains a recipe once for every combination of some settings' values.
+    r"""Trains a recipe once for every combination of some settings' values.
 
-    --set names a setting of the recipe, or an argument of the network, and its values,
-    separated by commas (by semicolons where a value has commas itself); settings that are
-    the same in all runs are given as to `hccr train`. Each combination is a run in a folder
-    of its own below --workdir. DIR/sweep.csv says how each ended, and DIR/sweep.png shows the
-    grid, with the mean over seeds where seed is one of the settings. Given again, the command
-    goes on where it was.
+    Settings are those of `hccr train`, with one value for all runs or several to try; a list is
+    one value in brackets ([2,3]). Each combination is a run in a folder of its own below
+    --workdir. DIR/sweep.csv says how each ended, and DIR/sweep.png shows the grid, with the mean
+    over seeds where --seed has several. Given again, the command goes on where it was.
 
     Example:
-      hccr sweep inception_v3_gru --data store --workdir runs/grid --epochs 3 \\
-          --set learning_rate=1e-4,2e-4,1e-3 --set batch_size=10,20,40
+      hccr sweep inception_v3_gru --data store --workdir runs/grid --epochs 3 \
+          --learning-rate 1e-4 2e-4 1e-3 --batch-size 10 20 40
     """
-    recipe = _overridden(options)
-    if not options.set:
-        raise HccrError("Name at least one setting and its values: --set seed=1,2,3.")
-    grid = parse_grid(options.set)
+    settings = recipe_settings(options, several=True)
+    grid = {name: values for name, values in settings.items() if len(values) > 1}
+    if not grid:
+        raise HccrError("Give at least one setting several values: --seed 1 2 3.")
+    shared = {name: value for name, (value, *more) in settings.items() if not more}
+    recipe = _overridden(options, shared)
 
     from hccr_tf.data.dataset import open_dataset
 
     store = open_dataset(options.data)
     backend.start()
-    from hccr_tf.papers.sweeps import sweep
+    from hccr_tf.papers.sweep import sweep
 
     table = sweep(
         recipe, grid, store, options.workdir, split=options.split, **_circumstances(options)
@@ -166,25 +145,26 @@ def run_sweep(options) -> None:
     print(f"all of it in {options.workdir}: sweep.csv, sweep.png, a folder a run")
 
 
-def import_arguments(parser) -> None:
-    parser.add_argument("weights", help="HDF5 file of Keras 2, such as Melnyk-Net.hdf5")
-    parser.add_argument(
+@command(
+    "import",
+    "make a run of published weights",
+    argument("weights", help="HDF5 file of Keras 2, such as Melnyk-Net.hdf5"),
+    argument(
         "--recipe",
         default="melnyk_c",
         choices=list_recipes(),
         metavar="RECIPE",
         help="of the network and its input (default: melnyk_c)",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--charset",
         required=True,
         metavar="NAME|FILE",
         help="the file's classes in its own order: label2tagcode.npy beside the published "
         "weights, a .txt of the characters, gb2312-1, a charset file, a run or a store",
-    )
-    parser.add_argument("--workdir", required=True, help="folder of the new run")
-
-
+    ),
+    argument("--workdir", required=True, help="folder of the new run"),
+)
 def run_import(options) -> None:
     """Makes a run of weights that were trained elsewhere with Keras 2.
 

@@ -1,0 +1,1 @@
+"""Runs made small, or into other formats."""

@@ -1,4 +1,4 @@
-"""Makes a run small enough to pass on, or to come with the package."""
+"""Make a run small enough to pass on, or to come with the package."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hccr_tf.inference.calibration import FILE as CALIBRATION
 from hccr_tf.inference.predictor import Predictor
+from hccr_tf.inference.recognizer import CALIBRATION
 from hccr_tf.models.weights import read_checksum, save_weights, values
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir

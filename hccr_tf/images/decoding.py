@@ -3,14 +3,18 @@
 import glob
 import io
 import os
+import struct
 import sys
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hccr_tf.images.cleaning import WORK_SIDE, ImageError, clean
 from hccr_tf.images.layout import count_characters
@@ -18,6 +22,7 @@ from hccr_tf.images.layout import count_characters
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 MAX_BYTES = 128 << 20
 MAX_PIXELS = 200_000_000  # a telephone's; a file of some kilobytes can claim more
+_MAX_PIXELS_IN_SETS = 1 << 24
 _FULL_SCALES = (1, 255, 1023, 4095, 16383, 65535)
 
 
@@ -25,25 +30,55 @@ def decode(data: bytes) -> np.ndarray:
     """Decodes an image file as it's meant to be seen: turned as its EXIF data say.
 
     Args:
-        data: a PNG, JPEG, BMP, TIFF or WebP file; of several images the first counts.
+        data: A PNG, JPEG, BMP, TIFF, WebP or GIF file; of several images the first counts.
 
     Returns:
         uint8 (H, W, 4): red, green, blue and opacity.
 
     Raises:
-        ImageError: it can't be decoded, or is larger than 200 million pixels.
+        ImageError: It can't be decoded, or is larger than 200 million pixels; the message is a
+            fixed phrase, fit to be counted.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    return np.asarray(_load(data, MAX_PIXELS, strict=False).convert("RGBA"))
 
+
+def decode_grey(data: bytes) -> np.ndarray:
+    """Decodes an image of a data set: as `decode`, but only whole files, and to grey.
+
+    Transparent pixels are laid over white, colours become luma (0.299 R + 0.587 G + 0.114 B).
+
+    Returns:
+        uint8 (H, W), at the file's own size.
+
+    Raises:
+        ImageError: As `decode`, also where checksums fail or the end is missing, and for more than
+            16 million pixels.
+    """
+    image = _load(data, _MAX_PIXELS_IN_SETS, strict=True)
+    if image.mode in ("1", "L"):
+        return np.array(image.convert("L"))
+    pixels = np.asarray(image.convert("RGBA"))
+    colours, opacity = pixels[..., :3], pixels[..., 3:]
+    if opacity.min() < 255:
+        share = opacity.astype(np.float32) / 255
+        colours = np.rint(colours * share + 255 * (1 - share)).astype(np.uint8)
+    return cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2GRAY)
+
+
+def _load(data: bytes, max_pixels: int, strict: bool) -> Image.Image:
+    """Returns an image file's first image, 8 bits deep and turned upright."""
     if not data:
-        raise ImageError("it's empty")
+        raise ImageError("empty file")
+    too_large = ImageError(f"image of more than {max_pixels // 10**6} million pixels")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, which are checked here
-            image = Image.open(io.BytesIO(data))
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"it has more than {MAX_PIXELS // 10**6} million pixels")
-            if image.format == "JPEG":  # decoded smaller, which takes a fraction of the time
+            image: Image.Image = Image.open(io.BytesIO(data))
+            if image.width * image.height > max_pixels:
+                raise too_large
+            if strict:
+                _check_whole(data, image.format)
+            elif image.format == "JPEG":  # decoded smaller, which takes a fraction of the time
                 image.draft("RGB", (2 * WORK_SIDE, 2 * WORK_SIDE))
             image.load()
             image = ImageOps.exif_transpose(image)
@@ -52,15 +87,34 @@ def decode(data: bytes) -> np.ndarray:
                 # Numbers of 0 to 1, or of as many bits as the brightest needs.
                 highest = next((h for h in _FULL_SCALES if h >= values.max()), values.max())
                 image = Image.fromarray((values * (255 / highest)).clip(0, 255).astype(np.uint8))
-            return np.asarray(image.convert("RGBA"))
+            return image
     except ImageError:
         raise
     except Image.DecompressionBombError:
-        raise ImageError(f"it has more than {MAX_PIXELS // 10**6} million pixels") from None
+        raise too_large from None
     except UnidentifiedImageError:
-        raise ImageError("it's no image that can be decoded") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ImageError(f"it can't be decoded ({error})") from None
+        raise ImageError("no image that can be decoded") from None
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error) as error:
+        raise ImageError("image that is damaged or cut off") from error
+
+
+def _check_whole(data: bytes, kind: str | None) -> None:
+    """Raises EOFError or struct.error where the end is missing or a PNG's checksums fail."""
+    whole = True
+    if kind == "PNG":
+        position, name = 8, b""
+        while whole and name != b"IEND":  # Pillow's own check takes five times as long.
+            length, name = struct.unpack_from(">I4s", data, position)
+            (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
+            whole = zlib.crc32(data[position + 4 : position + 8 + length]) == checksum
+            position += 12 + length
+    elif kind == "JPEG":
+        # The end marker must follow the last scan; an embedded preview has an end marker too.
+        whole = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+    elif kind == "BMP":
+        whole = len(data) >= int.from_bytes(data[2:6], "little")
+    if not whole:
+        raise EOFError
 
 
 def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
@@ -122,29 +176,29 @@ def find_images(
     Raises:
         FileNotFoundError: a path or pattern that stands for nothing.
     """
-    found: list[str] = []
+    files: list[str] = []
     for path in paths:
         if path == "-":
-            found.append(path)
+            files.append(path)
         elif os.path.isdir(path):
             # Hidden files are such as macOS's ._photo.jpg.
-            files = [f for f in sorted(Path(path).rglob("*")) if not f.name.startswith(".")]
-            files = [f for f in files if f.is_file()]
-            images = [str(f) for f in files if f.suffix.lower() in SUFFIXES]
+            inside = [f for f in sorted(Path(path).rglob("*")) if not f.name.startswith(".")]
+            inside = [f for f in inside if f.is_file()]
+            images = [str(f) for f in inside if f.suffix.lower() in SUFFIXES]
             if not images:
                 raise FileNotFoundError(f"There's no image in {path} ({', '.join(SUFFIXES)}).")
-            others = [f.suffix or f.name for f in files if f.suffix.lower() not in SUFFIXES]
+            others = [f.suffix or f.name for f in inside if f.suffix.lower() not in SUFFIXES]
             if others:
                 kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(others).most_common(5))
                 passed_over(f"{path}: left out {len(others)} files that aren't images ({kinds})")
-            found += images
+            files += images
         elif os.path.exists(path):
-            found.append(path)
-        elif files := sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f)):
-            found += files
+            files.append(path)
+        elif matches := sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f)):
+            files += matches
         else:
             raise FileNotFoundError(f"There's no file {path}.")
-    return found
+    return files
 
 
 def read_input(path: str) -> str | bytes:

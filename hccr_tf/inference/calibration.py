@@ -5,94 +5,74 @@ Of the images that are read with a probability of 0.8, eight in ten should be re
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hccr_tf.utils.files import read_json, write_json
+from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.store.splits import draw_per_class
+from hccr_tf.evaluation.metrics import softmax
+from hccr_tf.evaluation.plots import draw_reliability
+from hccr_tf.inference.recognizer import CALIBRATION, Recognizer
+from hccr_tf.pretrained import FOLDER, find_run
+from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.files import atomic_write, write_json
 
-FILE = "calibration.json"
 _BINS = 15
-
-
-def read_temperature(workdir: Path) -> float:
-    """A run's temperature; 1 where it wasn't calibrated."""
-    path = Path(workdir) / FILE
-    return float(read_json(path)["temperature"]) if path.exists() else 1.0
-
-
-def write_calibration(workdir: Path, temperature: float, **about) -> None:
-    """Keeps a run's temperature, and what it was found on."""
-    write_json(Path(workdir) / FILE, {"temperature": round(temperature, 4), **about})
-
-
-def log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    """Mean logarithm of the true classes' probabilities.
-
-    Args:
-        logits: float (N, C); -inf for classes that don't compete.
-        labels: int (N,).
-        temperature: above 0.
-    """
-    scaled = np.asarray(logits, np.float64) / temperature
-    highest = scaled.max(axis=1, keepdims=True)
-    total = np.log(np.exp(scaled - highest).sum(axis=1)) + highest[:, 0]
-    return float((scaled[np.arange(len(labels)), labels] - total).mean())
+_BATCH = 32
+_FEWEST = 20
 
 
 def find_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that makes the true classes most likely, from 0.1 to 10.
+    """Finds the temperature that makes the true classes most likely, from 0.1 to 10.
 
     A few images that are all read rightly would ask for a probability of 1: below 1, the
     temperature isn't lower than it takes to claim on the average (right + 1) / (N + 2), Laplace's
     rule of succession.
 
     Args:
-        logits: float (N, C).
+        logits: float (N, C); -inf for classes that don't compete.
         labels: int (N,).
     """
-    # The likelihood has one maximum: golden section on the temperature's logarithm.
-    low, high = np.log(0.1), np.log(10.0)
-    ratio = (np.sqrt(5) - 1) / 2
-    inner = [high - ratio * (high - low), low + ratio * (high - low)]
-    values = [log_likelihood(logits, labels, np.exp(t)) for t in inner]
-    while high - low > 1e-3:
-        if values[0] > values[1]:
-            high, inner[1], values[1] = inner[1], inner[0], values[0]
-            inner[0] = high - ratio * (high - low)
-            values[0] = log_likelihood(logits, labels, np.exp(inner[0]))
-        else:
-            low, inner[0], values[0] = inner[0], inner[1], values[1]
-            inner[1] = low + ratio * (high - low)
-            values[1] = log_likelihood(logits, labels, np.exp(inner[1]))
-    temperature = float(np.exp((low + high) / 2))
-    right = int((np.asarray(logits).argmax(axis=1) == labels).sum())
-    most = (right + 1) / (len(labels) + 2)
-    if temperature >= 1 or _mean_confidence(logits, temperature) <= most:
+    logits = np.asarray(logits, np.float64)
+    rows = np.arange(len(labels))
+    finite = np.where(np.isfinite(logits), logits, 0)
+
+    def too_high(temperature):
+        # The likelihood has one maximum, where the true logit is the mean of all, weighted by
+        # their probabilities.
+        means = (softmax(logits / temperature) * finite).sum(axis=1)
+        return logits[rows, labels].mean() > means.mean()
+
+    temperature = _bisect(0.1, 10.0, too_high)
+    most = (int((logits.argmax(axis=1) == labels).sum()) + 1) / (len(labels) + 2)
+
+    def modest(temperature):  # claims fall as the temperature rises
+        return softmax(logits / temperature).max(axis=1).mean() <= most
+
+    if temperature >= 1 or modest(temperature):
         return temperature
-    low, high = temperature, 1.0  # claims fall as the temperature rises
-    while high - low > 1e-3:
-        middle = (low + high) / 2
-        if _mean_confidence(logits, middle) > most:
-            low = middle
-        else:
-            high = middle
+    return _bisect(temperature, 1.0, modest)
+
+
+def _bisect(low: float, high: float, too_high: Callable[[float], bool]) -> float:
+    """Returns the least number, within a thousandth, from which on something holds."""
+    while high / low > 1.001:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if too_high(middle) else (middle, high)
     return high
 
 
-def _mean_confidence(logits: np.ndarray, temperature: float) -> float:
-    scaled = np.asarray(logits, np.float64) / temperature
-    highest = scaled.max(axis=1, keepdims=True)
-    return float((1 / np.exp(scaled - highest).sum(axis=1)).mean())
-
-
-def reliability(probabilities: np.ndarray, right: np.ndarray) -> tuple[pd.DataFrame, float]:
-    """How often images are read rightly, by the probability that was claimed.
+def reliability(probabilities: np.ndarray, is_right: np.ndarray) -> tuple[pd.DataFrame, float]:
+    """Counts how often images are read rightly, by the probability that was claimed.
 
     Args:
         probabilities: float (N,) of what each image was read as, 0 to 1.
-        right: bool (N,).
+        is_right: bool (N,).
 
     Returns:
         A row for each of fifteen equal ranges that isn't empty (`low`, `high`, `samples`,
@@ -116,9 +96,97 @@ def reliability(probabilities: np.ndarray, right: np.ndarray) -> tuple[pd.DataFr
                     "high": edges[i + 1],
                     "samples": int(chosen.sum()),
                     "confidence": float(probabilities[chosen].mean()),
-                    "accuracy": float(right[chosen].mean()),
+                    "accuracy": float(is_right[chosen].mean()),
                 }
             )
     table = pd.DataFrame(rows).round(4)
     gaps = abs(table["confidence"] - table["accuracy"])
-    return table, float((gaps * table["samples"]).sum() / len(right))
+    return table, float((gaps * table["samples"]).sum() / len(is_right))
+
+
+def calibrate(
+    workdir: str | Path,
+    data: str | Path | Dataset,
+    split: str = "validation",
+    *,
+    level: int | None = None,
+    per_class: int | None = None,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Finds a run's temperature, writes it into the run, and draws the reliability curve.
+
+    Temperature and curve go into `calibration.json`, `reliability.csv` and `reliability.png`.
+
+    Args:
+        workdir: the run.
+        data: a dataset or its folder, of images that it hasn't learnt; characters that it
+            doesn't know, or that don't compete, are left out and counted.
+        split: of the data.
+        level: as for `Recognizer`.
+        per_class: so many images of each character; all if None.
+        seed: of the halves and of `per_class`.
+
+    Returns:
+        `temperature`, found on one half; of the other half `samples`, `accuracy`, expected
+        calibration errors `ece_before` and `ece_after`; `left_out`.
+
+    Raises:
+        HccrError: fewer than 20 images are left, or the run is the package's own.
+    """
+    folder = find_run(workdir)
+    if folder == FOLDER:
+        raise HccrError(
+            "The package's own weights are calibrated, and calibrating them anew would change the "
+            "package; make a run of your own first: hccr pack recogniser --out RUN."
+        )
+    dataset = open_dataset(data)
+    recognizer = Recognizer(folder, level=level)
+    indices, competing = dataset.indices(split), recognizer.competing
+    classes = np.array(
+        [recognizer.charset.index(c) if c in recognizer.charset else -1 for c in dataset.charset]
+    )
+    labels = classes[dataset.labels_for(dataset.charset, indices)]
+    known = labels >= 0
+    known_indices, labels = indices[known], labels[known]
+    if per_class is not None:
+        drawn = draw_per_class(labels, per_class, seed)
+        known_indices, labels = known_indices[drawn], labels[drawn]
+    kept = competing[labels]
+    left_out = int((~known).sum() + (~kept).sum())
+    indices, labels = known_indices[kept], labels[kept]
+    if len(labels) < _FEWEST:
+        raise HccrError(
+            f"{len(labels)} images of {split} are too few to calibrate on; {_FEWEST} are needed, "
+            f"and {left_out} of other characters don't count. Prepare more with a larger "
+            "--validation-fraction, or take another --split that the run hasn't learnt from."
+        )
+    logits = np.empty((len(labels), len(recognizer.charset)), np.float32)
+    for start in range(0, len(labels), _BATCH):
+        chunk = indices[start : start + _BATCH]
+        logits[start : start + len(chunk)] = recognizer.logits(dataset.images(chunk))
+    logits[:, ~competing] = -np.inf
+
+    order = np.random.default_rng(seed).permutation(len(labels))
+    half = len(labels) // 2
+    temperature = find_temperature(logits[order[:half]], labels[order[:half]])
+    shown, truth = logits[order[half:]], labels[order[half:]]
+    is_right = shown.argmax(axis=1) == truth
+    curves, errors = {}, {}
+    for name, divisor in (("before", 1.0), ("after", temperature)):
+        claimed = softmax(shown / divisor).max(axis=1)
+        curves[name], errors[name] = reliability(claimed, is_right)
+    result = {
+        "temperature": temperature,
+        "ece_before": round(errors["before"], 5),
+        "ece_after": round(errors["after"], 5),
+        "accuracy": round(float(is_right.mean()), 5),
+        "samples": len(truth),
+        "left_out": left_out,
+    }
+    about = {"data_hash": dataset.data_hash, "split": split, "level": level, "seed": seed}
+    write_json(folder / CALIBRATION, {**result, "temperature": round(temperature, 4), **about})
+    both = [table.assign(calibration=name) for name, table in curves.items()]
+    with atomic_write(folder / "reliability.csv") as temporary:
+        pd.concat(both).to_csv(temporary, index=False)
+    draw_reliability(curves, folder / "reliability.png")
+    return result

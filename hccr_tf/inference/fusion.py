@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.evaluation.metrics import Evaluation, softmax
+from hccr_tf.evaluation.metrics import Evaluation, most_probable
 from hccr_tf.evaluation.plots import draw_confused_pairs
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.runs.workdir import command_line
@@ -214,9 +214,7 @@ def _fuse_dataset(files, weights, dataset, predictions: Path | None) -> Evaluati
             result.add(fused, labels)
             if table is None:
                 continue
-            # Stable, so that of equal logits the lower class comes first, as in argmax.
-            best = np.argsort(-fused, axis=1, kind="stable")[:, :top]
-            probabilities = softmax(fused)
+            best, probabilities = most_probable(fused, top)
             for i, sample_id in enumerate(files[0].sample_ids(rows)):
                 first = int(best[i, 0])
                 table.writerow(
@@ -224,7 +222,7 @@ def _fuse_dataset(files, weights, dataset, predictions: Path | None) -> Evaluati
                         sample_id,
                         charset.char(int(labels[i])),
                         charset.char(first),
-                        f"{probabilities[i, first]:.6f}",
+                        f"{probabilities[i, 0]:.6f}",
                         int(first == labels[i]),
                         "".join(charset.char(int(c)) for c in best[i]),
                     ]

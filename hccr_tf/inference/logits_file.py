@@ -117,11 +117,12 @@ class LogitsFile:
 
     @property
     def datasets(self) -> list[str]:
-        """ "logits", and "logits_center" where the file has it."""
+        """The file's logits: "logits", and "logits_center" where the file has it."""
         return [name for name in ("logits", "logits_center") if name in self._file]
 
     @property
     def attributes(self) -> dict[str, Any]:
+        """Attributes of the file."""
         return dict(self._file.attrs)
 
     def labels(self, rows: slice) -> np.ndarray:
@@ -159,6 +160,7 @@ class LogitsFile:
             yield slice(start, min(start + rows, len(self)))
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
     def __enter__(self) -> "LogitsFile":

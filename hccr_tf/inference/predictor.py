@@ -6,11 +6,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from rich.progress import track
 
+from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.loading.loader import NUM_CROPS, Loader
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.metrics import Evaluation
 from hccr_tf.inference.logits_file import write_logits
 from hccr_tf.models import MAIN_OUTPUT, create_model
@@ -18,8 +17,9 @@ from hccr_tf.models.weights import load_weights, read_checksum
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir, command_line
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.progress import track
 
-CENTER_CROP = 0  # place of the centre among `five_crops`
+CENTER_CROP = 0  # position of the centre among `five_crops`
 
 
 class Predictor:
@@ -69,38 +69,32 @@ class Predictor:
         load_weights(self.workdir.prediction_weights, "model", self.model.weights)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """float32 (B, C) logits of prepared images uint8 (B, H, W, 1)."""
+        """Returns float32 (B, C) logits of prepared images uint8 (B, H, W, 1)."""
         return np.asarray(self.model.predict_on_batch(images)[MAIN_OUTPUT], np.float32)
 
 
-def with_progress(reader: Loader) -> Iterable:
-    """A reader's batches, with a bar where somebody looks."""
-    return track(
-        reader.batches(),
-        description=f"predicting {reader.split}",
-        total=reader.steps_per_epoch,
-        console=_stderr_console(),
-        transient=True,
-    )
+def with_progress(loader: Loader) -> Iterable:
+    """Returns a loader's batches, with a bar where somebody looks."""
+    return track(loader.batches(), f"predicting {loader.split}", loader.steps_per_epoch)
 
 
 def iterate_logits(
-    predictor: Predictor, reader: Loader
+    predictor: Predictor, loader: Loader
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Logits of every crop, batch by batch.
+    """Computes the logits of every crop, batch by batch.
 
     Yields:
         (logits float32 (B, crops, C), labels int32 (B,), store indices int64 (B,)).
     """
-    crops = NUM_CROPS[reader.crops]
-    for batch in with_progress(reader):
+    crops = NUM_CROPS[loader.crops]
+    for batch in with_progress(loader):
         logits = predictor.logits(batch.images)
         yield logits.reshape(len(batch.labels), crops, -1), batch.labels, batch.indices
 
 
 def predict_split(
     workdir: str | Path,
-    store: Store,
+    data: str | Path | Dataset,
     out: str | Path,
     *,
     split: str = "test",
@@ -116,7 +110,7 @@ def predict_split(
 
     Args:
         workdir: folder of a training run.
-        store: data to read; its characters must lie in the run's charset.
+        data: a dataset or its folder; its characters must lie in the run's charset.
         out: HDF5 file to write; see `logits_file`.
         split: "train", "validation", "test" or "all".
         crops: "five", or "none" for the whole image as in training.
@@ -129,12 +123,12 @@ def predict_split(
         "logits_center" with five crops.
 
     Raises:
-        HccrError: no run, a charset that doesn't cover the store, an empty split.
+        HccrError: no run, a charset that doesn't cover the data, an empty split.
     """
-    predictor = Predictor(workdir)
+    dataset, predictor = open_dataset(data), Predictor(workdir)
     preprocessing: Preprocessing = predictor.preprocessing
-    reader = Loader(
-        store,
+    loader = Loader(
+        dataset,
         split,
         preprocessing if blur else preprocessing.without_blur(),
         batch_size,
@@ -146,7 +140,7 @@ def predict_split(
         "split": split,
         "crops": crops,
         "blur": blur and preprocessing.blur_kernel > 0,
-        "data_hash": store.data_hash,
+        "data_hash": dataset.data_hash,
         "trained_on": predictor.workdir.read_run()["data_hash"],
         "command": command_line(),
         "backend": keras.backend.backend(),
@@ -155,21 +149,12 @@ def predict_split(
     center = crops == "five"
     names = ["logits", "logits_center"] if center else ["logits"]
     results = {name: Evaluation(len(predictor.charset)) for name in names}
-    with write_logits(out, len(reader), predictor.charset, attributes, center=center) as writer:
-        for logits, labels, indices in iterate_logits(predictor, reader):
+    with write_logits(out, len(loader), predictor.charset, attributes, center=center) as writer:
+        for logits, labels, indices in iterate_logits(predictor, loader):
             rows = [logits.mean(axis=1)]
             if center:
                 rows.append(logits[:, CENTER_CROP])
-            writer.add(labels, store.sample_ids(indices), *rows)
+            writer.add(labels, dataset.sample_ids(indices), *rows)
             for name, values in zip(names, rows, strict=True):
                 results[name].add(values, labels)
     return {name: result.metrics() for name, result in results.items()}
-
-
-def _stderr_console():
-    from rich.console import Console
-
-    # `quiet` where nobody looks at a bar.
-    console = Console(stderr=True)
-    console.quiet = not console.is_terminal
-    return console

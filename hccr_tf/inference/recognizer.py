@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from hccr_tf.charset import Charset
+from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.images.cleaning import ImageError
-from hccr_tf.images.decoding import read_clean
-from hccr_tf.inference.calibration import read_temperature
+from hccr_tf.images.decoding import MAX_BYTES, find_images, read_clean, read_input
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.pretrained import find_run
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.files import read_json
+from hccr_tf.utils.progress import track
 
+logger = logging.getLogger(__name__)
+
+CALIBRATION = "calibration.json"
 LEVELS = {1: "gb2312-1", 2: "gb2312"}
 _BATCH = 32
 # Test-time augmentation: widths and heights by which an image is stretched. People's proportions
@@ -77,7 +86,10 @@ class Recognizer:
         path = find_run(workdir)
         self.predictor = Predictor(path)
         self.charset: Charset = self.predictor.charset
-        self.temperature = read_temperature(path)
+        calibration = path / CALIBRATION
+        self.temperature = (
+            float(read_json(calibration)["temperature"]) if calibration.exists() else 1.0
+        )
         keeps_aspect = self.predictor.preprocessing.fit == "pad"
         self._stretches = _STRETCHES if tta and keeps_aspect else _STRETCHES[:1]
         # Images for which a network is compiled; smaller batches are filled up.
@@ -93,33 +105,69 @@ class Recognizer:
             if not self.competing.any():
                 raise HccrError(f"{path} knows no character of GB2312 level {level}.")
 
-    def predict(self, images: Any, top_k: int = 5, *, single: bool = True) -> list[Recognition]:
+    def predict(
+        self,
+        images: Any,
+        top_k: int = 5,
+        *,
+        single: bool = True,
+        on_error: Literal["raise", "return"] = "raise",
+        progress: bool = False,
+    ) -> list[Any]:
         """Reads images.
 
         Args:
-            images: one image or a sequence of them: paths, bytes of image files, Pillow
-                images, or uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4). Any size, ink dark or
-                light.
+            images: one image or several: paths, folders, patterns, bytes of image files, binary
+                files, Pillow images, or uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4). Any
+                size, ink dark or light.
             top_k: how many characters to name.
             single: whether to refuse images of several characters.
+            on_error: "raise", or "return" for the error in place of what can't be read.
+            progress: whether to show a bar where somebody looks.
 
         Returns:
-            What each was read as, in the images' order.
+            A `Recognition` of each, in the images' order, of a folder of all that lie in it; or
+            the `ImageError`.
 
         Raises:
             ImageError: an image can't be read or doesn't show a single character; it's named
-                by its path or its place.
+                by its path or its position.
         """
-        if _is_one(images):
-            images = [images]
-        cleaned = []
-        for i, image in enumerate(images):
-            try:
-                cleaned.append(read_clean(image, single=single))
-            except ImageError as error:
-                name = str(image) if isinstance(image, str | Path) else f"image {i}"
-                raise ImageError(f"{name}: {error}") from None
-        return self.predict_clean(cleaned, top_k)
+        if on_error not in ("raise", "return"):
+            raise HccrError(f'on_error is "raise" or "return", not {on_error!r}.')
+        named = _named(images)
+        answers = self.predict_each([image for _, image in named], top_k, single=single)
+        found: list[Recognition | ImageError] = []
+        for (name, _), answer in zip(
+            named, track(answers, "reading", len(named), progress), strict=True
+        ):
+            if isinstance(answer, ImageError):
+                answer = ImageError(f"{name}: {answer}")
+                if on_error == "raise":
+                    raise answer
+            found.append(answer)
+        return found
+
+    def predict_each(
+        self, images: Iterable[Any], top_k: int = 5, *, single: bool = True
+    ) -> Iterator[Recognition | ImageError]:
+        """Yields what each image is read as, or why it can't be, some images at a time.
+
+        Arguments are those of `predict`, without folders and patterns.
+        """
+        images = iter(images)
+        while batch := list(itertools.islice(images, _BATCH)):
+            cleaned: list[np.ndarray | ImageError] = []
+            for image in batch:
+                try:
+                    data = image.read(MAX_BYTES + 1) if hasattr(image, "read") else image
+                    cleaned.append(read_clean(data, single=single))
+                except ImageError as error:
+                    cleaned.append(error)
+            readable = [image for image in cleaned if isinstance(image, np.ndarray)]
+            answers = iter(self.predict_clean(readable, top_k))
+            for image in cleaned:
+                yield image if isinstance(image, ImageError) else next(answers)
 
     def predict_clean(self, images: Sequence[np.ndarray], top_k: int = 5) -> list[Recognition]:
         """Reads images uint8 (H, W) that are dark ink on 255 already, as `clean` makes them."""
@@ -128,20 +176,17 @@ class Recognizer:
             raise HccrError("top_k is at least 1.")
         found = []
         for logits in self._logits(images):
-            logits = np.where(self.competing, logits / self.temperature, -np.inf)
-            first = np.argpartition(-logits, top_k - 1)[:top_k]
-            first = first[np.argsort(-logits[first], kind="stable")]
-            highest = logits[first[0]]
-            probabilities = np.exp(logits[first] - highest) / np.exp(logits - highest).sum()
-            named = [
+            scaled = np.where(self.competing, logits / self.temperature, -np.inf)
+            classes, probabilities = most_probable(scaled, top_k)
+            first, *others = (
                 (self.charset.char(int(c)), float(p))
-                for c, p in zip(first, probabilities, strict=True)
-            ]
-            found.append(Recognition(*named[0], tuple(named[1:])))
+                for c, p in zip(classes, probabilities, strict=True)
+            )
+            found.append(Recognition(*first, tuple(others)))
         return found
 
     def logits(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """float32 (B, C) logits of clean images; calibration and levels aren't applied."""
+        """Returns float32 (B, C) logits of clean images; calibration and levels aren't applied."""
         return np.array(list(self._logits(images)), np.float32).reshape(-1, len(self.charset))
 
     def _logits(self, images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -160,17 +205,29 @@ class Recognizer:
 
 
 def _stretched(image: np.ndarray, width: float, height: float) -> np.ndarray:
-    import cv2
-
     if width == height == 1:
         return image
     size = round(image.shape[1] * width), round(image.shape[0] * height)
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
+def _named(images: Any) -> list[tuple[str, Any]]:
+    """Lists images with what errors call them; folders and patterns as the files in them."""
+    named: list[tuple[str, Any]] = []
+    for i, image in enumerate([images] if _is_one(images) else images):
+        if not isinstance(image, str | Path):
+            named.append((f"image {i}", image))
+            continue
+        files = [str(image)]
+        with contextlib.suppress(FileNotFoundError):  # named when it's to be read
+            files = find_images(files, logger.warning)
+        named += [(file, read_input(file)) for file in files]
+    return named
+
+
 def _is_one(images: Any) -> bool:
     if isinstance(images, np.ndarray):
         return images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))
-    # What's no sequence either is refused by name.
+    # Binary files are iterable; what's no sequence either is refused by name.
     kinds = str | Path | bytes | bytearray | memoryview
-    return isinstance(images, kinds) or not isinstance(images, Iterable)
+    return isinstance(images, kinds) or hasattr(images, "read") or not isinstance(images, Iterable)

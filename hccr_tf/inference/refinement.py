@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
+from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.loading.loader import Loader
-from hccr_tf.data.store.store import Store
-from hccr_tf.evaluation.metrics import softmax, wilson_interval
+from hccr_tf.evaluation.metrics import most_probable
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.inference.cam import overlay
 from hccr_tf.inference.images import NamedImage
@@ -69,7 +71,7 @@ class StepPredictor(Predictor):
         self.map_shapes = [tuple(m.shape[1:3]) for m in maps]
 
     def read(self, images: np.ndarray) -> Steps:
-        """All steps for prepared images uint8 (B, H, W, 1)."""
+        """Computes all steps for prepared images uint8 (B, H, W, 1)."""
         found = self.model.predict_on_batch(images)
         names = [f"step{t}" for t in range(1, self.steps)] + [MAIN_OUTPUT]
         logits = np.stack([np.asarray(found[name], np.float32) for name in names], axis=1)
@@ -85,8 +87,6 @@ class StepPredictor(Predictor):
         Returns:
             float32 (H, W) of the prepared image; sums to 1 but for the interpolation.
         """
-        import cv2
-
         height, width = self.preprocessing.image_shape[:2]
         total, begin = np.zeros((height, width), np.float32), 0
         for h, w in self.map_shapes:
@@ -137,8 +137,7 @@ def write_steps(
             batch = images[number : number + _BATCH]
             prepared = predictor.preprocessing.apply_many([p.image for p in batch])
             found = predictor.read(prepared)
-            probabilities = softmax(found.logits)
-            best = np.argsort(-found.logits, axis=2, kind="stable")[:, :, :top_k]
+            best, probabilities = most_probable(found.logits, top_k)
         maps = [predictor.attention_map(attention) for attention in found.attention[i]]
         # One scale for all steps of an image: evenly spread attention looks so.
         limits = (0.0, float(np.max(maps)))
@@ -147,7 +146,7 @@ def write_steps(
             tile = overlay(prepared[i], maps[t], limits=limits)
             if number < _SHOWN:
                 tiles.append(tile)
-            shown = f"{predictor.charset.char(first)} {100 * probabilities[i, t, first]:.1f} %"
+            shown = f"{predictor.charset.char(first)} {100 * probabilities[i, t, 0]:.1f} %"
             if number < _SHOWN:
                 texts.append(f"t = {t + 1}: {shown}")
             rows += [
@@ -156,7 +155,7 @@ def write_steps(
                     "step": t + 1,
                     "rank": rank + 1,
                     "character": predictor.charset.char(int(k)),
-                    "probability": round(float(probabilities[i, t, k]), 6),
+                    "probability": round(float(probabilities[i, t, rank]), 6),
                 }
                 for rank, k in enumerate(best[i, t])
             ]
@@ -182,7 +181,7 @@ def _as_figure_5(predictor, image, best, probabilities) -> list[str]:
     lines.append("".join(f"{f't = {t + 1}':<13}" for t in steps).rstrip())
     for rank in range(best.shape[1]):
         cells = [
-            f"{predictor.charset.char(int(best[t, rank]))}: {probabilities[t, best[t, rank]]:.3f}"
+            f"{predictor.charset.char(int(best[t, rank]))}: {probabilities[t, rank]:.3f}"
             for t in steps
         ]
         lines.append("".join(f"{cell:<12}" for cell in cells).rstrip())
@@ -199,7 +198,7 @@ class StepCounts:
             (`broken`); the same against the first step.
         read: int32 (N, T), the classes read.
         labels: int32 (N,).
-        indices: int64 (N,), places in the store.
+        indices: int64 (N,), positions in the data.
     """
 
     table: pd.DataFrame
@@ -214,16 +213,18 @@ class StepCounts:
 
 
 def count_steps(
-    predictor: StepPredictor, store: Store, split: str = "test", batch_size: int = 64
+    predictor: StepPredictor, data: str | Path | Dataset, split: str = "test", batch_size: int = 64
 ) -> StepCounts:
     """Reads a split's whole images and counts what each step corrects and breaks.
 
     Raises:
-        HccrError: a charset that doesn't cover the store, an empty split.
+        HccrError: a charset that doesn't cover the data, an empty split.
     """
-    reader = Loader(store, split, predictor.preprocessing, batch_size, charset=predictor.charset)
+    loader = Loader(
+        open_dataset(data), split, predictor.preprocessing, batch_size, charset=predictor.charset
+    )
     read, labels, indices = [], [], []
-    for batch in with_progress(reader):
+    for batch in with_progress(loader):
         read.append(predictor.read(batch.images).logits.argmax(axis=2).astype(np.int32))
         labels.append(batch.labels)
         indices.append(batch.indices)

@@ -1,9 +1,6 @@
-"""What runs there are below a folder, and how two of them differ."""
-
-from __future__ import annotations
+"""List training runs and compare two."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -11,35 +8,13 @@ import pandas as pd
 from hccr_tf.evaluation.plots import overlay_figure, save_figure
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import read_json
+from hccr_tf.utils.files import is_locked, read_json
 
 _ACTIVE_SECONDS = 180
 
 
-@dataclass(frozen=True)
-class RunState:
-    """A run in a line.
-
-    Attributes:
-        workdir: its folder.
-        state: "begun", "running", "finished", "diverged" or "imported", as the run wrote it;
-            "running" of a run that hasn't written for a while reads "stopped".
-        epochs: epochs done and asked for.
-        best: best validation accuracy of the main output, None before the first epoch.
-        best_epoch: when that was, counted from 1.
-        data_hash: of the store.
-    """
-
-    workdir: Workdir
-    state: str
-    epochs: tuple[int, int]
-    best: float | None
-    best_epoch: int | None
-    data_hash: str
-
-
 def find_runs(folder: Path) -> list[Path]:
-    """All run folders at any depth below a folder, or the folder itself, by name.
+    """Finds all run folders at any depth below a folder, or the folder itself, by name.
 
     Raises:
         FileNotFoundError: there's no such folder.
@@ -47,35 +22,27 @@ def find_runs(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder.")
-    found = sorted(
+    runs = sorted(
         path.parent for path in folder.rglob("run.json") if (path.parent / "recipe.json").exists()
     )
-    if not found:
+    if not runs:
         raise HccrError(f"There's no run in {folder}; `hccr train … --workdir` makes one.")
-    return found
+    return runs
 
 
-def describe(path: Path) -> RunState:
-    """Reads the state of a run."""
-    workdir = Workdir(path)
-    run = workdir.read_run()
-    state = run["state"]
+def run_state(workdir: Workdir) -> str:
+    """Reads a run's state: "begun", "running", "finished", "diverged" or "imported".
+
+    "running" of a run in which no process trains reads "stopped".
+    """
+    state = workdir.read_run()["state"]
     if state in ("begun", "running") and not _is_active(workdir):
-        state = "stopped"
-    return RunState(
-        workdir,
-        state,
-        (run.get("epochs_done", 0), workdir.recipe.epochs),
-        run.get("best_val_accuracy"),
-        run.get("best_epoch"),
-        run["data_hash"],
-    )
+        return "stopped"
+    return state
 
 
 def _is_active(workdir: Workdir) -> bool:
-    """Whether some process holds the run's lock; by its files' times where there are no locks."""
-    from hccr_tf.utils.files import is_locked
-
+    """Returns whether a process holds the run's lock; without locks, whether files are new."""
     locked = is_locked(workdir.lock_path)
     if locked is not None:
         return locked
@@ -84,19 +51,21 @@ def _is_active(workdir: Workdir) -> bool:
 
 
 def runs_table(folder: Path) -> pd.DataFrame:
-    """A row a run: name, recipe, state, epochs, best validation accuracy, data."""
+    """Lists the runs of a folder, a row each: name, recipe, state, epochs, best result, data."""
     rows = []
     for path in find_runs(folder):
-        run = describe(path)
+        workdir = Workdir(path)
+        run = workdir.read_run()
+        best = run.get("best_val_accuracy")
         rows.append(
             {
                 "run": str(path.relative_to(folder)) if path != folder else path.name,
-                "recipe": run.workdir.recipe.name,
-                "state": run.state,
-                "epochs": "{}/{}".format(*run.epochs),
-                "best": "" if run.best is None else f"{100 * run.best:.2f} %",
-                "at": "" if run.best_epoch is None else str(run.best_epoch),
-                "data": run.data_hash[:8],
+                "recipe": workdir.recipe.name,
+                "state": run_state(workdir),
+                "epochs": f"{run.get('epochs_done', 0)}/{workdir.recipe.epochs}",
+                "best": "" if best is None else f"{100 * best:.2f} %",
+                "at": str(run.get("best_epoch") or ""),
+                "data": run["data_hash"][:8],
             }
         )
     return pd.DataFrame(rows)
@@ -106,7 +75,8 @@ def compare(first: Path, second: Path, image: Path) -> list[str]:
     """Says how two runs differ and draws their curves over each other.
 
     Args:
-        first, second: run folders.
+        first: a run's folder.
+        second: another's.
         image: PNG to write; not written where one of them has no epoch yet.
 
     Returns:

@@ -25,6 +25,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import keras
+import pandas as pd
+
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.recipe import Recipe
@@ -44,6 +47,10 @@ _PACKAGES = (
 )
 
 
+def _path(name: str) -> property:
+    return property(lambda workdir: workdir.path / name, doc=f"Returns the path of {name}.")
+
+
 @dataclass(frozen=True)
 class Workdir:
     """Paths and small files of a run's folder.
@@ -54,78 +61,61 @@ class Workdir:
 
     path: Path
 
-    @property
-    def recipe_path(self) -> Path:
-        return self.path / "recipe.json"
+    recipe_path = _path("recipe.json")
+    checkpoints = _path("checkpoints")
+    lock_path = _path("lock")
+    history_path = _path("history.csv")
+    curves_path = _path("curves.png")
+    tensorboard = _path("tensorboard")
 
     @property
     def best_weights(self) -> Path:
+        """Returns the file of the best epoch's weights."""
         return self._weights("best")
 
     @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def lock_path(self) -> Path:
-        return self.path / "lock"
-
-    @property
     def prediction_weights(self) -> Path:
+        """Returns the file of those that prediction needs."""
         return self._weights("prediction")
 
-    @property
-    def history_path(self) -> Path:
-        return self.path / "history.csv"
-
-    @property
-    def curves_path(self) -> Path:
-        return self.path / "curves.png"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
-
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Returns whether a run was begun here."""
         return self.recipe_path.exists()
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The run's recipe; ValueError where there's no run."""
+        """Reads the run's recipe; HccrError where there's no run."""
         return Recipe.from_dict(self._read("recipe.json"))
 
     @cached_property
     def charset(self) -> Charset:
-        """The run's characters in class order."""
+        """Reads the run's characters in class order."""
         self._read("recipe.json")
         return Charset.load(self.path / "charset.json")
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """How the run's images were prepared."""
+        """Reads how the run's images were prepared."""
         return Preprocessing.from_dict(self._read("preprocessing.json"))
 
     def read_run(self) -> dict[str, Any]:
-        """Content of `run.json`."""
+        """Reads `run.json`."""
         return self._read("run.json")
 
     def read_environment(self) -> dict[str, Any]:
-        """Content of `environment.json`; see `environment`."""
+        """Reads `environment.json`; see `environment`."""
         return self._read("environment.json")
 
     @property
     def hardware(self) -> str:
-        """What it was trained on, for tables."""
+        """Names the machine it was trained on, for tables."""
         machine = self.read_environment()
         return f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['backend']}"
 
-    def read_history(self) -> list[dict[str, Any]]:
-        """Rows of `history.csv`; none before the first epoch is done."""
+    def read_history(self) -> list[dict]:
+        """Reads the rows of `history.csv`; none before the first epoch is done."""
         if not self.history_path.exists():
             return []
-        import pandas as pd
-
         return pd.read_csv(self.history_path).to_dict("records")
 
     def update_run(self, **values) -> None:
@@ -137,8 +127,14 @@ class Workdir:
     ) -> None:
         """Writes everything that is fixed for the whole run; the recipe last.
 
-        `origin` says what its weights began with, where that is another run. `exists` looks for
-        the recipe, so a run killed in here is simply begun anew.
+        `exists` looks for the recipe, so a run killed in here is simply begun anew.
+
+        Args:
+            recipe: of the run.
+            charset: its characters in class order.
+            data_hash: of the dataset.
+            store: the dataset's folder.
+            **origin: what its weights began with, where that is another run.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         charset.save(self.path / "charset.json")
@@ -177,15 +173,13 @@ class Workdir:
 
 
 def command_line() -> str:
-    """This process's command, without the interpreter and its paths."""
+    """Returns this process's command, without the interpreter and its paths."""
     name = Path(sys.argv[0]).name
     return shlex.join(["hccr" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def environment() -> dict[str, Any]:
-    """Versions, backend and hardware of this process."""
-    import keras
-
+    """Returns versions, backend and hardware of this process."""
     versions = {}
     for name in _PACKAGES:
         try:

@@ -201,10 +201,12 @@ class Restored:
 
     @property
     def position(self) -> Position:
+        """Returns where the run stood."""
         return Position(self.attributes["epoch"], self.attributes["step"])
 
     @property
     def history(self) -> list[dict]:
+        """Returns the rows of the epochs that were done."""
         return self.attributes["history"]
 
     def restore_metrics(self, model: keras.Model) -> None:

@@ -1,12 +1,19 @@
 """A loader's batches in the form in which Keras takes them on each backend."""
 
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import keras
+import numpy as np
 
+from hccr_tf.charset import Charset
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.loading.loader import Loader
+from hccr_tf.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 class InputWait:
@@ -89,10 +96,39 @@ class KerasDataset(keras.utils.PyDataset):
         return images, dict.fromkeys(self._output_names, labels)
 
 
+def open_split(recipe: Recipe, dataset: Dataset, charset: Charset, split: str) -> Loader:
+    """Opens a split as a recipe trains or validates on it.
+
+    Args:
+        recipe: gives preprocessing, augmentation, batch size, seed and images of each class.
+        dataset: what to read.
+        charset: class order.
+        split: "train" or "validation".
+    """
+    trains = split == "train"
+    per_class = recipe.samples_per_class if trains else recipe.validation_per_class
+    loader = Loader(
+        dataset,
+        split,
+        recipe.preprocessing,
+        recipe.batch_size,
+        charset=charset,
+        shuffle=trains,
+        seed=recipe.seed,
+        augmentation=recipe.augmentation if trains else None,
+        per_class=per_class,
+    )
+    counts = np.bincount(loader.labels)
+    if per_class is not None and (few := int((counts[counts > 0] < per_class).sum())):
+        message = "%d classes have fewer than %d images in %s; all of theirs are taken."
+        logger.info(message, few, per_class, split)
+    return loader
+
+
 def fit_arguments(
     train: Loader,
     validation: Loader,
-    output_names: Iterable[str],
+    output_names: Sequence[str],
     epoch: int,
     step: int = 0,
     *,

@@ -34,7 +34,9 @@ def check_same(
     """
     # A longer run or more patience is a continuation; under a cosine, another length would
     # change the rates of the epochs that are done, and another patience where stages begin.
-    free = ("patience:",) if recipe.schedule == "cosine" else ("patience:", "epochs:")
+    free: tuple[str, ...] = ("patience:", "epochs:")
+    if recipe.schedule == "cosine":
+        free = ("patience:",)
     if recipe.stages:
         free = ()
     changed = recipe.differences(workdir.recipe)

@@ -99,12 +99,14 @@ class StallSchedule(keras.callbacks.Callback):
         self._start = position
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Sets the rate of the epoch's first step."""
         begun = self._start.step if epoch == self._start.epoch else 0
         # By batches: under float16 an optimiser doesn't count steps that overflow.
         self._step = epoch * self._steps_per_epoch + begun
         self._set()
 
     def on_train_batch_end(self, batch, logs=None):
+        """Sets the rate where the first steps end."""
         self._step += 1
         if self._step == self._first_steps:
             # JAX keeps the optimiser's state in the step's own; it's written back, changed, and

@@ -8,10 +8,8 @@ from hccr_tf.utils.errors import HccrError
 MONITOR = "val_main_output_accuracy"
 
 
-def best_epoch(history: list[dict]) -> int | None:
-    """Finds the first row with the highest monitored value; None without rows."""
-    if not history:
-        return None
+def best_epoch(history: list[dict]) -> int:
+    """Finds the first of the rows, at least one, with the highest monitored value."""
     return max(range(len(history)), key=lambda i: (history[i][MONITOR], -i))
 
 
@@ -55,7 +53,7 @@ def freeze(layers: list[keras.layers.Layer], frozen: str | int) -> None:
     Raises:
         HccrError: more than there are.
     """
-    number = len(layers) if frozen == "backbone" else frozen
+    number = len(layers) if frozen == "backbone" else int(frozen)
     if number > len(layers):
         raise HccrError(
             f"A stage freezes {number} layers, and the backbone has {len(layers)}; --stages "

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import os
 import time
 from importlib import import_module
 from pathlib import Path
@@ -14,10 +13,8 @@ import pandas as pd
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.dataset import Dataset, open_dataset
-from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.store.format import STROKES_FORMAT
 from hccr_tf.evaluation.plots import draw_curves
-from hccr_tf.models.weights import WeightsError, read_attributes, save_weights
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Position, Restored
@@ -27,14 +24,16 @@ from hccr_tf.training.compilation import (
     distribution_strategy,
     prediction_names,
 )
-from hccr_tf.training.keras_data import InputWait, fit_arguments
+from hccr_tf.training.keras_data import InputWait, fit_arguments, open_split
 from hccr_tf.training.origin import check_same, initialise
 from hccr_tf.training.reports import Report, current_rate
+from hccr_tf.training.results import Results
 from hccr_tf.training.schedules import StallSchedule
 from hccr_tf.training.signals import Interrupted, StopRequest
-from hccr_tf.training.stages import MONITOR, best_epoch, current_stage, is_finished
+from hccr_tf.training.stages import best_epoch, current_stage, is_finished
+from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import atomic_write, exclusive_lock, write_json
+from hccr_tf.utils.files import exclusive_lock, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -48,19 +47,36 @@ class DivergenceError(HccrError):
 
 
 def train(
-    recipe: Recipe | str,
-    dataset: Dataset | str | os.PathLike[str],
-    workdir: str | os.PathLike[str],
-    *,
-    init_from: str | os.PathLike[str] | None = None,
-    charset: Charset | None = None,
-    checkpoints: CheckpointInterval | None = None,
+    recipe: Recipe | str, dataset: Dataset | str | Path, workdir: str | Path, **options
 ) -> Workdir:
     """Trains a recipe on a dataset's training split, or goes on where a run stopped.
 
     Best weights are those with the highest validation accuracy of the main output. Killed
     at any moment, a run goes on from its last checkpoint; in deterministic mode on a CPU it
     ends with the same weights and history, bit for bit, as one that was never killed.
+
+    Args:
+        recipe: what to train, or its name.
+        dataset: with a training and a validation split, or its folder.
+        workdir: folder for everything the run makes.
+        **options: `init_from`, `charset` and `checkpoints`, as for `Trainer`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        HccrError: the workdir holds a run of another recipe, charset or data, a split is
+            empty, the charset doesn't cover the dataset, or weights don't fit.
+        DivergenceError: the loss or the weights are no longer finite.
+        Interrupted: SIGTERM or Ctrl-C came; the run was saved first.
+        BlockingIOError: another process trains in this workdir.
+        OSError: the disk is full; the run goes on from its last checkpoint.
+    """
+    return Trainer(recipe, dataset, workdir, **options).run()
+
+
+class Trainer:
+    """Trains one run.
 
     Args:
         recipe: what to train, or its name.
@@ -76,50 +92,33 @@ def train(
         checkpoints: how often to save within an epoch; every ten minutes if None. After
             each epoch a run saves anyway.
 
-    Returns:
-        The run's folder.
-
-    Raises:
-        HccrError: the workdir holds a run of another recipe, charset or data, a split is
-            empty, the charset doesn't cover the dataset, or weights don't fit.
-        DivergenceError: the loss or the weights are no longer finite.
-        Interrupted: SIGTERM or Ctrl-C came; the run was saved first.
-        BlockingIOError: another process trains in this workdir.
-        OSError: the disk is full; the run goes on from its last checkpoint.
-    """
-    return Trainer(
-        recipe, dataset, workdir, init_from=init_from, charset=charset, checkpoints=checkpoints
-    ).run()
-
-
-class Trainer:
-    """Trains one run; all arguments are those of `train`.
-
     Attributes:
         history: a row an epoch that is done.
         position: epochs and steps done.
-        model: the network that learns; there once `run` was called.
+        model: the network that learns, once `run` was called.
     """
 
     def __init__(
         self,
         recipe: Recipe | str,
-        dataset: Dataset | str | os.PathLike[str],
-        workdir: str | os.PathLike[str],
+        dataset: Dataset | str | Path,
+        workdir: str | Path,
         *,
-        init_from: str | os.PathLike[str] | None = None,
+        init_from: str | Path | None = None,
         charset: Charset | None = None,
         checkpoints: CheckpointInterval | None = None,
     ):
         if isinstance(recipe, str):
             # Recipes stand on a floor above training.
-            recipe = import_module("hccr_tf.papers.recipes").get_recipe(recipe)
-        # A backbone's weights would be written over.
-        self.recipe = recipe if init_from is None else recipe.override(weights="none")
+            self.recipe: Recipe = import_module("hccr_tf.papers.recipes").get_recipe(recipe)
+        else:
+            self.recipe = recipe
+        if init_from is not None:
+            self.recipe = self.recipe.override(weights=None)  # they'd be written over
         self.dataset = open_dataset(dataset)
         self.workdir = Workdir(Path(workdir))
         self.charset = charset or self.dataset.charset
-        self.model: keras.Model | None = None
+        self.model: keras.Model
         self.history: list[dict] = []
         self.position = Position()
         self._init_from = init_from
@@ -134,28 +133,21 @@ class Trainer:
         self._saved: str | None = None
 
     def run(self) -> Workdir:
-        """Trains to the end of the recipe; raises what `train` does.
-
-        Returns:
-            The run's folder.
-        """
-        self.workdir.path.mkdir(parents=True, exist_ok=True)
-        busy = (
-            f"another process trains in {self.workdir.path}; wait for it, or take another --workdir"
-        )
-        with exclusive_lock(self.workdir.lock_path, busy, patience=3), self._stop.listening():
+        """Trains to the end of the recipe; returns and raises what `train` does."""
+        workdir = self.workdir
+        workdir.path.mkdir(parents=True, exist_ok=True)
+        busy = f"another process trains in {workdir.path}; wait for it, or take another --workdir"
+        with exclusive_lock(workdir.lock_path, busy, patience=3), self._stop.listening():
             if self._is_finished():
-                logger.info("%s is finished; nothing to do.", self.workdir.path)
-                return self.workdir
-            self._make_repeatable()
-            self._open_splits()
+                logger.info("%s is finished; nothing to do.", workdir.path)
+                return workdir
+            self._start_framework()
             self._build()
-            self._restore() or self._begin()
+            if not self._restore():
+                self._begin()
             self._train_epochs()
-            draw_curves(
-                pd.DataFrame(self.history), self.workdir.curves_path, self.workdir.path.name
-            )
-        return self.workdir
+            draw_curves(pd.DataFrame(self.history), workdir.curves_path, workdir.path.name)
+        return workdir
 
     # === Before the first step ===
 
@@ -168,51 +160,29 @@ class Trainer:
             self.workdir.read_history(), self.recipe
         )
 
-    def _make_repeatable(self) -> None:
+    def _start_framework(self) -> None:
+        backend.prepare_fit()
         if self.recipe.deterministic and keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(self.recipe.seed)
 
-    def _open_splits(self) -> None:
-        recipe = self.recipe
-        self._train = self._loader(
-            "train", recipe.samples_per_class, shuffle=True, augmentation=recipe.augmentation
-        )
-        self._validation = self._loader("validation", recipe.validation_per_class)
-        self._class_counts = np.bincount(self._train.labels, minlength=len(self.charset))
-
-    def _loader(self, split: str, per_class: int | None, **options) -> Loader:
-        loader = Loader(
-            self.dataset,
-            split,
-            self.recipe.preprocessing,
-            self.recipe.batch_size,
-            charset=self.charset,
-            seed=self.recipe.seed,
-            per_class=per_class,
-            **options,
-        )
-        counts = np.bincount(loader.labels)
-        if per_class is not None and (few := int((counts[counts > 0] < per_class).sum())):
-            logger.info(
-                "%d classes have fewer than %d images in %s; all of theirs are taken.",
-                few,
-                per_class,
-                split,
-            )
-        return loader
-
     def _build(self) -> None:
-        # What a run begins with is in its checkpoints; it needn't be there any more when it goes
-        # on.
+        """Opens the splits and builds the network."""
+        self._train, self._validation = (
+            open_split(self.recipe, self.dataset, self.charset, split)
+            for split in ("train", "validation")
+        )
+        self._class_counts = np.bincount(self._train.labels, minlength=len(self.charset))
+        # What a run begins with is in its checkpoints; to go on, it needn't be there any more.
         begins = self._init_from is None and not self._checkpoints.paths()
         self._strategy = distribution_strategy()
         self.model = build_network(
             self.recipe, len(self.charset), self.recipe.weights if begins else None, self._strategy
         )
-        self._prediction_names = prediction_names(self.recipe, len(self.charset))
+        names = prediction_names(self.recipe, len(self.charset))
+        self._results = Results(self.workdir, self.recipe, names)
 
     def _restore(self) -> bool:
         """Goes on from the newest intact checkpoint; returns whether there's one."""
@@ -229,7 +199,10 @@ class Trainer:
             images, labels, _ = self._validation.batch(0, 0)
             self.model.test_on_batch(images, dict.fromkeys(self.model.output, labels))
         if self.history:
-            self._finish_epoch_files()
+            # A kill may have come between the checkpoint and the epoch's other files.
+            if not self.position.step and not self._results.has_best(self.history):
+                self._results.save_best(self.model, self.history)
+            self._results.write_progress(self.history, self._seconds)
         return True
 
     def _begin(self) -> None:
@@ -269,11 +242,13 @@ class Trainer:
             ),
         ]
         if recipe.schedule == "stall":
-            schedule = StallSchedule(
-                recipe, self._train.steps_per_epoch, self.history, self.position
-            )
+            steps = self._train.steps_per_epoch
+            schedule = StallSchedule(recipe, steps, self.history, self.position)
             self._callbacks.insert(0, schedule)
-        with contextlib.closing(report), self._reading():
+        drawn = self.dataset.manifest.get("format") == STROKES_FORMAT
+        in_processes = drawn and len(self._train) >= MANY_IMAGES
+        processes = self._train.processes() if in_processes else contextlib.nullcontext()
+        with contextlib.closing(report), processes:
             for epoch in range(self.position.epoch, recipe.epochs):
                 stage, first_epoch = current_stage(self.history, recipe)
                 if stage == len(recipe.all_stages()):
@@ -281,26 +256,15 @@ class Trainer:
                 self._begin_stage(stage, first_epoch)
                 self._end_epoch(epoch, self._fit(epoch))
 
-    def _reading(self):
-        """Prepares many drawn images in processes, others in this process's threads."""
-        drawn = self.dataset.manifest.get("format") == STROKES_FORMAT
-        if drawn and len(self._train) >= MANY_IMAGES:
-            return self._train.processes()
-        return contextlib.nullcontext()
-
     def _begin_stage(self, stage: int, first_epoch: int) -> None:
         """Compiles for a stage, if that isn't done."""
         stages = self.recipe.all_stages()
-        if len(stages) > 1 and stage != self._stage:
-            logger.info(
-                "Stage %d of %d, from epoch %d on: %s.",
-                stage + 1,
-                len(stages),
-                first_epoch + 1,
-                stages[stage].description,
-            )
-        if stage != self._stage:
-            self._compile(stage)
+        if stage == self._stage:
+            return
+        if len(stages) > 1:
+            said = stage + 1, len(stages), first_epoch + 1, stages[stage].description
+            logger.info("Stage %d of %d, from epoch %d on: %s.", *said)
+        self._compile(stage)
 
     def _compile_as_saved(self, restored: Restored) -> bool:
         """Compiles for a checkpoint's stage; returns whether its optimiser goes on."""
@@ -341,8 +305,10 @@ class Trainer:
         metrics = {name: float(values[-1]) for name, values in fitted.history.items()}
         if len(self.model.output) == 1:  # of which Keras names no loss
             (output,) = self.model.output
-            metrics[f"{output}_loss"] = metrics["loss"]
-            metrics[f"val_{output}_loss"] = metrics["val_loss"]
+            metrics |= {
+                f"{output}_loss": metrics["loss"],
+                f"val_{output}_loss": metrics["val_loss"],
+            }
         return metrics
 
     def _begin_epoch(self, epoch: int) -> None:
@@ -383,11 +349,11 @@ class Trainer:
         # First, because a continuation reads it, and from it writes what is missing of the rest.
         self._save()
         if best_epoch(self.history) == len(self.history) - 1:
-            self._save_best()
-        if not self._write_progress():
+            self._results.save_best(self.model, self.history)
+        if not self._results.write_progress(self.history, self._seconds):
             self._leave_if_asked()
 
-    # === What a run writes ===
+    # === Saving and leaving ===
 
     def _save(self) -> None:
         """Writes a checkpoint."""
@@ -405,44 +371,6 @@ class Trainer:
             self._diverged(f"The weights {error} aren't finite", position.step)
         self._saved = str(path)
         self._steps_since_saved = 0
-
-    def _save_best(self) -> None:
-        done = len(self.history)
-        variables = self.model.variables
-        save_weights(
-            self.workdir.best_weights,
-            {"model": variables},
-            {"epoch": done, "history": self.history},
-        )
-        wanted = [v for v in variables if v.path in self._prediction_names]
-        # Last: its epoch says that both are written.
-        save_weights(self.workdir.prediction_weights, {"model": wanted}, {"epoch": done})
-
-    def _write_progress(self) -> bool:
-        """Writes `history.csv` and the state in `run.json`; returns whether the run is finished."""
-        with atomic_write(self.workdir.history_path) as temporary:
-            pd.DataFrame(self.history).to_csv(temporary, index=False)
-        best = self.history[best_epoch(self.history)]
-        finished = is_finished(self.history, self.recipe)
-        self.workdir.update_run(
-            state="finished" if finished else "running",
-            epochs_done=len(self.history),
-            best_epoch=best["epoch"],
-            best_val_accuracy=best[MONITOR],
-            train_seconds=round(sum(self._seconds), 1),
-        )
-        return finished
-
-    def _finish_epoch_files(self) -> None:
-        """Writes what the last epoch leaves beside its checkpoint, if a kill prevented that."""
-        if not self.position.step and best_epoch(self.history) == len(self.history) - 1:
-            try:
-                written = read_attributes(self.workdir.prediction_weights)["epoch"]
-            except WeightsError:
-                written = None
-            if written != len(self.history):
-                self._save_best()
-        self._write_progress()
 
     def _leave_if_asked(self) -> None:
         if self._stop.number is not None:

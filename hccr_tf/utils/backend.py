@@ -1,59 +1,78 @@
-"""Which framework Keras runs on, its start without noise, and what Keras itself doesn't offer."""
+"""The framework that Keras runs on: its choice, its quiet start, and what Keras doesn't offer."""
 
+import contextlib
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
 from hccr_tf.utils.errors import HccrError
 
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _NOTE = re.compile(r"WARNING: All log messages before|[IW]\d{4} |To enable the following")
 
 
 def choose() -> None:
-    """Takes JAX where nothing was chosen and TensorFlow isn't installed.
+    """Takes JAX where nothing was chosen and TensorFlow isn't installed, and no notes.
 
     Keras takes TensorFlow unless told otherwise, and fails where there's none. Machines
     with only JAX exist, and everything but tf.data and tf.distribute works there.
     """
     if "KERAS_BACKEND" not in os.environ and find_spec("tensorflow") is None and find_spec("jax"):
         os.environ["KERAS_BACKEND"] = "jax"
+    # Without a GPU, CUDA's failure to start is logged as an error.
+    os.environ.setdefault(_LEVEL, "2" if Path("/dev/nvidiactl").exists() else "3")
 
 
-def start() -> None:
-    """Imports Keras, finds its devices and prints them, without TensorFlow's notes.
+@contextlib.contextmanager
+def without_notes() -> Iterator[None]:
+    """Keeps TensorFlow's notes at its import from stderr; TF_CPP_MIN_LOG_LEVEL=0 shows them.
 
-    The notes are written past Python's own stderr, so its file is put aside for a
-    moment. Errors are passed on; TF_CPP_MIN_LOG_LEVEL=0 shows everything.
+    They're written past Python's own stderr and before any level counts, so its file is put aside
+    for a moment. Everything else is passed on.
     """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+    if "tensorflow" in sys.modules or os.environ.get(_LEVEL) == "0":
+        yield
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as notes:
         os.dup2(notes.fileno(), 2)
         try:
-            import keras
-
-            devices = keras.distribution.list_devices()
+            yield
         finally:
+            sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
             notes.seek(0)
             for line in notes.read().decode(errors="replace").splitlines():
-                # Without a GPU, CUDA's failure to start is no fault either.
-                if not _NOTE.match(line) and "cuInit" not in line:
+                if not _NOTE.match(line):
                     print(line, file=sys.stderr)
-    print(f"{keras.backend.backend()} on {', '.join(devices)}", file=sys.stderr)
+
+
+def prepare_fit() -> None:
+    """Imports TensorFlow where there is one: Keras's `fit` looks for it on every backend."""
+    if find_spec("tensorflow"):
+        with without_notes():
+            import_module("tensorflow")
+
+
+def start() -> None:
+    """Imports Keras, finds its devices and prints them."""
+    with without_notes():
+        import keras
+    devices = ", ".join(keras.distribution.list_devices())
+    print(f"{keras.backend.backend()} on {devices}", file=sys.stderr)
 
 
 def input_gradient(function: Callable, inputs: np.ndarray) -> np.ndarray:
-    """Gradient of a function's sum with regard to its input.
+    """Computes the gradient of a function's sum with regard to its input.
 
     Args:
         function: from one tensor to another, made of Keras layers and operations.

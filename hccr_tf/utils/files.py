@@ -6,14 +6,12 @@ import contextlib
 import errno
 import hashlib
 import json
-import mmap
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -131,110 +129,6 @@ def is_locked(path: Path) -> bool | None:
         return None
 
 
-class StreamWriter:
-    """Writes a large file from one end to the other, past the system's cache where it can.
-
-    Nobody reads the file soon, and keeping it would push out of memory what is being read; taking
-    fresh pages for it also costs more than copying into them. Writing goes on in a thread of its
-    own while the next block is filled.
-
-    Args:
-        path: The file; an earlier one is emptied.
-
-    Attributes:
-        num_bytes: Bytes taken so far.
-    """
-
-    _BLOCK = 2 << 20  # Small enough for the processor's cache.
-    _ALIGNMENT = 4096  # A multiple of what any file system asks for.
-    # Used again for the next file: fresh memory costs more than copying into it.
-    _unused: ClassVar[list[memoryview]] = []
-
-    def __init__(self, path: Path):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
-        direct = getattr(os, "O_DIRECT", 0)
-        try:
-            self._handle = os.open(path, flags | direct, 0o666)
-            self._padded = bool(direct)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            self._handle = os.open(path, flags, 0o666)  # Some file systems do not know it.
-            self._padded = False
-        # Anonymous maps begin at a page, as direct writing takes it.
-        self._blocks = [self._block() for _ in range(2)]
-        self._filled = 0
-        self.num_bytes = 0
-        self._thread: ThreadPoolExecutor | None = None
-        self._writing: Future | None = None
-
-    def _block(self) -> memoryview:
-        try:
-            return self._unused.pop()
-        except IndexError:
-            return memoryview(mmap.mmap(-1, self._BLOCK))
-
-    def write_all(self, pieces: Iterable[memoryview]) -> None:
-        """Takes pieces of bytes one after another.
-
-        Raises:
-            OSError: What an earlier block met when it was written.
-        """
-        block, filled, size = self._blocks[0], self._filled, self._BLOCK
-        for piece in pieces:
-            end = filled + len(piece)
-            if end <= size:
-                block[filled:end] = piece
-                filled = end
-                continue
-            while len(piece):
-                part = piece[: size - filled]
-                block[filled : filled + len(part)] = part
-                filled += len(part)
-                piece = piece[len(part) :]
-                if filled == size:
-                    self._send()
-                    block, filled = self._blocks[0], 0
-        self.num_bytes += filled - self._filled
-        self._filled = filled
-
-    def _send(self) -> None:
-        self._wait()
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="hccr-writer")
-        self._writing = self._thread.submit(self._write, self._blocks[0])
-        self._blocks.reverse()
-        self.num_bytes += self._BLOCK
-
-    def _wait(self) -> None:
-        if self._writing is not None:
-            self._writing.result()
-            self._writing = None
-
-    def _write(self, data: memoryview) -> None:
-        while len(data):
-            data = data[os.write(self._handle, data) :]
-
-    def finish(self) -> None:
-        """Writes what is left; the file then has its size."""
-        self._wait()
-        end = self._filled
-        if self._padded:
-            end = -(-end // self._ALIGNMENT) * self._ALIGNMENT
-        self._write(self._blocks[0][:end])
-        os.ftruncate(self._handle, self.num_bytes)
-
-    def close(self) -> None:
-        """Closes the file, finished or not."""
-        if self._thread is not None:
-            self._thread.shutdown()
-            self._thread = None
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-            self._unused.extend(self._blocks)
-
-
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """Returns the SHA-256 of a file's content as 64 hexadecimal digits."""
     digest = hashlib.sha256()
@@ -287,3 +181,9 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise HccrError(f"A folder was named twice: {', '.join(map(str, paths))}.")
+
+
+def write_csv(path: str | os.PathLike[str], table: Any) -> None:
+    """Writes a pandas DataFrame atomically as UTF-8 CSV, without its index."""
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")

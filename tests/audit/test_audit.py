@@ -381,12 +381,9 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
         import_module("hccr_tf.audit.merged_classes")
 
 
-@pytest.mark.slow
-def test_the_command_with_a_run(sample_store, tmp_path, capsys):
-    run, out = tmp_path / "run", tmp_path / "report"
-    train = ["train", "brick_model1", "--data", str(sample_store.path), "--workdir", str(run)]
-    train += ["--image-size", "32", "--bricks", "2", "--width", "16", "--epochs", "1"]
-    assert cli.main(train) == 0
+@pytest.mark.integration
+def test_the_command_with_a_run(sample_store, brick_run, tmp_path, capsys):
+    run, out = brick_run, tmp_path / "report"
     command = ["data", "audit", str(sample_store.path), "--run", str(run), "--out", str(out)]
     assert cli.main(command) == 0
     text = capsys.readouterr().out
@@ -403,7 +400,7 @@ def test_the_command_with_a_run(sample_store, tmp_path, capsys):
 # === Real data ===
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_hwdb100s_merged_classes_come_first(hwdb100, tmp_path):
     archives = [hwdb100 / "CASIA-HWDB_Train.zip", hwdb100 / "CASIA-HWDB_Test.zip"]
     store = prepare(archives, tmp_path / "store", progress=False)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.data.sources.image_folder import check_complete, decode_image
 from hccr_tf.data.sources.records import RepairedName, Sample, Skipped
+from hccr_tf.images.decoding import decode_grey
 
 
 def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
@@ -32,14 +32,14 @@ def read(read_records):
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff"])
 def test_grey_is_taken_as_it_is(make_image, suffix):
     image = make_image(1, 9, 7)
-    decoded = decode_image(encode(image, suffix))
+    decoded = decode_grey(encode(image, suffix))
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, image)
 
 
 def test_jpeg(make_image):
     image = np.full((16, 24), 200, np.uint8)
-    decoded = decode_image(encode(image, ".jpg"))
+    decoded = decode_grey(encode(image, ".jpg"))
     assert decoded.shape == (16, 24)
     np.testing.assert_allclose(decoded, 200, atol=2)
 
@@ -47,18 +47,18 @@ def test_jpeg(make_image):
 def test_colour_becomes_luma():
     bgr = np.zeros((1, 4, 3), np.uint8)
     bgr[0, 0], bgr[0, 1], bgr[0, 2], bgr[0, 3] = (0, 0, 255), (0, 255, 0), (255, 0, 0), (9, 9, 9)
-    assert decode_image(encode(bgr)).tolist() == [[76, 150, 29, 9]]
+    assert decode_grey(encode(bgr)).tolist() == [[76, 150, 29, 9]]
 
 
 def test_transparency_is_laid_over_white():
     bgra = np.zeros((1, 3, 4), np.uint8)
     bgra[0, :, 3] = 0, 255, 128
-    assert decode_image(encode(bgra)).tolist() == [[255, 0, 127]]
+    assert decode_grey(encode(bgra)).tolist() == [[255, 0, 127]]
 
 
 def test_sixteen_bits_are_rounded_to_eight():
     image = np.array([[0, 128, 257 * 100, 65535]], np.uint16)
-    assert decode_image(encode(image)).tolist() == [[0, 0, 100, 255]]
+    assert decode_grey(encode(image)).tolist() == [[0, 0, 100, 255]]
 
 
 def test_a_palette_with_a_transparent_entry():
@@ -74,16 +74,16 @@ def test_a_palette_with_a_transparent_entry():
         + chunk(b"IDAT", zlib.compress(bytes([0, 0, 1, 2])))
         + chunk(b"IEND", b"")
     )
-    assert decode_image(png).tolist() == [[255, 100, 255]]
+    assert decode_grey(png).tolist() == [[255, 100, 255]]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
 def test_every_truncation_is_refused(make_image, suffix):
     data = encode(make_image(1, 12, 10), suffix)
-    decode_image(data)
+    decode_grey(data)
     for length in range(len(data)):
         with pytest.raises(ValueError):
-            decode_image(data[:length])
+            decode_grey(data[:length])
 
 
 def test_an_image_that_claims_a_huge_size_is_refused_before_decoding():
@@ -94,12 +94,12 @@ def test_an_image_that_claims_a_huge_size_is_refused_before_decoding():
     head = struct.pack(">IIBBBBB", 60000, 60000, 1, 0, 0, 0, 0)
     pixels = zlib.compress(bytes(1 << 20))
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels)
-    with pytest.raises(ValueError, match="^image is too large$"):
-        decode_image(png + chunk(b"IEND", b""))
+    with pytest.raises(ValueError, match="^image of more than 16 million pixels$"):
+        decode_grey(png + chunk(b"IEND", b""))
     bitmap = bytearray(encode(np.zeros((4, 4), np.uint8), ".bmp"))
     bitmap[18:26] = struct.pack("<ii", 30000, 30000)
-    with pytest.raises(ValueError, match="^image is too large$"):
-        decode_image(bytes(bitmap))
+    with pytest.raises(ValueError, match="^image of more than 16 million pixels$"):
+        decode_grey(bytes(bitmap))
 
 
 def test_every_flipped_byte_of_a_png_is_refused(make_image):
@@ -108,26 +108,23 @@ def test_every_flipped_byte_of_a_png_is_refused(make_image):
         damaged = bytearray(data)
         damaged[position] ^= 0x10
         with pytest.raises(ValueError):
-            decode_image(bytes(damaged))
+            decode_grey(bytes(damaged))
 
 
 def test_bytes_after_the_end_do_not_matter(make_image):
     for suffix in (".png", ".jpg"):
-        check_complete(encode(make_image(1), suffix) + b"trailing")
+        decode_grey(encode(make_image(1), suffix) + b"trailing")
 
 
 def test_reasons_are_fixed_phrases(make_image):
     data = encode(make_image(1))
     for bad, reason in (
         (b"", "empty file"),
-        (b"hello", "image cannot be decoded"),
-        (data[:-20], "truncated image"),
-        (data[:40] + b"\0\0\0" + data[43:], "image fails its checksum"),
+        (b"hello", "no image that can be decoded"),
+        (data[:-20], "image that is damaged or cut off"),
     ):
         with pytest.raises(ValueError, match=f"^{reason}$"):
-            decode_image(bad)
-    with pytest.raises(ValueError, match="pixel type"):
-        decode_image(encode(np.ones((2, 2), np.float32), ".tiff"))
+            decode_grey(bad)
 
 
 # === Folders and archives ===
@@ -153,7 +150,7 @@ def repack(tmp_path, make_image):
 
 
 BAD = {
-    ("9.png", "truncated image"),
+    ("9.png", "image that is damaged or cut off"),
     ("empty.png", "empty file"),
     ("Thumbs.db", "not an image or .gnt file"),
     ("1.png", "folder name stands for no character"),
@@ -260,5 +257,5 @@ def test_real_test_set(hwdb100, read):
 def test_real_truncated_image(hwdb100):
     with zipfile.ZipFile(hwdb100 / "CASIA-HWDB_Train.zip") as archive:
         data = archive.read("Train/ň«ü/9001.png")
-    with pytest.raises(ValueError, match="truncated image"):
-        decode_image(data)
+    with pytest.raises(ValueError, match="image that is damaged or cut off"):
+        decode_grey(data)

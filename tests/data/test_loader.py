@@ -256,7 +256,7 @@ def test_there_are_a_few_reading_threads():
     assert 2 <= num_reading_threads() <= 8
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "arguments", [{"augmentation": AUGMENTATION}, {"crops": "five"}], ids=["maps", "crops"]
 )
@@ -268,7 +268,7 @@ def test_processes_prepare_the_same(make_reader, arguments):
     assert_all_equal(reader.batches(3), want)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_an_error_in_a_process_reaches_the_reader(make_reader):
     reader = make_reader()
     reader.dataset = SimpleNamespace(path=Path("gone"), at_epoch=lambda indices, epoch: indices)

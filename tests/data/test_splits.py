@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hccr_tf.data.store.splits import (
     DUPLICATE,
@@ -130,6 +132,29 @@ def test_a_class_keeps_something_to_train_on():
     none = np.full(50, -1, np.int8)
     split = assign_splits(labels, groups, none, none, "shuffle", test_fraction=0.9)
     assert (split == TRAIN).all()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(*(st.integers(0, n) for n in (3, 9, 2, 4))), min_size=1, max_size=60),
+    st.sampled_from(["source", "writer", "shuffle"]),
+    st.sampled_from(["auto", "shuffle"]),
+    st.floats(0, 1),
+    st.floats(0, 0.9),
+    st.integers(0, 9),
+)
+def test_any_samples_keep_copies_on_one_side(rows, mode, validation_mode, test, validation, seed):
+    labels, images, source, writers = np.array(rows).T
+    source = np.minimum(source, TEST).astype(np.int8)
+    if validation_mode != "auto":
+        source[source == VALIDATION] = TRAIN  # A source's own validation excludes another.
+    groups = group_images(np.stack([images, images], axis=1).astype(np.uint64))
+    rule = (mode, seed, test, validation, validation_mode)
+    split = assign_splits(labels, groups, source, writers, *rule)
+    assert_groups_on_one_side(split, groups)
+    # Held out are only copies of what another split has.
+    assert np.isin(groups[split == DUPLICATE], groups[split != DUPLICATE]).all()
+    np.testing.assert_array_equal(split, assign_splits(labels, groups, source, writers, *rule))
 
 
 def test_fractions(data):

@@ -9,9 +9,9 @@ import pytest
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.gnt import write_gnt
-from hccr_tf.data.store.parts import PartWriter
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store, summary
+from hccr_tf.data.store.writer import ShardWriter
 from hccr_tf.utils import progress
 
 
@@ -109,12 +109,12 @@ def test_the_manifest_counts_and_the_lists_are_complete(store):
         ("室", "repack/Train/ň«Ą/01.png"),
     }
     assert m["repaired_names"]["code_pages"] == {"cp852": 2}
-    assert m["quarantined"]["by_reason"] == {"empty file": 1}
-    assert m["quarantined"]["first"][0]["source"] == "repack/Train/ň«¬/bad.png"
+    assert m["skipped"]["by_reason"] == {"empty file": 1}
+    assert m["skipped"]["first"][0]["source"] == "repack/Train/ň«¬/bad.png"
     assert sum(sum(c.values()) for c in m["counts_per_class"].values()) == 78
     assert m["sources"][0]["num_files"] == 79
     assert len(rows(store.path / "duplicates.csv")) == 6
-    assert rows(store.path / "quarantine.csv")[0]["reason"] == "empty file"
+    assert rows(store.path / "skipped.csv")[0]["reason"] == "empty file"
     assert {r["character"] for r in rows(store.path / "repaired_names.csv")} == {"室", "宪"}
     text = summary(store)
     for words in ("78 in 3 classes", "held out", "cp852 2", "empty file: 1", "ň«¬/bad.png"):
@@ -165,6 +165,23 @@ def test_labels_under_another_charset(store):
     np.testing.assert_array_equal(store.labels_for(store.charset, indices), store.labels[indices])
     with pytest.raises(ValueError, match="lacks 2 of the store .*: A 室"):
         store.labels_for(Charset.from_text("宪"), indices)
+
+
+# === Stores of earlier versions ===
+
+
+def test_a_store_whose_files_had_other_names_is_read(tmp_path):
+    """Of two writers' 一丁七, prepared when images were pictures and skipping was quarantine."""
+    store = Store(Path(__file__).parent / "fixtures" / "old_store")
+    store.verify()
+    assert store.data_hash.startswith("4736a62abbff8123")
+    assert [image.shape for image in store.images(np.arange(6))] == [(5, 4)] * 3 + [(4, 6)] * 3
+    assert "skipped     1\n            truncated record: 1" in summary(store)
+    assert rows(store.skipped_path)[0]["source"] == "HWDB1.0trn_gnt/bad.gnt"
+    joined = prepare(store.path, tmp_path / "joined")
+    assert joined.manifest["skipped"]["count"] == 1
+    for i in range(6):
+        np.testing.assert_array_equal(joined.image(i), store.image(i))
 
 
 # === Damage ===
@@ -257,7 +274,7 @@ def test_a_failure_in_the_middle_changes_nothing(
     out = tmp_path / "store"
     if earlier:
         prepare([gnt_file], out)
-    add, calls = PartWriter.add, iter(range(30))
+    add, calls = ShardWriter.add, iter(range(30))
 
     def failing(self, record):
         if next(calls, None) is None:
@@ -265,8 +282,8 @@ def test_a_failure_in_the_middle_changes_nothing(
         add(self, record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PartWriter, "add", failing)
-        message = "disk is full.*same command goes on" if isinstance(error, OSError) else None
+        patch.setattr(ShardWriter, "add", failing)
+        message = "disk is full.*Free some space" if isinstance(error, OSError) else None
         with pytest.raises(type(error), match=message):
             prepare([folder], out, overwrite=True)
     assert out.exists() == earlier

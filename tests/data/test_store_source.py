@@ -50,8 +50,8 @@ def test_splits_faults_and_copies_come_along(stores, tmp_path):
     # The image that stands in both: its training copy is held out now.
     assert counts["duplicate"] == 1
     assert counts["train"] + counts["validation"] == a["train"] + a["validation"] - 1
-    assert joined.manifest["quarantined"]["by_reason"] == {"truncated record": 1}
-    assert joined.manifest["quarantined"]["first"][0]["source"] == "a/Gnt1.0Train/bad.gnt"
+    assert joined.manifest["skipped"]["by_reason"] == {"truncated record": 1}
+    assert joined.manifest["skipped"]["first"][0]["source"] == "a/Gnt1.0Train/bad.gnt"
 
 
 def test_a_charset_leaves_out_and_counts_the_rest(stores, tmp_path):
@@ -86,4 +86,4 @@ def test_a_stores_file_elsewhere_is_listed(stores, tmp_path):
     (folder / "1-f.gnt").write_bytes((tmp_path / "Gnt1.0Train" / "0-f.gnt").read_bytes())
     store = prepare([folder], tmp_path / "new")
     assert len(store) == 3
-    assert store.manifest["quarantined"]["by_reason"] == {"store's file outside of a store": 1}
+    assert store.manifest["skipped"]["by_reason"] == {"store's file outside of a store": 1}

@@ -69,7 +69,7 @@ def barred(grey, side=40) -> np.ndarray:
 
 
 def ink_of(image: np.ndarray, side: int = 64) -> np.ndarray:
-    """bool (side, side): where there's ink, cropped to it and stretched."""
+    """Ink, cropped to it and stretched: bool (side, side)."""
     mask = (image < 160).astype(np.uint8)
     left, top, width, height = cv2.boundingRect(mask)
     cut = mask[top : top + height, left : left + width] * 255

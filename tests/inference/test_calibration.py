@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 
-from hccr_tf.inference.calibration import (
-    find_temperature,
-    log_likelihood,
-    read_temperature,
-    reliability,
-    write_calibration,
-)
+from hccr_tf.inference.calibration import find_temperature, reliability
 
 
 def _true_logits(count=20_000, classes=6, seed=0):
@@ -42,12 +36,6 @@ def test_classes_that_do_not_compete_count_for_nothing():
     assert find_temperature(masked, labels) == pytest.approx(find_temperature(logits, labels))
 
 
-def test_likelihood_by_hand():
-    logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])
-    expected = (np.log(0.25) + np.log(0.8)) / 2
-    assert log_likelihood(logits, np.array([1, 1]), 1.0) == pytest.approx(expected)
-
-
 def test_reliability_by_hand():
     claimed = np.array([0.95, 0.95, 0.95, 0.95, 0.35])
     right = np.array([True, True, True, False, False])
@@ -64,9 +52,3 @@ def test_reliability_is_small_where_claims_are_true_and_large_where_not():
         shares /= shares.sum(axis=1, keepdims=True)
         error = reliability(shares.max(axis=1), shares.argmax(axis=1) == labels)[1]
         assert low <= error < high
-
-
-def test_files(tmp_path):
-    assert read_temperature(tmp_path) == 1.0
-    write_calibration(tmp_path, 1.23456, data_hash="ab")
-    assert read_temperature(tmp_path) == 1.2346

@@ -1,8 +1,5 @@
 """Class activation maps against a direct evaluation of the paper's equations."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pandas as pd
@@ -11,8 +8,8 @@ from matplotlib import colormaps
 
 from hccr_tf import create_model, get_recipe, train
 from hccr_tf.cli.main import main
-from hccr_tf.data.sources.image_folder import decode_image
 from hccr_tf.images.contact_sheet import encode_png
+from hccr_tf.images.decoding import decode_grey
 from hccr_tf.inference.cam import ActivationMapper, overlay, upsample
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING, list_models
 
@@ -146,35 +143,18 @@ def runs(sample_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     found = []
     for name, size in (("melnyk_net_a", 32), ("melnyk_net_c", 48)):
-        recipe = get_recipe(name).override(image_size=size, width=4, epochs=1, batch_size=32)
+        recipe = get_recipe(name).override(
+            image_size=size, **{"model.width": 4}, epochs=1, batch_size=32
+        )
         found.append(train(recipe, sample_store, folder / name).path)
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     out = tmp_path / "cams"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "hccr_tf",
-            "cam",
-            "--data",
-            str(sample_store.path),
-            "--characters",
-            "零百",
-            "--workdir",
-            *map(str, runs),
-            "--top-k",
-            "2",
-            "--out",
-            str(out),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    command = ["cam", "--data", str(sample_store.path), "--characters", "零百", "--top-k", "2"]
+    assert main([*command, "--out", str(out), "--workdir", *map(str, runs)]) == 0
     table = pd.read_csv(out / "cam.csv")
     assert len(table) == 2 * 2 * 2
     assert set(table["run"]) == {"melnyk_net_a", "melnyk_net_c"}
@@ -188,11 +168,11 @@ def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     assert maps["melnyk_net_c/maps"].shape == (2, 2, 3, 3)
     for path in table["overlay"]:
         assert (out / path).is_file()
-    sheet = decode_image((out / "cam.png").read_bytes())
+    sheet = decode_grey((out / "cam.png").read_bytes())
     assert sheet.shape[1] > 3 * 144
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_command_draws_image_files(runs, sample_store, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     plain = sample_store.image(0)

@@ -15,7 +15,7 @@ from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.models.weights import read_checksum
 from hccr_tf.pretrained import FOLDER
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 NUMERALS = "零一二三四五六七八九十百千万亿"
 
 

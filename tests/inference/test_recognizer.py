@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -14,36 +15,24 @@ import pytest
 from PIL import Image
 
 from hccr_tf import Recognizer, get_recipe, train
-from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
+from hccr_tf.data.dataset import open_dataset
 from hccr_tf.images.cleaning import ImageError, clean
 from hccr_tf.runs.workdir import Workdir
-from hccr_tf.synthesis.dataset import make_stroke_store
-from hccr_tf.synthesis.strokes import load_strokes
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 NUMERALS = "零一二三四五六七八九十百千万亿"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_stroke_store(
-        load_strokes(),
-        tmp_path_factory.mktemp("strokes") / "store",
-        source={"name": "embedded", "sha256": "0" * 64},
-        per_class=60,
-        held_out=10,
-        charset=Charset.from_text(NUMERALS),
-    )
+def store(numerals):
+    return open_dataset(numerals)
 
 
 @pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
-    """A small network that reads the numerals."""
-    recipe = get_recipe("recogniser").override(
-        image_size=32, width=8, batch_size=32, epochs=8, warmup_steps=20
-    )
-    return train(recipe, store, tmp_path_factory.mktemp("runs") / "run").path
+def run(compact_run, tmp_path_factory):
+    """A small network that reads the numerals; it's calibrated here."""
+    return shutil.copytree(compact_run, tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +72,14 @@ def test_images_of_any_kind_are_read(run, files):
         np.asarray(image)[..., None],
         np.asarray(image.convert("RGB")),
     ]
-    one = recognizer.predict(ways)
+    one = recognizer.predict([*ways, io.BytesIO(path.read_bytes())])
     assert len({r.character for r in one}) == 1
     assert all(r.probability == pytest.approx(one[0].probability, abs=1e-4) for r in one)
-    for way in ways:
+    for way in [*ways, io.BytesIO(path.read_bytes())]:
         assert recognizer.predict(way)[0].character == one[0].character
+    # A folder or a pattern stands for the files in it.
+    for many in (files, str(files / "*"), [str(files / "0*"), str(files / "1*")]):
+        assert "".join(r.character for r in recognizer.predict(many)) == read
 
 
 def test_probabilities_and_alternatives(run, files):
@@ -152,14 +144,22 @@ def test_what_does_not_compete_is_never_read(run):
 
 def test_what_cannot_be_read_is_named(run, tmp_path):
     recognizer = Recognizer(run)
-    with pytest.raises(ImageError, match="gone.png: No such file"):
-        recognizer.predict(["gone.png"])
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(ImageError, match="broken.png: "):
-        recognizer.predict([broken])
-    with pytest.raises(ImageError, match="image 1: it shows nothing but paper"):
-        recognizer.predict([made.on_paper("五"), np.full((9, 9), 255, np.uint8)])
+    for bad, message in (
+        ("gone.png", "gone.png: No such file"),
+        (broken, "broken.png: "),
+        (np.full((9, 9), 255, np.uint8), "image 1: it shows nothing but paper"),
+    ):
+        images = [made.on_paper("五"), bad, made.on_paper("九")]
+        with pytest.raises(ImageError, match=message):
+            recognizer.predict(images)
+        # The error stands in its place and costs no other answer.
+        first, error, last = recognizer.predict(images, on_error="return", progress=True)
+        assert isinstance(error, ImageError) and message in str(error)
+        assert [first, last] == recognizer.predict([images[0], images[2]])
+    with pytest.raises(ValueError, match='on_error is "raise" or "return"'):
+        recognizer.predict(images, on_error="ignore")
     with pytest.raises(ValueError, match="holds no run"):
         Recognizer(tmp_path)
 

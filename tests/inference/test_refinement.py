@@ -10,19 +10,15 @@ from hccr_tf.images.contact_sheet import encode_png
 from hccr_tf.inference.refinement import StepPredictor, count_steps
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import load_weights
+from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.sample import generate_gnt
 
-pytestmark = pytest.mark.slow
-
-
-def recipe(**settings):
-    small = {"image_size": 16, "width": 8, "attention_width": 8, "batch_size": 32, "epochs": 3}
-    return get_recipe("mrbc_ir").override(**small, learning_rate=5e-3, **settings)
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def run(sample_store, tmp_path_factory):
-    return train(recipe(), sample_store, tmp_path_factory.mktemp("run"))
+def run(refined_run):
+    return Workdir(refined_run)
 
 
 def test_training_shows_every_step(run):
@@ -35,9 +31,14 @@ def test_training_shows_every_step(run):
     assert row["loss"] == pytest.approx(np.mean(losses), rel=1e-3)
 
 
-def test_it_learns(sample_store, tmp_path):
-    long = recipe().override(
-        epochs=26, patience=26, batch_size=16, image_size=24, augment_amount=0.0, augment_shift=0.0
+@pytest.mark.e2e
+def test_it_learns(run, sample_store, tmp_path):
+    long = run.recipe.override(
+        epochs=26,
+        patience=26,
+        batch_size=16,
+        image_size=24,
+        **{"augmentation.amount": 0.0, "augmentation.shift": 0.0},
     )
     done = train(long, sample_store, tmp_path / "run")
     # Other writers than those trained on; chance is one in fifteen.
@@ -112,7 +113,7 @@ def test_images_as_figures_1_and_5(run, sample_store, tmp_path, capsys):
 def test_other_runs_are_refused(run, sample_store, tmp_path, capsys):
     image, data = tmp_path / "a.png", ["--data", str(sample_store.path)]
     image.write_bytes(encode_png(sample_store.image(0)))
-    plain = get_recipe("mrbc").override(image_size=16, width=4, epochs=1)
+    plain = get_recipe("mrbc").override(image_size=16, **{"model.width": 4}, epochs=1)
     other = train(plain, sample_store, tmp_path / "plain").path
     out = ["--out", str(tmp_path / "out")]
     for arguments, message in (
@@ -137,14 +138,14 @@ def test_another_charset_replaces_what_belongs_to_the_classes(run, tmp_path, cap
     store = prepare([tmp_path / "data"], tmp_path / "store", progress=False)
     # A rate of nothing: what is left of the source can be compared.
     done = train(
-        recipe().override(epochs=1, learning_rate=1e-12),
+        run.recipe.override(epochs=1, learning_rate=1e-12),
         store,
         tmp_path / "run",
         init_from=run.path,
     )
     said = capsys.readouterr().out
     assert "refinement_classifier, refinement_query rows of 4 characters" in said
-    settings = {"image_shape": (16, 16, 1), **recipe().model_args}
+    settings = {"image_shape": (16, 16, 1), **run.recipe.model_args}
     models = [create_model("mrbc_ir", num_classes=n, **settings) for n in (15, 4)]
     for model, workdir in zip(models, (run, done), strict=True):
         load_weights(workdir.best_weights, "model", model.weights)

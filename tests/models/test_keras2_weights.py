@@ -17,7 +17,7 @@ from hccr_tf.models.weights import WeightsError
 from hccr_tf.papers.melnyk_2018.importing import import_keras2
 
 CHARSET = Charset.from_text("座垂啊一乙")
-RECIPE = get_recipe("melnyk_c").override(image_size=32, width=4)
+RECIPE = get_recipe("melnyk_c").override(image_size=32, **{"model.width": 4})
 # Names of the published file's layers, by those of the network here.
 KERAS2_NAMES = {
     "Conv2D": "conv2d",
@@ -181,7 +181,7 @@ def test_an_imported_run_reads_with_the_files_own_class_order(tmp_path):
         import_keras2(path, RECIPE, CHARSET, tmp_path / "run")
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_command_takes_the_published_class_order(tmp_path, capsys):
     # At full size with few classes; codes as the published label2tagcode.npy has them.
     model = create_model("melnyk_net_c", num_classes=4)

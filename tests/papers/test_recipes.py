@@ -1,15 +1,18 @@
 import dataclasses
 import json
 
+import hypothesis
 import keras
 import pytest
+from hypothesis import strategies as st
 
+from hccr_tf.cli.flags import Parser, add_recipe_settings, recipe_settings
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.losses import create_loss
 from hccr_tf.models import blueprint
 from hccr_tf.papers.recipes import get_recipe, list_recipes
-from hccr_tf.recipe import OVERRIDES, SHORT_NAMES, Recipe, Stage
+from hccr_tf.recipe import SETTINGS, Recipe, Stage, Stages, flags
 
 
 @pytest.fixture(params=list_recipes())
@@ -101,13 +104,15 @@ def test_chens_values():
 
 
 def test_another_network_comes_with_its_own_arguments():
-    recipe = get_recipe("chen_inception_v3_gru").override(model="convnet", width=8, weights="none")
+    recipe = get_recipe("chen_inception_v3_gru").override(
+        model="convnet", **{"model.width": 8}, weights=None
+    )
     assert (recipe.model, recipe.model_args, recipe.weights) == ("convnet", {"width": 8}, None)
     # Where a network takes no weights, those of the recipe's aren't asked for.
     recipe = get_recipe("chen_efficientnet_v2s")
     assert recipe.override(model="convnet").weights is None
     assert recipe.override(model="applications:VGG16").weights == "imagenet"
-    assert recipe.override(samples_per_class="all").samples_per_class is None
+    assert recipe.override(samples_per_class=None).samples_per_class is None
     with pytest.raises(ValueError, match=r"\['weights'\] are no arguments of a network"):
         recipe.override(model_args={"weights": "imagenet"})
 
@@ -119,7 +124,10 @@ def test_override_leaves_the_rest_and_the_original():
     recipe = get_recipe("kriuk_model3")
     before = recipe.to_dict()
     changed = recipe.override(
-        epochs=3, image_size=64, blur_size=256, bricks=4, gamma=2.0, augment_shift=0.1, seed=None
+        epochs=3,
+        image_size=64,
+        blur_size=256,
+        **{"model.num_bricks": 4, "loss.gamma": 2.0, "augmentation.shift": 0.1},
     )
     assert recipe.to_dict() == before
     assert changed.preprocessing == Preprocessing(64, blur_kernel=7, blur_sigma=50, blur_size=256)
@@ -138,42 +146,75 @@ def test_override_leaves_the_rest_and_the_original():
 
 def test_override_with_nothing_changes_nothing():
     recipe = get_recipe("brick_model1")
-    assert recipe.override() == recipe
-    assert recipe.override(epochs=None, gamma=None) == recipe
+    assert recipe.override() == recipe.override({}) == recipe
 
 
-@pytest.mark.parametrize("name", sorted(OVERRIDES))
-def test_every_setting_of_the_command_line_can_be_overridden(name):
-    values = {
+words = st.text("bcdefghijklmpqrstuvwxyz0123456789_.,:[]'", min_size=1)
+integers, floats = st.integers(0), st.floats(0, allow_nan=False, allow_infinity=False)
+scalars = integers | floats | st.booleans() | st.none() | words
+values = {
+    str: words,
+    int: integers,
+    float: floats,
+    bool: st.booleans(),
+    Stages: st.lists(
+        st.builds(
+            Stage,
+            st.integers(1, 99),
+            st.just("backbone") | st.integers(0, 99),
+            st.none() | st.floats(1e-9, 1),
+        )
+    ).map(Stages),
+}
+typed = {
+    name: values[setting.kind] | st.none()
+    if setting.optional and setting.kind is not bool
+    else values[setting.kind]
+    for name, setting in SETTINGS.items()
+}
+groups = {"model.num_bricks": scalars | st.lists(scalars), "loss_weights.step*": floats}
+
+
+@hypothesis.given(st.fixed_dictionaries({}, optional=typed | groups))
+def test_settings_as_flags_are_read_back(settings):
+    parser = Parser()
+    add_recipe_settings(parser)
+    assert recipe_settings(parser.parse_args(flags(settings))) == settings
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_changes_one_field(name):
+    examples = {
         "loss": "cross_entropy",
-        "alpha": "class_frequency",
+        "loss_reduction": "mean",
+        "optimizer": "sgd",
         "schedule": "cosine",
         "mixed_precision": "bfloat16",
-        "crop_ink": True,
-        "jit_compile": True,
+        "fit": "pad",
         "blur_kernel": 9,
         "blur_size": 512,
         "border": 0.125,
-        "augment_amount": 0.25,
-        "augment_shift": 0.25,
         "model": "convnet",
-        "stages": (Stage(3, "backbone"),),
+        "weights": "imagenet",
+        "stages": "backbone:3",
     }
-    recipe = get_recipe("mrbc_ir" if name == "step_loss" else "kriuk_model2")
-    changed = recipe.override(**{name: values.get(name, 3 if name != "image_size" else 64)})
-    assert changed != recipe
-    if name in SHORT_NAMES:
-        outer, inner = SHORT_NAMES[name]
-        assert any(line.startswith(f"{outer}.{inner}: ") for line in changed.differences(recipe))
+    default = 0.25 if name.startswith("augmentation") else 3
+    value = examples.get(name, True if SETTINGS[name].kind is bool else default)
+    recipe = get_recipe("kriuk_model2")
+    changed = recipe.override({name: value})
+    assert any(name in line for line in changed.differences(recipe))
 
 
 @pytest.mark.parametrize(
     ("settings", "arguments"),
     [
         ({"loss": "binary_focal"}, {"gamma": 4.0, "alpha": 0.25}),
-        ({"loss": "binary_focal", "gamma": 1.0}, {"gamma": 1.0, "alpha": 0.25}),
+        ({"loss": "binary_focal", "loss.gamma": 1.0}, {"gamma": 1.0, "alpha": 0.25}),
         ({"loss": "cross_entropy"}, {}),
-        ({"gamma": 0.0, "alpha": "class_frequency"}, {"gamma": 0.0, "alpha": "class_frequency"}),
+        (
+            {"loss.gamma": 0.0, "loss.alpha": "class_frequency"},
+            {"gamma": 0.0, "alpha": "class_frequency"},
+        ),
     ],
 )
 def test_a_losss_arguments_go_along_where_the_new_one_has_them(settings, arguments):
@@ -183,7 +224,7 @@ def test_a_losss_arguments_go_along_where_the_new_one_has_them(settings, argumen
 
 
 def test_an_argument_that_was_asked_for_is_never_dropped():
-    changed = get_recipe("kriuk_model1").override(loss="cross_entropy", gamma=1.0)
+    changed = get_recipe("kriuk_model1").override(loss="cross_entropy", **{"loss.gamma": 1.0})
     assert changed.loss_args == {"gamma": 1.0}
     with pytest.raises(ValueError, match="no argument"):
         create_loss(changed.loss, **changed.loss_args)
@@ -192,7 +233,7 @@ def test_an_argument_that_was_asked_for_is_never_dropped():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"colour": 1}, r"no setting 'colour'; it has \['alpha', .*'weights', 'width'\]"),
+        ({"colour": 1}, "no setting 'colour'; it has model, weights, .*, and NAME of model.NAME"),
         ({"loss": "focal"}, "no loss 'focal'"),
         ({"epochs": 0}, "epochs is at least 1, not 0"),
         ({"batch_size": 0}, "batch_size is at least 1"),
@@ -214,6 +255,13 @@ def test_settings_of_another_version_are_named():
         Recipe.from_dict(config)
 
 
+def test_a_retired_setting_is_passed_over_where_it_was_not_used():
+    config = get_recipe("kriuk_model1").to_dict()
+    assert Recipe.from_dict({**config, "device_preprocessing": False}).to_dict() == config
+    with pytest.raises(ValueError, match="device_preprocessing, which there isn't any more"):
+        Recipe.from_dict({**config, "device_preprocessing": True})
+
+
 def test_differences_of_settings_that_only_one_has():
     recipe = get_recipe("kriuk_model1")
     other = dataclasses.replace(recipe, optimizer_args={"clipnorm": 1.0})
@@ -231,7 +279,7 @@ def test_weights_of_outputs():
     recipe = get_recipe("mrbc_ir")
     outputs = ["step1", "step2", "main_output"]
     assert recipe.output_weights(outputs) == pytest.approx(dict.fromkeys(outputs, 1 / 3))
-    last = recipe.override(step_loss=0.0).output_weights(outputs)
+    last = recipe.override(**{"loss_weights.step*": 0.0}).output_weights(outputs)
     assert last == {"step1": 0, "step2": 0, "main_output": 1}
     # An exact name goes before a pattern; a sum is left as it is.
     recipe = recipe.override(
@@ -241,8 +289,8 @@ def test_weights_of_outputs():
     with pytest.raises(ValueError, match="every output the loss weight 0"):
         recipe.override(loss_weights={"*": 0.0}).output_weights(outputs)
     with pytest.raises(ValueError, match="Loss weights are at least 0"):
-        get_recipe("mrbc_ir").override(step_loss=-1.0)
-    with pytest.raises(ValueError, match=r"melnyk_c has no outputs 'step\*' to weigh"):
-        get_recipe("melnyk_c").override(step_loss=0.0)
+        get_recipe("mrbc_ir").override(**{"loss_weights.step*": -1.0})
+    with pytest.raises(ValueError, match=r"melnyk_c has no outputs \['step\*'\] to weigh"):
+        get_recipe("melnyk_c").override(**{"loss_weights.step*": 0.0})
     with pytest.raises(ValueError, match=r"no loss weight for the outputs \['aux_output1'\]"):
         get_recipe("mrbc_ir").output_weights(["main_output", "aux_output1"])

@@ -16,26 +16,28 @@ from hccr_tf.inference.predictor import Predictor
 HERE = Path(__file__).parent
 RECORDED = json.loads((HERE / "recorded_logits.json").read_text("utf-8"))
 BACKENDS = ["tensorflow", "jax", "torch"]
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.parity
 
 
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
+def compute(backend, path):
+    done = subprocess.run(
+        [sys.executable, str(HERE / "equal_outputs.py"), str(path)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="session")
+def outputs(make_once):
     """A function from a backend's name to what `equal_outputs.py` computes on it."""
-    folder = tmp_path_factory.mktemp("outputs")
 
     @cache
     def run(backend):
         if find_spec(backend) is None:
             pytest.skip(f"{backend} isn't installed; `make test-torch` installs and tests PyTorch")
-        path = folder / f"{backend}.npz"
-        done = subprocess.run(
-            [sys.executable, str(HERE / "equal_outputs.py"), str(path)],
-            env={**os.environ, "KERAS_BACKEND": backend},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        path = make_once(f"{backend}.npz", lambda path: compute(backend, path))
         return dict(np.load(path))
 
     return run

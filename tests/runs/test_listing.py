@@ -3,7 +3,7 @@ import pytest
 
 from hccr_tf import get_recipe
 from hccr_tf.cli.main import main
-from hccr_tf.runs.listing import compare, describe, find_runs, runs_table
+from hccr_tf.runs.listing import compare, find_runs, run_state, runs_table
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.utils.files import exclusive_lock
 
@@ -13,7 +13,7 @@ def runs(sample_store, tmp_path):
     """Two runs with histories written by hand, one of them in a deeper folder."""
     for name, gamma, accuracies in (("a", 2.0, (0.5, 0.7)), ("deep/b", 4.0, (0.6,))):
         workdir = Workdir(tmp_path / name)
-        recipe = get_recipe("kriuk_model1").override(gamma=gamma, epochs=2)
+        recipe = get_recipe("kriuk_model1").override(**{"loss.gamma": gamma}, epochs=2)
         workdir.begin(recipe, sample_store.charset, sample_store.data_hash, sample_store.path)
         rows = [
             {
@@ -47,7 +47,7 @@ def test_runs_are_listed_with_state_and_result(runs):
     ]
     assert table.loc["deep/b", "state"] == "stopped"
     with exclusive_lock(runs / "deep" / "b" / "lock", "busy"):
-        assert describe(runs / "deep" / "b").state == "running"
+        assert run_state(Workdir(runs / "deep" / "b")) == "running"
 
 
 def test_a_comparison_says_what_differs_and_draws_it(runs, tmp_path):

@@ -70,7 +70,7 @@ def test_images_are_those_of_their_numbers(store):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_processes_draw_the_same(store):
     reader = _reader(store, shuffle=True, seed=1, augmentation=RandomAffine(0.1, 0.05))
     alone = [batch.images for batch in reader.batches(3)]
@@ -158,7 +158,7 @@ def test_command(tmp_path, capsys):
     )
     out = tmp_path / "strokes"
     command = ["data", "strokes", str(file), "--charset", "all", "--out", str(out)]
-    assert main([*command, "--per-class", "5", "--set", "bend=0.05"]) == 0
+    assert main([*command, "--per-class", "5", "--style.bend", "0.05"]) == 0
     printed = capsys.readouterr().out
     assert "3 centre lines of 2 characters" in printed and "sheet" in printed
     assert (tmp_path / "strokes-sheet.png").exists()
@@ -169,8 +169,8 @@ def test_command(tmp_path, capsys):
     assert main([*command, "--overwrite"]) == 0
     assert main(["data", "show", str(out)]) == 0
     assert "drawn when asked for" in capsys.readouterr().out
-    assert main([*command[:-2], "--out", str(tmp_path / "b"), "--set", "bent=1"]) == 2
-    assert "no ['bent'] to vary" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([*command[:-2], "--out", str(tmp_path / "b"), "--style.bent", "1"])
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").write_text("mine")
     assert main([*command[:-1], str(tmp_path / "other"), "--overwrite"]) == 2

@@ -59,37 +59,19 @@ def test_halving_each_epoch():
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_a_run_has_these_rates_also_when_it_goes_on(backend, sample_store, tmp_path):
-    pytest.importorskip(backend)
-    command = [
-        sys.executable,
-        "-m",
-        "hccr_tf",
-        "train",
-        "kriuk_model1",
-        "--data",
-        str(sample_store.path),
-        "--image-size",
-        "16",
-        "--bricks",
-        "2",
-        "--width",
-        "16",
-        "--batch-size",
-        "64",
-        "--schedule",
-        "stall",
-        "--learning-rate",
-        "0.1",
-    ]
-    environment = {**os.environ, "KERAS_BACKEND": backend}
+@pytest.mark.parity
+def test_a_run_on_jax_has_these_rates_also_when_it_goes_on(sample_store, tmp_path):
+    pytest.importorskip("jax")
+    settings = (
+        "--image-size 16 --model.num_bricks 2 --model.width 16 --batch-size 64 --schedule stall"
+    )
+    command = [sys.executable, "-m", "hccr_tf", "train", "kriuk_model1", *settings.split()]
+    command += ["--learning-rate", "0.1", "--data", str(sample_store.path)]
 
     def run(workdir, *arguments):
         done = subprocess.run(
             [*command, "--workdir", str(tmp_path / workdir), *arguments],
-            env=environment,
+            env={**os.environ, "KERAS_BACKEND": "jax"},
             capture_output=True,
             text=True,
         )
@@ -111,14 +93,13 @@ def test_a_run_has_these_rates_also_when_it_goes_on(backend, sample_store, tmp_p
         assert rows["learning_rate"][epoch] == pytest.approx(0.1 / 10**divisions, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("stopped_at", [7, 9])
 def test_it_goes_on_within_an_epoch(sample_store, tmp_path, stopped_at):
     """Stopped before the first phase ends within an epoch, and after it."""
     recipe = get_recipe("kriuk_model1").override(
         image_size=16,
-        bricks=2,
-        width=16,
+        **{"model.num_bricks": 2, "model.width": 16},
         batch_size=64,
         schedule="stall",
         learning_rate=0.1,

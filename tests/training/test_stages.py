@@ -14,7 +14,7 @@ from hccr_tf import get_recipe, train
 from hccr_tf.cli.main import main
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
 from hccr_tf.models.weights import WeightsError, read_attributes, read_checksum
-from hccr_tf.recipe import Recipe, Stage, parse_stages
+from hccr_tf.recipe import Recipe, Stage, Stages
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.checkpoints import Checkpoints, Position, Restored
 from hccr_tf.training.schedules import learning_rate
@@ -91,11 +91,11 @@ def test_each_stage_has_its_own_rate():
 
 
 def test_stages_of_a_text():
-    assert parse_stages("backbone:10,100:5:1e-4") == (Stage(10, "backbone"), Stage(5, 100, 1e-4))
-    assert parse_stages("none") == ()
+    assert Stages("backbone:10,100:5:1e-4") == (Stage(10, "backbone"), Stage(5, 100, 1e-4))
+    assert Stages("none") == ()
     for text in ("backbone", "backbone:1:2:3", "head:10", "3:0", "-1:2", "1:1:-0.1"):
         with pytest.raises(ValueError):
-            parse_stages(text)
+            Stages(text)
 
 
 def test_epochs_are_those_of_the_stages():
@@ -161,7 +161,7 @@ def changed(before, after):
     return {name.split("/")[0] for name in before if not np.array_equal(before[name], after[name])}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_only_what_is_not_frozen_learns(after_each_epoch):
     weights, _ = after_each_epoch
     model = create_model("convnet", num_classes=15, image_shape=(16, 16, 1), **NETWORK)
@@ -175,7 +175,7 @@ def test_only_what_is_not_frozen_learns(after_each_epoch):
     assert changed(weights[3], weights[4]) == everything
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_other_patience_would_move_stages_that_are_done(after_each_epoch, sample_store):
     _, run = after_each_epoch
     run.update_run(state="running")
@@ -184,7 +184,7 @@ def test_other_patience_would_move_stages_that_are_done(after_each_epoch, sample
     run.update_run(state="finished")
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
     _, run = after_each_epoch
     history = pd.read_csv(run.history_path)
@@ -199,7 +199,7 @@ def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
     assert run.read_run()["state"] == "finished"
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("epoch", "method", "position"),
     [(1, "_end_epoch", Position(2)), (3, "_begin_epoch", Position(3, 1))],
@@ -229,7 +229,7 @@ def check_equal(run, whole):
 # === What a run begins with ===
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_another_runs_weights_are_taken_and_named(after_each_epoch, sample_store, tmp_path):
     _, source = after_each_epoch
     recipe = tiny(stages=(Stage(1, "backbone"),), learning_rate=1e-12)
@@ -243,16 +243,18 @@ def test_another_runs_weights_are_taken_and_named(after_each_epoch, sample_store
     assert changed(before, after) <= {MAIN_OUTPUT}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_what_does_not_fit_leaves_no_run(after_each_epoch, sample_store, tmp_path):
     _, source = after_each_epoch
-    other = get_recipe("transfer").override(model="mrbc", image_size=16, width=4, stages=())
+    other = get_recipe("transfer").override(
+        model="mrbc", image_size=16, **{"model.width": 4}, stages=()
+    )
     with pytest.raises(WeightsError, match="doesn't fit this model"):
         train(other, sample_store, tmp_path, init_from=source.path)
     assert not Workdir(tmp_path).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_weights_from_a_file_are_needed_only_to_begin(sample_store, tmp_path, capsys):
     common = [
         "train",

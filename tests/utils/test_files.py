@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from hccr_tf.utils.files import (
-    StreamWriter,
     atomic_write,
     distinct_names,
     exclusive_lock,
@@ -125,35 +124,6 @@ def test_a_lock_file_deleted_by_its_holder_is_no_lock(tmp_path):
     folder.mkdir()
     with exclusive_lock(folder / "lock", "busy", patience=0):
         assert (folder / "lock").exists()
-
-
-@pytest.mark.parametrize("sizes", [[], [1], [4096], [4 << 20], [5, (4 << 20) - 5], [9 << 20, 7]])
-def test_stream_writer_writes_what_it_is_given(tmp_path, sizes):
-    data = [bytes([i + 1]) * size for i, size in enumerate(sizes)]
-    writer = StreamWriter(tmp_path / "a")
-    for piece in data:
-        writer.write_all([memoryview(piece)])
-    writer.finish()
-    writer.close()
-    assert (tmp_path / "a").read_bytes() == b"".join(data)
-    assert writer.num_bytes == sum(sizes)
-
-
-def test_stream_writer_takes_many_small_pieces(tmp_path):
-    pieces = [bytes([i % 251]) * (i % 7000) for i in range(3000)]
-    writer = StreamWriter(tmp_path / "a")
-    writer.write_all(memoryview(piece) for piece in pieces)
-    writer.finish()
-    writer.close()
-    assert (tmp_path / "a").read_bytes() == b"".join(pieces)
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-def test_stream_writer_reports_a_full_disk():
-    writer = StreamWriter("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
-        writer.write_all([memoryview(bytes(20 << 20))])
-    writer.close()
 
 
 def test_json_round_trip_and_errors_name_the_file(tmp_path):

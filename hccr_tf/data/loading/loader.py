@@ -126,7 +126,7 @@ class Loader:
                 raise HccrError(f"per_class is at least 1, not {per_class}.")
             drawn = draw_per_class(self.labels, per_class, seed)
             self.indices, self.labels = self.indices[drawn], self.labels[drawn]
-        self._order = (None, None)
+        self._order = (-1, np.empty(0, np.int64))
         self.workers = num_reading_threads()
         self._pool: Executor | None = None
         # Threads of OpenCV's own share out single images; where batches are prepared side by side
@@ -220,12 +220,12 @@ class Loader:
 
         number = number or num_cores()
         # Idle processes end by themselves, also when this one was killed.
-        self._pool = ProcessPoolExecutor(number, timeout=60, initializer=_ignore_signals)
-        self.workers = number + 2
+        pool = ProcessPoolExecutor(number, timeout=60, initializer=_ignore_signals)
+        self._pool, self.workers = pool, number + 2
         try:
             yield
         finally:
-            self._pool.shutdown(kill_workers=True)
+            pool.shutdown(kill_workers=True)
             self._pool, self.workers = None, num_reading_threads()
 
     def _prepare(self, indices: np.ndarray, affine: np.ndarray | None) -> np.ndarray:

@@ -299,7 +299,7 @@ class _Preparation:
         else:
             strip = None
             placed = np.empty((group, work, work), np.uint8)
-            blurred = np.empty_like(placed) if shrinks else None
+            blurred = np.empty_like(placed) if shrinks else placed
         places = list(placed)
         for start in range(0, len(images), group):
             chunk = images[start : start + group]

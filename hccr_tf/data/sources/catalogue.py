@@ -4,148 +4,131 @@ A store can say by them whether everything was read: 1,680,258 images of 420 wri
 HWDB1.0, fewer are a part of it or a damaged download.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from hccr_tf.charset import Charset
-from hccr_tf.utils.errors import HccrError
-
-NUM_SYMBOLS = 171
-"""Letters, digits and signs in each of HWDB1.0, 1.1 and 1.2."""
 
 
-@dataclass(frozen=True)
-class KnownSet:
+class KnownSet(NamedTuple):
     """A data set in numbers; None where the set does not say.
 
     Attributes:
         title: Its name for people.
-        num_writers: Writers.
-        num_samples: Images.
+        num_writers, num_samples: Writers and images.
         num_classes: Characters, symbols included.
-        parts: What its files hold: "train" and "test" for a set that comes in two, else "all".
+        names: Pattern of its files' names in lower case, without endings; the groups `split` and
+            `number` say what a file holds.
+        train_files: Files that today's downloads bring the training set in.
     """
 
     title: str
     num_writers: int | None
     num_samples: int | None
     num_classes: int
-    parts: tuple[str, ...] = ("train", "test")
+    names: str
+    train_files: int = 1
 
 
-KNOWN_COUNTS = {
-    "hwdb1.0": KnownSet("HWDB1.0", 420, 1_680_258, 3_866 + NUM_SYMBOLS),
-    "hwdb1.1": KnownSet("HWDB1.1", 300, 1_172_907, 3_755 + NUM_SYMBOLS),
-    "hwdb1.2": KnownSet("HWDB1.2", 300, 1_041_970, 3_319 + NUM_SYMBOLS),
-    "icdar2013": KnownSet("ICDAR-2013 competition", 60, 224_419, 3_755, ("all",)),
-    "repack": KnownSet("the Kaggle repack of CASIA-HWDB", None, None, 7_330),
-    "chinese-mnist": KnownSet("Chinese MNIST", 100, 15_000, 15, ("all",)),
-    "mnist": KnownSet("MNIST", None, 70_000, 10, ("all",)),
-    "fashion-mnist": KnownSet("Fashion-MNIST", None, 70_000, 10, ("all",)),
-}
-"""By the name that `known_set` gives."""
+def _hwdb(version: str) -> str:
+    # Gnt1.0TrainPart1.zip … of today, and HWDB1.0trn_gnt.zip of earlier years. The latter without
+    # _gnt are features, no images.
+    version = re.escape(version)
+    return (
+        rf"(gnt{version}(?=t)|hwdb{version}(?=t..[_-]))(?P<split>train|test|trn|tst)"
+        r"(part(?P<number>[1-9])|[_-]gnt)?"
+    )
 
-HWDB_CLASSES = 7_185 + NUM_SYMBOLS
-"""Classes of HWDB1.0, 1.1 and 1.2 together: 7,356."""
 
-# The sets overlap, so their classes cannot be added up. HWDB1.0 has 3,740 of the 3,755 hanzi of
-# GB2312 level 1 and 126 others; HWDB1.2 has what is left to 7,185, level 1's last 15 included;
-# HWDB1.1 and the competition have level 1 exactly.
-_BLOCKS = {
-    "level 1 in 1.0": 3_740,
-    "others in 1.0": 126,
-    "level 1 outside of 1.0": 15,
-    "others in 1.2": 3_304,
-    "symbols": NUM_SYMBOLS,
-}
-_BLOCKS_OF = {
-    "hwdb1.0": {"level 1 in 1.0", "others in 1.0", "symbols"},
-    "hwdb1.1": {"level 1 in 1.0", "level 1 outside of 1.0", "symbols"},
-    "hwdb1.2": {"level 1 outside of 1.0", "others in 1.2", "symbols"},
-    "icdar2013": {"level 1 in 1.0", "level 1 outside of 1.0"},
+KNOWN_SETS = {
+    "hwdb1.0": KnownSet("HWDB1.0", 420, 1_680_258, 4_037, _hwdb("1.0"), 3),
+    "hwdb1.1": KnownSet("HWDB1.1", 300, 1_172_907, 3_926, _hwdb("1.1"), 2),
+    "hwdb1.2": KnownSet("HWDB1.2", 300, 1_041_970, 3_490, _hwdb("1.2"), 2),
+    "icdar2013": KnownSet("ICDAR-2013 competition", 60, 224_419, 3_755, "competition[_-]gnt"),
+    "repack": KnownSet(
+        "the Kaggle repack of CASIA-HWDB", None, None, 7_330, "casia-hwdb[_-](?P<split>train|test)"
+    ),
+    "chinese-mnist": KnownSet("Chinese MNIST", 100, 15_000, 15, "chinese[_-]mnist"),
 }
 
+# The sets overlap, so their classes cannot be added up: 3,740 of the 3,755 hanzi of GB2312 level 1
+# are in HWDB1.0 and the other 15 in HWDB1.2; the three share 171 symbols. Together 7,356.
+_CLASS_BLOCKS = {
+    "hwdb1.0": {"level 1": 3_740, "others in 1.0": 126, "symbols": 171},
+    "hwdb1.1": {"level 1": 3_740, "rest of level 1": 15, "symbols": 171},
+    "hwdb1.2": {"rest of level 1": 15, "others in 1.2": 3_304, "symbols": 171},
+    "icdar2013": {"level 1": 3_740, "rest of level 1": 15},
+}
+_SPLITS = {"train": "train", "trn": "train", "test": "test", "tst": "test"}
+_ENDINGS = re.compile(r"(\.(zip|alz|rar|7z|tar|tgz|gz))?( ?\(\d+\)| - copy)?(\.(zip|alz|rar))?$")
 
-class Part(NamedTuple):
+
+_FEATURES = (
+    "CASIA feature file (512 numbers a character), no images",
+    "These are the features of HWDB1.xtrn.zip and HWDB1.xtst.zip. The images are in the archives "
+    "with gnt in their names: Gnt1.0TrainPart1.zip …, in older downloads HWDB1.0trn_gnt.zip …",
+)
+_PAGES = (
+    "CASIA text page, no single characters",
+    "Those are the sets HWDB2.x. Single characters are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
+)
+_MOVEMENTS = (
+    "CASIA online handwriting (pen movements), no images",
+    "Those are the sets OLHWDB. Images are in HWDB1.x (Gnt1.0TrainPart1.zip …)",
+)
+OTHER_KINDS = {
+    ".mpf": _FEATURES,
+    ".dgr": _PAGES,
+    ".dgrl": _PAGES,
+    ".pot": _MOVEMENTS,
+    ".ptts": _MOVEMENTS,
+}
+"""By ending: what such a file holds, and where the images are instead."""
+
+OTHER_ARCHIVES = (".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".egg", ".z01")
+
+
+class KnownFile(NamedTuple):
     """One file of a known data set.
 
     Attributes:
-        set: A key of `KNOWN_COUNTS`.
-        part: "train", "test" or "all"; of a training set in several files "train 1", "train 2" ….
+        set: A key of `KNOWN_SETS`.
+        content: "train", "test" or "all"; of a training set in several files "train 1" ….
     """
 
     set: str
-    part: str
+    content: str
 
 
-_SPLITS = {"train": "train", "trn": "train", "test": "test", "tst": "test"}
-_TRAIN_FILES = {"hwdb1.0": 3, "hwdb1.1": 2, "hwdb1.2": 2}
-"""In how many files the newer downloads bring the training sets."""
-_PATTERNS = (
-    # Gnt1.0TrainPart1.zip … Gnt1.2Test.zip: the downloads of today.
-    re.compile(r"gnt(?P<hwdb>1\.[012])(?P<split>train|test)(?:part(?P<number>[1-9]))?"),
-    # HWDB1.0trn_gnt.zip …: those of earlier years. Without _gnt they are features, no images.
-    re.compile(r"hwdb(?P<hwdb>1\.[012])(?P<split>trn|tst)[_-]gnt"),
-    re.compile(r"(?P<icdar2013>competition)[_-]gnt"),
-    re.compile(r"(?P<repack>casia-hwdb)[_-](?P<split>train|test)"),
-    re.compile(r"(?P<chinesemnist>chinese[_-]mnist)"),
-    re.compile(r"(?P<fashionmnist>fashion[_-]?mnist)"),
-    re.compile(r"(?P<mnist>mnist)"),
-)
-_NAMES = {"chinesemnist": "chinese-mnist", "fashionmnist": "fashion-mnist"}
-"""By the groups of the patterns, whose names cannot have a hyphen."""
-_ARCHIVE = re.compile(r"\.(zip|alz|rar|7z|tar|tgz|gz|npz)$")
-_COPY = re.compile(r"( ?\(\d+\)| - copy)$")
-
-
-def known_set(name: str) -> Part | None:
+def known_file(name: str) -> KnownFile | None:
     """Recognises an archive or folder of a known data set by its name.
 
     Args:
         name: Such as "Gnt1.0TrainPart1.zip", "HWDB1.1tst_gnt", "downloads/competition-gnt.zip";
-            only what follows the last "/" or "\\" counts, upper and lower case do not, nor does
-            what a browser appends to a second download ("… (1).zip").
+            only the last part of a path counts, upper and lower case do not, nor does what a
+            browser appends to a second download ("… (1).zip").
 
     Returns:
-        The set and part, or None. "HWDB1.0trn.zip" is None: it holds features, not images.
+        Its set and content, or None. "HWDB1.0trn.zip" is None: it holds features, not images.
     """
-    name = re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower()
-    name = _COPY.sub("", _ARCHIVE.sub("", name))
-    for pattern in _PATTERNS:
-        match = pattern.fullmatch(name)
-        if match is None:
-            continue
-        found = match.groupdict()
-        part = _SPLITS.get(found.get("split") or "", "all")
-        if found.get("number"):
-            part += f" {found['number']}"
-        if "hwdb" in found:
-            return Part(f"hwdb{found['hwdb']}", part)
-        group = next(iter(found))
-        return Part(_NAMES.get(group, group), part)
+    stem = _ENDINGS.sub("", re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower())
+    for key, known in KNOWN_SETS.items():
+        if match := re.fullmatch(known.names, stem):
+            groups = match.groupdict()
+            content = _SPLITS.get(groups.get("split") or "", "all")
+            number = groups.get("number")
+            return KnownFile(key, f"{content} {number}" if number else content)
     return None
 
 
-def is_whole(set_name: str, parts: Iterable[str]) -> bool:
-    """Whether the parts given make up a data set.
-
-    Args:
-        set_name: A key of `KNOWN_COUNTS`.
-        parts: Second members of its `Part`s.
-    """
-    parts = set(parts)
-    files = {f"train {n + 1}" for n in range(_TRAIN_FILES.get(set_name, 0))}
-    if files and files <= parts:
-        parts.add("train")
-    return "all" in parts or set(KNOWN_COUNTS[set_name].parts) <= parts
+def is_whole(key: str, contents: set[str]) -> bool:
+    """Whether files with such contents make up the data set named by a key of `KNOWN_SETS`."""
+    train = {f"train {n + 1}" for n in range(KNOWN_SETS[key].train_files)}
+    return "all" in contents or ("test" in contents and ("train" in contents or train <= contents))
 
 
-@dataclass(frozen=True)
-class CountCheck:
+class CountCheck(NamedTuple):
     """One number of a store beside what the data sets are known to have.
 
     Attributes:
@@ -162,22 +145,15 @@ class CountCheck:
     complete: bool
     text: str
 
-    def __str__(self) -> str:
-        return self.text
-
 
 def check_counts(
-    sets: Iterable[Part | tuple[str, str] | str],
-    num_writers: int,
-    num_samples: int,
-    charset: Charset,
+    files: Iterable[tuple[str, str]], num_writers: int, num_samples: int, charset: Charset
 ) -> list[CountCheck]:
     """Compares what was read with what the data sets are known to have.
 
     Args:
-        sets: The data sets that were read: `Part`s of `known_set`, or keys of `KNOWN_COUNTS`,
-            which stand for all of a set. If other data was read too, the counts say nothing and
-            the caller leaves this out.
+        files: The files that were read, as of `known_file`. If other data was read too, the counts
+            say nothing and the caller leaves this out.
         num_writers: Writers found, 0 where the source does not tell.
         num_samples: Images found, copies included.
         charset: The characters found.
@@ -185,71 +161,56 @@ def check_counts(
     Returns:
         One result for each number that the sets are known by: samples, writers, classes, and for
         CASIA sets the characters of GB2312 level 1 that are missing, by name.
-
-    Raises:
-        HccrError: A set is unknown; the message lists those there are.
     """
-    parts: dict[str, set[str]] = {}
-    for entry in sets:
-        name, part = (entry, "all") if isinstance(entry, str) else entry
-        if name not in KNOWN_COUNTS:
-            raise HccrError(
-                f"no known data set is named {name!r}; there are {', '.join(KNOWN_COUNTS)}"
-            )
-        parts.setdefault(name, set()).add(part)
-    if not parts:
+    contents: dict[str, set[str]] = {}
+    for key, content in files:
+        contents.setdefault(key, set()).add(content)
+    keys = [key for key in KNOWN_SETS if key in contents]
+    sets = [KNOWN_SETS[key] for key in keys]
+    if not sets:
         return []
-    names = [name for name in KNOWN_COUNTS if name in parts]
-    title = " + ".join(KNOWN_COUNTS[name].title for name in names)
-    missing_files = [
-        f"{KNOWN_COUNTS[name].title}: {', '.join(sorted(parts[name]))} only"
-        for name in names
-        if not is_whole(name, parts[name])
+    title = " + ".join(known.title for known in sets)
+    missing = "; ".join(
+        f"{KNOWN_SETS[key].title}: {', '.join(sorted(contents[key]))} only"
+        for key in keys
+        if not is_whole(key, contents[key])
+    )
+    num_classes = sets[0].num_classes if len(sets) == 1 else None
+    if len(sets) > 1 and all(key in _CLASS_BLOCKS for key in keys):
+        blocks = {name: n for key in keys for name, n in _CLASS_BLOCKS[key].items()}
+        num_classes = sum(blocks.values())
+    numbers = [
+        ("samples", num_samples, [known.num_samples for known in sets]),
+        # The repack has lost its writers.
+        ("writers", num_writers, [known.num_writers if num_writers else None for known in sets]),
+        ("classes", len(charset), [num_classes]),
     ]
     checks = []
-    for what, found, counts in (
-        ("samples", num_samples, [KNOWN_COUNTS[name].num_samples for name in names]),
-        ("writers", num_writers, [KNOWN_COUNTS[name].num_writers for name in names]),
-    ):
-        if None not in counts and (what != "writers" or num_writers):
-            checks.append(_compare(what, found, sum(counts), title, missing_files))
-    num_classes = _num_classes(names)
-    if num_classes is not None:
-        checks.append(_compare("classes", len(charset), num_classes, title, missing_files))
-    if "hwdb1.1" in names or "icdar2013" in names:
-        checks.append(_level1(charset, title))
+    for what, count, counts in numbers:
+        if None not in counts:
+            checks.append(_compare(what, count, sum(n or 0 for n in counts), title, missing))
+    if {"hwdb1.1", "icdar2013"} & set(keys):
+        checks.append(_check_level1(charset, title))
     return checks
 
 
-def _num_classes(names: list[str]) -> int | None:
-    """Classes of sets together; None where it is not known how they overlap."""
-    if len(names) == 1:
-        return KNOWN_COUNTS[names[0]].num_classes
-    if not all(name in _BLOCKS_OF for name in names):
-        return None
-    return sum(_BLOCKS[block] for block in set().union(*(_BLOCKS_OF[name] for name in names)))
-
-
-def _compare(
-    what: str, found: int, expected: int, title: str, missing_files: list[str]
-) -> CountCheck:
-    if found == expected:
-        text = f"{found:,} {what}: {title}, complete"
-    elif found > expected:
-        text = f"{found:,} {what}: {found - expected:,} more than the {expected:,} of {title}"
-    elif missing_files:
-        text = f"{found:,} {what} of {expected:,}, a part of {title} ({'; '.join(missing_files)})"
-    elif what == "classes":
-        text = f"{found:,} classes of {expected:,}, a part of {title}"
+def _compare(what: str, count: int, expected: int, title: str, missing: str) -> CountCheck:
+    if count == expected:
+        text = f"{count:,} {what}: {title}, complete"
+    elif count > expected:
+        text = f"{count:,} {what}: {count - expected:,} more than the {expected:,} of {title}"
+    elif missing or what == "classes":
+        text = f"{count:,} {what} of {expected:,}, a part of {title}"
+        text += f" ({missing})" if missing else ""
     else:
         text = (
-            f"{found:,} {what}: {expected - found:,} {what} short of {title} ({expected:,}); see "
-            "quarantine.csv, and compare the files' sizes with the download page's"
+            f"{count:,} {what}: {expected - count:,} {what} short of {title} ({expected:,}); see "
+            "skipped.csv, and compare the files' sizes with the download page's"
         )
-    return CountCheck(what, found, expected, found == expected, text)
+    return CountCheck(what, count, expected, count == expected, text)
 
 
-def _level1(charset: Charset, title: str) -> CountCheck:
+def _check_level1(charset: Charset, title: str) -> CountCheck:
     level1 = Charset.named("gb2312-1")
     missing = [character for character in level1 if character not in charset]
     text = f"GB2312 level 1: all {len(level1):,} hanzi"

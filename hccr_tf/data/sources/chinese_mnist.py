@@ -10,15 +10,15 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from typing import Any
 
+from hccr_tf.charset import NUMERALS
 from hccr_tf.data.sources.image_folder import read_image
-from hccr_tf.data.sources.reader import SourceFile, register_reader
+from hccr_tf.data.sources.reader import Reader, SourceFile, register_reader
 from hccr_tf.data.sources.records import Sample, Skipped
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.utils.errors import HccrError
 
-CHARACTERS = "零一二三四五六七八九十百千万亿"
+CHARACTERS = NUMERALS
 """The characters of the codes 1 to 15."""
 
 _IMAGE = re.compile(r"(?:.*/)?input_(\d+)_(\d+)_(\d+)\.jpe?g", re.IGNORECASE)
@@ -26,22 +26,16 @@ _TABLE = "chinese_mnist.csv"
 
 
 @register_reader
-class ChineseMnistReader:
+class ChineseMnistReader(Reader):
     """Reads the images by their names, inverted: ink dark on white, as in all other sources."""
 
-    name = "Chinese MNIST (input_{suite}_{sample}_{code}.jpg, chinese_mnist.csv)"
+    kind = "Chinese MNIST (input_{suite}_{sample}_{code}.jpg, chinese_mnist.csv)"
     priority = 20
-
-    def __init__(self, hints: dict[str, Any] | None = None) -> None:
-        pass
 
     @classmethod
     def claims(cls, name: str) -> bool:
+        """Claims an image by its name, and the table."""
         return _IMAGE.fullmatch(name) is not None or name.rsplit("/", 1)[-1] == _TABLE
-
-    @classmethod
-    def hints(cls, folders: set[str]) -> dict[str, Any]:
-        return {}
 
     def read(self, file: SourceFile) -> Iterator[Sample | Skipped]:
         """Yields an image's sample, with "suite N" as its writer; checks the table.
@@ -58,7 +52,7 @@ class ChineseMnistReader:
             if not 1 <= code <= len(CHARACTERS):
                 raise HccrError("code outside 1 to 15")
             image = read_image(file)
-        except ValueError as error:
+        except HccrError as error:
             yield Skipped(file.source, None, file.num_bytes, str(error))
             return
         yield Sample(255 - image, CHARACTERS[code - 1], f"suite {suite}", file.source, None)

@@ -3,7 +3,7 @@
 A record is `uint32` size (10 + width·height), a two-byte tag code, `uint16` width, `uint16` height,
 all little-endian, and width·height bytes of grey by rows, background 255. Files are read as
 streams, so that an archive larger than the memory is no matter, and byte by byte accounted for:
-what is not part of a sound record is quarantined with its place and length.
+what is not part of a sound record is skipped, and listed with its place and length.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from hccr_tf.charset import decode_tag, encode_tag
-from hccr_tf.data.sources.reader import SourceFile, register_reader
+from hccr_tf.data.sources.gbk import decode_tag, encode_tag
+from hccr_tf.data.sources.reader import Reader, SourceFile, register_reader
 from hccr_tf.data.sources.records import SampleBlock, Skipped, split_of_path
+from hccr_tf.data.sources.window import CHUNK, Window
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 HEADER = struct.Struct("<I2sHH")
 _FAST_HEADER = struct.Struct("<IHHH")  # The tag as a number, for `_characters_of_tags`.
+UNREADABLE = "file cannot be read further"
 MAX_SIDE = 2000
 """Largest plausible width and height in pixels; CASIA's largest images have a few hundred."""
 
 _LARGEST = HEADER.size + MAX_SIDE * MAX_SIDE
-_CHUNK = 1 << 20
 _PIECE = 1 << 15  # Bytes per read: what a damaged archive fails to unpack is lost by the piece.
 _LARGE_PIECE = 1 << 20  # A plain file fails by the disk's own blocks.
 
@@ -51,71 +52,6 @@ class GntRecord:
     image: np.ndarray
 
 
-class _Window:
-    """A stretch of a stream in memory, moving forward through one buffer."""
-
-    _SIZE = 8 << 20  # Above the largest record and above what `_next_record` looks at.
-    # Used again for the next file: fresh memory costs more than reading a file of usual size.
-    _unused: ClassVar[list[memoryview]] = []
-
-    def __init__(self, stream: BinaryIO, piece: int):
-        self._stream = stream
-        self._piece = piece
-        try:
-            self.view = self._unused.pop()
-        except IndexError:
-            self.view = memoryview(np.empty(self._SIZE, np.uint8)).cast("B")
-        self.start = 0  # Offset of the buffer's first byte in the stream.
-        self._length = 0
-        self._ended = False
-        self.error: Exception | None = None
-
-    def fill(self, offset: int, length: int = _CHUNK) -> int:
-        """Moves what lies from `offset` on to the front, reads on, and returns its length.
-
-        No further than is asked for: what is read is used while the processor's cache has it.
-        """
-        begin = offset - self.start
-        rest = self._length - begin
-        self.view[:rest] = self.view[begin : self._length]
-        self.start, self._length = offset, rest
-        while self._length < length and not self._ended:
-            piece = min(self._piece, length - self._length)
-            try:
-                count = self._stream.readinto(self.view[self._length : self._length + piece])
-            except (*ARCHIVE_ERRORS, OSError) as error:
-                # What came before is kept; the caller reports the rest.
-                self.error = error
-                count = 0
-            self._ended = not count
-            self._length += count or 0
-        return self._length
-
-    def ensure(self, offset: int, length: int) -> None:
-        """Reads on so that looking at up to `length` bytes from `offset` moves nothing."""
-        if offset + length > self.end and not self._ended:
-            self.fill(offset, max(length, _CHUNK))
-
-    def get(self, offset: int, length: int) -> bytes:
-        """Returns up to `length` bytes at `offset`; fewer only where the stream ends."""
-        self.ensure(offset, length)
-        begin = offset - self.start
-        return bytes(self.view[begin : min(begin + length, self._length)])
-
-    def release(self) -> None:
-        """Gives the buffer back; the window is not used any more."""
-        self._unused.append(self.view)
-        self.view = memoryview(b"")
-
-    @property
-    def end(self) -> int:
-        """The offset up to which the stream was read."""
-        return self.start + self._length
-
-    def at_end(self, offset: int) -> bool:
-        return not self.get(offset, 1)
-
-
 def _fault(header: bytes) -> str | None:
     """Says what is wrong with a header, or None."""
     if len(header) < HEADER.size:
@@ -132,21 +68,21 @@ def _fault(header: bytes) -> str | None:
     return None
 
 
-def _plausible(window: _Window, offset: int) -> bool:
+def _plausible(window: Window, offset: int) -> bool:
     """Whether a sound header, or the end of the file, lies at `offset`."""
     header = window.get(offset, HEADER.size)
     return not header or _fault(header) is None
 
 
-def _next_record(window: _Window, offset: int) -> int:
+def _next_record(window: Window, offset: int) -> int:
     """Returns the first offset from `offset` on at which records go on, or the end of the file.
 
     A place counts if its header is sound and its record is followed by another sound header or
     by the end of the file; pixels hardly ever look like that by chance.
     """
     while True:
-        window.ensure(offset, _CHUNK + _LARGEST + HEADER.size)
-        block = window.get(offset, _CHUNK)
+        window.ensure(offset, CHUNK + _LARGEST + HEADER.size)
+        block = window.get(offset, CHUNK)
         if len(block) < HEADER.size:
             return offset + len(block)
         num = len(block) - HEADER.size + 1
@@ -172,15 +108,15 @@ def read_gnt(
 ) -> Iterator[GntRecord | Skipped]:
     """Reads a `.gnt` file, whatever state it is in.
 
-    A record that does not make sense is quarantined, and reading goes on at the next place where
-    records make sense again. A file that ends within a record has that record quarantined. The
-    bytes of the records and of the quarantined stretches together are the file's bytes.
+    A record that does not make sense is skipped, and reading goes on at the next place where
+    records make sense again. A file that ends within a record has that record skipped. The bytes
+    of the records and of the skipped stretches together are the file's bytes.
 
     Args:
         file: A path, or a stream of bytes open for reading (with `readinto`).
-        source: The name to report quarantined stretches under; the path's name by default.
+        source: The name to report skipped stretches under; the path's name by default.
         num_bytes: The size that a stream should have; if it ends or fails before, the rest is
-            quarantined too.
+            skipped too.
 
     Yields:
         `GntRecord` for a sound record, `Skipped` otherwise, in the order of the file.
@@ -190,88 +126,79 @@ def read_gnt(
             size = os.fstat(stream.fileno()).st_size
             yield from read_gnt(stream, source or Path(file).name, size)
         return
-    source = source or getattr(file, "name", "stream")
-    for found in read_gnt_runs(file, source, num_bytes):
-        if isinstance(found, Skipped):
-            yield found
+    offset = 0
+    name = source or str(getattr(file, "name", "stream"))
+    for entry in read_blocks(file, name, num_bytes):
+        if isinstance(entry, Skipped):
+            yield entry
+            offset += entry.num_bytes
             continue
-        columns = (found.starts, found.heights, found.widths, found.characters)
-        for start, height, width, code in zip(*(c.tolist() for c in columns), strict=True):
-            pixels = np.frombuffer(found.buffer, np.uint8, height * width, start)
-            image = pixels.reshape(height, width).copy()
-            image.flags.writeable = False
-            offset = found.offset + start - HEADER.size
-            yield GntRecord(offset, chr(code), image)
+        for sample in entry.samples():
+            sample.image.flags.writeable = False
+            yield GntRecord(offset, sample.character, sample.image)
+            offset += HEADER.size + sample.image.size
 
 
-@dataclass(frozen=True, slots=True)
-class GntRun:
-    """Sound records one after another.
-
-    Attributes:
-        buffer: uint8 bytes they lie in; valid until the next run is asked for.
-        offset: Offset of the buffer's first byte within the file.
-        starts, heights, widths, characters: As in `SampleBlock`.
-    """
-
-    buffer: memoryview
-    offset: int
-    starts: np.ndarray
-    heights: np.ndarray
-    widths: np.ndarray
-    characters: np.ndarray
-
-
-def read_gnt_runs(
-    stream: BinaryIO, source: str, num_bytes: int | None = None, piece: int = _PIECE
-) -> Iterator[GntRun | Skipped]:
-    """Reads a `.gnt` stream by runs of sound records: `read_gnt` for millions of them.
+def read_blocks(
+    stream: BinaryIO | _Summed,
+    source: str,
+    num_bytes: int | None = None,
+    writer: str | None = None,
+    split: str | None = None,
+    piece: int = _PIECE,
+) -> Iterator[SampleBlock | Skipped]:
+    """Reads a `.gnt` stream by blocks of sound records: `read_gnt` for millions of them.
 
     Args:
-        stream, source, num_bytes: As in `read_gnt`.
+        stream: The file's content.
+        source: As in `read_gnt`.
+        num_bytes: As in `read_gnt`.
+        writer: As in `Sample`.
+        split: As in `Sample`.
         piece: Bytes to ask the stream for at a time; of a stream that fails, what it had of the
             last piece is lost.
     """
-    window = _Window(stream, piece)
+    window = Window(stream, piece)
     try:
-        yield from _runs(window, source, num_bytes)
+        offset = first = 0
+        while not window.at_end(offset):
+            columns, offset = _sound_records(window, offset)
+            if columns is not None:
+                starts, heights, widths, characters = columns
+                yield SampleBlock(
+                    window.view, starts, heights, widths, characters, first, writer, source, split
+                )
+                first += len(starts)
+                continue
+            window.ensure(offset, _LARGEST + HEADER.size)
+            header = window.get(offset, HEADER.size)
+            reason = _fault(header)
+            if reason is None:
+                size, _, width, height = HEADER.unpack(header)
+                body = len(window.get(offset + HEADER.size, width * height))
+                if body == width * height:
+                    continue  # Whole after all: the buffer had ended before it.
+                reason = "truncated record"
+                end = offset + HEADER.size + body
+            else:
+                end = _end_of_fault(window, offset, header, reason)
+            if window.error is not None and window.at_end(end):
+                break  # The record is not at fault but the stream.
+            yield Skipped(source, offset, end - offset, reason)
+            offset = end
+        end = max(num_bytes or 0, window.end)
+        if window.error is not None or offset < end:
+            yield Skipped(source, offset, end - offset, UNREADABLE)
     finally:
         window.release()
 
 
-def _runs(window: _Window, source: str, num_bytes: int | None) -> Iterator[GntRun | Skipped]:
-    offset = 0
-    while not window.at_end(offset):
-        run, offset = _sound_run(window, offset)
-        if run is not None:
-            yield run
-            continue
-        window.ensure(offset, _LARGEST + HEADER.size)
-        header = window.get(offset, HEADER.size)
-        reason = _fault(header)
-        if reason is None:
-            size, _, width, height = HEADER.unpack(header)
-            body = len(window.get(offset + HEADER.size, width * height))
-            if body == width * height:
-                continue  # Whole after all: the buffer had ended before it.
-            reason = "truncated record"
-            end = offset + HEADER.size + body
-        else:
-            end = _end_of_fault(window, offset, header, reason)
-        if window.error is not None and window.at_end(end):
-            break  # The record is not at fault but the stream.
-        yield Skipped(source, offset, end - offset, reason)
-        offset = end
-    end = max(num_bytes or 0, window.end)
-    if window.error is not None or offset < end:
-        yield Skipped(source, offset, end - offset, "file cannot be read further")
-
-
-def _sound_run(window: _Window, offset: int) -> tuple[GntRun | None, int]:
+def _sound_records(window: Window, offset: int) -> tuple[list[np.ndarray] | None, int]:
     """Follows the records in the buffer from `offset` on, up to the first that is none or is cut.
 
     Returns:
-        The run, None where the first record is no sound one, and the offset after it.
+        `SampleBlock`'s starts, heights, widths and characters, None where the first record is no
+        sound one; and the offset after the last.
     """
     unpack, head = _FAST_HEADER.unpack_from, HEADER.size
     view, position = window.view, offset - window.start
@@ -302,8 +229,7 @@ def _sound_run(window: _Window, offset: int) -> tuple[GntRun | None, int]:
         position = positions[count]
         begins, fields, characters = begins[:count], fields[:count], characters[:count]
     widths, heights = fields[:, 1].astype(np.int64), fields[:, 2].astype(np.int64)
-    run = GntRun(view, window.start, begins + head, heights, widths, characters)
-    return run, window.start + position
+    return [begins + head, heights, widths, characters], window.start + position
 
 
 _UNKNOWN = 0xFFFFFFFF
@@ -323,7 +249,7 @@ def _characters_of_tags(numbers: np.ndarray) -> np.ndarray:
     return characters
 
 
-def _end_of_fault(window: _Window, offset: int, header: bytes, reason: str) -> int:
+def _end_of_fault(window: Window, offset: int, header: bytes, reason: str) -> int:
     if reason == "undecodable tag code":
         # Only the tag is wrong: width and height agree with the size.
         end = offset + HEADER.unpack(header)[0]
@@ -367,25 +293,19 @@ def write_gnt(path: str | os.PathLike[str], samples: Iterable[tuple[str, np.ndar
 
 
 @register_reader
-class GntReader:
+class GntReader(Reader):
     """Reads `.gnt` files; the writer is the file's name without its ending."""
 
-    name = "CASIA .gnt files"
+    kind = "CASIA .gnt files"
     priority = 10
-
-    def __init__(self, hints: dict[str, Any] | None = None) -> None:
-        pass
 
     @classmethod
     def claims(cls, name: str) -> bool:
+        """Claims `.gnt` files."""
         return name[-4:].lower() == ".gnt"
 
-    @classmethod
-    def hints(cls, folders: set[str]) -> dict[str, Any]:
-        return {}
-
     def read(self, file: SourceFile) -> Iterator[SampleBlock | Skipped]:
-        """Yields the samples of a file by blocks, and what is quarantined."""
+        """Yields the samples of a file by blocks, and what is skipped."""
         if file.num_bytes == 0:
             yield Skipped(file.source, None, 0, "empty file")
             return
@@ -393,30 +313,16 @@ class GntReader:
         writer = parts[-1] = os.path.splitext(parts[-1])[0]
         split = split_of_path(parts)
         try:
-            stream = _Summed(file.open_unchecked(), file.crc is not None)
+            stream = _Summed(file.open(checked=False), file.crc is not None)
         except (*ARCHIVE_ERRORS, OSError):
             yield Skipped(file.source, None, file.num_bytes, "file cannot be opened")
             return
-        number, failed = 0, False
+        failed = False
         with stream:
             piece = _PIECE if file.path is None else _LARGE_PIECE
-            for found in read_gnt_runs(stream, file.source, file.num_bytes, piece):
-                if isinstance(found, Skipped):
-                    failed |= found.reason == "file cannot be read further"
-                    yield found
-                    continue
-                yield SampleBlock(
-                    found.buffer,
-                    found.starts,
-                    found.heights,
-                    found.widths,
-                    found.characters,
-                    number,
-                    writer,
-                    file.source,
-                    split,
-                )
-                number += len(found.starts)
+            for entry in read_blocks(stream, file.source, file.num_bytes, writer, split, piece):
+                failed |= isinstance(entry, Skipped) and entry.reason == UNREADABLE
+                yield entry
         if file.crc is not None and not failed and stream.crc != file.crc:
             # Nobody can say which record is concerned, and each made sense: they are kept, and
             # the entry, which has no bytes of its own, says that pixels may be wrong.
@@ -432,7 +338,7 @@ class _Summed:
         self.crc = 0
 
     def readinto(self, buffer: memoryview) -> int:
-        count = self._stream.readinto(buffer)
+        count = cast(Any, self._stream).readinto(buffer)
         if self._wanted:
             self.crc = zlib.crc32(buffer[:count], self.crc)
         return count

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hccr_tf.utils.errors import HccrError
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -58,14 +56,14 @@ class SampleBlock:
     def samples(self) -> list[Sample]:
         """The same as single samples, with images of their own."""
         columns = (self.starts, self.heights, self.widths, self.characters)
-        found = []
+        samples = []
         for i, (start, height, width, code) in enumerate(
             zip(*(column.tolist() for column in columns), strict=True), self.first
         ):
             pixels = np.frombuffer(self.buffer, np.uint8, height * width, start)
             image = pixels.reshape(height, width).copy()
-            found.append(Sample(image, chr(code), self.writer, f"{self.source}#{i}", self.split))
-        return found
+            samples.append(Sample(image, chr(code), self.writer, f"{self.source}#{i}", self.split))
+        return samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +83,9 @@ class Skipped:
     reason: str
 
 
-class Unreadable(HccrError):
-    """A source that can't be read.
-
-    Attributes:
-        reason: As `Skipped.reason`, for where it lies among others that can be.
-    """
-
-    def __init__(self, message: str, reason: str):
-        super().__init__(message)
-        self.reason = reason
-
-
 @dataclass(frozen=True, slots=True)
 class RepairedName:
-    """A class name that was read as something else than it says; see `charset.repair_name`."""
+    """A class name that was read as something else than it says; see `folder_names.repair_name`."""
 
     name: str
     character: str

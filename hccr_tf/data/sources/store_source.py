@@ -13,19 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hccr_tf.data.sources.reader import SourceFile, register_reader
+from hccr_tf.data.sources.reader import Reader, SourceFile, register_reader
 from hccr_tf.data.sources.records import Record, RepairedName, Sample, Skipped
 from hccr_tf.data.store import splits
+from hccr_tf.data.store.format import MANIFEST, OLD_IMAGE_WORD, OLD_SKIPPED_FILE, SKIPPED_FILE
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import read_json
 
-_IMAGES = re.compile(r"images-(\d{5,})\.bin")
-_LISTS = ("quarantine.csv", "repaired_names.csv")
+_IMAGES = re.compile(rf"(?:images|{OLD_IMAGE_WORD})-(\d{{5,}})\.bin")
+_LISTS = (SKIPPED_FILE, OLD_SKIPPED_FILE, "repaired_names.csv")
 
 
 def is_store(path: str | os.PathLike[str]) -> bool:
     """Whether a folder is a store."""
-    manifest = Path(path) / "manifest.json"
+    manifest = Path(path) / MANIFEST
     if not manifest.is_file():
         return False
     try:
@@ -36,22 +37,19 @@ def is_store(path: str | os.PathLike[str]) -> bool:
 
 
 @register_reader
-class StoreReader:
+class StoreReader(Reader):
     """Reads a store's images with their writers and the splits they have there."""
 
-    name = "stores of `hccr data prepare`"
+    kind = "stores of `hccr data prepare`"
     priority = 30
 
-    def __init__(self, hints: dict[str, Any] | None = None) -> None:
-        self._store = None
+    def __init__(self, context: dict[str, Any]) -> None:
+        self._store: Store | None = None
 
     @classmethod
     def claims(cls, name: str) -> bool:
+        """Claims a store's image files and lists."""
         return _IMAGES.fullmatch(name) is not None or name in _LISTS
-
-    @classmethod
-    def hints(cls, folders: set[str]) -> dict[str, Any]:
-        return {}
 
     def read(self, file: SourceFile) -> Iterator[Record]:
         """Yields the samples of one of a store's image files, or the records of its lists.
@@ -71,7 +69,7 @@ class StoreReader:
             self._store = Store(file.path.parent)
         store = self._store
         names = store.manifest["writers"]["names"]
-        for i in store.samples_of_part(int(match[1])).tolist():
+        for i in store.samples_of_shard(int(match[1])).tolist():
             writer = int(store.writers[i])
             split = int(store.split[i])
             yield Sample(
@@ -85,7 +83,8 @@ class StoreReader:
 
 
 def _read_list(file: SourceFile, label: str) -> Iterator[Skipped | RepairedName]:
-    text = file.path.read_text(encoding="utf-8")
+    with file.open() as stream:
+        text = stream.read().decode("utf-8")
     for row in csv.DictReader(io.StringIO(text, newline="")):
         if "reason" in row:
             offset = int(row["offset"]) if row["offset"] else None

@@ -16,12 +16,17 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from hccr_tf.utils.errors import HccrError
 
 ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 """What reading a damaged, encrypted or unusually packed zip member raises."""
+
+
+class BrokenArchive(HccrError):
+    """An archive whose directory can't be read."""
+
 
 _ENTRY = struct.Struct("<4s4B4HL2L5H2L")
 _LOCAL = struct.Struct("<4s2B4HL2L2H")
@@ -29,6 +34,7 @@ _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
 _BLOCK = 1 << 20
+_BOMB_RATIO, _BOMB_BYTES = 250, 256 << 20
 _UTF8, _ENCRYPTED = 0x800, 0x1
 
 
@@ -57,6 +63,17 @@ class Member:
     encrypted: bool
     link: bool
 
+    @property
+    def refusal(self) -> str | None:
+        """Why it isn't unpacked, or None."""
+        if self.link:
+            return "link in an archive"
+        if self.encrypted:
+            return "encrypted archive member"
+        if self.num_bytes > _BOMB_BYTES and self.num_bytes > _BOMB_RATIO * self.packed:
+            return "unpacks to more than 250 times its size"
+        return None
+
 
 class ZipDirectory:
     """The members of a zip archive.
@@ -69,7 +86,7 @@ class ZipDirectory:
         num_members: How many there are, folders included.
 
     Raises:
-        HccrError: The file is no zip archive, or a broken one.
+        BrokenArchive: The file is no zip archive, or a broken one.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -80,7 +97,7 @@ class ZipDirectory:
                 self._end = self.start + size
                 self.num_bytes = stream.seek(0, os.SEEK_END)
         except (OSError, struct.error, zipfile.BadZipFile) as error:
-            raise HccrError(
+            raise BrokenArchive(
                 f"{path} is no readable zip archive ({error}); compare its size with the download "
                 "page's and download it again"
             ) from error
@@ -93,8 +110,8 @@ class ZipDirectory:
             count: How many files to yield; all by default.
 
         Raises:
-            HccrError: The directory is damaged, or its members claim more bytes than the archive
-                has, so that some lie over each other: an archive made to overwhelm.
+            BrokenArchive: The directory is damaged, or its members claim more bytes than the
+                archive has, so that some lie over each other: an archive made to overwhelm.
         """
         position = self.start if start is None else start
         yielded = packed = 0
@@ -108,7 +125,9 @@ class ZipDirectory:
                     block = block[offset:] + stream.read(_BLOCK)
                     offset = 0
                     if len(block) < _ENTRY.size or _length(block, 0) > len(block):
-                        raise HccrError(f"{self.path} has a damaged directory; download it again")
+                        raise BrokenArchive(
+                            f"{self.path} has a damaged directory; download it again"
+                        )
                 length = _length(block, offset)
                 member = self._member(block, offset, position)
                 offset += length
@@ -116,7 +135,7 @@ class ZipDirectory:
                 if not member.name.endswith("/"):
                     packed += member.packed
                     if packed > self.num_bytes:
-                        raise HccrError(
+                        raise BrokenArchive(
                             f"{self.path} has members that lie over each other: it is damaged or "
                             "made to fill the disk, and is not read"
                         )
@@ -152,7 +171,7 @@ class ZipDirectory:
             if not checked:
                 # Without the attribute, zipfile has nothing to compare with.
                 del info.CRC
-            return zipfile.ZipExtFile(stream, "r", info, None, True)
+            return cast(BinaryIO, zipfile.ZipExtFile(stream, "r", info, None, True))
         except BaseException:
             stream.close()
             raise
@@ -160,7 +179,7 @@ class ZipDirectory:
     def _member(self, block: bytes, offset: int, position: int) -> Member:
         fields = _ENTRY.unpack_from(block, offset)
         if fields[0] != b"PK\1\2":
-            raise HccrError(f"{self.path} has a damaged directory; download it again")
+            raise BrokenArchive(f"{self.path} has a damaged directory; download it again")
         flags, method = fields[5], fields[6]
         crc, packed, num_bytes, name_length, extra_length = fields[9:14]
         mode, header = fields[17] >> 16, fields[18]
@@ -205,7 +224,7 @@ def _zip64(extra: bytes, num_bytes: int, packed: int, header: int) -> tuple[int,
             for value in (num_bytes, packed, header):
                 if value == 0xFFFFFFFF:
                     if not values:
-                        raise HccrError("a zip64 entry lacks a size")
+                        raise BrokenArchive("a zip64 entry lacks a size")
                     value = values.pop(0)
                 sizes.append(value)
             return sizes[0], sizes[1], sizes[2]
@@ -222,11 +241,11 @@ def _find_directory(stream: BinaryIO) -> tuple[int, int, int, int]:
     tail = min(length, _END.size + 0xFFFF)
     stream.seek(length - tail)
     data = stream.read(tail)
-    found = data.rfind(b"PK\5\6")
-    if found < 0 or found + _END.size > len(data):
+    end_record = data.rfind(b"PK\5\6")
+    if end_record < 0 or end_record + _END.size > len(data):
         raise zipfile.BadZipFile("it has no directory at its end")
-    _, _, _, _, count, size, offset, _ = _END.unpack_from(data, found)
-    end = length - tail + found
+    _, _, _, _, count, size, offset, _ = _END.unpack_from(data, end_record)
+    end = length - tail + end_record
     if 0xFFFFFFFF in (size, offset) or count == 0xFFFF:
         stream.seek(max(0, end - _LOCATOR.size))
         locator = stream.read(_LOCATOR.size)

@@ -14,8 +14,10 @@ from hccr_tf.charset import Charset
 MANIFEST = "manifest.json"
 FORMAT = "hccr_tf store 2"
 STROKES_FORMAT = "hccr_tf strokes 1"  # of a store that draws its images
+OLD_IMAGE_WORD = "pictures"
+SKIPPED_FILE, OLD_SKIPPED_FILE = "skipped.csv", "quarantine.csv"
 ARRAYS = {
-    "parts": np.int32,
+    "shards": np.int32,
     "offsets": np.int64,
     "heights": np.uint16,
     "widths": np.uint16,
@@ -26,13 +28,19 @@ ARRAYS = {
     "digests": np.uint64,
     "ids_offsets": np.int64,
 }
-"""The `.npy` arrays of a store and their types; `digests` has two columns."""
+"""The arrays of a store and their types; `digests` has two columns."""
 
 _HASHED = ("digests", "labels", "split")
 
 
+def array_file(name: str) -> str:
+    """Name of the file that holds one of `ARRAYS`."""
+    # So called since this format's first store.
+    return "parts.npy" if name == "shards" else f"{name}.npy"
+
+
 def image_file(number: int) -> str:
-    """Name of the file that holds a part's images."""
+    """Name of the file that holds a shard's images; `OLD_IMAGE_WORD` stood there once."""
     return f"images-{number:05d}.bin"
 
 
@@ -59,7 +67,7 @@ def digests_of_file(
     """Reads an image file in order and returns the images' digests.
 
     Returns:
-        Shape (samples,  2), uint64; zeros where the file ends before.
+        Shape (samples, 2), uint64; zeros where the file ends before.
     """
     areas = heights.astype(np.int64) * widths
     digests = bytearray()

@@ -1,36 +1,43 @@
-"""Making a store: plan, read beside each other, go on after an interruption, put together."""
+"""Makes a store: discovers what sources hold, reads it in several processes, writes it down."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import multiprocessing
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.catalogue import check_counts
-from hccr_tf.data.sources.discovery import Plan, make_plan
-from hccr_tf.data.store import splits
-from hccr_tf.data.store.format import FORMAT, MANIFEST, image_file
-from hccr_tf.data.store.parts import PARTS, STORE, Part
+from hccr_tf.data.sources.discovery import Chunk, Discovery
+from hccr_tf.data.store.format import MANIFEST
+from hccr_tf.data.store.splits import SplitRule
 from hccr_tf.data.store.store import Store
-from hccr_tf.data.store.workers import default_workers, read_job, run_jobs
-from hccr_tf.data.store.writer import SplitRule, assemble, clear
+from hccr_tf.data.store.writer import Shard, ShardWriter, assemble
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import exclusive_lock, read_json, replace_directory, sync, write_json
+from hccr_tf.utils.files import exclusive_lock, replace_directory, sha256_file, write_json
 from hccr_tf.utils.progress import progress_bar
 
 _SMALL = 16 << 20  # Bytes that are read sooner than processes start.
+_PathLike = str | os.PathLike[str]
+_Result = TypeVar("_Result")
 
 
 def prepare(
-    sources: Sequence[str | os.PathLike[str]],
-    out: str | os.PathLike[str],
+    sources: _PathLike | Sequence[_PathLike],
+    out: _PathLike,
     split: str = "auto",
     seed: int = 1,
     test_fraction: float = 0.2,
@@ -44,14 +51,14 @@ def prepare(
 ) -> Store:
     """Reads sources into a new store.
 
-    Everything unreadable is listed and counted in the store, and reading goes on. The store
-    appears under its name only when it is complete. Until then its parts are in a hidden folder
-    beside it; a call that was interrupted, even killed, goes on from there when it is made again.
-    Memory grows with the number of samples (about 100 bytes each), not with their size.
+    Everything unreadable is skipped, listed and counted in the store. The store appears under its
+    name only when it is complete; until then it is in a hidden folder beside it, and what an
+    earlier call that was killed left there is removed. Memory grows with the number of samples
+    (about 150 bytes each), not with their size.
 
     Args:
-        sources: Folders, archives and files: `.gnt`, images by class, Chinese MNIST, stores, and
-            folders and zip archives of all those.
+        sources: Folders, archives and files, one or several: `.gnt`, images by class, Chinese
+            MNIST, stores, and folders and zip archives of all those.
         out: The store's folder, which must not exist yet, or be empty.
         split: "auto", "source", "writer" or "shuffle"; see `splits.assign_splits`.
         seed: Seeds the draw of test and validation samples.
@@ -80,6 +87,8 @@ def prepare(
             intact in every case.
     """
     out = Path(os.path.abspath(out))
+    if isinstance(sources, (str, os.PathLike)):
+        sources = [sources]
     paths = [Path(os.path.abspath(source)) for source in sources]
     if not paths:
         raise HccrError("no source given")
@@ -89,133 +98,143 @@ def prepare(
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
     _check_replaceable(out, overwrite, paths)
-    if split not in splits.MODES:
-        raise HccrError(f"unknown split mode {split!r}; there are {', '.join(splits.MODES)}")
     rule = SplitRule(split, seed, test_fraction, validation_fraction, validation_split)
     rule.check()
     work = out.parent / f".{out.name[:60]}.partial"
     work.mkdir(parents=True, exist_ok=True)
     busy = f"another process prepares {out}; wait until it has ended"
     try:
-        with exclusive_lock(work / "lock", busy) as lock:
+        with exclusive_lock(work / "lock", busy):
             try:
                 _check_replaceable(out, overwrite, paths)  # It may have come while waiting.
-                manifest = _read_into(
-                    work, paths, rule, charset, photographs, workers, progress, lock
-                )
-                write_json(work / STORE / MANIFEST, manifest)
-                replace_directory(work / STORE, out)
-            except BaseException:
-                if not any(work.glob(f"{PARTS}/*.json")):
-                    shutil.rmtree(work, ignore_errors=True)
-                raise
-            shutil.rmtree(work, ignore_errors=True)
+                for leftover in (work / "store", work / "unpacked"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+                (work / "store").mkdir()
+                discovery = Discovery(work, photographs)
+                for path, prefix in zip(paths, _prefixes(paths), strict=True):
+                    discovery.add(path, prefix)
+                shards = _read(discovery, work / "store", charset, workers, progress)
+                manifest = assemble(work / "store", shards, discovery.skipped, rule, charset)
+                manifest |= {"sources": discovery.sources, "photographs": photographs}
+                manifest["known_sets"] = _compare_counts(discovery, manifest, charset)
+                write_json(work / "store" / MANIFEST, manifest)
+                replace_directory(work / "store", out)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(
-                errno.ENOSPC,
-                f"the disk is full ({error.strerror}); {out} was not written and nothing there was "
-                "changed. Free some space, and the same command goes on where this one stopped; or "
-                f"delete {work} and choose another --out",
-            ) from error
-        raise
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"the disk is full ({error.strerror}); {out} was not written and nothing there was "
+            "changed. Free some space, or choose another --out",
+        ) from error
     return Store(out)
 
 
-def _read_into(
-    work: Path,
-    paths: list[Path],
-    rule: SplitRule,
-    charset: Charset | None,
-    photographs: bool,
-    workers: int | None,
-    progress: bool,
-    lock: int | None,
-) -> dict[str, Any]:
-    """Reads sources into the work folder, going on where an earlier call stopped."""
-    for temporary in (*work.glob(f"{STORE}/*.tmp"), *work.glob(f"{PARTS}/*.tmp")):
-        temporary.unlink()
-    plan = make_plan(paths, _prefixes(paths), work)
-    state_path = work / "state.json"
-    fingerprint = f"{FORMAT} {plan.fingerprint} {charset.sha256 if charset else None}"
-    if photographs:
-        fingerprint += " photographs"
-        for container in plan.containers:
-            for hints in container.hints.values():
-                hints["photographs"] = True
-    state = read_json(state_path) if state_path.exists() else {}
-    if state.get("fingerprint") != fingerprint:
-        if state:
-            print(
-                f"{work} holds parts of other sources, or sources have changed: reading anew.",
-                file=sys.stderr,
-            )
-        clear(work)
-        state = {"fingerprint": fingerprint, "hashes": {}}
-        write_json(state_path, state)
+def _read(
+    discovery: Discovery, folder: Path, charset: Charset | None, workers: int | None, progress: bool
+) -> list[Shard]:
+    """Reads all chunks, each into a shard, and computes the sources' checksums."""
+    chunks = discovery.chunks
+    num_bytes = sum(chunk.num_bytes for chunk in chunks)
     if workers is None:
-        workers = 1 if plan.num_bytes < _SMALL else default_workers()
-    workers = max(1, min(workers, plan.num_tasks))
+        workers = 1 if num_bytes < _SMALL else _num_processors()
+    unhashed = [source for source in discovery.sources if "path" in source]
+    hashing = [partial(sha256_file, source["path"]) for source in unhashed]
+    reading = [partial(_read_chunk, c, folder, number, charset) for number, c in enumerate(chunks)]
+    shards = []
+    with (
+        progress_bar("reading", num_bytes, progress) as advance,
+        _run_in(min(workers, len(chunks) + len(hashing))) as run,
+    ):
+        for source, checksum in zip(unhashed, run(hashing), strict=True):
+            source["sha256"] = checksum
+            del source["path"]
+        for chunk, shard in zip(chunks, run(reading), strict=True):
+            shards.append(shard)
+            advance(chunk.num_bytes)
+    return shards
 
-    with progress_bar("reading", plan.num_bytes, progress) as advance:
-        there = {n for n in range(plan.num_tasks) if Part.open(work, n) is not None}
-        if there:
-            print(f"going on with {len(there)} of {plan.num_tasks} parts", file=sys.stderr)
-            # A machine that crashed may have kept names and lost contents.
-            checks = (
-                {
-                    "kind": "check",
-                    "folder": str(work),
-                    "number": task.number,
-                    "num_bytes": task.num_bytes,
-                }
-                for task in plan.tasks()
-                if task.number in there
-            )
-            for answer in run_jobs(checks, workers, advance, lock):
-                if not answer["sound"]:
-                    there.discard(answer["number"])
-        # Finished parts go to the disk while others are read, so that the end need not wait.
-        with ThreadPoolExecutor(1, thread_name_prefix="hccr-sync") as syncing:
-            jobs = _jobs(plan, work, charset, state, there)
-            for answer in run_jobs(jobs, workers, advance, lock):
-                if answer["kind"] == "hash":
-                    state["hashes"][answer["path"]] = answer["sha256"]
-                    write_json(state_path, state)
-                else:
-                    path = work / STORE / image_file(answer["number"])
-                    syncing.submit(sync, path)
-    manifest = assemble(work, plan.num_tasks, plan.quarantined, rule, charset)
-    for source in plan.sources:
-        if (path := source.pop("path", None)) is not None:
-            source["sha256"] = state["hashes"][path]
-    manifest["sources"] = plan.sources
-    manifest["photographs"] = photographs
+
+def _read_chunk(chunk: Chunk, folder: Path, number: int, charset: Charset | None) -> Shard:
+    writer = ShardWriter(folder, number, charset)
+    with contextlib.closing(writer):
+        for record in chunk.records():
+            writer.add(record)
+        return writer.finish()
+
+
+_Run = Callable[[Iterable[Callable[[], _Result]]], Iterator[_Result]]
+
+
+@contextlib.contextmanager
+def _run_in(workers: int) -> Iterator[_Run]:
+    """Yields a function that calls functions in processes and yields their results in order."""
+    if workers <= 1:
+        yield lambda calls: (call() for call in calls)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker)
+
+    def run(calls: Iterable[Callable[[], _Result]]) -> Iterator[_Result]:
+        pending: deque[Future[_Result]] = deque()
+        with _without_main():
+            pending.extend(pool.submit(call) for call in calls)
+        while pending:
+            yield pending.popleft().result()
+
+    try:
+        yield run
+    except BrokenProcessPool:
+        raise ChildProcessError(
+            "a reading process ended without a word (often the system ends it when memory runs "
+            "out; fewer --workers take less)"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    # Ctrl-C reaches all processes of a terminal; the first of them speaks for all.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hides the caller's script, which new processes would run again if it has no guard."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _num_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _compare_counts(
+    discovery: Discovery, manifest: dict[str, Any], charset: Charset | None
+) -> dict[str, Any]:
+    files = discovery.known_files
     checks = []
     if charset is None:
-        writers = manifest["writers"]["num_writers"]
-        found = Charset.from_text(manifest["charset"]["characters"])
-        checks = check_counts(plan.known, writers, manifest["num_samples"], found)
-    manifest["known_sets"] = {
-        "sets": [list(part) for part in plan.known],
-        "checks": [asdict(check) for check in checks],
-    }
-    for number in range(plan.num_tasks):
-        if image_file(number) not in manifest["files"]:
-            (work / STORE / image_file(number)).unlink()
-    return manifest
-
-
-def _jobs(
-    plan: Plan, work: Path, charset: Charset | None, state: dict[str, Any], there: set[int]
-) -> Iterator[dict[str, Any]]:
-    for source in plan.sources:
-        path = source.get("path")
-        if path is not None and path not in state["hashes"]:
-            yield {"kind": "hash", "path": path}
-    for task in plan.tasks():
-        if task.number not in there:
-            yield read_job(plan.containers[task.container], task, work, charset)
+        num_writers, num_samples = manifest["writers"]["num_writers"], manifest["num_samples"]
+        characters = Charset.from_text(manifest["charset"]["characters"])
+        checks = check_counts(files, num_writers, num_samples, characters)
+    return {"sets": [list(file) for file in files], "checks": [check._asdict() for check in checks]}
 
 
 def _check_replaceable(out: Path, overwrite: bool, sources: list[Path]) -> None:

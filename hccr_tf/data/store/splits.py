@@ -7,6 +7,8 @@ held out, so that a test result never rests on an image that was trained on.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hccr_tf.utils.errors import HccrError
@@ -17,6 +19,23 @@ SPLIT_NAMES = ("train", "validation", "test", "duplicate")
 
 MODES = ("auto", "source", "writer", "shuffle")
 VALIDATION_MODES = ("auto", "writer", "shuffle")
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How samples are dealt out; see `assign_splits`."""
+
+    mode: str = "auto"
+    seed: int = 1
+    test_fraction: float = 0.2
+    validation_fraction: float = 0.05
+    validation_mode: str = "auto"
+
+    def check(self) -> None:
+        """Raises HccrError for an impossible rule, before anything is read."""
+        check_mode(self.mode)
+        check_fractions(self.test_fraction, self.validation_fraction)
+        check_validation_mode(self.validation_mode)
 
 
 def group_images(digests: np.ndarray) -> np.ndarray:
@@ -62,8 +81,7 @@ def choose_mode(mode: str, source_splits: np.ndarray, writers: np.ndarray) -> st
     Raises:
         HccrError: The mode is unknown or the samples lack what it needs.
     """
-    if mode not in MODES:
-        raise HccrError(f"unknown split mode {mode!r}; there are {', '.join(MODES)}")
+    check_mode(mode)
     without_split = int((source_splits < 0).sum())
     without_writer = int((writers < 0).sum())
     if mode == "auto":
@@ -84,8 +102,14 @@ def choose_mode(mode: str, source_splits: np.ndarray, writers: np.ndarray) -> st
     return mode
 
 
+def check_mode(mode: str) -> None:
+    """Raises HccrError where there is no such way to choose test samples."""
+    if mode not in MODES:
+        raise HccrError(f"unknown split mode {mode!r}; there are {', '.join(MODES)}")
+
+
 def check_validation_mode(mode: str) -> None:
-    """Raises ValueError where there is no such way to choose validation samples."""
+    """Raises HccrError where there is no such way to choose validation samples."""
     if mode not in VALIDATION_MODES:
         raise HccrError(
             f"unknown validation split {mode!r}; there are {', '.join(VALIDATION_MODES)}"
@@ -165,7 +189,7 @@ def assign_splits(
 
 
 def check_fractions(test_fraction: float, validation_fraction: float) -> None:
-    """Raises ValueError where a fraction is out of range."""
+    """Raises HccrError where a fraction is out of range."""
     if not 0 <= test_fraction <= 1:
         raise HccrError(f"test_fraction must be from 0 to 1, not {test_fraction}")
     if not 0 <= validation_fraction < 1:

@@ -1,6 +1,6 @@
 """The store: images at their own size, written once, checked, and memory-mapped for training.
 
-A store is a folder. `manifest.json` says what is in it, in numbers; `quarantine.csv`,
+A store is a folder. `manifest.json` says what is in it, in numbers; `skipped.csv`,
 `duplicates.csv` and `repaired_names.csv` list the rest in full. Images lie one after another in
 the files `images-*.bin`, and one `.npy` array per property tells where and what they are. The
 same input gives the same bytes, whatever the number of workers, and so the same `data_hash`, which
@@ -24,7 +24,11 @@ from hccr_tf.data.store.format import (
     ARRAYS,
     FORMAT,
     MANIFEST,
+    OLD_IMAGE_WORD,
+    OLD_SKIPPED_FILE,
+    SKIPPED_FILE,
     STROKES_FORMAT,
+    array_file,
     data_hash,
     digests_of_file,
     image_file,
@@ -48,7 +52,7 @@ class Store:
         writers: Shape (samples,), int32: places in the manifest's writer names, -1 for unknown.
         heights, widths: Shape (samples,), uint16: pixels.
         groups: Shape (samples,), int32: equal for identical images.
-        parts, offsets: Shape (samples,), int32 and int64: number of the image file, first byte.
+        shards, offsets: Shape (samples,), int32 and int64: number of the image file, first byte.
         digests: Shape (samples, 2), uint64: the first half of the SHA-256 of an image's pixels,
             its height folded in.
 
@@ -64,16 +68,18 @@ class Store:
                 f"{self.path} is no store (it has no {MANIFEST}); make one with `hccr data prepare`"
             )
         self.manifest: dict[str, Any] = read_json(self.path / MANIFEST)
-        found = self.manifest.get("format") if isinstance(self.manifest, dict) else None
-        if found == STROKES_FORMAT:
+        kind = self.manifest.get("format") if isinstance(self.manifest, dict) else None
+        if kind == STROKES_FORMAT:
             raise HccrError(
                 f"{self.path} is a store of strokes, which are drawn in training and calibrated "
                 "with, and not taken here; give a store of images (hccr data prepare)"
             )
-        if found != FORMAT:
+        if kind != FORMAT:
             raise HccrError(
-                f"{self.path} has the format {found!r}, and {FORMAT!r} is needed; prepare it again"
+                f"{self.path} has the format {kind!r}, and {FORMAT!r} is needed; prepare it again"
             )
+        if "quarantined" in self.manifest:  # as stores once called it
+            self.manifest["skipped"] = self.manifest.pop("quarantined")
         for name, entry in self.manifest["files"].items():
             file = self.path / name
             if not file.is_file():
@@ -90,16 +96,16 @@ class Store:
         self._maps: dict[int, np.ndarray] = {}
         self._ids = np.memmap(self.path / "ids.bin", np.uint8, "r").view(np.ndarray)
         for name, dtype in ARRAYS.items():
-            values = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            values = np.load(self.path / array_file(name), mmap_mode="r", allow_pickle=False)
             if values.dtype != dtype or values.ndim != 1 + (name == "digests"):
-                raise HccrError(f"{self.path / name}.npy is no array of {np.dtype(dtype)}")
+                raise HccrError(f"{self.path / array_file(name)} is no array of {np.dtype(dtype)}")
             setattr(self, name, values.view(np.ndarray))
         lengths = {len(getattr(self, name)) - (name == "ids_offsets") for name in ARRAYS}
         if len(lengths) != 1:
             raise HccrError(f"{self.path} has index files of different lengths; prepare it again")
 
     # Declared here as `setattr` in a loop hides them from readers and type checkers.
-    parts: np.ndarray
+    shards: np.ndarray
     offsets: np.ndarray
     digests: np.ndarray
     heights: np.ndarray
@@ -114,6 +120,12 @@ class Store:
     def open(cls, path: str | os.PathLike[str]) -> Store:
         """Opens a store; the same as `Store(path)`."""
         return cls(path)
+
+    @property
+    def skipped_path(self) -> Path:
+        """The list of what was not read: columns source, offset, num_bytes, reason."""
+        path = self.path / SKIPPED_FILE
+        return path if path.is_file() else self.path / OLD_SKIPPED_FILE
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -137,25 +149,30 @@ class Store:
             raise HccrError(f"{self.path} is damaged: {', '.join(bad)} changed; prepare it again")
         if data_hash(self.charset, files) != self.data_hash:
             raise HccrError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
-        numbers = np.unique(self.parts).tolist()
+        numbers = np.unique(self.shards).tolist()
         with progress_bar("verifying", len(numbers), progress) as advance:
             for number in numbers:
-                self._verify_part(number)
+                self._verify_shard(number)
                 advance(1)
 
-    def _verify_part(self, number: int) -> None:
-        chosen = self.samples_of_part(number)
+    def image_path(self, number: int) -> Path:
+        """Returns where a shard's images lie."""
+        name = image_file(number)
+        if name not in self.manifest["files"]:
+            name = name.replace("images", OLD_IMAGE_WORD)
+        return self.path / name
+
+    def _verify_shard(self, number: int) -> None:
+        chosen = self.samples_of_shard(number)
+        path = self.image_path(number)
         digests = digests_of_file(
-            self.path / image_file(number),
-            self.offsets[chosen],
-            self.heights[chosen],
-            self.widths[chosen],
+            path, self.offsets[chosen], self.heights[chosen], self.widths[chosen]
         )
         wrong = chosen[(digests != self.digests[chosen]).any(axis=1)]
         if len(wrong):
             more = " …" if len(wrong) > 5 else ""
             raise HccrError(
-                f"{self.path} is damaged: {image_file(number)} changed in {len(wrong)} images "
+                f"{self.path} is damaged: {path.name} changed in {len(wrong)} images "
                 f"({', '.join(self.sample_ids(wrong[:5]))}{more}); prepare it again"
             )
 
@@ -200,23 +217,23 @@ class Store:
         Args:
             indices: Shape (n,), integers.
         """
-        columns = (self.parts, self.offsets, self.heights, self.widths)
+        columns = (self.shards, self.offsets, self.heights, self.widths)
         rows = zip(*(column[indices].tolist() for column in columns), strict=True)
         array, uint8, map_of = np.ndarray, np.uint8, self._map_of
-        return [array((h, w), uint8, map_of(part), start) for part, start, h, w in rows]
+        return [array((h, w), uint8, map_of(shard), start) for shard, start, h, w in rows]
 
-    def samples_of_part(self, number: int) -> np.ndarray:
+    def samples_of_shard(self, number: int) -> np.ndarray:
         """Returns the samples whose images lie in one image file, ascending."""
-        # Parts are in order.
-        return np.arange(*np.searchsorted(self.parts, [number, number + 1]))
+        # Shards are in order.
+        return np.arange(*np.searchsorted(self.shards, [number, number + 1]))
 
-    def _map_of(self, part: int) -> np.ndarray:
-        found = self._maps.get(part)
-        if found is None:
+    def _map_of(self, shard: int) -> np.ndarray:
+        pixels = self._maps.get(shard)
+        if pixels is None:
             # Views of a plain array are cheaper than those of a memmap.
-            found = np.memmap(self.path / image_file(part), np.uint8, "r").view(np.ndarray)
-            self._maps[part] = found
-        return found
+            pixels = np.memmap(self.image_path(shard), np.uint8, "r").view(np.ndarray)
+            self._maps[shard] = pixels
+        return pixels
 
     def sample_id(self, index: int) -> str:
         """Returns where a sample comes from, as `Sample.source`."""
@@ -255,7 +272,7 @@ def summary(store: Store) -> str:
     """Describes a store in a few lines of text, for `hccr data show`."""
     m = store.manifest
     counts, rule, charset = m["counts"], m["split"], m["charset"]
-    duplicates, repaired, bad = m["duplicates"], m["repaired_names"], m["quarantined"]
+    duplicates, repaired, skipped = m["duplicates"], m["repaired_names"], m["skipped"]
     names = [name for name in splits.SPLIT_NAMES if counts[name]]
     lines = [
         f"store       {store.path}",
@@ -274,7 +291,7 @@ def summary(store: Store) -> str:
             if m["writers"]["samples_without_writer"]
             else ""
         ),
-        f"images    {_range(store.widths)} wide, {_range(store.heights)} high (pixels, "
+        f"images      {_range(store.widths)} wide, {_range(store.heights)} high (pixels, "
         "5 % to 95 %)",
         *(["            cleaned, as scans and photographs"] if m.get("photographs") else []),
         f"charset     {_shortened(charset['characters'])} (SHA-256 {charset['sha256'][:12]}…)",
@@ -315,11 +332,11 @@ def summary(store: Store) -> str:
             f"left out    {m['left_out']['count']:,} samples of {len(characters):,} characters "
             f"outside of the charset ({_shortened(''.join(characters))})"
         )
-    lines.append(f"quarantined {bad['count']:,}")
-    lines += [f"            {reason}: {n:,}" for reason, n in bad["by_reason"].items()]
-    lines += [f"              {entry['source']}" for entry in bad["first"][:5]]
-    if bad["count"] > 5:
-        lines.append("              … (quarantine.csv)")
+    lines.append(f"skipped     {skipped['count']:,}")
+    lines += [f"            {reason}: {n:,}" for reason, n in skipped["by_reason"].items()]
+    lines += [f"              {entry['source']}" for entry in skipped["first"][:5]]
+    if skipped["count"] > 5:
+        lines.append(f"              … ({store.skipped_path.name})")
     lines += [
         f"source      {source['name']} ({source['num_bytes']:,} bytes, "
         f"SHA-256 {source['sha256'][:12]}… of its {source['sha256_of']})"

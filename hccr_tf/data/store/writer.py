@@ -1,59 +1,187 @@
-"""Puts a store together from its parts: splits, duplicates, lists and the manifest."""
+"""Writes a store: shards of images by the processes that read, the index and lists by one.
+
+A shard is one image file of the store and what is known of its images. Its memory does not grow
+with the size of what is read, only with the number of images.
+"""
 
 from __future__ import annotations
 
 import csv
-import shutil
+import hashlib
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.sources.records import Skipped
+from hccr_tf.data.sources.records import Record, RepairedName, Sample, SampleBlock, Skipped
 from hccr_tf.data.store import splits
-from hccr_tf.data.store.format import ARRAYS, FORMAT, data_hash, image_file
-from hccr_tf.data.store.parts import PARTS, QUARANTINE_HEAD, STORE, Part, printable
+from hccr_tf.data.store.format import (
+    ARRAYS,
+    FORMAT,
+    SKIPPED_FILE,
+    array_file,
+    data_hash,
+    fold_heights,
+    image_file,
+)
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import sha256_file
 
 _LISTED = 100
 """Entries of a list that the manifest shows; the CSV file beside it has all."""
 
+_INDEX = np.dtype(
+    [
+        ("digest", "<u8", 2),
+        ("id_length", "<u4"),
+        ("character", "<u4"),
+        ("writer", "<i4"),
+        ("height", "<u2"),
+        ("width", "<u2"),
+        ("split", "i1"),
+    ]
+)
+"""An image of a shard: digest, bytes of its id, code point, place in the shard's writers (-1 for
+unknown), size in pixels, split code (-1 for none)."""
 
-@dataclass(frozen=True)
-class SplitRule:
-    """How samples are dealt out; see `splits.assign_splits`."""
 
-    mode: str = "auto"
-    seed: int = 1
-    test_fraction: float = 0.2
-    validation_fraction: float = 0.05
-    validation_mode: str = "auto"
+@dataclass
+class Shard:
+    """What is known of the images of one image file.
 
-    def check(self) -> None:
-        """Raises ValueError where a fraction is out of range, before anything is read."""
-        splits.check_fractions(self.test_fraction, self.validation_fraction)
-        splits.check_validation_mode(self.validation_mode)
+    Attributes:
+        number: Of the image file.
+        index: Shape (images,), `_INDEX`.
+        ids: The images' ids one after another, UTF-8.
+        writers: Names of the writers.
+        skipped: What was not read.
+        repaired: Class names that were repaired.
+        left_out: Images of characters outside of the charset, by character.
+    """
+
+    number: int
+    index: np.ndarray = field(default_factory=lambda: np.empty(0, _INDEX))
+    ids: bytes = b""
+    writers: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    repaired: list[RepairedName] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+class ShardWriter:
+    """Takes records and writes a shard's image file.
+
+    Args:
+        folder: Where the image file goes.
+        number: The shard's number.
+        charset: Images of other characters are left out and counted; None takes all.
+    """
+
+    def __init__(self, folder: Path, number: int, charset: Charset | None = None):
+        self._shard = Shard(number)
+        self._wanted = None if charset is None else np.array([ord(c) for c in charset], np.uint32)
+        self._path = folder / image_file(number)
+        # Written by blocks, so without Python's own buffer.
+        self._images = open(self._path, "wb", buffering=0)  # noqa: SIM115
+        self._writers: dict[str, int] = {}
+        self._rows: list[np.ndarray] = []
+        self._digests = bytearray()
+        self._ids: list[bytes] = []
+
+    def add(self, record: Record) -> None:
+        """Takes what a reader yields."""
+        if isinstance(record, SampleBlock):
+            numbers = np.arange(record.first, record.first + len(record.starts))
+            columns = [record.heights, record.widths, record.characters, record.starts, numbers]
+            if not (wanted := self._is_wanted(record.characters)).all():
+                columns = [column[wanted] for column in columns]
+            *size_and_code, starts, numbers = columns
+            ends = starts + size_and_code[0] * size_and_code[1]
+            view = record.buffer
+            images = [view[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+            name = printable(record.source).encode("utf-8")
+            ids = [b"%s#%d" % (name, i) for i in numbers.tolist()]
+            self._add_images(images, size_and_code, ids, record)
+        elif isinstance(record, Sample):
+            code = np.array([ord(record.character)], np.uint32)
+            if self._is_wanted(code).all():
+                image = np.ascontiguousarray(record.image)
+                ids = [printable(record.source).encode("utf-8")]
+                self._add_images([image.reshape(-1).data], [*image.shape, code], ids, record)
+        elif isinstance(record, RepairedName):
+            self._shard.repaired.append(record)
+        else:
+            self._shard.skipped.append(record)
+
+    def _is_wanted(self, codes: np.ndarray) -> np.ndarray:
+        if self._wanted is None:
+            return np.ones(len(codes), bool)
+        wanted = np.isin(codes, self._wanted)
+        self._shard.left_out.update(map(chr, codes[~wanted].tolist()))
+        return wanted
+
+    def _add_images(self, images, size_and_code, ids, record: Sample | SampleBlock) -> None:
+        rows = np.empty(len(images), _INDEX)
+        rows["height"], rows["width"], rows["character"] = size_and_code
+        rows["id_length"] = list(map(len, ids))
+        rows["writer"] = -1
+        if record.writer is not None:
+            rows["writer"] = self._writers.setdefault(record.writer, len(self._writers))
+        rows["split"] = -1 if record.split is None else splits.SPLIT_NAMES.index(record.split)
+        self._rows.append(rows)
+        self._ids += ids
+        sha256 = hashlib.sha256
+        self._digests += b"".join([sha256(pixels).digest() for pixels in images])
+        data = memoryview(b"".join(images))
+        while len(data):  # A raw file may take less at a time.
+            data = data[self._images.write(data) :]
+
+    def close(self) -> None:
+        """Closes the image file, finished or not."""
+        self._images.close()
+
+    def finish(self) -> Shard:
+        """Closes the image file and returns what is known of it; one without images goes."""
+        os.fsync(self._images)
+        if hasattr(os, "posix_fadvise"):
+            # Nobody reads it soon: its pages serve the next shard, as fresh ones cost more.
+            os.posix_fadvise(self._images.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        self.close()
+        shard = self._shard
+        shard.writers = list(self._writers)
+        shard.ids = b"".join(self._ids)
+        if self._rows:
+            shard.index = np.concatenate(self._rows)
+            digests = np.frombuffer(self._digests, "<u8").reshape(-1, 4)[:, :2]
+            shard.index["digest"] = fold_heights(digests, shard.index["height"])
+        if not len(shard.index):
+            self._path.unlink()
+        return shard
+
+
+def printable(text: str) -> str:
+    """Makes a file name that is no valid UTF-8 (Python marks such bytes) writable."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def assemble(
     folder: Path,
-    num_parts: int,
-    quarantined: Sequence[Skipped],
-    rule: SplitRule,
+    shards: list[Shard],
+    skipped: list[Skipped],
+    rule: splits.SplitRule,
     charset: Charset | None = None,
 ) -> dict[str, Any]:
     """Writes a store's index and lists beside its image files.
 
     Args:
-        folder: The work folder, with all parts.
-        num_parts: How many there are.
-        quarantined: What was not even begun to be read.
+        folder: Where the image files lie.
+        shards: All of them, in order.
+        skipped: What was not even begun to be read.
         rule: How samples are dealt out.
         charset: The store's charset, or None for the characters that occur, by code point.
 
@@ -64,182 +192,133 @@ def assemble(
         HccrError: There was no readable sample, or the split is not possible.
         OSError: The disk is full.
     """
-    store = folder / STORE
-    parts = []
-    for number in range(num_parts):
-        part = Part.open(folder, number)
-        if part is None:
-            raise HccrError(f"{folder} is damaged: part {number} is missing; delete the folder")
-        parts.append(part)
-    reasons = Counter(q.reason for q in quarantined)
-    left_out: Counter[str] = Counter()
-    for part in parts:
-        reasons.update(part.facts["reasons"])
-        left_out.update(part.facts["left_out"])
-    num_samples = sum(part.facts["num_samples"] for part in parts)
+    skipped = [*skipped, *(entry for shard in shards for entry in shard.skipped)]
+    reasons = Counter(entry.reason for entry in skipped)
+    left_out: Counter[str] = sum((shard.left_out for shard in shards), Counter())
+    num_samples = sum(len(shard.index) for shard in shards)
     if not num_samples:
         why = "; ".join(f"{reason}: {n}" for reason, n in reasons.most_common(5))
         if left_out:
             why += f"; {left_out.total()} of characters outside of the charset"
         raise HccrError(f"no readable sample in the sources ({why or 'they are empty'})")
 
-    if charset is None:
-        charset = Charset.sorted(_characters(parts))
-    index = _write_index(store, parts, num_samples, charset)
-    groups = splits.group_images(index.digests)
-    resolved = splits.choose_mode(rule.mode, index.source_splits, index.writers)
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([shard.index[name] for shard in shards])
+
+    codes = column("character")
+    charset = charset or Charset.sorted(map(chr, np.unique(codes).tolist()))
+    label_of = np.zeros(max(map(ord, charset)) + 1, np.int32)
+    label_of[[ord(character) for character in charset]] = np.arange(len(charset))
+    labels = label_of[codes]
+    writer_of: dict[str, int] = {}
+    writers = []
+    for shard in shards:
+        numbers = [writer_of.setdefault(name, len(writer_of)) for name in shard.writers]
+        # A writer that is not known is -1 and takes the last entry.
+        writers.append(np.array([*numbers, -1], np.int32)[shard.index["writer"]])
+    writer_numbers = np.concatenate(writers)
+    heights, widths, digests = column("height"), column("width"), column("digest")
+    groups = splits.group_images(digests)
+    source_splits = column("split")
+    mode = splits.choose_mode(rule.mode, source_splits, writer_numbers)
     split = splits.assign_splits(
-        index.labels,
+        labels,
         groups,
-        index.source_splits,
-        index.writers,
-        resolved,
+        source_splits,
+        writer_numbers,
+        mode,
         rule.seed,
         rule.test_fraction,
         rule.validation_fraction,
         rule.validation_mode,
     )
-    _save(store, "groups", groups)
-    _save(store, "split", split)
-    duplicates = _write_duplicates(store, charset, index.labels, groups, split)
-
-    first_bad = _write_quarantine(store, parts, quarantined)
-    found = {(r[0], r[1]): r for part in parts for r in part.facts["repaired"]}
-    repaired = sorted(found.values(), key=lambda r: (r[1], r[0]))
-    _write_csv(store / "repaired_names.csv", ["name", "character", "code_page"], repaired)
-    files = _describe_files(store, parts)
-    table = np.bincount(index.labels * 4 + split, minlength=4 * len(charset)).reshape(-1, 4)
-    names = splits.SPLIT_NAMES
+    lengths = [len(shard.index) for shard in shards]
+    areas = heights.astype(np.int64) * widths
+    ends = np.cumsum(areas)
+    begins = ends - areas
+    first = np.minimum(np.cumsum([0, *lengths[:-1]]), num_samples - 1)
+    arrays = {
+        "shards": np.repeat([shard.number for shard in shards], lengths),
+        "offsets": begins - np.repeat(begins[first], lengths),
+        "heights": heights,
+        "widths": widths,
+        "labels": labels,
+        "split": split,
+        "writers": writer_numbers,
+        "groups": groups,
+        "digests": digests,
+        "ids_offsets": np.cumsum(np.r_[0, column("id_length").astype(np.int64)]),
+    }
+    for name, values in arrays.items():
+        _save(folder, name, values)
+    with open(folder / "ids.bin", "wb") as stream:
+        stream.writelines(shard.ids for shard in shards)
+    duplicates = _write_duplicates(folder, charset, labels, groups, split)
+    rows = [{**asdict(entry), "source": printable(entry.source)} for entry in skipped]
+    columns = ["source", "offset", "num_bytes", "reason"]
+    _write_csv(folder / SKIPPED_FILE, columns, (list(row.values()) for row in rows))
+    names = {
+        (entry.name, entry.character): {**asdict(entry), "name": printable(entry.name)}
+        for shard in shards
+        for entry in shard.repaired
+    }
+    repaired = sorted(names.values(), key=lambda name: (name["character"], name["name"]))
+    columns = ["name", "character", "code_page"]
+    _write_csv(folder / "repaired_names.csv", columns, (list(name.values()) for name in repaired))
+    files = _describe_files(folder, shards, areas)
+    table = np.bincount(labels * 4 + split, minlength=4 * len(charset)).reshape(-1, 4)
     return {
         "format": FORMAT,
         "data_hash": data_hash(charset, files),
         "num_samples": num_samples,
         "num_classes": len(charset),
-        "counts": dict(zip(names, table.sum(axis=0).tolist(), strict=True)),
+        "counts": dict(zip(splits.SPLIT_NAMES, table.sum(axis=0).tolist(), strict=True)),
         "split": {
             "requested": rule.mode,
-            "mode": resolved,
+            "mode": mode,
             "seed": rule.seed,
-            "test_fraction": rule.test_fraction if resolved != "source" else None,
+            "test_fraction": rule.test_fraction if mode != "source" else None,
             "validation_fraction": rule.validation_fraction,
             "validation_mode": rule.validation_mode,
         },
         "charset": {"sha256": charset.sha256, "characters": charset.text},
         "writers": {
-            "num_writers": len(index.writer_names),
-            "samples_without_writer": int((index.writers < 0).sum()),
-            "names": index.writer_names,
+            "num_writers": len(writer_of),
+            "samples_without_writer": int((writer_numbers < 0).sum()),
+            "names": list(writer_of),
         },
         "duplicates": duplicates,
         "repaired_names": {
             "count": len(repaired),
-            "code_pages": dict(sorted(Counter(r[2] for r in repaired).items())),
-            "first": [
-                dict(zip(("name", "character", "code_page"), r, strict=True))
-                for r in repaired[:_LISTED]
-            ],
+            "code_pages": dict(sorted(Counter(name["code_page"] for name in repaired).items())),
+            "first": repaired[:_LISTED],
         },
-        "quarantined": {
+        "skipped": {
             "count": reasons.total(),
             "by_reason": dict(sorted(reasons.items())),
-            "first": first_bad,
+            "first": rows[:_LISTED],
         },
         "left_out": {"count": left_out.total(), "by_character": dict(sorted(left_out.items()))},
         "counts_per_class": {
-            character: dict(zip(names, row, strict=True))
+            character: dict(zip(splits.SPLIT_NAMES, row, strict=True))
             for character, row in zip(charset, table.tolist(), strict=True)
         },
         "files": files,
     }
 
 
-@dataclass
-class _Index:
-    """What is needed of all samples at once; the rest goes to the disk part by part."""
-
-    labels: np.ndarray
-    writers: np.ndarray
-    source_splits: np.ndarray
-    digests: np.ndarray
-    writer_names: list[str]
-
-
-def _characters(parts: list[Part]) -> set[str]:
-    codes: set[int] = set()
-    for part in parts:
-        codes.update(np.unique(part.index()["character"]).tolist())
-    return {chr(code) for code in codes}
-
-
-def _write_index(store: Path, parts: list[Part], num_samples: int, charset: Charset) -> _Index:
-    to_label = np.full(max(map(ord, charset)) + 1, -1, np.int32)
-    to_label[[ord(character) for character in charset]] = np.arange(len(charset))
-    names: dict[str, int] = {}
-    index = _Index(
-        np.empty(num_samples, np.int32),
-        np.empty(num_samples, np.int32),
-        np.empty(num_samples, np.int8),
-        np.empty((num_samples, 2), np.uint64),
-        [],
-    )
-    streamed = ("parts", "offsets", "heights", "widths", "ids_offsets")
-    done = id_end = 0
-    files = {name: open(store / f"{name}.npy", "wb") for name in streamed}  # noqa: SIM115
-    try:
-        with open(store / "ids.bin", "wb") as ids:
-            for name, stream in files.items():
-                length = num_samples + (name == "ids_offsets")
-                np.lib.format.write_array_header_1_0(stream, _header(name, (length,)))
-            files["ids_offsets"].write(np.zeros(1, np.int64).tobytes())
-            for part in parts:
-                rows = part.index()
-                end = done + len(rows)
-                index.labels[done:end] = to_label[rows["character"]]
-                index.source_splits[done:end] = rows["split"]
-                index.digests[done:end] = rows["digest"]
-                of_part = [names.setdefault(name, len(names)) for name in part.facts["writers"]]
-                # The last entry is found by -1, the writer that is not known.
-                index.writers[done:end] = np.array([*of_part, -1], np.int32)[rows["writer"]]
-                columns = {
-                    "parts": np.full(len(rows), part.number, np.int32),
-                    "offsets": rows["start"],
-                    "heights": rows["height"],
-                    "widths": rows["width"],
-                    "ids_offsets": rows["id_end"] + id_end,
-                }
-                for name, values in columns.items():
-                    files[name].write(np.ascontiguousarray(values, ARRAYS[name]).data)
-                with open(part.file("ids"), "rb") as stream:
-                    shutil.copyfileobj(stream, ids)
-                id_end += part.facts["files"]["ids"]
-                done = end
-    finally:
-        for stream in files.values():
-            stream.close()
-    index.writer_names = list(names)
-    for name, values in (
-        ("labels", index.labels),
-        ("writers", index.writers),
-        ("digests", index.digests),
-    ):
-        _save(store, name, values)
-    return index
-
-
-def _header(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    descr = np.lib.format.dtype_to_descr(np.dtype(ARRAYS[name]))
-    return {"descr": descr, "fortran_order": False, "shape": shape}
-
-
-def _save(store: Path, name: str, values: np.ndarray) -> None:
+def _save(folder: Path, name: str, values: np.ndarray) -> None:
     # Not np.save, which reports a full disk without its error number.
-    with open(store / f"{name}.npy", "wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, _header(name, values.shape))
-        stream.write(np.ascontiguousarray(values, ARRAYS[name]).data)
+    values = np.ascontiguousarray(values, ARRAYS[name])
+    descr = np.lib.format.dtype_to_descr(values.dtype)
+    head = {"descr": descr, "fortran_order": False, "shape": values.shape}
+    with open(folder / array_file(name), "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, head)
+        stream.write(values.data)
 
 
 def _write_duplicates(
-    store: Path, charset: Charset, labels: np.ndarray, groups: np.ndarray, split: np.ndarray
+    folder: Path, charset: Charset, labels: np.ndarray, groups: np.ndarray, split: np.ndarray
 ) -> dict[str, Any]:
     """Lists all images that occur more than once and returns them in numbers."""
     sizes = np.bincount(groups)
@@ -255,7 +334,7 @@ def _write_duplicates(
     conflicts: dict[int, list[dict[str, str]]] = {}
 
     def rows() -> Iterator[list[Any]]:
-        for i, name in zip(order.tolist(), _read_ids(store, order), strict=True):
+        for i, name in zip(order.tolist(), _read_ids(folder, order), strict=True):
             group, character = int(groups[i]), charset.char(int(labels[i]))
             side = splits.SPLIT_NAMES[split[i]]
             if conflicting[group] and (group in conflicts or len(conflicts) < _LISTED):
@@ -265,7 +344,7 @@ def _write_duplicates(
             yield [group, name, character, side, int(conflicting[group])]
 
     head = ["group", "sample_id", "character", "split", "conflicting"]
-    _write_csv(store / "duplicates.csv", head, rows())
+    _write_csv(folder / "duplicates.csv", head, rows())
     return {
         "groups": int((sizes > 1).sum()),
         "extra_copies": int((sizes[sizes > 1] - 1).sum()),
@@ -276,36 +355,12 @@ def _write_duplicates(
     }
 
 
-def _read_ids(store: Path, indices: np.ndarray) -> Iterator[str]:
-    offsets = np.load(store / "ids_offsets.npy", mmap_mode="r")
-    with open(store / "ids.bin", "rb") as stream:
+def _read_ids(folder: Path, indices: np.ndarray) -> Iterator[str]:
+    offsets = np.load(folder / "ids_offsets.npy", mmap_mode="r")
+    with open(folder / "ids.bin", "rb") as stream:
         for i in indices.tolist():
             stream.seek(offsets[i])
             yield stream.read(int(offsets[i + 1] - offsets[i])).decode("utf-8")
-
-
-def _write_quarantine(
-    store: Path, parts: list[Part], quarantined: Sequence[Skipped]
-) -> list[dict[str, Any]]:
-    """Writes all that is quarantined and returns the first entries."""
-    path = store / "quarantine.csv"
-    rows = [[printable(q.source), q.offset, q.num_bytes, q.reason] for q in quarantined]
-    _write_csv(path, QUARANTINE_HEAD, rows)
-    with open(path, "ab") as out:
-        for part in parts:
-            with open(part.file("quarantine"), "rb") as stream:
-                shutil.copyfileobj(stream, out)
-    with open(path, encoding="utf-8", newline="") as stream:
-        first = list(islice(csv.DictReader(stream), _LISTED))
-    return [
-        {
-            "source": row["source"],
-            "offset": int(row["offset"]) if row["offset"] else None,
-            "num_bytes": int(row["num_bytes"]),
-            "reason": row["reason"],
-        }
-        for row in first
-    ]
 
 
 def _write_csv(path: Path, head: list[str], rows: Iterable[list[Any]]) -> None:
@@ -315,26 +370,19 @@ def _write_csv(path: Path, head: list[str], rows: Iterable[list[Any]]) -> None:
         writer.writerows(rows)
 
 
-def _describe_files(store: Path, parts: list[Part]) -> dict[str, dict[str, Any]]:
+def _describe_files(
+    folder: Path, shards: list[Shard], areas: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    lists = ("ids.bin", "duplicates.csv", SKIPPED_FILE, "repaired_names.csv")
     files: dict[str, dict[str, Any]] = {}
-    for name in (
-        *(f"{array}.npy" for array in ARRAYS),
-        "ids.bin",
-        "duplicates.csv",
-        "quarantine.csv",
-        "repaired_names.csv",
-    ):
-        path = store / name
+    for name in (*map(array_file, ARRAYS), *lists):
+        path = folder / name
         files[name] = {"num_bytes": path.stat().st_size, "sha256": sha256_file(path)}
-    for part in parts:
-        # Its images' checksums are in `digests.npy`.
-        if num_bytes := part.facts["files"]["images"]:
-            files[image_file(part.number)] = {"num_bytes": num_bytes}
+    done = 0
+    for shard in shards:
+        # Its images' checksums are in the digests.
+        images = areas[done : done + len(shard.index)]
+        done += len(images)
+        if len(images):
+            files[image_file(shard.number)] = {"num_bytes": int(images.sum())}
     return files
-
-
-def clear(folder: Path) -> None:
-    """Empties the work folder of parts, so that reading starts anew."""
-    for name in (STORE, PARTS):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir(parents=True)

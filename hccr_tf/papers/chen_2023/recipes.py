@@ -1,4 +1,4 @@
-"""Chen, Xiao & Meng 2023: EfficientNetV2-S and InceptionV3 + GRU on Chinese MNIST.
+r"""Chen, Xiao & Meng 2023: EfficientNetV2-S and InceptionV3 + GRU on Chinese MNIST.
 
 Paper: "Handwritten Chinese Character Recognition with Neural Networks", section 4.
 
@@ -27,8 +27,8 @@ weights of another run, and for any network (`--model`; one with fewer than 100 
    accuracies are whole numbers of 1,050 images (`--samples-per-class 140`).
 4. Of 5, 10 and 20 % of the data, a fifth validates: 40, 80, 160 images a class and 10, 20, 40
    others (`--samples-per-class 80 --validation-per-class 20`).
-5. Dense layers and the GRU have 256 units, dropout is 0.2 and the noise 0.1 (`--set units=128`).
-   Noise and dropout act on the vectors that the GRU reads (`--set noise_at=images`).
+5. Dense layers and the GRU have 256 units, dropout is 0.2 and the noise 0.1 (`--model.units 128`).
+   Noise and dropout act on the vectors that the GRU reads (`--model.noise_at images`).
 6. InceptionV3 + GRU is trained as a whole for 20 epochs.
 7. Nothing is stopped early in `chen_*`, as in the paper; `--patience 5` does, and `transfer` has
    it for each of its stages.

@@ -12,8 +12,6 @@ Result:  the paper reports 97.38 (A), 97.55 (B) and 97.61 % (C) on ICDAR-2013.
 `melnyk_*` are the paper's settings. On few data give the first phase the paper's number of
 steps or a fitting share of them (`--first-steps`): one epoch of 24,000 images is 95 steps.
 `melnyk_net_*` are ours: the same networks under a schedule that converges in few steps.
-`melnyk_mnist` and `melnyk_fashion_mnist` are the benchmark in the released code: model C on
-images of 28×28, unprepared.
 """
 
 from dataclasses import replace
@@ -44,15 +42,6 @@ _PAPER = {
     "epochs": 40,  # section 4.2
     "patience": 40,  # no early stopping in the paper
     "seed": 1996,  # code
-}
-
-# The code's benchmark: rate 0.01 until training accuracy stalls first.
-_MNIST = {
-    **_PAPER,
-    "preprocessing": Preprocessing(28, invert=True),
-    "learning_rate": 0.01,
-    "first_steps": 0,
-    "batch_size": 64,
 }
 
 _OURS = {
@@ -86,15 +75,5 @@ RECIPES = [
             **_OURS,
         )
         for letter, pooling in _POOLINGS.items()
-    ),
-    *(
-        Recipe(
-            name=f"melnyk_{name}",
-            description=f"Melnyk-Net on {title}, the benchmark of its authors' code",
-            model="melnyk_net_c",
-            model_args={"l2": 1e-3, "dropout": 0.5},
-            **{**_MNIST, "epochs": epochs, "patience": epochs},
-        )
-        for name, title, epochs in (("mnist", "MNIST", 25), ("fashion_mnist", "Fashion-MNIST", 40))
     ),
 ]

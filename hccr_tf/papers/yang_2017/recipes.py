@@ -10,23 +10,24 @@ Cost:    M-RBC takes 0.644 G multiply–accumulates an image at 64×64, refineme
 Result:  the paper reports 95.97 (ConvNet), 96.34 (ResNet), 96.84 (M-RBC) and with refinement
          96.64, 97.04, 97.37 % on ICDAR-2013.
 
-`refined` puts refinement on any network: `--set backbone=melnyk_net_c --set maps=feature_map`,
-`--set backbone_args={'width':32}`.
+`refined` puts refinement on any network: `--model.backbone melnyk_net_c --model.maps feature_map`,
+`--model.backbone_args "{'width': 32}"`.
 
 `yang_*` are the paper's settings: its rate halves each epoch, which adds up to two epochs at the
 first rate however long the run. `convnet` … `mrbc_ir` are ours: the same networks under a schedule
 for small data. Where the paper is silent:
 
 1. The blocks stand R R P R R P R R, so a2, a5 and a8 are the last maps of the three scales; the
-   first block's shortcut is a 1×1 projection (`--set blocks=(2,2,2) --set project_first=False`).
-2. Input 64×64 with K = 64 channels, N = 5376 vectors (`--image-size`, `--width`); 32×32 with
+   first block's shortcut is a 1×1 projection (`--model.blocks 2 2 2 --model.project_first false`).
+2. Input 64×64 with K = 64 channels, N = 5376 vectors (`--image-size`, `--model.width`); 32×32 with
    K = 128 is the alternative. Images are stretched, grey levels 0 to 1.
 3. The GRU's state is s ∈ R^512 with s_0 = 0, its input the context alone, the prediction
    p_t = softmax(FC s_t); attention is asked with p_{t-1}, p_0 = 1/C. No biases, and the reset
-   gate before the product, as in eqs. 11 to 13 (`--set gru_bias=True --set reset_after=True`).
-4. The loss is the mean of the T steps' cross-entropies (`--step-loss 0`: of the last only).
-5. The attention's width A is 128 (`--attention-width`).
-6. Without refinement the vectors' mean goes into a dense layer (`--set pooled=max`). "ConvNet"
+   gate before the product, as in eqs. 11 to 13 (`--model.gru_bias true --model.reset_after true`).
+4. The loss is the mean of the T steps' cross-entropies (`'--loss-weights.step*' 0`: of the last
+   only).
+5. The attention's width A is 128 (`--model.attention_width`).
+6. Without refinement the vectors' mean goes into a dense layer (`--model.pooled max`). "ConvNet"
    is the cascade without its shortcuts, "ResNet" without the union of the scales. With
    refinement, these arguments are those of the backbone of `refined` (below).
 7. Batch 128 and 10 epochs (`--batch-size`, `--epochs`), neither of which it gives.
@@ -91,7 +92,7 @@ RECIPES = [
     ),
     Recipe(
         name="refined",
-        description="iterative refinement over the maps of any network (--set backbone=NAME)",
+        description="iterative refinement over the maps of any network (--model.backbone NAME)",
         model="refined",
         model_args={"backbone": "mrbc", "maps": "scale1,scale2,feature_map"},
         **_LOSS,

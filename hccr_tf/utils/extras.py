@@ -1,0 +1,19 @@
+"""Packages of the extras in setup.cfg: which one to install where an import fails."""
+
+from hccr_tf.utils.errors import HccrError
+
+_FRAMEWORK = (
+    "Keras runs on a framework, and none is installed: pip install 'hccr_tf[tensorflow]', or "
+    "[gpu], [jax], [torch]"
+)
+_EXTRAS = {"sklearn": "audit", "skimage": "audit", "fontTools": "synthesis", "brotli": "synthesis"}
+
+
+def missing_extra(error: ModuleNotFoundError) -> HccrError | None:
+    """Returns the error that names the extra to install; None if no extra has the module."""
+    module = (error.name or "").partition(".")[0]
+    if module in ("tensorflow", "jax", "torch"):
+        return HccrError(f"{_FRAMEWORK} (Keras asked for {module}).")
+    if module in _EXTRAS:
+        return HccrError(f"This needs {module}: pip install 'hccr_tf[{_EXTRAS[module]}]'.")
+    return None

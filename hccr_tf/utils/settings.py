@@ -1,0 +1,91 @@
+"""Settings of a command from the fields of a dataclass, and their values as text.
+
+Type and help are the dataclass's own: its annotations, and the `Attributes:` of its docstring.
+"""
+
+import ast
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from hccr_tf.utils.errors import HccrError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field's type, without its None, and its help.
+
+    Attributes:
+        kind: a type that is made of a text.
+        optional: whether the field can be None, written "none" or "all".
+        help: its line of the docstring.
+    """
+
+    kind: Any
+    optional: bool
+    help: str
+
+    def parse(self, text: str) -> Any:
+        """Reads a value.
+
+        Raises:
+            ValueError: the text isn't of the field's type.
+        """
+        if self.optional and text.lower() in ("none", "all"):
+            return None
+        if self.kind is bool:
+            if text.lower() not in ("true", "false"):
+                raise HccrError(f"it is true or false, not {text!r}")
+            return text.lower() == "true"
+        return self.kind(text)
+
+
+def settings_of(described: type) -> dict[str, Setting]:
+    """Returns the settings of a dataclass by the names of its fields."""
+    attributes = (inspect.getdoc(described) or "").partition("Attributes:\n")[2]
+    helps = {
+        name: " ".join(text.split())
+        for names, text in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {5,}.*)*)", attributes, re.M)
+        for name in names.split(", ")
+    }
+    settings = {}
+    for name, kind in get_type_hints(described).items():
+        if name in {field.name for field in fields(described)}:
+            kinds = get_args(kind) if NoneType in get_args(kind) else (kind,)
+            settings[name] = Setting(kinds[0], NoneType in kinds, helps[name])
+    return settings
+
+
+def parse_literal(text: str) -> Any:
+    """Reads a value whose type isn't known: a Python literal, or else the text itself."""
+    if text.lower() in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def to_text(value: Any) -> str:
+    """Writes a value as `Setting.parse` and `parse_literal` read it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if type(value) in (list, tuple):
+        return f"[{','.join(map(repr, value))}]"
+    if isinstance(value, str) and parse_literal(value) != value:
+        return repr(value)  # a text that would be read as something else
+    return str(value)
+
+
+def to_words(value: Any) -> list[str]:
+    """Writes a value as the words behind its flag: several for a list of at least two."""
+    several = type(value) in (list, tuple) and len(value) > 1
+    return [to_text(part) for part in value] if several else [to_text(value)]
+
+
+def from_words(values: Sequence[Any]) -> Any:
+    """Makes one value of the literals behind a flag: a list where there are several."""
+    return list(values) if len(values) > 1 else values[0]
