@@ -8,7 +8,6 @@ takes at the default interval of ten minutes, where it would take hours to measu
 seconds a save over seconds an interval. Writes results/checkpoint_cost.csv.
 """
 
-import argparse
 import os
 import platform
 import shutil
@@ -19,12 +18,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
+from common import RESULTS, arguments_of
 
 import hccr_tf
 from hccr_tf.data.store.store import Store
 from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints
-
-RESULTS = Path(__file__).parent / "results" / "checkpoint_cost.csv"
 
 
 class Clock:
@@ -67,9 +65,7 @@ def measure(recipe, store: Store, workdir: Path, every: int | None, clock: Clock
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--store", required=True)
     parser.add_argument("--recipe", default="brick_model1")
     parser.add_argument("--image-size", type=int, default=64)
@@ -77,7 +73,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=512, help="large, so an epoch is short")
     parser.add_argument("--every", type=int, default=10, help="steps between checkpoints")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--out", default=str(RESULTS))
+    parser.add_argument("--out", default=str(RESULTS / "checkpoint_cost.csv"))
     options = parser.parse_args()
     store = Store(options.store)
     recipe = hccr_tf.get_recipe(options.recipe).override(

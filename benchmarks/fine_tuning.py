@@ -10,18 +10,17 @@ store's characters competing. Each is `hccr train fine_tune`, which is printed; 
 already is not done again. Writes results/fine_tuning.csv.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from real_runs import RESULTS, hccr, weights_of
+from common import RESULTS, arguments_of, hccr, weights_of
 
 from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
 from hccr_tf.data.store.store import Store
-from hccr_tf.evaluation.metrics import wilson_interval
 from hccr_tf.evaluation.plots import save_figure
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.runs.workdir import Workdir
 
 STORES = ("hwdb100", "chinese_mnist")
@@ -33,9 +32,7 @@ _BATCH = 256
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--hwdb100", type=Path, required=True, help="store")
     parser.add_argument("--chinese-mnist", type=Path, required=True, help="store, split by writer")
     parser.add_argument("--runs", type=Path, required=True)

@@ -9,7 +9,6 @@ Writes results/ingest.csv, a row a number of records and of processes. Takes twi
 the largest input: 5 GB a million records for it, and as much for the store.
 """
 
-import argparse
 import hashlib
 import os
 import platform
@@ -24,13 +23,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from common import RESULTS, arguments_of
 
 import hccr_tf
 from hccr_tf.data.sources.discovery import read_source
 from hccr_tf.data.sources.gnt import HEADER
 from hccr_tf.data.sources.records import SampleBlock
-
-RESULTS = Path(__file__).parent / "results" / "ingest.csv"
 
 
 def real_files(path: Path) -> list[bytes]:
@@ -105,6 +103,7 @@ class PeakMemory(threading.Thread):
         self.running = True
 
     def run(self) -> None:
+        """Looks again and again until `running` is false."""
         while self.running:
             for pid in [self.pid, *self._children()]:
                 self.peaks[pid] = max(self.peaks.get(pid, 0), _high_water(pid))
@@ -157,9 +156,7 @@ def time_prepare(source: Path, out: Path, processes: int) -> tuple[float, int, i
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--gnt", required=True, help="real .gnt files to perturb: folder or zip")
     parser.add_argument("--folder", default="runs/ingest", help="for input and stores (big)")
     parser.add_argument("--records", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
@@ -167,7 +164,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, cores])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--per-file", type=int, default=3755, help="records a file (default 3755)")
-    parser.add_argument("--out", default=str(RESULTS), help="CSV file")
+    parser.add_argument("--out", default=str(RESULTS / "ingest.csv"), help="CSV file")
     options = parser.parse_args()
     folder = Path(options.folder)
     base = real_files(Path(options.gnt))

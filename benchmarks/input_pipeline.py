@@ -13,7 +13,7 @@ images, in whole epochs, one way after another and all of them in each round. Th
 released loader's files are written from the store, at the size at which it holds them, to
 a folder that's removed again.
 
-`fit` takes batches from tf.data on TensorFlow and from the NumPy loader on other backends.
+`fit` takes batches from tf.data on TensorFlow and from the NumPy reader on other backends.
 
 A row's `images_per_second` is the median over the rounds; `ratio` divides it by that of
 the released loader with the same blur at 256×256, `share_of_copy` by the machine's limit:
@@ -23,19 +23,17 @@ processors other programs took meanwhile.
 Beside the CSV a JSON file of the same name says where the time of an image goes.
 """
 
-import argparse
 import contextlib
-import csv
 import json
 import os
 import platform
-import shlex
 import shutil
 import statistics
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -43,42 +41,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import cv2
 import numpy as np
+import pandas as pd
+from common import RESULTS, arguments_of
 
 from hccr_tf import Loader, Preprocessing, Store
+from hccr_tf.data.loading.tf_dataset import tf_dataset
 
+INPUTS = ((256, "raw"), (256, "3x3"), (256, "7x7"), (96, "raw"))
 BLURS = {"raw": (0, 0.0), "3x3": (3, 20.0), "7x7": (7, 50.0)}
 # Goals, in multiples of the released loader.
-GOALS = {("256", "raw"): 12, ("256", "3x3"): 8, ("256", "7x7"): 6, ("96", "raw"): 16}
+GOALS = {(256, "raw"): 12, (256, "3x3"): 8, (256, "7x7"): 6, (96, "raw"): 16}
 # That one iterator of ours reads; the released loader takes seconds for one as it is. `train`
 # begins an iterator an epoch, which costs tf.data about 35 ms each: nothing in epochs of
 # real length, but a fifth of a raw one of 10,000 images.
 EPOCHS = 3
 DISTURBED = 0.1  # processors that other programs take
-COLUMNS = (
-    "loader",
-    "size",
-    "blur",
-    "dtype",
-    "images_per_second",
-    "lowest",
-    "highest",
-    "rounds",
-    "ratio",
-    "goal",
-    "ratio_to_released_two_threads",
-    "share_of_copy",
-    "processors_used",
-    "elsewhere",
-    "state",
-    "images",
-    "batch_size",
-    "data_hash",
-    "command",
-    "hardware",
-    "versions",
-)
-
-
 # === Released loader ===
 
 
@@ -143,8 +120,6 @@ def read_numpy(batches: Loader, epochs: int = EPOCHS) -> None:
 
 
 def read_tf(batches: Loader) -> None:
-    from hccr_tf.data.loading.tf_dataset import tf_dataset
-
     for _ in tf_dataset(batches, ["main_output"], epochs=EPOCHS):
         pass
 
@@ -201,22 +176,11 @@ def busy_seconds() -> float:
     return (sum(values) - values[3] - values[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def own_seconds() -> float:
-    """Processor seconds of this process and of those that it has begun."""
-    total = time.process_time()
-    for path in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # a thread or a child that ended meanwhile
-            for child in path.read_text().split():
-                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-                total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return total
-
-
 def measure(function, num_images: int) -> dict[str, float]:
-    busy, own, start = busy_seconds(), own_seconds(), time.perf_counter()
+    busy, own, start = busy_seconds(), time.process_time(), time.perf_counter()
     function()
     seconds = time.perf_counter() - start
-    own = own_seconds() - own
+    own = time.process_time() - own
     elsewhere = max(0.0, busy_seconds() - busy - own)
     return {
         "images_per_second": num_images / seconds,
@@ -226,34 +190,25 @@ def measure(function, num_images: int) -> dict[str, float]:
 
 
 def cases(
-    store: Store, indices: np.ndarray, folder: Path, batch_size: int, stack: contextlib.ExitStack
-) -> dict:
+    store: Store, indices: np.ndarray, folder: Path, batch_size: int, cold: Path
+) -> dict[tuple, tuple]:
     """Functions that read whole epochs, and how many, by (loader, size, blur, dtype)."""
-    found = {}
+    found: dict[tuple, tuple] = {}
     for blur in BLURS:
         released = released_loader(folder, blur, batch_size)
-        found["released", 256, blur, "float32"] = lambda r=released: read_released(r)
-        found["released, two threads", 256, blur, "float32"] = lambda r=released: (
-            read_released_in_two_threads(r)
-        )
-    for size, blur in ((256, "raw"), (256, "3x3"), (256, "7x7"), (96, "raw")):
+        key = 256, blur, "float32"
+        found["released", *key] = partial(read_released, released), 1
+        found["released, two threads", *key] = partial(read_released_in_two_threads, released), 1
+    for size, blur in INPUTS:
         ours = reader(store, indices, size, blur, batch_size)
-        found["NumPy iterator", size, blur, "uint8"] = lambda r=ours: read_numpy(r)
-        found["tf.data", size, blur, "uint8"] = lambda r=ours: read_tf(r)
-    cold = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hccr-store-"))) / "copy"
+        found["NumPy iterator", size, blur, "uint8"] = partial(read_numpy, ours), EPOCHS
+        found["tf.data", size, blur, "uint8"] = partial(read_tf, ours), EPOCHS
     shutil.copytree(store.path, cold)
-    found["NumPy iterator, files not in memory", 256, "raw", "uint8"] = lambda: read_cold(
-        cold, indices, batch_size
-    )
-    released = released_loader(folder, "raw", batch_size)
-    found["released, files not in memory", 256, "raw", "float32"] = lambda: read_released_cold(
-        released, folder
-    )
-    one_epoch = ("released", "files not in memory")
-    return {
-        key: (function, 1 if any(part in key[0] for part in one_epoch) else EPOCHS)
-        for key, function in found.items()
-    }
+    ours = partial(read_cold, cold, indices, batch_size)
+    found["NumPy iterator, files not in memory", 256, "raw", "uint8"] = ours, 1
+    released = partial(read_released_cold, released_loader(folder, "raw", batch_size), folder)
+    found["released, files not in memory", 256, "raw", "float32"] = released, 1
+    return found
 
 
 # === Where the time goes ===
@@ -273,7 +228,7 @@ def profile(store: Store, indices: np.ndarray, batch_size: int) -> dict:
     result = {}
     steps = 20
     count = steps * batch_size
-    for size, blur in ((256, "raw"), (256, "3x3"), (256, "7x7"), (96, "raw")):
+    for size, blur in INPUTS:
         ours = reader(store, indices, size, blur, batch_size)
         kernel, sigma = BLURS[blur]
         order = indices[ours.order(0)[:count]]
@@ -310,29 +265,8 @@ def profile(store: Store, indices: np.ndarray, batch_size: int) -> dict:
             part["batch"] - part["resize"] - part["store"], 2
         )
         part["most that two processors could do, images per second"] = round(2e6 / part["batch"])
-        part["two processes, nothing handed over, images per second"] = two_processes(ours)
         result[f"{size} {blur}"] = part
     return result
-
-
-def two_processes(ours: Loader) -> int:
-    """What the interpreter's lock costs: each half of the batches in a process of its own."""
-    ours.batch(0, 0)
-    best = 0.0
-    for _ in range(3):
-        start = time.perf_counter()
-        children = []
-        for half in range(2):
-            child = os.fork()  # before TensorFlow is loaded, whose threads a fork would lose
-            if not child:
-                for step in range(half, ours.steps_per_epoch, 2):
-                    ours.batch(1, step)
-                os._exit(0)
-            children.append(child)
-        for child in children:
-            os.waitpid(child, 0)
-        best = max(best, len(ours) / (time.perf_counter() - start))
-    return round(best)
 
 
 def hand_over(store: Store, indices: np.ndarray, batch_size: int) -> dict:
@@ -342,97 +276,67 @@ def hand_over(store: Store, indices: np.ndarray, batch_size: int) -> dict:
     ours.batch = lambda epoch, step: ready
     steps = EPOCHS * ours.steps_per_epoch
 
-    def through_tf():
-        read_tf(ours)
-
-    def through_numpy():
-        read_numpy(ours)
-
     return {
-        "NumPy iterator": microseconds(through_numpy, steps),
-        "tf.data": microseconds(through_tf, steps),
+        "NumPy iterator": microseconds(partial(read_numpy, ours), steps),
+        "tf.data": microseconds(partial(read_tf, ours), steps),
     }
-
-
-def hardware() -> str:
-    cpu = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                cpu = line.split(":", 1)[1].strip()
-                break
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count()
-    return f"{cpu}, {cores} cores"
 
 
 def versions() -> str:
     names = ("hccr_tf", "tensorflow", "keras", "numpy", "opencv-python-headless", "pillow")
-    found = [f"Python {platform.python_version()}"]
-    for name in names:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found.append(f"{name} {metadata.version(name)}")
-    return ", ".join(found)
+    there = {d.name: d.version for d in metadata.distributions()}
+    return ", ".join(f"{name} {there[name]}" for name in names if name in there)
 
 
-def rows(results: dict, copies: dict, shared: dict) -> list[dict]:
+def summary(speeds: list[float]) -> dict[str, float]:
+    return {
+        "images_per_second": round(statistics.median(speeds)),
+        "lowest": round(min(speeds)),
+        "highest": round(max(speeds)),
+        "rounds": len(speeds),
+    }
+
+
+def rows(results: dict[tuple, list[dict]], copies: dict[int, list[float]]) -> pd.DataFrame:
     """The CSV's rows from measurements by case."""
-
-    def median(key):
-        return statistics.median(m["images_per_second"] for m in results[key])
-
-    table = []
-    for key, measured in results.items():
-        loader, size, blur, dtype = key
-        row = {"loader": loader, "size": size, "blur": blur, "dtype": dtype, **shared}
-        table.append(row)
-        speeds = [m["images_per_second"] for m in measured]
-        released = median(("released", 256, blur, "float32"))
-        threaded = median(("released, two threads", 256, blur, "float32"))
-        row |= {
-            "images_per_second": round(median(key)),
-            "lowest": round(min(speeds)),
-            "highest": round(max(speeds)),
-            "rounds": len(measured),
-            "ratio": round(median(key) / released, 2),
-            "ratio_to_released_two_threads": round(median(key) / threaded, 2),
-            "processors_used": round(statistics.median(m["processors_used"] for m in measured), 2),
-            "elsewhere": round(statistics.median(m["elsewhere"] for m in measured), 2),
-            "state": "measured",
-        }
-        if dtype == "uint8":
-            row["share_of_copy"] = round(median(key) / statistics.median(copies[size]), 3)
-            if loader in ("NumPy iterator", "tf.data"):
-                row["goal"] = GOALS.get((str(size), blur), "")
-    for size, speeds in copies.items():
-        table.append(
+    table = pd.DataFrame(
+        [
             {
-                "loader": "copy of the same bytes, two threads",
-                "size": size,
-                "dtype": "uint8",
-                "images_per_second": round(statistics.median(speeds)),
-                "lowest": round(min(speeds)),
-                "highest": round(max(speeds)),
-                "rounds": len(speeds),
-                "share_of_copy": 1.0,
-                "state": "measured",
-                **shared,
+                **dict(zip(("loader", "size", "blur", "dtype"), key, strict=True)),
+                **summary([m["images_per_second"] for m in measured]),
+                **{
+                    name: round(statistics.median(m[name] for m in measured), 2)
+                    for name in ("processors_used", "elsewhere")
+                },
             }
-        )
-    return table
+            for key, measured in results.items()
+        ]
+    )
+    speeds = table.set_index(["loader", "blur"])["images_per_second"]
+    for suffix in ("", ", two threads"):
+        released = table["blur"].map(speeds[f"released{suffix}"])
+        table[f"ratio{suffix}"] = (table["images_per_second"] / released).round(2)
+    ours = table["loader"].isin(["NumPy iterator", "tf.data"])
+    limit = table["size"].map({size: statistics.median(values) for size, values in copies.items()})
+    table["share_of_copy"] = (table["images_per_second"] / limit).round(3)[
+        table["dtype"] == "uint8"
+    ]
+    goals = zip(table["size"], table["blur"], strict=True)
+    table["goal"] = pd.Series([GOALS.get(goal) for goal in goals])[ours]
+    limits = [
+        {"loader": "copy of the same bytes, two threads", "size": size, **summary(values)}
+        for size, values in copies.items()
+    ]
+    return pd.concat([table, pd.DataFrame(limits)], ignore_index=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--store", type=Path, required=True, help="a store of `hccr data prepare`")
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path(__file__).parent / "results" / "input_pipeline.csv",
+        default=RESULTS / "input_pipeline.csv",
         help="the CSV to write; the JSON goes beside it",
     )
     parser.add_argument("--images", type=int, default=10_000, help="of the store (default 10000)")
@@ -453,21 +357,9 @@ def main() -> None:
         "images": count,
         "batch_size": options.batch_size,
         "data_hash": store.data_hash[:16],
-        "command": shlex.join(
-            [
-                "python",
-                "benchmarks/input_pipeline.py",
-                "--store",
-                "STORE",
-                "--images",
-                str(count),
-                "--rounds",
-                str(options.rounds),
-                "--batch-size",
-                str(options.batch_size),
-            ]
-        ),
-        "hardware": hardware(),
+        "command": f"python benchmarks/input_pipeline.py --store STORE --images {count} "
+        f"--rounds {options.rounds} --batch-size {options.batch_size}",
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": versions(),
     }
     print("profile …", file=sys.stderr, flush=True)
@@ -475,7 +367,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hccr-png-")))
         write_png_folder(store, indices, folder)
-        functions = cases(store, indices, folder, options.batch_size, stack)
+        cold = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hccr-store-")))
+        functions = cases(store, indices, folder, options.batch_size, cold / "copy")
         results: dict = {key: [] for key in functions}
         copies: dict = {256: [], 96: []}
         for round_number in range(-1, options.rounds):  # the first warms up
@@ -500,23 +393,15 @@ def main() -> None:
                     speeds.append(num_images / copy_bytes.seconds)
     where["hand-over of a batch"] = hand_over(store, indices, options.batch_size)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with open(options.out, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
-        writer.writeheader()
-        table = rows(results, copies, shared)
-        writer.writerows(table)
+    table = rows(results, copies).assign(**shared)
+    table.to_csv(options.out, index=False)
     description = {
         "unit": "microseconds an image, one thread; of the hand-over microseconds a batch",
         **shared,
         **where,
     }
     options.out.with_suffix(".json").write_text(json.dumps(description, indent=1) + "\n")
-    for row in table:
-        print(
-            f"{row['loader']:40}{row['size']:5} {row.get('blur', ''):5}{row['dtype']:9}"
-            f"{row.get('images_per_second', row['state']):>10} {row.get('ratio', ''):>6} "
-            f"(goal {row.get('goal', '') or '-'})"
-        )
+    print(table.drop(columns=list(shared)).to_string(index=False, na_rep=""))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ results/peers.csv; results/peers_log.csv gets a row for every time that anybody 
 images, with the reason.
 """
 
-import argparse
 import hashlib
 import os
 import subprocess
@@ -25,17 +24,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from real_runs import RESULTS, weights_of
+from common import RESULTS, arguments_of, weights_of
 
 from hccr_tf import Recognizer
-from hccr_tf.evaluation.metrics import wilson_interval
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.images.cleaning import clean
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--reason", required=True, help="why these images are looked at now")
     parser.add_argument("--run", help="in place of the package's own weights")

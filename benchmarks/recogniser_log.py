@@ -10,14 +10,13 @@ results/recogniser_log.csv and draws the log's curve beside it. --misread draws 
 wrongly. Test images aren't looked at.
 """
 
-import argparse
 from collections import Counter
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from real_runs import RESULTS
+from common import RESULTS, arguments_of
 
 from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
@@ -32,9 +31,7 @@ PER_CLASS = 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--run", required=True)
     parser.add_argument("--hwdb100", required=True, help="store; its training split is read")
     parser.add_argument("--chinese-mnist", required=True, help="store; its training split is read")

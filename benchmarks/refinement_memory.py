@@ -10,14 +10,13 @@ one array of vectors × classes, which is never made.
 """
 
 import os
-from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import pandas as pd
+from common import RESULTS
 
-RESULTS = Path(__file__).parent / "results" / "refinement_memory.csv"
 CLASSES, CHANNELS = 3755, 64
 BATCHES = (2, 6)
 SIDES = {336: 16, 1344: 32, 5376: 64}  # sides of the images with so many vectors
@@ -81,7 +80,7 @@ def main() -> None:
             }
         )
         print(rows[-1], flush=True)
-    pd.DataFrame(rows).to_csv(RESULTS, index=False)
+    pd.DataFrame(rows).to_csv(RESULTS / "refinement_memory.csv", index=False)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,14 @@ were, each with another seed; model 1 of the brick network learns the same numbe
 each. Writes results/split_question.csv, a row a run, and prints means and their difference.
 """
 
-import argparse
 import shlex
 from pathlib import Path
 
 import pandas as pd
-from real_runs import RESULTS, hccr, prepare
+from common import RESULTS, arguments_of, hccr, prepare
 
 from hccr_tf import Store, predict_split
-from hccr_tf.evaluation.metrics import wilson_interval
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.runs.workdir import Workdir
 
 SEEDS = (1, 2, 3)
@@ -35,9 +34,7 @@ TRAIN = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--source", nargs="+", help="Chinese MNIST")
     parser.add_argument("--runs", type=Path, required=True, help="folder for stores and runs")
     parser.add_argument("--collect", action="store_true", help="only predict and tabulate")

@@ -9,7 +9,6 @@ cache first. A TFRecord has no random access: it is read in file order through a
 10,000, which is no global shuffle and cannot be resumed at a step; its row flatters it.
 """
 
-import argparse
 import os
 import platform
 import shutil
@@ -21,10 +20,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+from common import RESULTS, arguments_of
 
 import hccr_tf
 
-RESULTS = Path(__file__).parent / "results" / "store_formats.csv"
 SIDE = 96
 
 Read = Callable[[np.ndarray], Iterator[np.ndarray]]
@@ -138,12 +137,10 @@ def rate(read: Read, order: np.ndarray) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--store", required=True)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", default=str(RESULTS))
+    parser.add_argument("--out", default=str(RESULTS / "store_formats.csv"))
     options = parser.parse_args()
     given = hccr_tf.Store(options.store)
     rows = []

@@ -8,14 +8,13 @@ Times a batch of the recogniser's recipe: drawn (generator), prepared (crop, res
 comparison. Writes results/stroke_generator.csv.
 """
 
-import argparse
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
-from real_runs import RESULTS
+from common import RESULTS, arguments_of
 
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models import MAIN_OUTPUT, create_model
@@ -27,9 +26,7 @@ ROUNDS = 12
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--strokes", type=Path, required=True, help="store of hccr data strokes")
     options = parser.parse_args()
     store = StrokeDataset(options.strokes)

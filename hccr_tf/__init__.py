@@ -31,7 +31,8 @@ _PUBLIC = {
     "list_models": "hccr_tf.models",
     "create_loss": "hccr_tf.losses",
     "train": "hccr_tf.training",
-    "sweep": "hccr_tf.papers.sweeps",
+    "sweep": "hccr_tf.papers.sweep",
+    "reproduce": "hccr_tf.papers.base",
     # Recognition
     "Recognizer": "hccr_tf.inference.recognizer",
     "Recognition": "hccr_tf.inference.recognizer",

@@ -25,9 +25,10 @@ from hccr_tf.utils.errors import HccrError
     ),
     argument(
         "--scale",
-        choices=["full", "real-small", "smoke"],
-        help="train what's missing: full (the paper's size and epochs), real-small (real data, "
-        "hours of CPU), smoke (the embedded sample, which needs no --data; seconds)",
+        choices=["full", "hwdb100", "real-small", "smoke"],
+        help="train what's missing: full (the paper's size and epochs), hwdb100 (100 HWDB classes, "
+        "days of CPU), real-small (real data, hours), smoke (the embedded sample, which needs no "
+        "--data; seconds)",
     ),
     argument("--only", nargs="+", metavar="CELL", help="train these runs of --scale"),
     argument("--collect", action="store_true", help="train nothing; tabulate what there is"),
@@ -66,102 +67,63 @@ def run_reproduce(options) -> None:
     if not options.scale and (options.only or options.collect or options.runs):
         raise HccrError("--only, --collect and --runs go with --scale.")
     backend.start()
-    from hccr_tf.papers.base import get_experiment, list_experiments
+    from hccr_tf.papers.base import EXPERIMENTS
 
+    experiments = [EXPERIMENTS[name] for name in sorted(EXPERIMENTS)]
     if options.list:
-        for name in list_experiments():
-            experiment = get_experiment(name)
-            scales = " [--scale]" if experiment.plan else ""
-            print(f"  {name:<22} {experiment.description}{scales}")
+        for experiment in experiments:
+            scales = f" [{', '.join(experiment.scales)}]" if experiment.scales else ""
+            print(f"  {experiment.name:<22} {experiment.description}{scales}")
         return
     if options.name != "all":
-        _reproduce(get_experiment(options.name), options, options.out)
+        _reproduce(options, options.name, options.out, options.only)
         return
     if not options.scale:
         raise HccrError("all takes a --scale.")
-    base = Path(options.out or Path("results") / options.scale)
-    experiments = [get_experiment(name) for name in list_experiments()]
-    experiments = [experiment for experiment in experiments if experiment.plan]
-    cells = {cell.name for experiment in experiments for cell in experiment.plan(options.scale)}
-    if unknown := sorted(set(options.only or ()) - cells):
-        raise HccrError(f"There are no cells {unknown}; there are {', '.join(sorted(cells))}.")
-    failed = []
-    for experiment in experiments:
-        print(f"=== {experiment.name} ===", flush=True)
+    plans = {e.name: e.cells(options.scale) for e in experiments if options.scale in e.scales}
+    names = {name: [cell.name for cell in cells] for name, cells in plans.items()}
+    known = sorted({cell for cells in names.values() for cell in cells})
+    if unknown := sorted(set(options.only or ()) - set(known)):
+        raise HccrError(f"There are no cells {unknown}; there are {', '.join(known)}.")
+    base, failed = Path(options.out or Path("results") / options.scale), []
+    for name, cells in names.items():
+        print(f"=== {name} ===", flush=True)
+        only = options.only and [cell for cell in options.only if cell in cells]
         try:
-            _reproduce(experiment, options, base / experiment.name)
-        except (ValueError, OSError) as error:
+            _reproduce(options, name, base / name, only)
+        except (HccrError, OSError) as error:
             # One that needs what isn't there, such as ImageNet weights, leaves the others be.
             print(f"error: {error}", file=sys.stderr)
-            failed.append(experiment.name)
+            failed.append(name)
     if failed:
         raise HccrError(f"{', '.join(failed)} failed as said above; the others are made.")
 
 
-def _reproduce(experiment, options, out) -> None:
-    from hccr_tf.data.store.store import Store
-    from hccr_tf.papers.base import Inputs
-    from hccr_tf.papers.plans import cells_table, sample_store, train_cells
-    from hccr_tf.papers.tables import runs_table
-    from hccr_tf.pretrained import find_run
-    from hccr_tf.utils.files import atomic_write, write_json
+def _reproduce(options, name, out, only) -> None:
+    from hccr_tf.papers.base import reproduce
 
-    default = Path("results") / (options.scale or "") / experiment.name
-    out = Path(out or default)
-    out.mkdir(parents=True, exist_ok=True)
-    store = Store(options.data) if options.data else sample_store(out.parent / "sample")
-    tested = Store(options.test_data) if options.test_data else store
-    tested.indices(options.split)  # says so if there are none, before hours of training
-    runs = [find_run(path) for path in options.workdir]
-    if options.scale:
-        if experiment.plan is None:
-            raise HccrError(
-                f"{experiment.name} has no plan of what to train; name runs: --workdir RUN…"
-            )
-        cells = experiment.plan(options.scale)
-        folder = Path(options.runs or out.parent / "runs")
-        names = {cell.name for cell in cells}
-        only = options.only
-        if options.name == "all" and only is not None:
-            only = [name for name in only if name in names]
-        try:
-            runs = train_cells(cells, store, folder, only=only, collect=options.collect)
-        finally:
-            # Also where it's stopped: it says what was not run.
-            if cells:
-                with atomic_write(out / "cells.csv") as temporary:
-                    cells_table(cells, folder).to_csv(temporary, index=False)
-        if cells and not runs:
-            print(f"{experiment.name}: nothing is trained yet.")
-            return
-    tables = experiment.run(Inputs(tested, options.split, runs, out, store))
-    if runs and "runs" not in tables:
-        tables["runs"] = runs_table(runs)
-    if options.scale:
-        commands = {cell.name: cell.command for cell in cells}
-        for table in tables.values():
-            if "train_command" in table:  # what makes this run alone
-                made = table["run" if "run" in table else "model"].map(commands)
-                table["train_command"] = made.fillna(table["train_command"])
-    for name, table in tables.items():
-        path = out / f"{experiment.name}_{name}.csv"
-        with atomic_write(path) as temporary:
-            table.to_csv(temporary, index=False)
-        shown = table.drop(columns=["train_command", "hardware"], errors="ignore")
-        text = "" if name == "history" else shown.to_string(index=False, na_rep="", max_rows=40)
-        print(f"{path}\n{text}\n")
-    write_json(
-        out / "about.json",
-        {
-            "experiment": experiment.name,
-            "description": experiment.description,
-            "scale": options.scale,
-            "data": tested.path.name,
-            "data_hash": tested.data_hash,
-            "split": options.split,
-            "tables": [f"{experiment.name}_{name}.csv" for name in tables],
-        },
+    tables = reproduce(
+        name,
+        data=options.data,
+        scale=options.scale,
+        workdir=options.workdir,
+        out=out,
+        test_data=options.test_data,
+        split=options.split,
+        only=[] if options.collect else only,
+        runs=options.runs,
     )
+    if not tables:
+        print(f"{name}: nothing is trained yet.")
+    for path, table in tables.items():
+        shown = table.drop(columns=["train_command", "hardware"], errors="ignore")
+        history = path.stem == f"{name}_history"
+        print(
+            path,
+            "" if history else shown.to_string(index=False, na_rep="", max_rows=40),
+            "",
+            sep="\n",
+        )
 
 
 @command(
@@ -173,8 +135,7 @@ def _reproduce(experiment, options, out) -> None:
 def run_report(options) -> None:
     """Makes one HTML page of all results below a folder: tables, images, what was not run.
 
-    The page stands alone: images are in it, characters are drawn where no font has them, and
-    tables are sorted by a click on a column's head.
+    The page stands alone: images are in it, and characters are drawn where no font has them.
 
     Example:
       hccr report results/smoke

@@ -136,7 +136,7 @@ def run_sweep(options) -> None:
 
     store = open_dataset(options.data)
     backend.start()
-    from hccr_tf.papers.sweeps import sweep
+    from hccr_tf.papers.sweep import sweep
 
     table = sweep(
         recipe, grid, store, options.workdir, split=options.split, **_circumstances(options)

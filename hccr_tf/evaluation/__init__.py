@@ -1,0 +1,1 @@
+"""Accuracy and cost of networks, differences between them, and their plots."""

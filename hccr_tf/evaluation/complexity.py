@@ -6,7 +6,6 @@ each value, such as normalisation, activation and plain pooling, is not, and nei
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -118,11 +117,12 @@ def _macs(layer, input_shapes, output_shape) -> int:
         return layer.count_macs(*input_shapes)
     if not input_shapes:
         return 0
-    for kinds, count in _COUNTS:
-        if isinstance(layer, kinds):
-            return count(layer, input_shapes[0], output_shape)
     # Bare operations have no variables; some multiply matrices all the same.
-    matrices = [v for v in getattr(layer, "trainable_variables", ()) if len(v.shape) >= 2]
+    matrices = [v for v in getattr(layer, "weights", ()) if len(v.shape) >= 2]
+    for kinds, shape in ((_AT_INPUTS, input_shapes[0]), (_AT_OUTPUTS, output_shape)):
+        if isinstance(layer, kinds):
+            kernels = sum(math.prod(v.shape) for v in matrices if v.name.endswith("kernel"))
+            return math.prod(shape[:-1]) * kernels
     if isinstance(layer, _UNCOUNTED) or type(layer).__name__ in _PRODUCTS or matrices:
         raise HccrError(
             f"The multiply–accumulates of layer {layer.name!r} ({type(layer).__name__}) aren't "
@@ -131,60 +131,20 @@ def _macs(layer, input_shapes, output_shape) -> int:
     return 0
 
 
-def _convolution(layer, inputs, output) -> int:
-    *places, filters = output
-    return math.prod(places) * math.prod(layer.kernel_size) * inputs[-1] // layer.groups * filters
-
-
-def _transposed(layer, inputs, output) -> int:
-    *places, channels = inputs
-    return math.prod(places) * math.prod(layer.kernel_size) * channels * output[-1]
-
-
-def _depthwise(layer, inputs, output) -> int:
-    *places, channels = output
-    return math.prod(places) * math.prod(layer.kernel_size) * channels
-
-
-def _separable(layer, inputs, output) -> int:
-    *places, filters = output
-    widened = inputs[-1] * layer.depth_multiplier
-    return math.prod(places) * widened * (math.prod(layer.kernel_size) + filters)
-
-
-def _dense(layer, inputs, output) -> int:
-    return math.prod(inputs) * output[-1]
-
-
-def _recurrent(gates: int) -> Callable:
-    def count(layer, inputs, output) -> int:
-        *steps, features = inputs  # a cell takes one step
-        return math.prod(steps) * gates * layer.units * (features + layer.units)
-
-    return count
-
-
+# Layers that use each value of their kernels once at every place of their input, such as a step
+# of a sequence; a recurrent cell takes one.
+_AT_INPUTS = (
+    *(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Dense),
+    *(layers.SimpleRNN, layers.GRU, layers.LSTM),
+    *(layers.SimpleRNNCell, layers.GRUCell, layers.LSTMCell),
+)
+# And those that do at every place of their output.
+_AT_OUTPUTS = (
+    *(layers.Conv1D, layers.DepthwiseConv1D, layers.SeparableConv1D),
+    *(layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D),
+)
 _UNCOUNTED = (layers.AdditiveAttention, layers.Attention, layers.Dot)
-_PRODUCTS = (
-    "Conv",
-    "ConvTranspose",
-    "DepthwiseConv",
-    "Dot",
-    "Einsum",
-    "Matmul",
-    "SeparableConv",
-    "Tensordot",
-    "Vdot",
-)
-
-# Subclasses before the classes they're made from.
-_COUNTS: tuple[tuple[tuple[type, ...], Callable], ...] = (
-    ((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
-    ((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _depthwise),
-    ((layers.Conv1DTranspose, layers.Conv2DTranspose), _transposed),
-    ((layers.Conv1D, layers.Conv2D), _convolution),
-    ((layers.Dense,), _dense),
-    ((layers.SimpleRNN, layers.SimpleRNNCell), _recurrent(1)),
-    ((layers.GRU, layers.GRUCell), _recurrent(3)),
-    ((layers.LSTM, layers.LSTMCell), _recurrent(4)),
-)
+_PRODUCTS = {
+    *("Conv", "ConvTranspose", "DepthwiseConv", "SeparableConv"),
+    *("Dot", "Einsum", "Matmul", "Tensordot", "Vdot"),
+}

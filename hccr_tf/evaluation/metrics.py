@@ -1,18 +1,16 @@
-"""Accuracy, confusions and intervals, gathered batch by batch.
+"""Accuracy and confusions, gathered batch by batch.
 
 NumPy only: what is scored are logits, wherever they came from.
 """
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.evaluation.significance import wilson_interval
 
 TOP_K = (1, 5, 10)
-_CONFIDENCE_Z = 1.959963985  # two-sided 95 %
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -51,43 +49,6 @@ def true_rank(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return ((logits > own) | ((logits == own) & before)).sum(axis=1)
 
 
-def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927).
-
-    Example:
-        >>> [round(x, 3) for x in wilson_interval(90, 100)]
-        [0.826, 0.945]
-    """
-    if total < 1:
-        raise HccrError("An interval needs at least one sample.")
-    z, p = _CONFIDENCE_Z, correct / total
-    centre = p + z * z / (2 * total)
-    spread = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return (max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
-
-
-def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
-    """Whether two models that read the same samples differ (McNemar 1947, exact).
-
-    Args:
-        first, second: bool (N,), which samples each reads rightly.
-
-    Returns:
-        Samples that only the first reads rightly, those that only the second does, and the
-        two-sided probability of a difference at least as great if both were equally good.
-
-    Example:
-        >>> mcnemar(np.array([1, 1, 1, 1, 1, 0], bool), np.array([0, 0, 0, 0, 0, 0], bool))
-        (5, 0, 0.0625)
-    """
-    only_first = int((first & ~second).sum())
-    only_second = int((second & ~first).sum())
-    total, fewer = only_first + only_second, min(only_first, only_second)
-    tail = sum(math.comb(total, i) for i in range(fewer + 1))
-    return only_first, only_second, min(1.0, 2 * tail / 2**total)
-
-
 @dataclass
 class Evaluation:
     """Counts over a stream of batches.
@@ -104,8 +65,8 @@ class Evaluation:
     num_classes: int
     total: int = 0
     correct: dict[int, int] = field(default_factory=lambda: dict.fromkeys(TOP_K, 0))
-    class_total: np.ndarray = None
-    class_correct: np.ndarray = None
+    class_total: np.ndarray = field(init=False)
+    class_correct: np.ndarray = field(init=False)
     confusions: Counter = field(default_factory=Counter)
 
     def __post_init__(self):
@@ -127,6 +88,8 @@ class Evaluation:
     def metrics(self) -> dict[str, float | list[float]]:
         """Top-k accuracies in [0, 1] for k below the number of classes, with an interval."""
         known = {k: n for k, n in self.correct.items() if k < self.num_classes}
-        result = {f"top{k}": n / self.total for k, n in known.items()}
+        result: dict[str, float | list[float]] = {
+            f"top{k}": n / self.total for k, n in known.items()
+        }
         result["top1_interval95"] = list(wilson_interval(self.correct[1], self.total))
         return result

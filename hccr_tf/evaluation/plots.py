@@ -4,11 +4,18 @@ Characters are drawn with the font that OpenCV carries, so they are readable on 
 machine without a Chinese font.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from hccr_tf.images.contact_sheet import text_image
 from hccr_tf.utils.errors import HccrError
@@ -27,9 +34,6 @@ def glyphs_at(axes, texts: Sequence[str], axis: str = "y", zoom: float = 0.5) ->
         axis: "x" or "y".
         zoom: size; 0.5 is a character of about 22 pixels at 100 dpi.
     """
-    from matplotlib.colors import Normalize
-    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-
     getattr(axes, f"set_{axis}ticks")(range(len(texts)), [""] * len(texts))
     for i, text in enumerate(texts):
         # With its own range, a text without ink would come out black.
@@ -49,106 +53,58 @@ def glyphs_at(axes, texts: Sequence[str], axis: str = "y", zoom: float = 0.5) ->
         axes.add_artist(box)
 
 
-def curves_figure(histories: dict[str, pd.DataFrame]):
+def curves_figure(histories: dict[str, pd.DataFrame]) -> Figure:
     """Loss and accuracy of every head against epochs, a row a run.
 
     Args:
         histories: `history.csv` as a frame, by the run's name.
 
     Returns:
-        A Matplotlib figure: training as dashed, validation as full lines.
+        The figure: training as dashed, validation as full lines.
     """
-    from matplotlib.figure import Figure
-
-    rows = len(histories)
-    figure = Figure(figsize=(11, 3.6 * rows), layout="constrained")
-    all_axes = figure.subplots(rows, 2, squeeze=False)
-    for (name, history), (loss_axes, accuracy_axes) in zip(
-        histories.items(), all_axes, strict=True
-    ):
-        for axes, quantity, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
-            heads = [
-                c.removesuffix(f"_{quantity}")
-                for c in history
-                if c.endswith(f"_{quantity}") and not c.startswith("val_")
-            ]
-            for i, head in enumerate(sorted(heads, key=lambda h: (h != "main_output", h))):
-                column, wide = f"{head}_{quantity}", 2.4 if i == 0 else 1.2
-                epochs = history["epoch"]
-                axes.plot(epochs, scale * history[column], "--", color=f"C{i}", lw=wide / 2)
-                axes.plot(
-                    epochs,
-                    scale * history[f"val_{column}"],
-                    "-o",
-                    ms=3,
-                    color=f"C{i}",
-                    lw=wide,
-                    label=head,
-                )
-            axes.set_xlabel("epoch")
-            axes.locator_params(axis="x", integer=True)
-            axes.set_ylabel("loss" if scale == 1 else "accuracy, %")
-            axes.set_title(f"{name}: {quantity} (full: validation, dashed: training)", fontsize=9)
-            axes.grid(alpha=0.3)
-        accuracy_axes.set_ylim(0, 100)
-        loss_axes.set_yscale("log")
-        accuracy_axes.legend(fontsize=8)
+    figure = Figure(figsize=(11, 3.6 * len(histories)), layout="constrained")
+    rows = figure.subplots(len(histories), 2, squeeze=False)
+    for axes, (name, history) in zip(rows, histories.items(), strict=True):
+        heads = {
+            c[len("val_") : -len("_loss")] for c in map(str, history) if re.match("val_.+_loss", c)
+        }
+        shown = sorted(heads, key=lambda head: (head != "main_output", head))
+        _plot_heads(axes, [(head, history, head) for head in shown], "epoch", name)
     return figure
 
 
-def overlay_figure(histories: dict[str, pd.DataFrame]):
-    """The main output's loss and accuracy of several runs over each other.
+def overlay_figure(histories: dict[str, pd.DataFrame], over: str = "step") -> Figure:
+    """Loss and accuracy of several runs' main output over each other.
 
     Args:
         histories: `history.csv` as a frame, by the run's name.
+        over: column on the x axis: "step", over which runs of other batch sizes stand beside
+            each other fairly, or "epoch".
 
     Returns:
-        A Matplotlib figure: training as dashed, validation as full lines, over steps, so
-        that runs of other batch sizes stand beside each other fairly.
+        The figure: training as dashed, validation as full lines.
     """
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
-    for i, (name, history) in enumerate(histories.items()):
-        for axes, quantity, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
-            column, steps = f"main_output_{quantity}", history["step"]
-            axes.plot(steps, scale * history[column], "--", color=f"C{i}", lw=1)
-            axes.plot(
-                steps, scale * history[f"val_{column}"], "-o", ms=3, color=f"C{i}", label=name
-            )
-    for axes, title in ((loss_axes, "loss"), (accuracy_axes, "accuracy, %")):
-        axes.set_xlabel("steps")
-        axes.set_ylabel(title)
-        axes.set_title(f"main output: {title} (full: validation, dashed: training)", fontsize=9)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    loss_axes.set_yscale("log")
-    accuracy_axes.set_ylim(0, 100)
+    lines = [(name, history, "main_output") for name, history in histories.items()]
+    _plot_heads(figure.subplots(1, 2), lines, over, "main output")
     return figure
 
 
-def draw_validation(histories: dict[str, pd.DataFrame], path: Path) -> None:
-    """Writes validation loss and accuracy of several runs over each other, by epoch, as PNG.
-
-    Args:
-        histories: `history.csv` as a frame, by the run's name.
-        path: file to write.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    for axes, quantity, scale in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True
-    ):
-        for name, history in histories.items():
-            values = scale * history[f"val_main_output_{quantity}"]
-            axes.plot(history["epoch"], values, "-o", ms=3, label=name)
-        axes.set(xlabel="epoch", ylabel=f"validation {quantity}{', %' if scale > 1 else ''}")
+def _plot_heads(pair, lines: Sequence[tuple[str, pd.DataFrame, str]], over: str, title: str):
+    """Plots a line for each (label, history, head): its loss on the first axes, its accuracy."""
+    for axes, quantity, scale in zip(pair, ("loss", "accuracy"), (1, 100), strict=True):
+        for i, (label, history, head) in enumerate(lines):
+            training = scale * history[f"{head}_{quantity}"]
+            validation = scale * history[f"val_{head}_{quantity}"]
+            axes.plot(history[over], training, "--", color=f"C{i}", lw=1)
+            axes.plot(history[over], validation, "-o", ms=3, color=f"C{i}", label=label)
+        axes.set(xlabel=over, ylabel=quantity if scale == 1 else "accuracy, %")
+        axes.set_title(f"{title}: {quantity} (full: validation, dashed: training)", fontsize=9)
         axes.locator_params(axis="x", integer=True)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    save_figure(figure, path)
+    pair[0].set_yscale("log")
+    pair[1].set_ylim(0, 100)
+    pair[1].legend(fontsize=8)
 
 
 def draw_curves(history: pd.DataFrame, path: Path, name: str) -> None:
@@ -164,8 +120,6 @@ def draw_confused_pairs(pairs: Sequence[tuple[str, str, int, int]], path: Path) 
             most frequent first.
         path: file to write.
     """
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7, 1.2 + 0.34 * max(1, len(pairs))), layout="constrained")
     axes = figure.subplots()
     if pairs:
@@ -185,7 +139,7 @@ def draw_confused_pairs(pairs: Sequence[tuple[str, str, int, int]], path: Path) 
     save_figure(figure, path)
 
 
-def save_figure(figure, path: Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
     """Writes a figure as PNG, atomically."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
@@ -208,14 +162,11 @@ def images_figure(
         size: side of the squares in inches.
 
     Returns:
-        A Matplotlib figure.
+        The figure.
 
     Raises:
         HccrError: there is no image.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
     columns = max((len(row) for row in rows), default=0)
     if not columns:
         raise HccrError("A figure needs at least one image.")
@@ -262,8 +213,6 @@ def draw_size_against_accuracy(table: pd.DataFrame, path: Path) -> None:
             `test_set`; rows without a size are left out.
         path: file to write.
     """
-    from matplotlib.figure import Figure
-
     numbers = pd.DataFrame(
         {name: pd.to_numeric(table[name], errors="coerce") for name in ("size_mb", "accuracy")}
     )
@@ -273,10 +222,8 @@ def draw_size_against_accuracy(table: pd.DataFrame, path: Path) -> None:
     for i, (name, group) in enumerate(table[known].groupby("test_set", sort=False)):
         places = numbers.loc[group.index]
         axes.plot(*places.to_numpy().T, _MARKERS[i % len(_MARKERS)], color=f"C{i}", label=name)
-        for index, method in group["method"].items():
-            axes.annotate(
-                method, numbers.loc[index].tolist(), (4, 3), textcoords="offset points", fontsize=7
-            )
+        for method, place in zip(group["method"], places.to_numpy(), strict=True):
+            axes.annotate(method, tuple(place), (4, 3), textcoords="offset points", fontsize=7)
     axes.set_xscale("log")
     axes.set(xlabel="size, MB", ylabel="accuracy, %")
     axes.grid(alpha=0.3)
@@ -290,7 +237,7 @@ def simplex_figure(
     corners: Sequence[str],
     marks: dict[str, Sequence[float]],
     label: str,
-):
+) -> Figure:
     """A value over three weights that sum to 1, as a triangle of hexagons.
 
     Args:
@@ -301,12 +248,8 @@ def simplex_figure(
         label: what the values are.
 
     Returns:
-        A Matplotlib figure.
+        The figure.
     """
-    from matplotlib.collections import PolyCollection
-    from matplotlib.figure import Figure
-    from matplotlib.patheffects import withStroke
-
     # Left, right and top of a triangle with sides of length 1.
     places = np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
     step = np.min(weights[weights > 0])
@@ -325,9 +268,8 @@ def simplex_figure(
     outline = [withStroke(linewidth=4, foreground="black")]
     for i, (name, mark) in enumerate(marks.items()):
         x, y = np.asarray(mark) / np.sum(mark) @ places
-        shape = {"marker": _MARKERS[i % len(_MARKERS)], "ms": 7 + 5 * i, "ls": ""}
-        ink = {"mfc": "none", "mec": "white", "mew": 1.8, "path_effects": outline}
-        axes.plot(x, y, label=name, **shape, **ink)
+        (point,) = axes.plot(x, y, _MARKERS[i % len(_MARKERS)], ms=7 + 5 * i, label=name)
+        point.set(mfc="none", mec="white", mew=1.8, path_effects=outline)
     axes.set(xlim=(-0.1, 1.1), ylim=(-0.14, 1))
     axes.set_aspect("equal")
     axes.set_axis_off()
@@ -346,8 +288,6 @@ def draw_grid(table: pd.DataFrame, settings: Sequence[str], value: str, path: Pa
         value: column, a share of 1 or a percentage.
         path: file to write.
     """
-    from matplotlib.figure import Figure
-
     varied = [name for name in settings if name != "seed" and table[name].nunique() > 1]
     if value not in table:
         table = table.assign(**{value: np.nan})
@@ -356,9 +296,8 @@ def draw_grid(table: pd.DataFrame, settings: Sequence[str], value: str, path: Pa
     table = table.assign(**{"": value})
     panels = list(table.groupby(others, sort=False)) if others else [("", table)]
     values = pd.to_numeric(table[value], errors="coerce")
-    if value in ("accuracy",):
-        values = values / 100
-    table = table.assign(shown=100 * values)
+    # The split's accuracy is in percent, a run's own history in shares of 1.
+    table = table.assign(shown=values if value == "accuracy" else 100 * values)
     low, high = table["shown"].min(), table["shown"].max()
     columns, rows = table[x].unique(), table[y].unique()
     size = (2.2 + 1.1 * len(columns) * len(panels), 1.6 + 0.7 * len(rows))
@@ -366,23 +305,16 @@ def draw_grid(table: pd.DataFrame, settings: Sequence[str], value: str, path: Pa
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (names, panel) in zip(all_axes, panels, strict=True):
         groups = table.loc[panel.index].groupby([y, x], sort=False)["shown"]
-        means = groups.mean().unstack().reindex(index=rows, columns=columns)
-        spreads = groups.std().unstack().reindex(index=rows, columns=columns)
+        means, spreads = (
+            kind.unstack().reindex(index=rows, columns=columns).to_numpy(float)
+            for kind in (groups.mean(), groups.std())
+        )
         image = axes.imshow(means, vmin=low, vmax=high, cmap="viridis", aspect="auto")
-        for i in range(len(rows)):
-            for j in range(len(columns)):
-                mean, spread = means.iat[i, j], spreads.iat[i, j]
-                text = "not run" if np.isnan(mean) else f"{mean:.2f}"
-                text += "" if np.isnan(spread) else f"\n±{spread:.2f}"
-                axes.text(
-                    j,
-                    i,
-                    text,
-                    ha="center",
-                    va="center",
-                    fontsize=9,
-                    bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1.5},
-                )
+        for (i, j), mean in np.ndenumerate(means):
+            text = "not run" if np.isnan(mean) else f"{mean:.2f}"
+            text += "" if np.isnan(spreads[i, j]) else f"\n±{spreads[i, j]:.2f}"
+            box = {"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1.5}
+            axes.text(j, i, text, ha="center", va="center", fontsize=9, bbox=box)
         axes.set_xticks(range(len(columns)), columns)
         axes.set_yticks(range(len(rows)), rows)
         axes.set(xlabel=x, ylabel="" if y == "" else y)
@@ -402,8 +334,6 @@ def draw_bars(table: pd.DataFrame, name: str, path: str | Path, title: str) -> N
         path: PNG file to write.
         title: above the bars.
     """
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7.5, 1.2 + 0.32 * len(table)), layout="constrained")
     axes = figure.subplots()
     places = range(len(table))
@@ -414,7 +344,7 @@ def draw_bars(table: pd.DataFrame, name: str, path: str | Path, title: str) -> N
     low = max(0.0, float(table["low"].min()) - 5)
     axes.set(xlabel="accuracy, %", xlim=(low, min(100.5, float(table["high"].max()) + 2)))
     axes.set_title(title, fontsize=10)
-    save_figure(figure, Path(path))
+    save_figure(figure, path)
 
 
 def draw_reliability(curves: dict[str, pd.DataFrame], path: str | Path) -> None:
@@ -424,8 +354,6 @@ def draw_reliability(curves: dict[str, pd.DataFrame], path: str | Path) -> None:
         curves: tables of `calibration.reliability`, by what stands in the legend.
         path: PNG file to write.
     """
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
@@ -439,4 +367,4 @@ def draw_reliability(curves: dict[str, pd.DataFrame], path: str | Path) -> None:
         title="Reliability",
     )
     axes.legend()
-    save_figure(figure, Path(path))
+    save_figure(figure, path)

@@ -12,7 +12,8 @@ import pandas as pd
 
 from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.loading.loader import Loader
-from hccr_tf.evaluation.metrics import most_probable, wilson_interval
+from hccr_tf.evaluation.metrics import most_probable
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.inference.cam import overlay
 from hccr_tf.inference.images import NamedImage

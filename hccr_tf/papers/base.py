@@ -1,39 +1,73 @@
-"""Experiments by name: what `hccr reproduce` runs."""
+"""Tables and figures by name, the trainings that each needs, and the one runner of trainings.
+
+A plan lists cells, each one `hccr train`, for a scale: "full" is the paper's data, size and epochs;
+"hwdb100" is 100 HWDB classes in days of CPU; "real-small" is real data in hours; "smoke" is the
+embedded sample in seconds. Cells are runs in folders of their own, so whatever is killed goes on
+where it was, and a table of them says which were not run.
+"""
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
+import logging
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from pkgutil import iter_modules
+from typing import Any
 
+import keras
 import pandas as pd
 
-from hccr_tf import papers
+from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
-from hccr_tf.papers.plans import Plan
+from hccr_tf.papers.recipes import get_recipe, paper_modules
+from hccr_tf.papers.tables import Inputs, training_columns, training_table
+from hccr_tf.pretrained import find_run
+from hccr_tf.recipe import Recipe, flags
+from hccr_tf.runs.workdir import Workdir
+from hccr_tf.synthesis.sample import generate_gnt
+from hccr_tf.training import train
+from hccr_tf.training.trainer import DivergenceError
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.files import write_csv, write_json
+from hccr_tf.utils.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+SCALES = ("full", "hwdb100", "real-small", "smoke")
+
+
+# === Cells and experiments ===
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What an experiment works on.
+class Cell:
+    """A run that a table or figure needs.
 
     Attributes:
-        store: the data to test on.
-        split: of the store.
-        runs: folders of trained runs, in the order in which they're shown.
-        out: folder for the results.
-        validation_store: whose validation split is looked at where something is chosen; `store`
-            if None.
+        name: of its folder.
+        recipe: a recipe, or the name of a registered one.
+        settings: as `Recipe.override` takes them.
+        init_from: name of the run beside it whose weights it begins with.
+        shown: whether tables show it; others only begin with it.
     """
 
-    store: Store
-    split: str
-    runs: Sequence[Path]
-    out: Path
-    validation_store: Store | None = None
+    name: str
+    recipe: str | Recipe
+    settings: dict[str, Any] = field(default_factory=dict)
+    init_from: str | None = None
+    shown: bool = True
+
+    def build(self) -> Recipe:
+        """Returns the recipe to train."""
+        recipe = get_recipe(self.recipe) if isinstance(self.recipe, str) else self.recipe
+        return recipe.override(self.settings)
+
+    @property
+    def command(self) -> str:
+        """The same as a command; store and folder go behind it."""
+        recipe = self.recipe if isinstance(self.recipe, str) else self.recipe.name
+        begin = ["--init-from", self.init_from] if self.init_from else []
+        return shlex.join(["hccr", "train", recipe, *flags(self.settings), *begin])
 
 
 @dataclass(frozen=True)
@@ -43,61 +77,218 @@ class Experiment:
     Attributes:
         name: as `hccr reproduce` takes it.
         run: makes it; returns tables by name, each written as CSV besides.
-        plan: what has to be trained for it at a scale; None where any runs will do.
+        plan: lists what has to be trained for it at a scale; None where any runs will do.
+        scales: those that the plan knows.
     """
 
     name: str
     run: Callable[[Inputs], dict[str, pd.DataFrame]]
-    plan: Plan | None = None
+    plan: Callable[[str], Sequence[Cell]] | None = None
+    scales: Sequence[str] = ()
 
     @property
     def description(self) -> str:
         """First line of its docstring."""
-        return inspect.getdoc(self.run).splitlines()[0]
+        return (inspect.getdoc(self.run) or "").splitlines()[0]
+
+    def cells(self, scale: str) -> Sequence[Cell]:
+        """Lists the trainings at a scale.
+
+        Raises:
+            HccrError: there's no plan for it.
+        """
+        if self.plan is None or scale not in self.scales:
+            others = f"; there is one for {', '.join(self.scales)}" if self.scales else ""
+            raise HccrError(
+                f"{self.name} has no plan of what to train at the scale {scale}{others}. Name "
+                "runs: --workdir RUN…"
+            )
+        return self.plan(scale)
 
 
-_EXPERIMENTS: dict[str, Experiment] = {}
+EXPERIMENTS: Registry[Experiment] = Registry("experiment", lambda: paper_modules("experiments"))
 
 
-@cache
-def _load() -> None:
-    """Imports each paper's experiments, which register themselves."""
-    for module in iter_modules(papers.__path__):
-        if module.ispkg:
-            import_module(f"{papers.__name__}.{module.name}.experiments")
-
-
-def register_experiment(function: Callable | None = None, *, plan: Plan | None = None):
+def register_experiment(
+    function: Callable | None = None,
+    *,
+    plan: Callable[[str], Sequence[Cell]] | None = None,
+    scales: Sequence[str] = ("full", "real-small", "smoke"),
+):
     """Registers an experiment under its function's name.
 
     Args:
-        function: what makes it of runs.
-        plan: what has to be trained for it.
+        function: makes it of runs.
+        plan: lists what has to be trained for it.
+        scales: those that the plan knows.
     """
     if function is None:
-        return lambda decorated: register_experiment(decorated, plan=plan)
-    name = function.__name__
-    if name in _EXPERIMENTS:
-        raise HccrError(f"An experiment named {name!r} is registered already.")
-    _EXPERIMENTS[name] = Experiment(name, function, plan)
+        return lambda decorated: register_experiment(decorated, plan=plan, scales=scales)
+    experiment = Experiment(function.__name__, function, plan, scales if plan else ())
+    EXPERIMENTS.add(experiment.name, experiment)
     return function
 
 
-def list_experiments() -> list[str]:
-    """Names that `get_experiment` takes, sorted."""
-    _load()
-    return sorted(_EXPERIMENTS)
+# === Trainings ===
 
 
-def get_experiment(name: str) -> Experiment:
-    """An experiment by name.
+def train_cells(
+    cells: Sequence[Cell],
+    store: Store,
+    folder: Path,
+    *,
+    only: Sequence[str] | None = None,
+    **circumstances,
+) -> Iterator[Cell]:
+    """Trains what isn't trained yet, one cell after another.
+
+    A cell that diverged isn't tried again: its end is a result.
+
+    Args:
+        cells: of a plan.
+        store: the data.
+        folder: where the cells' folders are.
+        only: names of the cells to train; all if None.
+        **circumstances: other arguments of `hccr_tf.training.train`.
+
+    Yields:
+        Each cell once it stands, whether it was trained or passed over.
 
     Raises:
-        HccrError: there is none of that name.
+        HccrError: `only` names a cell that there isn't, a cell begins with a run that isn't
+            there, or a folder holds another run.
     """
-    _load()
-    if name not in _EXPERIMENTS:
-        raise HccrError(
-            f"There is no experiment {name!r}; there are: {', '.join(list_experiments())}."
-        )
-    return _EXPERIMENTS[name]
+    names = [cell.name for cell in cells]
+    if unknown := [name for name in only or () if name not in names]:
+        raise HccrError(f"There are no cells {unknown}; there are {', '.join(names)}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, cell in enumerate(cells):
+        workdir = Workdir(folder / cell.name)
+        diverged = workdir.exists() and workdir.read_run()["state"] == "diverged"
+        if (only is None or cell.name in only) and not diverged:
+            logger.info("[%d of %d] %s: %s", place + 1, len(cells), cell.name, cell.command)
+            own = {} if cell.init_from is None else {"init_from": folder / cell.init_from}
+            if cell.init_from is not None and not is_trained(folder, cell.init_from):
+                raise HccrError(
+                    f"{cell.name} begins with the run {cell.init_from}, which isn't trained in "
+                    f"{folder}; train that first (`hccr reproduce NAME --only {cell.init_from}`, "
+                    "on the data that it's for)."
+                )
+            try:
+                train(cell.build(), store, workdir.path, **{**circumstances, **own})
+            except DivergenceError as error:
+                logger.warning("%s", error)  # it's in the table
+            keras.utils.clear_session()
+        yield cell
+
+
+def is_trained(folder: Path, name: str) -> bool:
+    """Returns whether a cell's run can predict."""
+    return Workdir(folder / name).prediction_weights.exists()
+
+
+def cells_table(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
+    """Tells how cells stand: a row each, with command, data, seed, hardware and time."""
+    rows = []
+    for cell in cells:
+        workdir = Workdir(folder / cell.name)
+        row = {"cell": cell.name, "state": "not run", "command": cell.command}
+        if workdir.exists():
+            facts = workdir.read_run()
+            row |= {"state": facts["state"], "data_hash": facts["data_hash"][:16]}
+            row |= training_columns(workdir)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def sample_store(folder: Path) -> Store:
+    """Opens the store of the smoke scale, the embedded sample, made where it isn't yet."""
+    if not (folder / "store" / "manifest.json").exists():
+        generate_gnt(folder / "sample", num_writers=12, num_test_writers=4, samples_per_writer=2)
+        prepare([folder / "sample"], folder / "store", progress=False, overwrite=True)
+    return Store(folder / "store")
+
+
+# === From a name to tables ===
+
+
+def reproduce(
+    name: str,
+    *,
+    data: str | Path | Store | None = None,
+    scale: str | None = None,
+    workdir: Sequence[str | Path] = (),
+    out: str | Path | None = None,
+    test_data: str | Path | Store | None = None,
+    split: str = "test",
+    only: Sequence[str] | None = None,
+    runs: str | Path | None = None,
+) -> dict[Path, pd.DataFrame]:
+    """Makes a table or figure of a paper, ours beside the paper's own numbers.
+
+    Writes each table as CSV, images where the paper has them, `about.json`, and `cells.csv`:
+    what was trained by which command, and what was not run.
+
+    Args:
+        name: of an experiment.
+        data: prepared data; the embedded sample if None, which goes with the scale "smoke".
+        scale: one of `SCALES`, whose cells are trained first.
+        workdir: trained runs, a row each, in place of a scale's.
+        out: folder for the results; results/NAME, or results/SCALE/NAME, if None.
+        test_data: other data to test on; `data` if None.
+        split: to test on.
+        only: names of the cells to train; all if None, none if empty.
+        runs: folder of the cells, which tables share; "runs" beside `out` if None.
+
+    Returns:
+        Tables by the file that each was written to; none where nothing is trained yet.
+
+    Raises:
+        HccrError: there's no such experiment, scale, split or cell, or a run doesn't fit.
+    """
+    experiment = EXPERIMENTS[name]
+    cells = [] if scale is None else experiment.cells(scale)
+    out = Path(out or Path("results") / (scale or "") / name)
+    out.mkdir(parents=True, exist_ok=True)
+    store = _store(data) if data is not None else sample_store(out.parent / "sample")
+    tested = _store(test_data) if test_data is not None else store
+    tested.indices(split)  # says so if there are none, before hours of training
+    paths = [find_run(path) for path in workdir]
+    if cells:
+        folder = Path(runs or out.parent / "runs")
+        try:
+            cells = list(train_cells(cells, store, folder, only=only))
+        finally:
+            # Also where it's stopped: it says what was not run.
+            write_csv(out / "cells.csv", cells_table(cells, folder))
+        paths = [folder / c.name for c in cells if c.shown and is_trained(folder, c.name)]
+        if not paths:
+            return {}
+    tables = experiment.run(Inputs(tested, split, paths, out, store))
+    if paths and "runs" not in tables:
+        tables["runs"] = training_table(Inputs(tested, split, paths, out).named_runs())
+    commands = {cell.name: cell.command for cell in cells}
+    for table in tables.values():
+        if "train_command" in table:  # what makes this run alone
+            made = table["run" if "run" in table else "model"].map(commands)
+            table["train_command"] = made.fillna(table["train_command"])
+    written = {out / f"{name}_{title}.csv": table for title, table in tables.items()}
+    for path, table in written.items():
+        write_csv(path, table)
+    write_json(
+        out / "about.json",
+        {
+            "experiment": name,
+            "description": experiment.description,
+            "scale": scale,
+            "data": tested.path.name,
+            "data_hash": tested.data_hash,
+            "split": split,
+            "tables": [path.name for path in written],
+        },
+    )
+    return written
+
+
+def _store(data: str | Path | Store) -> Store:
+    return data if isinstance(data, Store) else Store(data)

@@ -5,27 +5,33 @@ from pkgutil import iter_modules
 
 from hccr_tf import papers
 from hccr_tf.recipe import Recipe
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.registry import Registry
 
-_RECIPES: dict[str, Recipe] = {}
-for _paper in (module.name for module in iter_modules(papers.__path__) if module.ispkg):
-    for _recipe in import_module(f"{papers.__name__}.{_paper}.recipes").RECIPES:
-        if _recipe.name in _RECIPES:
-            raise HccrError(f"Two recipes are called {_recipe.name!r}.")
-        _RECIPES[_recipe.name] = _recipe
+
+def paper_modules(name: str) -> list:
+    """Imports a module of every paper's room, such as its "recipes"."""
+    rooms = [module.name for module in iter_modules(papers.__path__) if module.ispkg]
+    return [import_module(f"{papers.__name__}.{room}.{name}") for room in rooms]
+
+
+def _load() -> None:
+    for module in paper_modules("recipes"):
+        for recipe in module.RECIPES:
+            RECIPES.add(recipe.name, recipe)
+
+
+RECIPES: Registry[Recipe] = Registry("recipe", _load)
 
 
 def list_recipes() -> list[str]:
-    """Names that `get_recipe` takes, in the order of their files."""
-    return list(_RECIPES)
+    """Lists the names that `get_recipe` takes, in the order of their files."""
+    return list(RECIPES)
 
 
 def get_recipe(name: str) -> Recipe:
-    """A recipe by name.
+    """Returns a recipe by name.
 
     Raises:
         HccrError: there is none of that name.
     """
-    if name not in _RECIPES:
-        raise HccrError(f"There is no recipe {name!r}; there are: {', '.join(_RECIPES)}.")
-    return _RECIPES[name]
+    return RECIPES[name]

@@ -1,13 +1,19 @@
-"""One page of all results: tables, figures, and what was not run."""
+"""Results that `hccr reproduce` wrote: found again, and as one page with what was not run."""
 
 import base64
-import html
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import jinja2
+import markupsafe
 import pandas as pd
 
+from hccr_tf.evaluation.significance import beyond_chance
 from hccr_tf.images.contact_sheet import encode_png, text_image
+from hccr_tf.papers.base import EXPERIMENTS, SCALES
 from hccr_tf.utils.files import atomic_write, read_json
 
 _TITLES = {
@@ -18,40 +24,81 @@ _TITLES = {
 }
 _MOST_ROWS = 200
 _GLYPH_PIXELS = 40  # drawn larger than shown, for screens with many pixels
+_CHINESE = re.compile("[\u2e80-\u9fff\U00020000-\U0003ffff]")
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em;
-       color: #222; }
-h1, h2, h3 { line-height: 1.2; } h2 { border-bottom: 2px solid #ccc; margin-top: 2em; }
-nav a { margin-right: 1em; white-space: nowrap; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; margin: .5em 0; }
-th, td { border: 1px solid #ddd; padding: .2em .5em; text-align: left; vertical-align: top; }
-th { background: #f3f3f3; cursor: pointer; user-select: none; white-space: nowrap; }
-th[aria-sort=ascending]::after { content: " ▲"; } th[aria-sort=descending]::after { content: " ▼"; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-tr.missing td { color: #999; font-style: italic; }
-img.figure { max-width: 100%; } img.glyph { height: 1.25em; vertical-align: -0.25em; }
-.about { color: #666; font-size: 13px; }
-"""
 
-# Sorting: numbers as numbers, empty cells last.
-_SCRIPT = """
-document.querySelectorAll("th").forEach(head => head.addEventListener("click", () => {
-  const table = head.closest("table"), body = table.tBodies[0];
-  const column = [...head.parentNode.children].indexOf(head);
-  const up = head.getAttribute("aria-sort") !== "ascending";
-  table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
-  head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const value = row => row.cells[column].dataset.value;
-  const rows = [...body.rows].sort((a, b) => {
-    const x = value(a), y = value(b);
-    if (x === "" || y === "") return (x === "") - (y === "");
-    const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
-    return up ? order : -order;
-  });
-  body.append(...rows);
-}));
-"""
+def find_results(name: str, folders: Sequence[str | Path]) -> Path:
+    """Finds the folder of an experiment's tables and images.
+
+    Args:
+        name: of the experiment.
+        folders: where to look, the best first: each holds results as `hccr reproduce` leaves
+            them: of the scales from the paper's down, of runs that were named, of smoke; the
+            first of these that there is.
+
+    Raises:
+        FileNotFoundError: there are none; it says which command makes them.
+    """
+    for folder in map(Path, folders):
+        # Named runs are real ones; smoke shows that it works.
+        for place in (
+            *(folder / scale / name for scale in SCALES[:-1]),
+            folder / name,
+            folder / SCALES[-1] / name,
+        ):
+            about = place / "about.json"
+            if about.exists() and read_json(about).get("experiment") == name:
+                return place
+    looked = " or ".join(str(Path(folder).resolve()) for folder in folders)
+    command = f"hccr reproduce {name}"
+    ways = f"`{command} --data STORE --workdir RUN…` with runs that are trained"
+    if "smoke" in EXPERIMENTS[name].scales:
+        ways = (
+            f"`{command} --scale smoke` (drawn handwriting, minutes) or "
+            f"`{command} --data STORE --scale real-small` (hours)"
+        )
+    raise FileNotFoundError(
+        f"There are no results of {name} in {looked}. In the repository's folder run {ways}; or "
+        "set HCCR_RESULTS to the folder of your own results before starting Jupyter."
+    )
+
+
+def read_results(name: str, folders: Sequence[str | Path]) -> tuple[dict, dict[str, pd.DataFrame]]:
+    """Reads the results that `find_results` finds.
+
+    Returns:
+        `about.json`, and the tables by name ("ours", "pairs", …).
+    """
+    folder = find_results(name, folders)
+    about = read_json(folder / "about.json")
+    tables = {file.removeprefix(f"{name}_").removesuffix(".csv"): file for file in about["tables"]}
+    return about, {title: pd.read_csv(folder / file) for title, file in tables.items()}
+
+
+def pairs_by_setting(
+    tables: Mapping[str, pd.DataFrame], setting: str, within: str | None = None
+) -> pd.DataFrame:
+    """Tells which runs with different values of a setting differ by more than chance.
+
+    Args:
+        tables: `ours` of an experiment, and `pairs` unless there is a single run.
+        setting: column of `ours`.
+        within: column in which both runs of a pair must be equal; None for every pair.
+
+    Returns:
+        The pairs by `p`, with the setting's values in place of the runs' names.
+    """
+    runs = tables["ours"].set_index("run")
+    columns = ["first", "second", "difference", "only_first_right", "only_second_right", "p"]
+    pairs = tables.get("pairs", pd.DataFrame(columns=columns))
+    if within is not None:
+        first, second = pairs["first"].map(runs[within]), pairs["second"].map(runs[within])
+        pairs = pairs[first == second]
+        pairs.insert(0, within, first[first == second])
+    for name in ("first", "second"):
+        pairs = pairs.assign(**{name: pairs[name].map(runs[setting])})
+    pairs = pairs.rename(columns={"first": setting, "second": f"other {setting}"})
+    return beyond_chance(pairs)
 
 
 def write_report(folder: Path, out: Path) -> int:
@@ -67,45 +114,26 @@ def write_report(folder: Path, out: Path) -> int:
     Raises:
         FileNotFoundError: there are no results.
     """
-    found = sorted(Path(folder).rglob("about.json"))
-    found = [path for path in found if "experiment" in read_json(path)]
-    waiting = sorted(
-        path
-        for path in Path(folder).rglob("cells.csv")
-        if not (path.parent / "about.json").exists()
-    )
-    if not found and not waiting:
+    results = {path.parent: read_json(path) for path in Path(folder).rglob("about.json")}
+    results = {path: about for path, about in results.items() if "experiment" in about}
+    for path in Path(folder).rglob("cells.csv"):
+        waiting = "No tables of it yet; its runs stand as below."
+        nothing = {"experiment": path.parent.name, "tables": [], "description": waiting}
+        results.setdefault(path.parent, nothing)
+    if not results:
         raise FileNotFoundError(
             f"There are no results below {folder}; `hccr reproduce NAME` makes some."
         )
-    sections = [_section(path.parent, read_json(path)) for path in found]
-    sections += [
-        _section(
-            path.parent,
-            {
-                "experiment": path.parent.name,
-                "tables": [],
-                "description": "No tables of it yet; its runs stand as below.",
-            },
-        )
-        for path in waiting
-    ]
-    sections.sort(key=lambda s: s[0])
-    body, last = [], None
-    for (paper, name), text in sections:
-        if paper != last:
-            body.append(f"<h2>{html.escape(_TITLES.get(paper, 'Comparisons'))}</h2>")
-            last = paper
-        body.append(f'<section id="{_anchor(name)}">{text}</section>')
-    links = " ".join(
-        f'<a href="#{_anchor(name)}">{html.escape(name)}</a>' for (_, name), _ in sections
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
     )
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>hccr_tf: tables and figures</title><style>{_STYLE}</style></head><body>"
-        f"<h1>Tables and figures</h1><nav>{links}</nav>{''.join(body)}"
-        f"<script>{_SCRIPT}</script></body></html>\n"
+    environment.filters |= {"drawn": _drawn, "image": _image}
+    environment.tests["numeric"] = _is_number
+    sections = [_section(path, about) for path, about in results.items()]
+    page = environment.get_template("report.html").render(
+        sections=sorted(sections, key=lambda s: (s["paper"], s["name"])),
+        titles=_TITLES,
+        most_rows=_MOST_ROWS,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as temporary:
@@ -113,77 +141,48 @@ def write_report(folder: Path, out: Path) -> int:
     return len(sections)
 
 
-def _anchor(name: str) -> str:
-    """Such as "kriuk_table1-smoke"."""
-    return html.escape(name.replace(" (", "-").rstrip(")"))
-
-
-def _section(folder: Path, about: dict) -> tuple[tuple[str, str], str]:
+def _section(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     name = about["experiment"]
-    paper = name.partition("_")[0]
-    parts = [f"<h3>{html.escape(name)}</h3><p>{_text(about['description'])}</p>"]
-    facts = [
-        f"{key.replace('_', ' ')}: {about[key]}"
-        for key in ("scale", "data", "split")
-        if about.get(key)
-    ]
+    paper, scale = name.partition("_")[0], about.get("scale")
+    facts = [f"{key}: {about[key]}" for key in ("scale", "data", "split") if about.get(key)]
     if about.get("data_hash"):
         facts.append(f"data hash: {about['data_hash'][:16]}")
-    parts.append(f'<p class="about">{html.escape(", ".join(facts))}</p>')
-    for path in sorted(folder.glob("*.png")):
-        data = base64.b64encode(path.read_bytes()).decode()
-        parts.append(
-            f'<p><img class="figure" alt="{html.escape(path.stem)}" '
-            f'src="data:image/png;base64,{data}"></p>'
-        )
-    for table in about["tables"]:
-        if (folder / table).exists():
-            title = table.removesuffix(".csv").removeprefix(f"{name}_").replace("_", " ")
-            parts.append(_table(folder / table, {"paper": "the paper's"}.get(title, title)))
-    if (folder / "cells.csv").exists():
-        parts.append(_table(folder / "cells.csv", "runs"))
-    shown = f"{name} ({about['scale']})" if about.get("scale") else name
-    return (paper if paper in _TITLES else "~", shown), "".join(parts)
+    tables = []
+    for file in [*about["tables"], "cells.csv"]:
+        if (folder / file).exists():
+            title = file.removesuffix(".csv").removeprefix(f"{name}_").replace("_", " ")
+            title = {"paper": "the paper's", "cells": "runs"}.get(title, title)
+            tables.append((title, pd.read_csv(folder / file, dtype=str, keep_default_na=False)))
+    return {
+        "paper": paper if paper in _TITLES else "~",  # comparisons last
+        "name": f"{name} ({scale})" if scale else name,
+        "anchor": f"{name}-{scale}" if scale else name,
+        "description": about["description"],
+        "facts": ", ".join(facts),
+        "figures": sorted(folder.glob("*.png")),
+        "tables": [(title, table) for title, table in tables if len(table)],
+    }
 
 
-def _table(path: Path, title: str) -> str:
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if table.empty:
-        return ""
-    head = "".join(f"<th>{html.escape(c.replace('_', ' '))}</th>" for c in table.columns)
-    rows = []
-    for values in table.head(_MOST_ROWS).itertuples(index=False):
-        missing = ' class="missing"' if "not run" in values else ""
-        rows.append(f"<tr{missing}>{''.join(map(_cell, values))}</tr>")
-    more = ""
-    if len(table) > _MOST_ROWS:
-        more = f"<p>{len(table) - _MOST_ROWS} more rows are in {html.escape(path.name)}.</p>"
-    return (
-        f'<h4>{html.escape(title)}</h4><div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>{more}"
-    )
-
-
-def _cell(value: str) -> str:
-    kind = ""
+def _is_number(text: str) -> bool:
     try:
-        float(value)
-        kind = ' class="number"'
+        float(text)
+        return True
     except ValueError:
-        pass
-    return f'<td{kind} data-value="{html.escape(value)}">{_text(value)}</td>'
+        return False
 
 
-def _text(text: str) -> str:
-    """Text with Chinese characters as images, which need no font."""
-    return "".join(_glyph(c) if _is_chinese(c) else html.escape(c) for c in text)
-
-
-def _is_chinese(character: str) -> bool:
-    return "\u2e80" <= character <= "\u9fff" or character >= "\U00020000"
+def _image(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 @cache
 def _glyph(character: str) -> str:
-    data = base64.b64encode(encode_png(text_image(character, _GLYPH_PIXELS))).decode()
-    return f'<img class="glyph" alt="{character}" src="data:image/png;base64,{data}">'
+    source = _image(encode_png(text_image(character, _GLYPH_PIXELS)))
+    return f'<img class="glyph" alt="{character}" src="{source}">'
+
+
+def _drawn(text: str) -> markupsafe.Markup:
+    """Text with Chinese characters as images, which need no font."""
+    escaped = str(markupsafe.escape(text))
+    return markupsafe.Markup(_CHINESE.sub(lambda match: _glyph(match[0]), escaped))

@@ -1,9 +1,14 @@
-"""Trained runs scored on one split, with their logits kept so that nothing is done twice."""
+"""What tables are made of: runs scored on one split, the papers' own numbers, shared columns.
 
+Logits are kept, so that nothing is predicted twice.
+"""
+
+import contextlib
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -12,15 +17,79 @@ import pandas as pd
 
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.complexity import count_macs, size_mb
-from hccr_tf.evaluation.metrics import Evaluation, mcnemar, wilson_interval
+from hccr_tf.evaluation.metrics import softmax
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
 from hccr_tf.inference.predictor import Predictor, predict_split
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import read_checksum
-from hccr_tf.papers.base import Inputs
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.training.stages import best_epoch
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import distinct_names
+
+# Columns of the best epoch's row, by those of `history.csv`.
+_OUTCOMES = {
+    "loss": "train_loss",
+    "main_output_accuracy": "train_accuracy",
+    "val_loss": "val_loss",
+    "val_main_output_accuracy": "val_accuracy",
+}
+
+
+def paper_table(paper: str, table: str) -> pd.DataFrame:
+    """Reads a table as its paper prints it, from the paper's `results.csv`.
+
+    Args:
+        paper: its room, such as "melnyk_2018".
+        table: such as "table 3".
+
+    Returns:
+        Texts, rows and columns in the paper's order, the row's name as index.
+
+    Raises:
+        HccrError: there's no such table.
+    """
+    path = Path(__file__).parent / paper / "results.csv"
+    cells = pd.read_csv(path, dtype=str, keep_default_na=False)
+    cells = cells[cells["table"] == table]
+    if cells.empty:
+        raise HccrError(f"{path} holds no {table}.")
+    wide = cells.pivot(index="row", columns="column", values="value")
+    return wide.loc[cells["row"].unique(), cells["column"].unique()]
+
+
+# === Runs and their scores ===
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Data and runs of which an experiment makes its tables.
+
+    Attributes:
+        store: the data to test on.
+        split: of the store.
+        runs: folders of trained runs, in the order in which they're shown.
+        out: folder for the results.
+        validation_store: whose validation split is looked at where something is chosen; `store`
+            if None.
+    """
+
+    store: Store
+    split: str
+    runs: Sequence[Path]
+    out: Path
+    validation_store: Store | None = None
+
+    def named_runs(self) -> dict[str, Path]:
+        """Returns the runs by distinct names.
+
+        Raises:
+            HccrError: there are none.
+        """
+        if not self.runs:
+            raise HccrError("Name the trained runs: --workdir RUN…")
+        return dict(zip(distinct_names(self.runs), self.runs, strict=True))
 
 
 @dataclass
@@ -52,10 +121,8 @@ def score_runs(inputs: Inputs) -> list[ScoredRun]:
     Raises:
         HccrError: no runs, or one without weights, or whose charset doesn't cover the store.
     """
-    if not inputs.runs:
-        raise HccrError("Name the trained runs: --workdir RUN…")
     scored = []
-    for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
+    for name, path in inputs.named_runs().items():
         predictor = Predictor(path)
         logits = inputs.out / "logits" / f"{name}.h5"
         predict_once(path, inputs.store, logits, inputs.split, "none")
@@ -64,17 +131,8 @@ def score_runs(inputs: Inputs) -> list[ScoredRun]:
         bias = None
         if isinstance(classifier, keras.layers.Dense):
             bias = keras.ops.convert_to_numpy(classifier.bias)
-        scored.append(
-            ScoredRun(
-                name,
-                predictor.workdir,
-                logits,
-                model.count_params(),
-                size_mb(model),
-                count_macs(model),
-                bias,
-            )
-        )
+        cost = model.count_params(), size_mb(model), count_macs(model)
+        scored.append(ScoredRun(name, predictor.workdir, logits, *cost, bias))
     return scored
 
 
@@ -84,7 +142,12 @@ def predict_once(
     """Writes a split's logits unless those of the same weights, data and crops are there.
 
     Args:
-        run, store, out, split, crops, blur: as for `predict_split`.
+        run: as for `predict_split`, as all others are.
+        store: the data.
+        out: HDF5 file.
+        split: of the store.
+        crops: "five" or "none".
+        blur: whether images are blurred as in training.
     """
     workdir = Workdir(run)
     wanted = {
@@ -106,15 +169,13 @@ def predict_once(
 
 @dataclass(frozen=True)
 class Score:
-    """What a run, or several together, make of a split.
+    """Readings of a split by a run, or by several together.
 
     Attributes:
-        evaluation: the counts.
-        read: int64 (N,), what each sample is read as, under the run's own charset.
+        read: int64 (N,), each sample's class under the run's own charset.
         right: bool (N,), which samples are read rightly.
     """
 
-    evaluation: Evaluation
     read: np.ndarray
     right: np.ndarray
 
@@ -129,70 +190,180 @@ def evaluate(runs: Sequence[ScoredRun], *, without_bias: bool = False) -> Score:
     Raises:
         HccrError: runs with different samples or charsets, or no bias to reset.
     """
-    if without_bias and any(run.bias is None for run in runs):
+    biases = [run.bias for run in runs if run.bias is not None]
+    if without_bias and len(biases) < len(runs):
         raise HccrError("The bias is reset in networks that end in a dense layer only.")
-    files = [LogitsFile(run.logits) for run in runs]
-    try:
-        check_same_samples(files)
-        result, read, right = Evaluation(len(files[0].charset)), [], []
-        for rows in files[0].chunks():
-            logits = sum(
-                file.logits(rows) - (run.bias if without_bias else 0)
-                for file, run in zip(files, runs, strict=True)
-            )
-            labels = files[0].labels(rows)
-            result.add(logits, labels)
-            read.append(logits.argmax(axis=1))
-            right.append(read[-1] == labels)
-        return Score(result, np.concatenate(read), np.concatenate(right))
-    finally:
-        for file in files:
-            file.close()
+    files = tuple(run.logits for run in runs)
+    fusion = Fusion(files, (1,) * len(files), bias=sum(biases) if without_bias else 0)
+    return score_fusions([fusion])[0]
 
 
-def compare_pairs(right: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Every two runs compared on the same samples, by McNemar's exact test.
+@dataclass(frozen=True)
+class Fusion:
+    """Logits files whose weighted sum is read.
 
-    Args:
-        right: bool (N,) by run, which samples each reads rightly.
-
-    Returns:
-        A row a pair: by how many points the second is better, samples that only one of them
-        reads rightly, and the probability of such a difference between equals.
+    Attributes:
+        files: of the same samples.
+        weights: one for each of them.
+        dataset: "logits", or "logits_center" for the centre crop of five.
+        probabilities: whether probabilities are summed in place of logits.
+        bias: float (C,), subtracted from the sum.
     """
-    return pd.DataFrame(
-        [{"first": a, "second": b, **paired(right[a], right[b])} for a, b in combinations(right, 2)]
-    )
+
+    files: tuple[Path, ...]
+    weights: tuple[float, ...]
+    dataset: str = "logits"
+    probabilities: bool = False
+    bias: Any = 0
 
 
-def paired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    """Two readings of the same samples compared, as columns of a table.
+def score_fusions(fusions: Sequence[Fusion]) -> list[Score]:
+    """Scores many fusions of the same samples at once.
 
-    Args:
-        first, second: bool (N,), which samples each reads rightly.
+    Goes through the files in pieces: at a paper's scale a model's logits are 26 GB.
+
+    Raises:
+        HccrError: files with different samples or charsets.
     """
-    only_first, only_second, p = mcnemar(first, second)
-    return {
-        "difference": round(100 * float(second.mean() - first.mean()), 3),
-        "only_first_right": only_first,
-        "only_second_right": only_second,
-        "p": float(f"{p:.3g}"),
-    }
+    paths = dict.fromkeys(path for fusion in fusions for path in fusion.files)
+    read: list[list[np.ndarray]] = [[] for _ in fusions]
+    labels = []
+    with contextlib.ExitStack() as stack:
+        files = {path: stack.enter_context(closing(LogitsFile(path))) for path in paths}
+        first, *_ = files.values()
+        check_same_samples(list(files.values()))
+        for rows in first.chunks():
+            labels.append(first.labels(rows))
+            blocks: dict[tuple, np.ndarray] = {}
+            for fusion, parts in zip(fusions, read, strict=True):
+                total = -fusion.bias
+                for path, weight in zip(fusion.files, fusion.weights, strict=True):
+                    block = path, fusion.dataset, fusion.probabilities
+                    if block not in blocks:
+                        logits = files[path].logits(rows, fusion.dataset)
+                        blocks[block] = softmax(logits) if fusion.probabilities else logits
+                    total = total + weight * blocks[block]
+                parts.append(total.argmax(axis=1))
+    true = np.concatenate(labels)
+    return [Score(whole, whole == true) for whole in map(np.concatenate, read)]
 
 
-def percent_right(right: np.ndarray) -> float:
-    """Accuracy in percent, of bool (N,)."""
-    return round(100 * float(right.mean()), 3)
+# === Columns ===
+
+
+def percent(right: np.ndarray, digits: int = 3) -> float:
+    """Returns the accuracy in percent, of bool (N,)."""
+    return round(100 * float(right.mean()), digits)
 
 
 def accuracy_columns(right: np.ndarray) -> dict[str, float]:
     """Accuracy in percent with its 95 % interval, as columns of a table; of bool (N,)."""
     low, high = wilson_interval(int(right.sum()), len(right))
+    return {"accuracy": percent(right), "low": round(100 * low, 2), "high": round(100 * high, 2)}
+
+
+def test_set(inputs: Inputs) -> str:
+    """Names the data that a row was measured on."""
+    return f"{inputs.store.path.name} {inputs.split}, {len(inputs.store.charset)} classes"
+
+
+def beginnings(run: ScoredRun) -> dict[str, object]:
+    """Data and weights that a run began with, as columns of a table."""
+    recipe, facts = run.workdir.recipe, run.workdir.read_run()
+    begins = recipe.weights or "fresh weights"
+    if "init_recipe" in facts:
+        begins = f"{facts['init_recipe']} on data {facts['init_data_hash'][:8]}"
     return {
-        "accuracy": percent_right(right),
-        "low": round(100 * low, 2),
-        "high": round(100 * high, 2),
+        "samples_per_class": recipe.samples_per_class or "all",
+        "begins_with": begins,
+        "stages": len(recipe.all_stages()),
     }
+
+
+def run_row(run: ScoredRun, inputs: Inputs, right: np.ndarray, **own) -> dict[str, Any]:
+    """Makes a row of a table of runs: network, cost, accuracy, and where all this comes from.
+
+    Args:
+        run: the run.
+        inputs: the data that it was tested on.
+        right: bool (N,), which samples it reads rightly.
+        **own: further columns, of what the table is about.
+    """
+    return {
+        "run": run.name,
+        "network": run.workdir.recipe.model,
+        "image_size": run.workdir.preprocessing.image_size,
+        **own,
+        "parameters": run.parameters,
+        "size_mb": round(run.size_mb, 2),
+        "gmac": round(run.macs / 1e9, 4),
+        **accuracy_columns(right),
+        "test_set": test_set(inputs),
+        "samples": len(right),
+        "data_hash": inputs.store.data_hash[:16],
+        **training_columns(run.workdir),
+    }
+
+
+def training_table(runs: Mapping[str, Path]) -> pd.DataFrame:
+    """Tells how runs were trained, a row each; `data_hash` is of the data they learnt from."""
+    rows = []
+    for name, path in runs.items():
+        workdir = Workdir(path)
+        learnt_from = {
+            "recipe": workdir.recipe.name,
+            "data_hash": workdir.read_run()["data_hash"][:16],
+        }
+        rows.append({"run": name, **learnt_from, **training_columns(workdir)})
+    return pd.DataFrame(rows)
+
+
+def training_columns(workdir: Workdir) -> dict[str, object]:
+    """Seed, length, time and machine of a training, as columns of a table."""
+    facts = workdir.read_run()
+    return {
+        "seed": facts["seed"],
+        "epochs": facts.get("epochs_done"),
+        "epochs_asked": workdir.recipe.epochs,
+        "best_epoch": facts.get("best_epoch"),
+        "train_minutes": round(facts.get("train_seconds", 0) / 60, 1),
+        "hardware": workdir.hardware,
+        "train_command": facts["command"],
+    }
+
+
+def outcome(workdir: Workdir) -> dict[str, Any]:
+    """State, epochs, and loss and accuracy at the best epoch of a run, as columns of a table."""
+    if not workdir.exists():
+        return {"state": "not run"}
+    facts = workdir.read_run()
+    columns = {"state": facts["state"]}
+    if history := workdir.read_history():
+        place = best_epoch(history)
+        best = history[place]
+        columns |= {"epochs": len(history), "best_epoch": place + 1}
+        columns |= {name: round(best[key], 4) for key, name in _OUTCOMES.items() if key in best}
+        columns["train_minutes"] = round(facts.get("train_seconds", 0) / 60, 2)
+    return columns
+
+
+def histories(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Reads the curves of runs, by name.
+
+    Raises:
+        HccrError: no runs, or one without a whole epoch.
+    """
+    curves = {}
+    for name, path in inputs.named_runs().items():
+        curves[name] = pd.DataFrame(Workdir(path).read_history())
+        if curves[name].empty:
+            raise HccrError(f"{path} has no epoch that is done; train on.")
+    return curves
+
+
+def together(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Joins curves one after another, with a column `run`."""
+    return pd.concat([h.assign(run=n) for n, h in curves.items()], ignore_index=True)
 
 
 def check_distinct(rows: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -207,85 +378,3 @@ def check_distinct(rows: pd.DataFrame, columns: Sequence[str]) -> None:
             f"{len(twice)} runs differ in none of {', '.join(columns)}, so there's no telling what "
             "their mean is of; name one of them only."
         )
-
-
-def percent(result: Evaluation) -> float:
-    """Top-1 accuracy in percent."""
-    return 100 * result.correct[1] / result.total
-
-
-def with_interval(result: Evaluation) -> dict[str, float]:
-    """Top-1 accuracy in percent with its 95 % interval, as columns of a table."""
-    low, high = result.metrics()["top1_interval95"]
-    return {
-        "accuracy": round(percent(result), 3),
-        "low": round(100 * low, 2),
-        "high": round(100 * high, 2),
-    }
-
-
-def test_set(inputs: Inputs) -> str:
-    """What a row was measured on."""
-    return f"{inputs.store.path.name} {inputs.split}, {len(inputs.store.charset)} classes"
-
-
-def beginnings(run: ScoredRun) -> dict[str, object]:
-    """What a run was trained on and began with, as columns of a table."""
-    recipe, facts = run.workdir.recipe, run.workdir.read_run()
-    begins = recipe.weights or "fresh weights"
-    if "init_recipe" in facts:
-        begins = f"{facts['init_recipe']} on data {facts['init_data_hash'][:8]}"
-    return {
-        "samples_per_class": recipe.samples_per_class or "all",
-        "begins_with": begins,
-        "stages": len(recipe.all_stages()),
-    }
-
-
-def provenance(run: ScoredRun, inputs: Inputs) -> dict[str, object]:
-    """Where a row comes from, as columns of a table."""
-    return {
-        "samples": len(inputs.store.indices(inputs.split)),
-        "data_hash": inputs.store.data_hash[:16],
-        **_training(run.workdir),
-    }
-
-
-def runs_table(paths: Sequence[Path]) -> pd.DataFrame:
-    """How runs were trained, a row each; `data_hash` is of the data they learnt from."""
-    rows = []
-    for name, path in zip(distinct_names(paths), paths, strict=True):
-        workdir = Workdir(path)
-        trained_on = workdir.read_run()["data_hash"][:16]
-        rows.append(
-            {
-                "run": name,
-                "recipe": workdir.recipe.name,
-                "data_hash": trained_on,
-                **_training(workdir),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _training(workdir: Workdir) -> dict[str, object]:
-    facts = workdir.read_run()
-    return {
-        "seed": facts["seed"],
-        "epochs": facts.get("epochs_done"),
-        "epochs_asked": workdir.recipe.epochs,
-        "best_epoch": facts.get("best_epoch"),
-        "train_minutes": round(facts.get("train_seconds", 0) / 60, 1),
-        "hardware": workdir.hardware,
-        "train_command": facts["command"],
-    }
-
-
-def histories(runs: Sequence[ScoredRun]) -> dict[str, pd.DataFrame]:
-    """The curves of runs, by name."""
-    return {run.name: pd.DataFrame(run.workdir.read_history()) for run in runs}
-
-
-def together(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Curves one after another, with a column `run`."""
-    return pd.concat([h.assign(run=n) for n, h in curves.items()], ignore_index=True)

@@ -205,3 +205,9 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise HccrError(f"A folder was named twice: {', '.join(map(str, paths))}.")
+
+
+def write_csv(path: str | os.PathLike[str], table: Any) -> None:
+    """Writes a pandas DataFrame atomically as UTF-8 CSV, without its index."""
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")

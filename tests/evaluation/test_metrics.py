@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from hccr_tf.evaluation.metrics import Evaluation, mcnemar, softmax, true_rank, wilson_interval
+from hccr_tf.evaluation.metrics import Evaluation, softmax, true_rank
+from hccr_tf.evaluation.significance import mcnemar, wilson_interval
 
 
 def draw(count=500, num_classes=23, seed=0):

@@ -1,3 +1,5 @@
+import itertools
+
 import cv2
 import matplotlib
 import numpy as np
@@ -9,6 +11,7 @@ from hccr_tf.evaluation.plots import (
     curves_figure,
     draw_confused_pairs,
     draw_curves,
+    draw_grid,
     glyphs_at,
     save_figure,
 )
@@ -81,6 +84,23 @@ def test_curves_are_written_as_an_image(history, tmp_path):
     draw_curves(history.head(1), tmp_path / "curves.png", "run")
     assert read(tmp_path / "curves.png").shape == image.shape
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_the_grids_image_shows_means_and_what_was_not_run(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr("hccr_tf.evaluation.plots.save_figure", lambda f, path: figures.append(f))
+    cells = itertools.product(("0.1", "0.2"), ("8", "16", "32"), ("a", "b"), (1, 2))
+    table = pd.DataFrame(cells, columns=["rate", "batch", "kind", "seed"])
+    table["val_accuracy"] = 0.5 + 0.1 * table["seed"]
+    table.loc[(table["rate"] == "0.1") & (table["kind"] == "b"), "val_accuracy"] = None
+    draw_grid(table, ["rate", "batch", "kind", "seed"], "val_accuracy", tmp_path / "grid.png")
+    first, second, _ = figures[0].axes
+    assert [axes.get_title() for axes in (first, second)] == ["kind a", "kind b"]
+    texts = [text.get_text() for text in second.texts]
+    # Mean and deviation of 60 and 70 %.
+    assert texts.count("not run") == 3 and texts.count("65.00\n±7.07") == 3
+    assert [t.get_text() for t in first.get_xticklabels()] == ["0.1", "0.2"]
+    assert [t.get_text() for t in first.get_yticklabels()] == ["8", "16", "32"]
 
 
 # === Characters ===

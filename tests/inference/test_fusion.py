@@ -5,7 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.evaluation.metrics import softmax, wilson_interval
+from hccr_tf.evaluation.metrics import softmax
+from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.inference.fusion import (
     check_weights,
     default_weights,

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe, train
-from hccr_tf.cli.main import main
 from hccr_tf.papers.chen_2023.experiments import gain_over_fresh
 from hccr_tf.papers.ours.experiments import summary
 from hccr_tf.recipe import Stage
@@ -28,28 +27,10 @@ def runs(sample_store, tmp_path_factory):
     return [run.path for run in (scratch, larger, begun)]
 
 
-def reproduce(name, store, runs, out):
-    assert (
-        main(
-            [
-                "reproduce",
-                name,
-                "--data",
-                str(store.path),
-                "--workdir",
-                *map(str, runs),
-                "--out",
-                str(out),
-            ]
-        )
-        == 0
-    )
-
-
 @pytest.mark.integration
-def test_tables_beside_the_papers(runs, sample_store, tmp_path):
-    reproduce("chen_table1", sample_store, runs, tmp_path)
-    ours = pd.read_csv(tmp_path / "chen_table1_ours.csv")
+def test_tables_beside_the_papers(make_tables, runs, sample_store, tmp_path):
+    tables = make_tables("chen_table1", runs)
+    ours = tables["ours"]
     assert ours["samples_per_class"].tolist() == [10, 20, 10]
     begins = f"convnet on data {sample_store.data_hash[:8]}"
     assert ours["begins_with"].tolist() == ["fresh weights"] * 2 + [begins]
@@ -59,68 +40,51 @@ def test_tables_beside_the_papers(runs, sample_store, tmp_path):
         assert row["val_accuracy"] == pytest.approx(history["val_main_output_accuracy"], abs=1e-4)
         assert row["train_loss"] == pytest.approx(history["loss"], abs=1e-4)
         assert row["low"] < row["accuracy"] < row["high"]
-    paper = pd.read_csv(tmp_path / "chen_table1_paper.csv")
-    assert len(paper) == 6 and paper["validation accuracy"].min() == 0.9314
-    reproduce("chen_table2", sample_store, runs, tmp_path)
-    assert len(pd.read_csv(tmp_path / "chen_table2_paper.csv")) == 18
-    assert (pd.read_csv(tmp_path / "chen_table2_ours.csv")["GPUs"] == 0).all()
+    assert tables["paper"]["validation accuracy"].astype(float).min() == 0.9314
+    tables = make_tables("chen_table2", runs)
+    assert len(tables["paper"]) == 18 and (tables["ours"]["GPUs"] == 0).all()
     image = cv2.imread(str(tmp_path / "chen_table2.png"))
     assert image is not None and np.ptp(image) > 100
 
 
 @pytest.mark.integration
-def test_figures_of_runs(runs, sample_store, tmp_path):
-    for name in ("chen_figures2to4", "chen_figure5"):
-        reproduce(name, sample_store, runs, tmp_path)
-        image = cv2.imread(str(tmp_path / f"{name}.png"))
-        assert image is not None and np.ptp(image) > 200
-        table = pd.read_csv(tmp_path / f"{name}_history.csv")
-        assert table["run"].tolist() == ["scratch"] * 2 + ["larger"] * 2 + ["begun"] * 2
+@pytest.mark.parametrize("name", ["chen_figures2to4", "chen_figure5"])
+def test_figures_of_runs(name, make_tables, runs, tmp_path):
+    table = make_tables(name, runs)["history"]
+    image = cv2.imread(str(tmp_path / f"{name}.png"))
+    assert image is not None and np.ptp(image) > 200
+    assert table["run"].tolist() == ["scratch"] * 2 + ["larger"] * 2 + ["begun"] * 2
 
 
 @pytest.mark.integration
-def test_transfer_and_networks(runs, sample_store, tmp_path):
-    reproduce("chen_transfer", sample_store, runs, tmp_path)
-    rows = pd.read_csv(tmp_path / "chen_transfer_ours.csv").set_index("model")["accuracy"]
-    gain = pd.read_csv(tmp_path / "chen_transfer_gain.csv")
+def test_transfer_and_networks(make_tables, runs):
+    tables = make_tables("chen_transfer", runs)
+    rows, gain = tables["ours"].set_index("model")["accuracy"], tables["gain"]
     begun = gain[gain["stages"] == 2].iloc[0]
     assert begun["gain"] == pytest.approx(rows["begun"] - rows["scratch"], abs=2e-3)
-    assert len(pd.read_csv(tmp_path / "chen_transfer_pairs.csv")) == 3
-    reproduce("networks", sample_store, runs, tmp_path)
-    table = pd.read_csv(tmp_path / "networks_summary.csv")
+    assert len(tables["pairs"]) == 3
+    tables = make_tables("networks", runs)
     # Unlike runs aren't averaged.
-    assert table["network"].tolist() == ["convnet"] * 3
-    assert sorted(table["accuracy"]) == pytest.approx(sorted(rows), abs=1e-3)
-    ours = pd.read_csv(tmp_path / "networks_ours.csv")
+    assert tables["summary"]["network"].tolist() == ["convnet"] * 3
+    assert sorted(tables["summary"]["accuracy"]) == pytest.approx(sorted(rows), abs=1e-3)
+    ours = tables["ours"]
     with pytest.raises(ValueError, match="2 runs differ in none of network, .*name one of them"):
         summary(pd.concat([ours, ours[:1]]))
 
 
 def test_gain_is_that_of_equal_seeds():
-    rows = pd.DataFrame(
-        [
-            {
-                "network": "n",
-                "image_size": 64,
-                "samples_per_class": subset,
-                "stages": stages,
-                "epochs_asked": 9,
-                "learning_rate": 1e-3,
-                "begins_with": begins,
-                "seed": seed,
-                "accuracy": accuracy,
-            }
-            for subset, stages, begins, seed, accuracy in [
-                (70, 1, "fresh weights", 1, 50.0),
-                (70, 1, "fresh weights", 2, 60.0),
-                (70, 2, "run", 1, 80.0),
-                (70, 2, "run", 2, 86.0),
-                (70, 2, "run", 3, 90.0),
-                ("all", 2, "run", 1, 95.0),
-                (70, 2, "fresh weights", 1, 40.0),
-            ]
-        ]
-    )
+    kinds = [
+        (70, 1, "fresh weights", 1, 50.0),
+        (70, 1, "fresh weights", 2, 60.0),
+        (70, 2, "run", 1, 80.0),
+        (70, 2, "run", 2, 86.0),
+        (70, 2, "run", 3, 90.0),
+        ("all", 2, "run", 1, 95.0),
+        (70, 2, "fresh weights", 1, 40.0),
+    ]
+    columns = ["samples_per_class", "stages", "begins_with", "seed", "accuracy"]
+    rows = pd.DataFrame(kinds, columns=columns)
+    rows = rows.assign(network="n", image_size=64, epochs_asked=9, learning_rate=1e-3)
     gain = gain_over_fresh(rows).set_index(["samples_per_class", "begins_with", "stages"])
     # 30 and 26 points over the same seed; the third has none to compare with.
     row = gain.loc[("70", "run", 2)]
@@ -134,22 +98,10 @@ def test_gain_is_that_of_equal_seeds():
 
 
 def test_networks_are_summed_up_over_seeds():
-    common = {
-        "image_size": 64,
-        "parameters": 5,
-        "gmac": 0.1,
-        "samples_per_class": "all",
-        "begins_with": "fresh weights",
-        "stages": 1,
-        "epochs_asked": 3,
-    }
-    rows = pd.DataFrame(
-        [
-            {**common, "network": "slow", "seed": 1, "accuracy": 90.0, "train_minutes": 6.0},
-            {**common, "network": "fast", "seed": 1, "accuracy": 92.0, "train_minutes": 1.0},
-            {**common, "network": "fast", "seed": 2, "accuracy": 94.0, "train_minutes": 3.0},
-        ]
-    )
+    kinds = [("slow", 1, 90.0, 6.0), ("fast", 1, 92.0, 1.0), ("fast", 2, 94.0, 3.0)]
+    rows = pd.DataFrame(kinds, columns=["network", "seed", "accuracy", "train_minutes"])
+    rows = rows.assign(image_size=64, parameters=5, gmac=0.1, samples_per_class="all")
+    rows = rows.assign(begins_with="fresh weights", stages=1, epochs_asked=3)
     table = summary(rows)
     assert table["network"].tolist() == ["fast", "slow"]
     assert table["accuracy"].tolist() == [93.0, 90.0]

@@ -1,20 +1,16 @@
 """`hccr reproduce` for Melnyk et al. 2018, on runs of the sample."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from hccr_tf import Predictor, get_recipe, train
 from hccr_tf.charset import Charset
-from hccr_tf.cli.main import main
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import save_weights
-from hccr_tf.papers.base import Inputs, get_experiment, list_experiments, register_experiment
+from hccr_tf.papers.melnyk_2018.experiments import melnyk_table2
+from hccr_tf.papers.tables import Inputs
 
 pytestmark = pytest.mark.integration
 
@@ -37,14 +33,6 @@ def runs(sample_store, tmp_path_factory):
     return [run.path for run in found]
 
 
-def reproduce(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "hccr_tf", "reproduce", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-    )
-
-
 def accuracy(run, store, without_bias):
     predictor = Predictor(run)
     if without_bias:
@@ -54,11 +42,9 @@ def accuracy(run, store, without_bias):
     return 100 * np.concatenate(right).mean()
 
 
-def test_table_1_counts_every_layer(sample_store, tmp_path):
-    arguments = ["--data", str(sample_store.path), "--out", str(tmp_path)]
-    assert main(["reproduce", "melnyk_table1", *arguments]) == 0
-    ours = pd.read_csv(tmp_path / "melnyk_table1_ours.csv", dtype={"output_shape": str})
-    paper = pd.read_csv(tmp_path / "melnyk_table1_paper.csv", dtype={"output shape": str})
+def test_table_1_counts_every_layer(make_tables):
+    tables = make_tables("melnyk_table1", [])
+    ours, paper = tables["ours"], tables["paper"]
     # The paper's shapes, layer by layer; the input isn't a layer of ours.
     assert ours["layer"].tolist() == [*paper["layer"][1:], "all"]
     assert ours["output_shape"][:-1].tolist() == paper["output shape"][1:].tolist()
@@ -68,21 +54,17 @@ def test_table_1_counts_every_layer(sample_store, tmp_path):
     assert ours["mac"][:-2].sum() / 1e9 == pytest.approx(1.1997, abs=1e-4)
 
 
-def test_figure_2_has_a_row_a_character_and_a_column_a_run(runs, sample_store, tmp_path):
-    arguments = ["--data", str(sample_store.path), "--out", str(tmp_path), "--workdir"]
-    assert main(["reproduce", "melnyk_figure2", *arguments, *map(str, runs)]) == 0
-    table = pd.read_csv(tmp_path / "melnyk_figure2_maps.csv")
+def test_figure_2_has_a_row_a_character_and_a_column_a_run(make_tables, runs, tmp_path):
+    table = make_tables("melnyk_figure2", runs)["maps"]
     # The sample has none of the paper's characters: its first four stand for them.
     assert len(table) == 4 * 2 and table["image"].nunique() == 4
     assert table["run"].unique().tolist() == ["melnyk_net_a", "melnyk_net_c"]
     assert (tmp_path / "cam.png").exists()
 
 
-def test_table_2_resets_the_bias(runs, sample_store, tmp_path):
-    arguments = ("--data", sample_store.path, "--workdir", *runs, "--out", tmp_path)
-    done = reproduce("melnyk_table2", *arguments)
-    assert done.returncode == 0, done.stderr
-    table = pd.read_csv(tmp_path / "melnyk_table2_ours.csv")
+def test_table_2_resets_the_bias(make_tables, runs, sample_store, tmp_path):
+    tables = make_tables("melnyk_table2", runs)
+    table = tables["ours"]
     assert table["network"].tolist() == ["melnyk_net_a", "melnyk_net_c"]
     for row, run in zip(table.to_dict("records"), runs, strict=True):
         assert row["accuracy"] == pytest.approx(accuracy(run, sample_store, False), abs=1e-3)
@@ -93,44 +75,19 @@ def test_table_2_resets_the_bias(runs, sample_store, tmp_path):
         assert row["data_hash"] == sample_store.data_hash[:16]
     # All but the fourth class are read otherwise without the bias that decided.
     assert table["accuracy"][0] == pytest.approx(100 / 15, abs=0.01)
-    assert table["changed"][0] > 50
-    assert (tmp_path / "melnyk_table2_paper.csv").exists()
-    pairs = pd.read_csv(tmp_path / "melnyk_table2_pairs.csv")
+    assert table["changed"][0] > 50 and "paper" in tables
     difference = table["accuracy"][1] - table["accuracy"][0]
-    assert pairs["difference"].tolist() == pytest.approx([difference], abs=2e-3)
+    assert tables["pairs"]["difference"].tolist() == pytest.approx([difference], abs=2e-3)
     # The second time nothing is predicted anew.
     times = [p.stat().st_mtime_ns for p in sorted((tmp_path / "logits").iterdir())]
-    assert main(["reproduce", "melnyk_table2", *map(str, arguments)]) == 0
+    table = make_tables("melnyk_table3", runs)["table"]
     assert [p.stat().st_mtime_ns for p in sorted((tmp_path / "logits").iterdir())] == times
-
-    assert main(["reproduce", "melnyk_table3", *map(str, arguments)]) == 0
-    table = pd.read_csv(tmp_path / "melnyk_table3_table.csv", keep_default_na=False)
     assert len(table) == 20 + 3
     assert table["method"].tolist()[-1] == "mean logits of 2"
     assert table["ensemble"].tolist()[-3:] == ["no", "no", "yes (2)"]
     assert set(table["test_set"][:20]) == {"ICDAR-2013"}
     assert "15 classes" in table["test_set"].iloc[-1]
     assert (tmp_path / "melnyk_table3.png").stat().st_size > 10_000
-
-
-def test_it_says_what_is_missing(sample_store, tmp_path, capsys):
-    for arguments, message in (
-        ((), "hccr reproduce --list"),
-        (("nothing", "--data", sample_store.path), "no experiment 'nothing'; there are: chen_"),
-        (("melnyk_table2", "--data", sample_store.path), "Name the trained runs: --workdir"),
-    ):
-        assert main(["reproduce", *map(str, arguments), "--out", str(tmp_path / "out")]) == 2
-        assert message in capsys.readouterr().err
-
-
-def test_experiments_are_listed(capsys):
-    assert main(["reproduce", "--list"]) == 0
-    listed = capsys.readouterr().out
-    for name in list_experiments():
-        assert name in listed
-        assert get_experiment(name).description in listed
-    with pytest.raises(ValueError, match="registered already"):
-        register_experiment(get_experiment("melnyk_table2").run)
 
 
 def test_runs_of_different_charsets_are_compared_by_character(sample_store, tmp_path):
@@ -145,6 +102,6 @@ def test_runs_of_different_charsets_are_compared_by_character(sample_store, tmp_
     classifier.set_weights([kernel[:, ::-1], bias[::-1]])
     save_weights(second.prediction_weights, {"model": predictor.model.variables}, {"epoch": 1})
     inputs = Inputs(sample_store, "test", [first.path, second.path], tmp_path)
-    pairs = get_experiment("melnyk_table2").run(inputs)["pairs"]
+    pairs = melnyk_table2(inputs)["pairs"]
     columns = ["difference", "only_first_right", "only_second_right"]
     assert pairs[columns].to_numpy().tolist() == [[0, 0, 0]]

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe, train
-from hccr_tf.cli.main import main
 from hccr_tf.papers.yang_2017.experiments import gain_of_refinement
 
 
@@ -30,46 +29,35 @@ def test_gain_is_over_the_same_settings_or_the_recipes():
 
 
 @pytest.mark.integration
-def test_table_1_has_runs_steps_and_pairs(sample_store, tmp_path, capsys):
-    for name in ("convnet", "convnet_ir"):
-        recipe = get_recipe(name).override(
-            image_size=16, **{"model.width": 4}, epochs=1, batch_size=32
-        )
-        train(recipe, sample_store, tmp_path / name)
-    arguments = ["--data", str(sample_store.path), "--out", str(tmp_path), "--workdir"]
-    runs = [str(tmp_path / "convnet"), str(tmp_path / "convnet_ir")]
-    assert main(["reproduce", "yang_table1", *arguments, *runs]) == 0
-    table = pd.read_csv(tmp_path / "yang_table1_ours.csv")
+def test_tables_and_figures_of_runs(make_tables, sample_store, tmp_path):
+    runs = [tmp_path / "convnet", tmp_path / "convnet_ir"]
+    settings = {"image_size": 16, "model.width": 4, "epochs": 1, "batch_size": 32}
+    for run in runs:
+        train(get_recipe(run.name).override(settings), sample_store, run)
+    tables = make_tables("yang_table1", runs)
+    table, steps = tables["ours"], tables["steps"]
     assert table["refinement"].tolist() == ["no", "T = 4"]
     assert (table["gmac"] > 0).all() and (table["ms_per_image"] > 0).all()
     assert table["parameters"][1] > table["parameters"][0]
-    steps = pd.read_csv(tmp_path / "yang_table1_steps.csv")
     assert steps["step"].tolist() == list(range(1, 9)) and set(steps["run"]) == {"convnet_ir"}
     # The fourth of eight steps is the last of four.
     assert steps["accuracy"][3] == pytest.approx(table["accuracy"][1], abs=1e-3)
-    pairs = pd.read_csv(tmp_path / "yang_table1_pairs.csv")
     difference = table["accuracy"][1] - table["accuracy"][0]
-    assert pairs["difference"].tolist() == pytest.approx([difference], abs=2e-3)
-    assert len(pd.read_csv(tmp_path / "yang_table1_paper.csv")) == 16
-    gain = pd.read_csv(tmp_path / "yang_table1_gain.csv")
-    assert gain["backbone"].tolist() == ["convnet"]
-    assert gain["gain"].tolist() == pytest.approx([difference], abs=2e-3)
-    # A bias is reset only where the main output is a dense layer.
-    assert main(["reproduce", "melnyk_table2", *arguments, *runs]) == 2
-    assert "that end in a dense layer only" in capsys.readouterr().err
+    assert tables["pairs"]["difference"].tolist() == pytest.approx([difference], abs=2e-3)
+    assert tables["gain"]["backbone"].tolist() == ["convnet"] and len(tables["paper"]) == 16
+    assert tables["gain"]["gain"].tolist() == pytest.approx([difference], abs=2e-3)
+    with pytest.raises(ValueError, match="that end in a dense layer only"):
+        make_tables("melnyk_table2", runs)
     # Figures take one run; it's the two characters that it confuses most, two samples each.
-    assert main(["reproduce", "yang_figure1", *arguments, *runs]) == 2
-    assert "one run with refinement" in capsys.readouterr().err
-    assert main(["reproduce", "yang_figure1", *arguments, runs[1]]) == 0
-    read = pd.read_csv(tmp_path / "yang_figure1_read.csv")
-    assert len(read) == 4 * 4 and (tmp_path / "yang_figure1.png").exists()
-    assert main(["reproduce", "yang_figure5", *arguments, runs[1]]) == 0
-    counts = pd.read_csv(tmp_path / "yang_figure5_steps.csv")
+    with pytest.raises(ValueError, match="one run with refinement"):
+        make_tables("yang_figure1", runs)
+    assert len(make_tables("yang_figure1", runs[1:])["read"]) == 4 * 4
+    assert (tmp_path / "yang_figure1.png").exists()
+    tables = make_tables("yang_figure5", runs[1:])
     for name in ("corrected", "broken"):
-        number = counts[f"{name}_since_first"].iloc[-1]
-        path = tmp_path / f"yang_figure5_{name}.csv"
-        assert path.exists() == (number > 0)
+        number = tables["steps"][f"{name}_since_first"].iloc[-1]
+        assert (name in tables) == (number > 0)
         if number:
-            assert len(pd.read_csv(path)) == min(number, 8) * 4 * 5
+            assert len(tables[name]) == min(number, 8) * 4 * 5
             assert "t = 1" in (tmp_path / f"{name}.txt").read_text("utf-8")
-    assert len(pd.read_csv(tmp_path / "yang_figure5_paper.csv")) == 15
+    assert len(tables["paper"]) == 15

@@ -1,0 +1,1 @@
+"""Chen, Xiao & Meng 2023: transfer to Chinese MNIST."""

@@ -5,29 +5,25 @@ from typing import Any
 
 import pandas as pd
 
-from hccr_tf.evaluation.plots import curves_figure, draw_grid, draw_validation, save_figure
-from hccr_tf.papers.base import Inputs, register_experiment
-from hccr_tf.papers.paper_results import paper_table
-from hccr_tf.papers.plans import Cell
-from hccr_tf.papers.sweeps import outcome
+from hccr_tf.evaluation.plots import curves_figure, draw_grid, overlay_figure, save_figure
+from hccr_tf.evaluation.significance import compare_pairs
+from hccr_tf.papers.base import Cell, register_experiment
 from hccr_tf.papers.tables import (
+    Inputs,
     ScoredRun,
     beginnings,
     check_distinct,
-    compare_pairs,
     evaluate,
     histories,
-    provenance,
+    outcome,
+    paper_table,
+    run_row,
     score_runs,
-    test_set,
     together,
-    with_interval,
 )
-from hccr_tf.runs.workdir import Workdir
-from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import distinct_names
+from hccr_tf.recipe import Stage
 
-_PAPER = "chen-2023"
+_PAPER = "chen_2023"
 # Section 4: images a class; of the second network's 40, 80, 160 a fifth again validates.
 _SUBSETS = {"efficientnet_v2s": (70, 140, 210), "inception_v3_gru": (40, 80, 160)}
 
@@ -137,7 +133,7 @@ def chen_figures2to4(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
     The paper's are of the small, median and large subset.
     """
-    curves = _histories(inputs)
+    curves = histories(inputs)
     save_figure(curves_figure(curves), inputs.out / "chen_figures2to4.png")
     return {"history": together(curves)}
 
@@ -150,12 +146,48 @@ def chen_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
     The paper's are of EfficientNetV2-S on 70, 140 and 210 images a class.
     """
-    curves = _histories(inputs)
-    draw_validation(curves, inputs.out / "chen_figure5.png")
+    curves = histories(inputs)
+    save_figure(overlay_figure(curves, "epoch"), inputs.out / "chen_figure5.png")
     return {"history": together(curves)}
 
 
-@register_experiment
+def _plan_pretraining(scale: str) -> Sequence[Cell]:
+    subset = {"samples_per_class": 100, "epochs": 5}
+    return [_cell(f"hwdb_{network}", network, "real-small", **subset) for network in _SUBSETS]
+
+
+@register_experiment(plan=_plan_pretraining, scales=["hwdb100"])
+def chen_pretraining(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Chen et al. 2023, left open: both networks on other handwriting, for transfer to begin with.
+
+    `chen_transfer` takes these runs at the same scale, on Chinese MNIST.
+    """
+    return {"ours": pd.DataFrame([_row(run, inputs) for run in score_runs(inputs)])}
+
+
+def _plan_transfer(scale: str) -> Sequence[Cell]:
+    staged = {"stages": (Stage(4, "backbone"), Stage(6, 100, 3e-4))}
+    fresh = {"stages": (), "epochs": 10}
+    cells = []
+
+    def add(network: str, subset: int, seed: int, kind: str) -> None:
+        size = _cell("", network, "real-small").settings
+        shared = {"model": network, "samples_per_class": subset, "validation_per_class": 20}
+        settings = {**shared, **size, "seed": seed, **(fresh if kind == "fresh" else staged)}
+        begin = f"hwdb_{network}" if kind == "hwdb" else None
+        cells.append(Cell(f"{network}_{subset}_{kind}_{seed}", "transfer", settings, begin))
+
+    for network in _SUBSETS:
+        for seed in (1, 2, 3):
+            add(network, 70, seed, "hwdb")
+            add(network, 70, seed, "fresh")
+        add(network, 70, 1, "staged")
+        for subset in (140, 210):
+            add(network, subset, 1, "hwdb")
+    return cells
+
+
+@register_experiment(plan=_plan_transfer, scales=["hwdb100"])
 def chen_transfer(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Chen et al. 2023: what pre-training brings, by network, subset and where it began.
 
@@ -170,7 +202,7 @@ def chen_transfer(inputs: Inputs) -> dict[str, pd.DataFrame]:
         if len(of_seed) > 1:
             pairs.append(compare_pairs(of_seed))
     ours = pd.DataFrame([_row(run, inputs) for run in runs])
-    tables = {"ours": ours, "gain": gain_over_fresh(ours), "history": together(histories(runs))}
+    tables = {"ours": ours, "gain": gain_over_fresh(ours), "history": together(histories(inputs))}
     return {**tables, "pairs": pd.concat(pairs, ignore_index=True)} if pairs else tables
 
 
@@ -213,26 +245,7 @@ def gain_over_fresh(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _row(run: ScoredRun, inputs: Inputs) -> dict[str, Any]:
     recipe = run.workdir.recipe
-    return {
-        "model": run.name,
-        "network": recipe.model,
-        "image_size": recipe.preprocessing.image_size,
-        **beginnings(run),
-        "learning_rate": recipe.learning_rate,
-        "batch_size": recipe.batch_size,
-        **{k: v for k, v in outcome(run.workdir).items() if k.startswith(("train_", "val_"))},
-        **with_interval(evaluate([run]).evaluation),
-        "test_set": test_set(inputs),
-        **provenance(run, inputs),
-    }
-
-
-def _histories(inputs: Inputs) -> dict[str, pd.DataFrame]:
-    if not inputs.runs:
-        raise HccrError("Name the trained runs: --workdir RUN…")
-    curves = {}
-    for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
-        curves[name] = pd.DataFrame(Workdir(path).read_history())
-        if curves[name].empty:
-            raise HccrError(f"{path} has no epoch that is done; train on.")
-    return curves
+    ended = {k: v for k, v in outcome(run.workdir).items() if k.startswith(("train_", "val_"))}
+    rates = {"learning_rate": recipe.learning_rate, "batch_size": recipe.batch_size}
+    row = run_row(run, inputs, evaluate([run]).right, **beginnings(run), **rates, **ended)
+    return {"model": row.pop("run"), **row}

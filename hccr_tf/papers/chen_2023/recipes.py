@@ -1,4 +1,4 @@
-"""Chen, Xiao & Meng 2023: EfficientNetV2-S and InceptionV3 + GRU on Chinese MNIST.
+r"""Chen, Xiao & Meng 2023: EfficientNetV2-S and InceptionV3 + GRU on Chinese MNIST.
 
 Paper: "Handwritten Chinese Character Recognition with Neural Networks", section 4.
 

@@ -1,0 +1,1 @@
+"""Kriuk & Kriuk 2024: brick networks, fused."""

@@ -1,70 +1,87 @@
 """Kriuk & Kriuk 2024: tables 1 and 2, figures 4 to 9, and what the paper leaves open."""
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Callable, Sequence
+from itertools import combinations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hccr_tf.evaluation.plots import draw_bars, draw_validation, images_figure, save_figure
-from hccr_tf.inference.logits_file import LogitsFile
-from hccr_tf.papers.base import Inputs, register_experiment
-from hccr_tf.papers.kriuk_2024.ensembles import Ensemble, Fusion
-from hccr_tf.papers.paper_results import paper_table
-from hccr_tf.papers.plans import Cell
+from hccr_tf.evaluation.plots import draw_bars, images_figure, overlay_figure, save_figure
+from hccr_tf.evaluation.significance import compare_pairs, paired
+from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
+from hccr_tf.papers.base import SCALES, Cell, register_experiment
 from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.papers.tables import (
+    Fusion,
+    Inputs,
+    ScoredRun,
     accuracy_columns,
-    compare_pairs,
     evaluate,
     histories,
-    paired,
-    percent_right,
+    paper_table,
+    percent,
     predict_once,
-    provenance,
+    run_row,
+    score_fusions,
     score_runs,
     test_set,
     together,
-    with_interval,
 )
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import distinct_names
 
-_PAPER = "kriuk-2024"
+_PAPER = "kriuk_2024"
 GAMMAS = (0.0, 1.0, 2.0, 4.0, 6.0)  # figure 8
 BRICKS = (2, 3, 4, 5)  # figure 9
 _INPUTS = ("model1", "model2", "model3")
 
-# What all runs of a scale share. "full" is the recipe as it is. Of "real-small" all runs but
-# figure 9's have the same number of steps; the first auxiliary head, which holds most of the
+# Settings that all runs of a scale share. "full" is the recipe as it is. Of "real-small" all runs
+# but figure 9's have the same number of steps; the first auxiliary head, which holds most of the
 # parameters, is a cell of its own.
-_SCALES: Mapping[str, Mapping[str, object]] = {
+_SIZE = {"image_size": 64, "model.num_bricks": 4, "mixed_precision": "bfloat16"}
+_TWO_HEADS = {"model.aux_heads": [2, 3]}
+_SHORT = {"samples_per_class": 100, "batch_size": 32, "epochs": 15, "patience": 15}
+_TINY = {"image_size": 32, "epochs": 2, "batch_size": 32}
+_SCALES: dict[str, dict[str, Any]] = {
     "full": {},
-    "real-small": {
-        "image_size": 64,
-        "model.num_bricks": 4,
-        "model.width": 16,
-        "model.aux_heads": [2, 3],
-        "samples_per_class": 100,
-        "batch_size": 32,
-        "epochs": 15,
-        "patience": 15,
-        "mixed_precision": "bfloat16",
-    },
-    "smoke": {
-        "image_size": 32,
-        "model.num_bricks": 3,
-        "model.width": 16,
-        "epochs": 2,
-        "batch_size": 32,
-    },
+    "hwdb100": _SIZE,
+    "real-small": {**_SIZE, "model.width": 16, **_TWO_HEADS, **_SHORT},
+    "smoke": {**_TINY, "model.num_bricks": 3, "model.width": 16},
 }
+# A second cycle of ours from a run's weights. The first auxiliary head, which stays at chance and
+# holds three quarters of the parameters, is left out: a step takes half the time.
+_SECOND = {**_TWO_HEADS, "learning_rate": 5e-4, "epochs": 6}
+_AT_256 = {**_TWO_HEADS, "blur_size": 256, "learning_rate": 3e-4, "epochs": 4}
+# The paper's settings; more patience, as an epoch here has 181 steps and there 23,000.
+_PATIENT = {"patience": 10, "epochs": 10}
+_BINARY = {"patience": 10, "epochs": 6, "loss": "binary_focal"}
+# Runs on 100 HWDB classes: folder, recipe, settings, the run that it begins with.
+_HWDB100 = (
+    ("brick_model1", "brick_model1", {}, None),
+    ("brick_model3", "brick_model3", {}, None),
+    ("brick_model1_long", "brick_model1", _SECOND, "brick_model1"),
+    # From model 1's first cycle, for want of time: not independent of it.
+    ("brick_model2_long", "brick_model2", {**_TWO_HEADS, "epochs": 8}, "brick_model1"),
+    ("brick_model3_long", "brick_model3", _SECOND, "brick_model3"),
+    # The blur the paper's network sees at 256, made smaller with the image.
+    ("brick_model3_blur_at_256", "brick_model3", _AT_256, "brick_model1_long"),
+    *((f"kriuk_{model}", f"kriuk_{model}", _PATIENT, None) for model in _INPUTS),
+    ("kriuk_model1_binary", "kriuk_model1", _BINARY, None),
+)
 
 
-def _brick(name: str, scale: str, model: str = "model1", **settings) -> Cell:
+def _hwdb100(*hidden: str) -> list[Cell]:
+    """Cells of `_HWDB100`; those that are hidden are trained for others to begin with."""
+    return [
+        Cell(name, recipe, {**_SCALES["hwdb100"], **settings}, begin, name not in hidden)
+        for name, recipe, settings, begin in _HWDB100
+    ]
+
+
+def _brick(name: str, scale: str, model: str = "model1", **settings: Any) -> Cell:
     """A run of the brick network; the paper's recipe at full scale, ours below."""
     recipe = f"{'kriuk' if scale == 'full' else 'brick'}_{model}"
     return Cell(name, recipe, {**_SCALES[scale], **settings})
@@ -74,21 +91,22 @@ def _brick(name: str, scale: str, model: str = "model1", **settings) -> Cell:
 
 
 def _plan_table1(scale: str) -> Sequence[Cell]:
+    if scale == "hwdb100":
+        return _hwdb100("brick_model1", "brick_model3")[:5]
     return [_brick(model, scale, model) for model in _INPUTS]
 
 
-@register_experiment(plan=_plan_table1)
+@register_experiment(plan=_plan_table1, scales=SCALES)
 def kriuk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Kriuk & Kriuk 2024, table 1: the fused accuracy beside eight published methods'.
 
     Five crops, logits fused 0.3 / 0.2 / 0.5 where there are three runs, equally otherwise.
     """
-    ensemble = Ensemble(inputs)
-    everyone = tuple(range(len(ensemble.names)))
-    (right,) = ensemble.right([Fusion(everyone, ensemble.given(everyone))])
+    files = _logits(inputs, "five")
+    (score,) = score_fusions([Fusion(files, _weights(range(len(files)), len(files)))])
     row = {
-        "model": "this package, fused" if len(everyone) > 1 else "this package",
-        **accuracy_columns(right),
+        "model": "this package, fused" if len(files) > 1 else "this package",
+        **accuracy_columns(score.right),
         "test_set": test_set(inputs),
         "data_hash": inputs.store.data_hash[:16],
     }
@@ -96,27 +114,43 @@ def kriuk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     return {"ours": pd.DataFrame([row]), "paper": paper}
 
 
+def _logits(inputs: Inputs, crops: str, split: str | None = None) -> tuple[Path, ...]:
+    """Predicts a split with every run, in "five" crops or "none": a logits file each."""
+    store = inputs.store if split is None else inputs.validation_store or inputs.store
+    split = split or inputs.split
+    files = []
+    for name, run in inputs.named_runs().items():
+        files.append(inputs.out / "logits" / f"{name}-{split}-{crops}.h5")
+        predict_once(run, store, files[-1], split, crops)
+    return tuple(files)
+
+
+def _weights(group: Sequence[int], num_models: int) -> tuple[float, ...]:
+    """The paper's weights of a group of three models, made to sum to 1; else equal ones."""
+    if num_models != len(PAPER_WEIGHTS):
+        return (1 / len(group),) * len(group)
+    weights = np.array([PAPER_WEIGHTS[i] for i in group])
+    return tuple((weights / weights.sum()).tolist())
+
+
 def _plan_table2(scale: str) -> Sequence[Cell]:
     length = {"epochs": 50, "patience": 50} if scale == "full" else {}
     shared = {k: v for k, v in {**_SCALES[scale], **length}.items() if not k.startswith("model.")}
     recipe = "kriuk_model1" if scale == "full" else "brick_model1"
+    shared |= {"loss": "cross_entropy"}
     # At the small scale about as many multiplications as model 1.
-    alexnet, googlenet = {
-        "full": ({}, {}),
-        "real-small": ({"model.width": 48, "model.units": 1024}, {"model.width": 32}),
-        "smoke": ({"model.units": 64}, {"model.width": 16}),
-    }[scale]
-    shared["loss"] = "cross_entropy"
-    return [
-        Cell("table2_alexnet", recipe, {**shared, "model": "alexnet", **alexnet}),
-        Cell(
-            "table2_improved_googlenet",
-            recipe,
-            {**shared, "model": "improved_googlenet", **googlenet},
-        ),
-        # At the other scales the same as table 1's.
-        _brick("table2_brick_net", scale, **length) if length else _brick("model1", scale),
+    alexnet: dict[str, dict[str, Any]] = {
+        "real-small": {"model.width": 48, "model.units": 1024},
+        "smoke": {"model.units": 64},
+    }
+    googlenet = {"real-small": {"model.width": 32}, "smoke": {"model.width": 16}}
+    cells = [
+        Cell(f"table2_{net}", recipe, {**shared, "model": net, **sizes.get(scale, {})})
+        for net, sizes in (("alexnet", alexnet), ("improved_googlenet", googlenet))
     ]
+    # At the other scales the same as table 1's.
+    name = "table2_brick_net" if length else "model1"
+    return [*cells, _brick(name, scale, **length)]
 
 
 @register_experiment(plan=_plan_table2)
@@ -127,20 +161,19 @@ def kriuk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     accuracy of the best epoch on the split (`final`), and pairs on the same samples. The paper's
     own network there is one of its three; model 1 (raw images) here.
     """
-    runs = score_runs(inputs)
-    columns = {}
-    for name, history in histories(runs).items():
-        values = 100 * history["val_main_output_accuracy"]
-        columns[name] = dict(zip(history["epoch"], values.round(2), strict=True))
-    epochs = sorted({epoch for column in columns.values() for epoch in column})
-    step = 5 if epochs[-1] > 10 else 1
-    shown = [epoch for epoch in epochs if epoch % step == 0]
-    ours = pd.DataFrame(
-        {"epoch": shown, **{n: [c.get(e) for e in shown] for n, c in columns.items()}}
-    )
-    draw_validation(histories(runs), inputs.out / "kriuk_table2.png")
+    curves = histories(inputs)
+    columns = {
+        name: (100 * history.set_index("epoch")["val_main_output_accuracy"]).round(2)
+        for name, history in curves.items()
+    }
+    ours = pd.DataFrame(columns).rename_axis("epoch")
+    step = 5 if ours.index.max() > 10 else 1
+    ours = ours[ours.index % step == 0].reset_index()
+    save_figure(overlay_figure(curves, "epoch"), inputs.out / "kriuk_table2.png")
     paper = paper_table(_PAPER, "table 2").reset_index(names="epoch")
-    return {"ours": ours, "paper": paper, **_compared(inputs, runs)}
+    scored = _scored(inputs, score_runs(inputs))
+    scored["final"] = scored.pop("ours")
+    return {"ours": ours, "paper": paper, "history": together(curves), **scored}
 
 
 # === Figures 4 to 7: the inputs, the ensemble ===
@@ -163,19 +196,17 @@ def kriuk_figures4to6(inputs: Inputs) -> dict[str, pd.DataFrame]:
     titles = ["as stored", "model 1", "model 2", "model 3"]
     figure = images_figure(rows, texts, titles, size=1.6)
     save_figure(figure, inputs.out / "kriuk_figures4to6.png")
-    table = [
-        {
-            "model": name,
-            "blur_kernel": p.blur_kernel,
-            "blur_sigma": p.blur_sigma,
-            "mean_grey": round(float(np.mean([row[i + 1] for row in rows])), 2),
-        }
-        for i, (name, p) in enumerate(zip(_INPUTS, preparations, strict=True))
-    ]
+    greys = [round(float(np.mean(images)), 2) for images in zip(*rows, strict=True)]
+    table = {
+        "model": _INPUTS,
+        "blur_kernel": [p.blur_kernel for p in preparations],
+        "blur_sigma": [p.blur_sigma for p in preparations],
+        "mean_grey": greys[1:],
+    }
     return {"inputs": pd.DataFrame(table)}
 
 
-@register_experiment(plan=_plan_table1)
+@register_experiment(plan=_plan_table1, scales=SCALES)
 def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Kriuk & Kriuk 2024, figure 7: every model, every pair and all three, fused in every way.
 
@@ -183,52 +214,44 @@ def kriuk_figure7(inputs: Inputs) -> dict[str, pd.DataFrame]:
     probabilities; five crops, the centre crop or the whole image. `members` says by an exact
     test whether the fusion differs from each of its members. Takes any runs of one charset.
     """
-    ensemble = Ensemble(inputs)
-    places = range(len(ensemble.names))
-    sizes = sorted({1, min(2, len(places)), min(3, len(places)), len(places)})
-    groups = [group for size in sizes for group in combinations(places, size)]
-    fusions, ways = [], []
-    for group in groups:
-        weights = {"given": ensemble.given(group)}
+    names, five, whole = list(inputs.named_runs()), _logits(inputs, "five"), _logits(inputs, "none")
+    validation = _logits(inputs, "five", "validation") if len(names) > 1 else ()
+    sizes = sorted({1, min(2, len(names)), min(3, len(names)), len(names)})
+    rows, fusions = [], []
+    for group in (group for size in sizes for group in combinations(range(len(names)), size)):
+        weights: dict[str, Sequence[float]] = {"given": _weights(group, len(names))}
         if len(group) > 1:
             weights["equal"] = (1 / len(group),) * len(group)
-            weights["found on validation"] = ensemble.found(group)
-        for way, values in weights.items():
-            for crops in ("five", "centre", "whole"):
-                for fused in ("logits", "probabilities") if len(group) > 1 else ("logits",):
-                    fusions.append(Fusion(group, values, crops, fused))
-                    ways.append(way)
-    rights = ensemble.right(fusions)
-    rows = [
-        {
-            "models": " + ".join(ensemble.names[i] for i in fusion.models),
-            "weights": way if len(fusion.models) > 1 else "",
-            "values": " ".join(f"{w:.2f}" for w in fusion.weights),
-            "crops": fusion.crops,
-            "fused": fusion.fused if len(fusion.models) > 1 else "",
-            **accuracy_columns(right),
-        }
-        for fusion, way, right in zip(fusions, ways, rights, strict=True)
-    ]
-    table = pd.DataFrame(rows)
-    shown = table[
-        (table["crops"] == "five")
-        & table["weights"].isin(["", "given"])
-        & table["fused"].isin(["", "logits"])
-    ]
+            weights["found on validation"] = search_weights([validation[i] for i in group])[0]
+        for (way, values), crops, fused in product(
+            weights.items(), ("five", "centre", "whole"), ("logits", "probabilities")[: len(group)]
+        ):
+            files = tuple((whole if crops == "whole" else five)[i] for i in group)
+            dataset = "logits_center" if crops == "centre" else "logits"
+            fusions.append(Fusion(files, tuple(values), dataset, fused == "probabilities"))
+            rows.append(
+                {
+                    "models": " + ".join(names[i] for i in group),
+                    "weights": way if len(group) > 1 else "",
+                    "values": " ".join(f"{w:.2f}" for w in values),
+                    "crops": crops,
+                    "fused": fused if len(group) > 1 else "",
+                }
+            )
+    rights = [score.right for score in score_fusions(fusions)]
+    accuracies = pd.DataFrame([accuracy_columns(right) for right in rights])
+    table = pd.DataFrame(rows).join(accuracies)
+    paper_way = table["weights"].isin(["", "given"]) & table["fused"].isin(["", "logits"])
+    shown = table[(table["crops"] == "five") & paper_way]
     draw_bars(shown, "models", inputs.out / "kriuk_figure7.png", "five crops, logits fused")
-    tables = {"ours": table}
-    if len(ensemble.names) > 1:
-        found = dict(zip(fusions, rights, strict=True))
-        everyone = tuple(places)
-        fused = found[Fusion(everyone, ensemble.given(everyone))]
-        tables["members"] = pd.DataFrame(
-            [
-                {"member": name, **paired(found[Fusion((i,), ensemble.given((i,)))], fused)}
-                for i, name in enumerate(ensemble.names)
-            ]
-        )
-    return tables
+    if len(names) == 1:
+        return {"ours": table}
+    # The first rows of the figure are the members alone, the last one all of them together.
+    members = [
+        {"member": table["models"][i], **paired(rights[i], rights[shown.index[-1]])}
+        for i in shown.index[: len(names)]
+    ]
+    return {"ours": table, "members": pd.DataFrame(members)}
 
 
 # === Figures 8 and 9: sweeps ===
@@ -256,19 +279,20 @@ def kriuk_figure8(inputs: Inputs) -> dict[str, pd.DataFrame]:
     Accuracy by γ and input, every pair compared on the same samples (McNemar's exact test), and
     the curves. The paper's figure has no numbers.
     """
-    values = _settings(inputs, "γ", lambda recipe: recipe.loss_args["gamma"])
-    runs = score_runs(inputs)
-    tables = _compared(inputs, runs, "gamma", values)
-    _draw(inputs, runs, tables, "kriuk_figure8")
-    return tables
+    return _compared(inputs, "kriuk_figure8", "gamma", lambda recipe: recipe.loss_args["gamma"])
 
 
 def _plan_figure9(scale: str) -> Sequence[Cell]:
     # Two bricks have no second head, so at the small scale none has any.
-    size = {"image_size": 96, "model.aux_heads": [], "epochs": 10, "patience": 10}
-    settings = {"full": {"epochs": 30, "patience": 30}, "real-small": size}.get(scale, {})
-    bricks = BRICKS[:2] if scale == "smoke" else BRICKS
-    return [_brick(f"bricks{n}", scale, **{**settings, "model.num_bricks": n}) for n in bricks]
+    settings = {
+        "full": {"epochs": 30, "patience": 30},
+        "real-small": {"image_size": 96, "model.aux_heads": [], "epochs": 10, "patience": 10},
+        "smoke": {},
+    }[scale]
+    return [
+        _brick(f"bricks{n}", scale, **settings, **{"model.num_bricks": n})
+        for n in (BRICKS[:2] if scale == "smoke" else BRICKS)
+    ]
 
 
 @register_experiment(plan=_plan_figure9)
@@ -278,17 +302,15 @@ def kriuk_figure9(inputs: Inputs) -> dict[str, pd.DataFrame]:
     Accuracy by number of bricks with cost, every pair compared on the same samples (McNemar's
     exact test), and the curves. The paper's figure has no numbers.
     """
-    values = _settings(inputs, "number of bricks", lambda r: r.model_args["num_bricks"])
-    runs = score_runs(inputs)
-    tables = _compared(inputs, runs, "bricks", values)
-    _draw(inputs, runs, tables, "kriuk_figure9")
-    return tables
+    return _compared(inputs, "kriuk_figure9", "bricks", lambda r: r.model_args["num_bricks"])
 
 
 # === What the paper leaves open ===
 
 
 def _plan_open(scale: str) -> Sequence[Cell]:
+    if scale == "hwdb100":
+        return _hwdb100()
     cells = [
         _brick("model1", scale),  # categorical focal
         _brick("cross_entropy", scale, loss="cross_entropy"),
@@ -300,101 +322,71 @@ def _plan_open(scale: str) -> Sequence[Cell]:
     return cells[:2] if scale == "smoke" else cells
 
 
-@register_experiment(plan=_plan_open)
+@register_experiment(plan=_plan_open, scales=SCALES)
 def kriuk_losses_and_heads(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Kriuk & Kriuk 2024, left open: which loss, and whether auxiliary heads help.
 
     Categorical focal loss (the paper's equation), cross-entropy, binary focal loss (the released
     code's), and no auxiliary heads; pairs compared on the same samples.
     """
-    values = _settings(inputs, "loss", lambda recipe: recipe.loss)
-    runs = score_runs(inputs)
-    tables = _compared(inputs, runs, "loss", values)
-    _draw(inputs, runs, tables, "kriuk_losses_and_heads")
-    return tables
+    return _compared(inputs, "kriuk_losses_and_heads", "loss", lambda recipe: recipe.loss)
 
 
-@register_experiment(plan=_plan_table1)
+def _plan_blur(scale: str) -> Sequence[Cell]:
+    return _hwdb100()[:6] if scale == "hwdb100" else _plan_table1(scale)
+
+
+@register_experiment(plan=_plan_blur, scales=SCALES)
 def kriuk_blur(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Kriuk & Kriuk 2024, left open: blur at prediction as in training, or none, by input.
 
     The released predictors leave it out.
     """
-    if not inputs.runs:
-        raise HccrError("Name the trained runs: --workdir RUN…")
     rows = []
-    for name, path in zip(distinct_names(inputs.runs), inputs.runs, strict=True):
-        right = {}
+    for name, path in inputs.named_runs().items():
+        right = []
         for blur in (True, False):
             out = inputs.out / "logits" / f"{name}-{'blur' if blur else 'plain'}.h5"
             predict_once(path, inputs.store, out, inputs.split, "none", blur=blur)
-            right[blur] = _right(out)
-        kernel = Workdir(path).preprocessing.blur_kernel
+            right.append(score_fusions([Fusion((out,), (1,))])[0].right)
         rows.append(
             {
                 "run": name,
-                "blur_kernel": kernel,
-                "with_blur": percent_right(right[True]),
-                "without": percent_right(right[False]),
-                **paired(right[True], right[False]),
+                "blur_kernel": Workdir(path).preprocessing.blur_kernel,
+                "with_blur": percent(right[0]),
+                "without": percent(right[1]),
+                **paired(*right),
             }
         )
     return {"ours": pd.DataFrame(rows)}
 
 
-# === What they share ===
-
-
-def _right(path: Path) -> np.ndarray:
-    file = LogitsFile(path)
-    try:
-        return np.concatenate(
-            [file.logits(rows).argmax(axis=1) == file.labels(rows) for rows in file.chunks()]
-        )
-    finally:
-        file.close()
-
-
-def _settings(inputs: Inputs, what: str, value: Callable[[Recipe], object]) -> list[object]:
-    """What runs differ in, a value each; asked for before anything is predicted."""
-    values = []
-    for path in inputs.runs:
+def _compared(
+    inputs: Inputs, name: str, column: str, value: Callable[[Recipe], object]
+) -> dict[str, pd.DataFrame]:
+    """Compares runs by a setting in which they differ; draws their accuracies and curves."""
+    values = {}
+    for run, path in inputs.named_runs().items():
         try:
-            values.append(value(Workdir(path).recipe))
+            values[run] = value(Workdir(path).recipe)
         except KeyError:
             raise HccrError(
-                f"{path} has no {what}: this compares brick networks that differ in it."
+                f"{path} has no {column}: this compares brick networks that differ in it."
             ) from None
-    return values
-
-
-def _compared(
-    inputs: Inputs, runs, name: str = "", values: Sequence[object] = ()
-) -> dict[str, pd.DataFrame]:
-    """Runs, with the setting `name` that they may differ in, and every pair of them."""
-    rows, right = [], {}
-    for place, run in enumerate(runs):
-        score = evaluate([run])
-        right[run.name] = score.right
-        recipe = run.workdir.recipe
-        own = {name: values[place]} if name else {}
-        rows.append(
-            {
-                "run": run.name,
-                **own,
-                "input": recipe.name.rpartition("_")[2],
-                "image_size": recipe.preprocessing.image_size,
-                "parameters": run.parameters,
-                "gmac": round(run.macs / 1e9, 4),
-                **with_interval(score.evaluation),
-                "test_set": test_set(inputs),
-                **provenance(run, inputs),
-            }
-        )
-    tables = {"ours" if name else "final": pd.DataFrame(rows), "history": together(histories(runs))}
-    return {**tables, "pairs": compare_pairs(right)} if len(runs) > 1 else tables
-
-
-def _draw(inputs: Inputs, runs, tables, name: str) -> None:
+    curves = histories(inputs)
+    tables = _scored(inputs, score_runs(inputs))
+    tables["ours"].insert(1, column, tables["ours"]["run"].map(values))
     draw_bars(tables["ours"], "run", inputs.out / f"{name}.png", test_set(inputs))
-    draw_validation(histories(runs), inputs.out / f"{name}_curves.png")
+    save_figure(overlay_figure(curves, "epoch"), inputs.out / f"{name}_curves.png")
+    return {**tables, "history": together(curves)}
+
+
+def _scored(inputs: Inputs, runs: Sequence[ScoredRun]) -> dict[str, pd.DataFrame]:
+    """Runs with cost and accuracy (`ours`), and every pair of them (`pairs`)."""
+    rows, right = [], {}
+    for run in runs:
+        right[run.name] = evaluate([run]).right
+        kind = run.workdir.recipe.name.rpartition("_")[2]
+        rows.append(run_row(run, inputs, right[run.name], input=kind))
+    tables = {"ours": pd.DataFrame(rows)}
+    return {**tables, "pairs": compare_pairs(right)} if len(runs) > 1 else tables

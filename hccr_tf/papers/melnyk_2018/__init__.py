@@ -1,0 +1,1 @@
+"""Melnyk, You & Li 2018: Melnyk-Net."""

@@ -29,9 +29,9 @@ def import_keras2(
     Raises:
         HccrError: the workdir holds a run, or the weights don't fit.
     """
-    workdir = Workdir(Path(workdir))
-    if workdir.exists():
-        raise HccrError(f"{workdir.path} holds a run already; take another --workdir.")
+    run = Workdir(Path(workdir))
+    if run.exists():
+        raise HccrError(f"{run.path} holds a run already; take another --workdir.")
     model = create_model(
         recipe.model,
         num_classes=len(charset),
@@ -41,9 +41,9 @@ def import_keras2(
     )
     load_keras2_weights(weights, model)
     source = Path(weights)
-    workdir.path.mkdir(parents=True, exist_ok=True)
-    for path in (workdir.best_weights, workdir.prediction_weights):
+    run.path.mkdir(parents=True, exist_ok=True)
+    for path in (run.best_weights, run.prediction_weights):
         save_weights(path, {"model": model.variables}, {"epoch": 0, "imported_from": source.name})
-    workdir.begin(recipe, charset, f"imported {sha256_file(source)}", source)
-    workdir.update_run(state="imported")
-    return workdir
+    run.begin(recipe, charset, f"imported {sha256_file(source)}", source)
+    run.update_run(state="imported")
+    return run

@@ -1,0 +1,1 @@
+"""Our schedules and comparisons."""

@@ -1,0 +1,1 @@
+"""Yang et al. 2017: iterative refinement."""

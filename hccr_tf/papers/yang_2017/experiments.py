@@ -6,23 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from hccr_tf.evaluation.significance import compare_pairs
 from hccr_tf.inference.images import sample_images
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 from hccr_tf.models import is_refined, model_arguments
-from hccr_tf.papers.base import Inputs, register_experiment
-from hccr_tf.papers.paper_results import paper_table
-from hccr_tf.papers.plans import Cell
+from hccr_tf.papers.base import SCALES, Cell, register_experiment
 from hccr_tf.papers.recipes import get_recipe
-from hccr_tf.papers.tables import (
-    ScoredRun,
-    compare_pairs,
-    evaluate,
-    provenance,
-    score_runs,
-    test_set,
-    with_interval,
-)
+from hccr_tf.papers.tables import Inputs, ScoredRun, evaluate, paper_table, run_row, score_runs
 from hccr_tf.recipe import Recipe
 from hccr_tf.utils.errors import HccrError
 
@@ -32,21 +23,34 @@ _MOST_STEPS = 8
 _ELSEWHERE = ("epochs:", "seed:", "mixed_precision:", "preprocessing.image_size:")
 
 
+_SMALL = {"image_size": 32, "epochs": 8, "mixed_precision": "bfloat16"}
+_NETWORKS = ("convnet", "resnet", "mrbc", "convnet_ir", "resnet_ir", "mrbc_ir")
+
+
 def _plan(scale: str) -> Sequence[Cell]:
-    settings = {
-        "full": {},
-        "real-small": {"image_size": 32, "epochs": 8, "mixed_precision": "bfloat16"},
-        "smoke": {"image_size": 16, "model.width": 4, "epochs": 2, "batch_size": 32},
-    }[scale]
-    networks = ["convnet", "resnet", "mrbc"]
-    names = [*networks, *(f"{n}_ir" for n in networks)]
+    if scale == "full":
+        return [Cell(f"yang_{network}", f"yang_{network}") for network in _NETWORKS]
     if scale == "smoke":
-        names = ["mrbc", "mrbc_ir"]
-    recipe = "yang_{}" if scale == "full" else "{}"
-    return [Cell(recipe.format(n), recipe.format(n), settings) for n in names]
+        size = {"image_size": 16, "model.width": 4, "epochs": 2, "batch_size": 32}
+        return [Cell(network, network, size) for network in ("mrbc", "mrbc_ir")]
+    cells = [Cell(network, network, _SMALL) for network in _NETWORKS]
+    if scale == "hwdb100":
+        cells += [
+            Cell(f"{network}_seed{seed}", network, {**_SMALL, "seed": seed})
+            for seed in (2, 3)
+            for network in ("mrbc", "mrbc_ir")
+        ]
+        cells += [
+            # What might be behind the gain, or the lack of one from step to step: one seed each.
+            Cell("mrbc_max", "mrbc", {**_SMALL, "model.pooled": "max"}),
+            Cell("mrbc_ir_last", "mrbc_ir", {**_SMALL, "loss_weights.step*": 0.0}),
+            # The paper's schedule, which adds up to two epochs at its first rate.
+            Cell("yang_mrbc_ir", "yang_mrbc_ir", _SMALL),
+        ]
+    return cells
 
 
-@register_experiment(plan=_plan)
+@register_experiment(plan=_plan, scales=SCALES)
 def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Yang et al. 2017, table I: networks with and without refinement, beside the paper's.
 
@@ -60,27 +64,17 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     runs = score_runs(inputs)
     rows, right, steps = [], {}, []
     for run in runs:
-        score = evaluate([run])
-        right[run.name] = score.right
+        right[run.name] = evaluate([run]).right
         recipe = run.workdir.recipe
         arguments = {**model_arguments(recipe.model), **recipe.model_args}
         refines = is_refined(recipe.model)
-        rows.append(
-            {
-                "run": run.name,
-                "network": recipe.model,
-                "recipe": recipe.name,
-                "refinement": f"T = {arguments['steps']}" if refines else "no",
-                "changed": _changed(recipe),
-                "image_size": run.workdir.preprocessing.image_size,
-                "parameters": run.parameters,
-                "gmac": round(run.macs / 1e9, 4),
-                "ms_per_image": round(_milliseconds(run), 3),
-                **with_interval(score.evaluation),
-                "test_set": test_set(inputs),
-                **provenance(run, inputs),
-            }
-        )
+        own = {
+            "recipe": recipe.name,
+            "refinement": f"T = {arguments['steps']}" if refines else "no",
+            "changed": _changed(recipe),
+            "ms_per_image": round(_milliseconds(run), 3),
+        }
+        rows.append(run_row(run, inputs, right[run.name], **own))
         if refines:
             predictor = StepPredictor(run.workdir.path, _MOST_STEPS)
             counts = count_steps(predictor, inputs.store, inputs.split).table
@@ -88,7 +82,7 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
             steps.append(counts)
     tables = {
         "ours": pd.DataFrame(rows),
-        "paper": paper_table("yang-2017", "table I").reset_index(names="method"),
+        "paper": paper_table("yang_2017", "table I").reset_index(names="method"),
     }
     if steps:
         tables["steps"] = pd.concat(steps, ignore_index=True)
@@ -100,10 +94,10 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 
 def _plan_figures(scale: str) -> Sequence[Cell]:
-    return [cell for cell in _plan(scale) if cell.name.endswith("mrbc_ir")]
+    return [c for c in _plan(scale) if c.name == ("yang_mrbc_ir" if scale == "full" else "mrbc_ir")]
 
 
-@register_experiment(plan=_plan_figures)
+@register_experiment(plan=_plan_figures, scales=SCALES)
 def yang_figure1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Yang et al. 2017, figure 1: attention at each step over two characters that look alike.
 
@@ -123,7 +117,7 @@ def yang_figure1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     return {"read": write_steps(predictor, images, inputs.out, top_k=1, name="yang_figure1")}
 
 
-@register_experiment(plan=_plan_figures)
+@register_experiment(plan=_plan_figures, scales=SCALES)
 def yang_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Yang et al. 2017, figure 5: the best five characters at each step, where refinement helps.
 
@@ -135,7 +129,7 @@ def yang_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
     counts = count_steps(predictor, inputs.store, inputs.split)
     tables = {
         "steps": counts.table,
-        "paper": paper_table("yang-2017", "figure 5").reset_index(names="example, rank"),
+        "paper": paper_table("yang_2017", "figure 5").reset_index(names="example, rank"),
     }
     top_k = min(5, len(predictor.charset))
     for name, first_right in (("corrected", False), ("broken", True)):
@@ -153,7 +147,7 @@ def _one_run(inputs: Inputs) -> StepPredictor:
 
 
 def gain_of_refinement(rows: pd.DataFrame) -> pd.DataFrame:
-    """What refinement adds to each backbone.
+    """Computes the gain of refinement over each backbone.
 
     Args:
         rows: columns `recipe`, `image_size`, `seed`, `accuracy` in percent, and `changed`:
@@ -165,28 +159,19 @@ def gain_of_refinement(rows: pd.DataFrame) -> pd.DataFrame:
         where there are none.
     """
     rows = rows.assign(changed=rows["changed"].fillna(""))
-    same = ("recipe", "image_size", "seed", "changed")
-    plain = {tuple(r[s] for s in same): r for r in rows.to_dict("records")}
-    gains = []
-    for row in rows.to_dict("records"):
-        backbone = row["recipe"].removesuffix("_ir")
-        key = (backbone, row["image_size"], row["seed"])
-        without = plain.get((*key, row["changed"]), plain.get((*key, "")))
-        if backbone != row["recipe"] and without is not None:
-            gains.append(
-                {
-                    "backbone": backbone,
-                    "changed": row["changed"],
-                    "image_size": row["image_size"],
-                    "seed": row["seed"],
-                    "without": without["accuracy"],
-                    "with": row["accuracy"],
-                    "gain": round(row["accuracy"] - without["accuracy"], 3),
-                }
-            )
-    if not gains:
-        return pd.DataFrame()
-    table = pd.DataFrame(gains)
+    rows["backbone"] = rows["recipe"].str.removesuffix("_ir")
+    refines = rows["backbone"] != rows["recipe"]
+    same = ["backbone", "image_size", "seed"]
+    plain = rows[~refines].rename(columns={"accuracy": "without"})
+    plain = plain[[*same, "changed", "without"]]
+    refined = rows[refines].rename(columns={"accuracy": "with"})
+    table = refined[["backbone", "changed", "image_size", "seed", "with"]]
+    alike = table.merge(plain, how="left", on=[*same, "changed"])["without"]
+    as_recipe = plain[plain["changed"] == ""].drop(columns="changed")
+    other = table.merge(as_recipe, how="left", on=same)["without"]
+    table.insert(4, "without", alike.fillna(other).to_numpy())
+    table = table.dropna(subset="without")
+    table["gain"] = (table["with"] - table["without"]).round(3)
     groups = table.groupby(["backbone", "changed", "image_size"], sort=False)["gain"]
     spread = groups.agg(mean="mean", deviation="std").round(3).reset_index()
     return table.merge(spread, how="left")

@@ -1,0 +1,97 @@
+"""Intervals of accuracies, and whether two readings of the same samples differ by chance."""
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from hccr_tf.utils.errors import HccrError
+
+_CONFIDENCE_Z = 1.959963985  # two-sided 95 %
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927).
+
+    Example:
+        >>> [round(x, 3) for x in wilson_interval(90, 100)]
+        [0.826, 0.945]
+    """
+    if total < 1:
+        raise HccrError("An interval needs at least one sample.")
+    z, p = _CONFIDENCE_Z, correct / total
+    centre = p + z * z / (2 * total)
+    spread = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return (max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
+    """Test whether two models that read the same samples differ (McNemar 1947, exact).
+
+    Args:
+        first: bool (N,), which samples the one reads rightly.
+        second: bool (N,), which ones the other does.
+
+    Returns:
+        Samples that only the first reads rightly, those that only the second does, and the
+        two-sided probability of a difference at least as great if both were equally good.
+
+    Example:
+        >>> mcnemar(np.array([1, 1, 1, 1, 1, 0], bool), np.array([0, 0, 0, 0, 0, 0], bool))
+        (5, 0, 0.0625)
+    """
+    only_first = int((first & ~second).sum())
+    only_second = int((second & ~first).sum())
+    total, fewer = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(total, i) for i in range(fewer + 1))
+    return only_first, only_second, min(1.0, 2 * tail / 2**total)
+
+
+def paired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """Compare two readings of the same samples, as columns of a table.
+
+    Args:
+        first: bool (N,), which samples the one reads rightly.
+        second: bool (N,), which ones the other does.
+    """
+    only_first, only_second, p = mcnemar(first, second)
+    return {
+        "difference": round(100 * float(second.mean() - first.mean()), 3),
+        "only_first_right": only_first,
+        "only_second_right": only_second,
+        "p": float(f"{p:.3g}"),
+    }
+
+
+def compare_pairs(right: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Compare every two runs on the same samples, by McNemar's exact test.
+
+    Args:
+        right: bool (N,) by run, which samples each reads rightly.
+
+    Returns:
+        A row a pair: by how many points the second is better, samples that only one of them
+        reads rightly, and the probability of such a difference between equals.
+    """
+    return pd.DataFrame(
+        [{"first": a, "second": b, **paired(right[a], right[b])} for a, b in combinations(right, 2)]
+    )
+
+
+def beyond_chance(pairs: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+    """Say which of several pairs differ by more than chance (Holm 1979).
+
+    Args:
+        pairs: rows of `compare_pairs`.
+        alpha: probability of one wrong verdict among all of them.
+
+    Returns:
+        The rows by `p`, with a column "beyond chance".
+    """
+    table = pairs.sort_values("p", ignore_index=True)
+    limits = alpha / np.arange(len(table), 0, -1)
+    table["beyond chance"] = np.logical_and.accumulate(table["p"].to_numpy() <= limits)
+    return table

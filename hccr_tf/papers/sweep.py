@@ -1,0 +1,84 @@
+"""A recipe trained for every combination of some settings' values: cells for the one runner."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hccr_tf.data.store.store import Store
+from hccr_tf.evaluation.plots import draw_grid
+from hccr_tf.papers.base import Cell, is_trained, train_cells
+from hccr_tf.papers.tables import Inputs, accuracy_columns, evaluate, outcome, score_runs
+from hccr_tf.recipe import Recipe
+from hccr_tf.runs.workdir import Workdir
+from hccr_tf.training.compilation import check_recipe
+from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.files import write_csv
+from hccr_tf.utils.settings import to_text
+
+
+def sweep(
+    recipe: Recipe,
+    grid: Mapping[str, Sequence[Any]],
+    store: Store,
+    folder: str | Path,
+    *,
+    split: str | None = None,
+    **circumstances,
+) -> pd.DataFrame:
+    """Trains every combination; runs that are done already aren't trained again.
+
+    Writes `sweep.csv` after each run, and `sweep.png` at the end.
+
+    Args:
+        recipe: shared by all runs.
+        grid: values by setting, as `Recipe.override` takes them.
+        store: prepared data.
+        folder: where the runs' folders go.
+        split: of the store, to evaluate each run on; None for none.
+        **circumstances: other arguments of `hccr_tf.training.train`.
+
+    Returns:
+        A row a combination: its settings, `state` and, at the best epoch, loss and accuracy of
+        training and validation; with `split` also its accuracy in percent, with interval.
+
+    Raises:
+        HccrError: a setting that there isn't, or a value that it can't have; before anything
+            is trained.
+    """
+    folder = Path(folder)
+    cells = []
+    for values in product(*grid.values()):
+        settings = dict(zip(grid, values, strict=True))
+        name = ",".join(f"{key}={_text(value)}" for key, value in settings.items())
+        cells.append(Cell(name, recipe, settings))
+    if len({cell.name for cell in cells}) < len(cells):
+        raise HccrError("A setting has one value twice.")
+    # Rates, sizes of batches and seeds don't decide whether a recipe can be trained.
+    kinds = [cell.build().override(seed=0, learning_rate=1.0, batch_size=1) for cell in cells]
+    for kind in {repr(kind): kind for kind in kinds}.values():
+        check_recipe(kind, len(circumstances.get("charset") or store.charset))
+    ends = {cell.name: outcome(Workdir(folder / cell.name)) for cell in cells}
+    table = pd.DataFrame()
+    for cell in train_cells(cells, store, folder, **circumstances):
+        workdir = Workdir(folder / cell.name)
+        ends[cell.name] = outcome(workdir)
+        if split is not None and is_trained(folder, cell.name):
+            (run,) = score_runs(Inputs(store, split, [workdir.path], folder))
+            ends[cell.name] |= accuracy_columns(evaluate([run]).right)
+        rows = [
+            {**{key: _text(value) for key, value in c.settings.items()}, **ends[c.name]}
+            for c in cells
+        ]
+        table = pd.DataFrame(rows)
+        write_csv(folder / "sweep.csv", table)
+    value = "val_accuracy" if split is None else "accuracy"
+    draw_grid(table, list(grid), value, folder / "sweep.png")
+    return table
+
+
+def _text(value: Any) -> str:
+    """A value as a folder's name may hold it."""
+    return to_text(value).replace("/", "_").replace(" ", "")

@@ -1,0 +1,51 @@
+"""Objects by name: models, recipes, experiments, readers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from hccr_tf.utils.errors import HccrError
+
+Item = TypeVar("Item")
+
+
+class Registry(Mapping[str, Item], Generic[Item]):
+    """A mapping that its entries fill themselves, in the order in which they're added.
+
+    Args:
+        kind: such as "recipe", for messages.
+        load: imports the modules whose entries add themselves; called before the first look.
+    """
+
+    def __init__(self, kind: str, load: Callable[[], object] = lambda: None):
+        self._kind, self._load, self._loaded = kind, load, False
+        self._items: dict[str, Item] = {}
+
+    def add(self, name: str, item: Item) -> None:
+        """Adds an entry.
+
+        Raises:
+            HccrError: there is one of that name.
+        """
+        if name in self._items:
+            raise HccrError(f"The {self._kind} {name!r} is registered already.")
+        self._items[name] = item
+
+    def _all(self) -> dict[str, Item]:
+        if not self._loaded:
+            self._loaded = True
+            self._load()
+        return self._items
+
+    def __getitem__(self, name: str) -> Item:
+        if name not in self._all():
+            raise HccrError(f"There is no {self._kind} {name!r}; there are: {', '.join(self)}.")
+        return self._items[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
