@@ -4,8 +4,7 @@
   .venv/bin/python benchmarks/stroke_generator.py --strokes STROKES
 
 Times a batch of the recogniser's recipe: drawn (generator), prepared (crop, resize), and learnt
-(a training step of its network); the released one-at-a-time renderer of the embedded sample for
-comparison. Writes results/stroke_generator.csv.
+(a training step of its network). Writes results/stroke_generator.csv.
 """
 
 import time
@@ -20,7 +19,6 @@ from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models import MAIN_OUTPUT, create_model
 from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.synthesis.dataset import StrokeDataset
-from hccr_tf.synthesis.sample import Writer, load_strokes, render
 
 ROUNDS = 12
 
@@ -39,8 +37,6 @@ def main() -> None:
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(recipe.optimizer, {MAIN_OUTPUT: loss}, jit_compile=False)
-    embedded = list(load_strokes().values())
-    rng = np.random.default_rng(1)
     seconds: dict[str, list[float]] = {}
 
     def timed(name, work):
@@ -55,10 +51,6 @@ def main() -> None:
         images = timed("prepared", lambda p=drawn: reader.preprocessing.apply_many(p))
         labels = store.labels_for(store.charset, indices)
         timed("learnt", lambda x=images, y=labels: model.train_on_batch(x, {MAIN_OUTPUT: y}))
-        timed(
-            "drawn one at a time (synthetic.render)",
-            lambda: [render(embedded[i % 15], Writer.sample(rng), rng) for i in range(size)],
-        )
     medians = {name: float(np.median(values[2:])) for name, values in seconds.items()}
     table = pd.DataFrame(
         [

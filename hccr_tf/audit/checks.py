@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hccr_tf.audit.merged_classes import is_inverted
 from hccr_tf.data.sources.image_folder import NAMELESS
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
@@ -409,3 +408,14 @@ def check_images(store: Store, indices: np.ndarray, advance: Callable[[int], Non
             lambda f: f.character,
         ),
     ]
+
+
+def is_inverted(image: np.ndarray) -> bool:
+    """Whether an image, shape (height, width), uint8, is light ink on a dark background.
+
+    More than half of its outermost pixels, and of all, are darker than the middle of its own
+    range. The outermost alone would not do: the strokes of 口, cut tight, lie there.
+    """
+    dark = image < (int(image.min()) + int(image.max())) / 2
+    frame = np.concatenate([dark[0], dark[-1], dark[1:-1, 0], dark[1:-1, -1]])
+    return 2 * np.count_nonzero(dark) > dark.size and 2 * np.count_nonzero(frame) > frame.size

@@ -232,7 +232,7 @@ def run_strokes(options) -> None:
     from hccr_tf.charset import Charset
     from hccr_tf.images.contact_sheet import draw_sheet
     from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
-    from hccr_tf.synthesis.sample import load_strokes
+    from hccr_tf.synthesis.strokes import load_strokes
     from hccr_tf.synthesis.style import HandwritingStyle
     from hccr_tf.utils.files import sha256_file
 
@@ -285,7 +285,8 @@ def run_sample(options) -> None:
     Example:
       hccr data sample --out runs/sample
     """
-    from hccr_tf.synthesis.sample import generate_gnt, load_strokes
+    from hccr_tf.synthesis.sample import generate_gnt
+    from hccr_tf.synthesis.strokes import load_strokes
 
     paths = generate_gnt(
         options.out,

@@ -1,0 +1,1 @@
+"""Images of characters: decoding, cleaning, layout, contact sheets."""

@@ -1,0 +1,1 @@
+"""Handwriting drawn from stroke centre lines."""

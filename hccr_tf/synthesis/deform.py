@@ -135,7 +135,8 @@ def _written(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
     haste = hand * (0.25 + 0.75 * draws.uniform[:, 17])
     lines, ways = flowing(lines, owner, v.flow * haste[owner])
 
-    pressure = 1 + v.pressure * swell(*normal[8:10, :, None], 1.2 * uniform[6, :, None], _ALONG)
+    first, second, lift = normal[8, :, None], normal[9, :, None], 1.2 * uniform[6, :, None]
+    pressure = 1 + v.pressure * swell(first, second, lift, _ALONG)
 
     ways = ways[:-1][joined]
     bow = 0.15j * normal[10, 1:][joined, None] * (ways[:, -1:] - ways[:, :1])

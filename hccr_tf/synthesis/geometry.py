@@ -1,4 +1,4 @@
-"""What both ways of drawing strokes share: the sample's, writer by writer, and the batches'.
+"""The geometry of strokes: the grid they lie in, smoothing, and the pen's pressure along them.
 
 Points are complex numbers, columns + 1j * rows in sides of the character about its centre: to turn
 and scale a stroke is one multiplication.
@@ -19,21 +19,18 @@ def from_grid(points: np.ndarray) -> np.ndarray:
 
 
 def swell(first: np.ndarray, second: np.ndarray, lift: np.ndarray, along=ALONG) -> np.ndarray:
-    """How pressure changes along strokes, in parts of its range: (strokes, POINTS).
+    """Changes of pressure along strokes.
 
     Args:
-        first, second: (strokes, 1), how much more at the end than at the beginning, and at both
-            than in the middle.
+        first: (strokes, 1), how much more at the end than at the beginning.
+        second: (strokes, 1), how much more at both ends than in the middle.
         lift: (strokes, 1), how much a stroke thins where the pen leaves.
-        along: ALONG in the type of what comes out.
+        along: ALONG in the type of the result.
+
+    Returns:
+        (strokes, POINTS), in parts of the pressure's range.
     """
     return first * (along - 0.5) + 0.5 * second * np.cos(2 * np.pi * along) - lift * along**4
-
-
-def bridges(start: np.ndarray, stop: np.ndarray, bow: np.ndarray, along=ALONG) -> np.ndarray:
-    """Bowed lines (lines, POINTS) from `start` to `stop` (lines, 1), by `bow` of their length."""
-    middle = (start + stop) / 2 + (stop - start) * bow
-    return (1 - along) ** 2 * start + 2 * along * (1 - along) * middle + along**2 * stop
 
 
 def smoothing(sigma: float) -> np.ndarray:

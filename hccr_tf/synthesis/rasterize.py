@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import cv2
 import numpy as np
 
 from hccr_tf.images.cleaning import WHITE
@@ -28,14 +29,13 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: HandwritingStyle) -> l
         lines: complex64 (lines of all characters, POINTS).
         pressure: float (lines of all characters, POINTS), relative widths of the pen.
         owner: int (lines of all characters,), which character each belongs to.
-        normal, uniform: each character's own random numbers, (B, …).
+        normal: each character's own normal random numbers, (B, …).
+        uniform: each character's own uniform random numbers, (B, …).
         v: how far images may stray.
 
     Returns:
         B images, uint8 (height, width), ink dark on 255.
     """
-    import cv2
-
     number = len(uniform)
     uniform = uniform.T
     side = v.side_low + (v.side_high - v.side_low) * uniform[5]
@@ -92,8 +92,9 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: HandwritingStyle) -> l
     # Light lines first: where lines cross, the darker one stays.
     for start, end in zip(starts, [*starts[1:], len(kind)], strict=True):
         tint, thick = divmod(int(kind[start]), 1024)
-        ink = 255 * (1 - (_SHADES - 1 - tint) / (_SHADES - 1))
-        cv2.polylines(canvas, segments[start:end], False, ink, thick, cv2.LINE_8, _SUBPIXEL_BITS)
+        level = 255.0 * (1 - (_SHADES - 1 - tint) / (_SHADES - 1))
+        alike = list(segments[start:end])
+        cv2.polylines(canvas, alike, False, level, thick, cv2.LINE_8, _SUBPIXEL_BITS)
     ink = cv2.resize(canvas, (cell, number * cell), interpolation=cv2.INTER_AREA)
 
     images = []

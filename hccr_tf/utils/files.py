@@ -8,11 +8,12 @@ import hashlib
 import json
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from hccr_tf.utils.errors import HccrError
 
@@ -93,64 +94,39 @@ def replace_directory(made: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path, busy: str, patience: float = 10.0) -> Iterator[int | None]:
-    """Holds a lock that ends with the processes that hold it, however they end.
+def exclusive_lock(path: Path, busy: str, patience: float = 10.0) -> Iterator[None]:
+    """Holds a lock that ends with the process, however it ends.
 
     Args:
-        path: The lock file; made if need be, and left there.
+        path: The lock file; made if need be.
         busy: The message where another process holds it.
         patience: Seconds to wait: what a killed process began may take a moment to end.
-
-    Yields:
-        A file descriptor; the lock lasts until all its copies in child processes are closed too.
-        None on systems without such locks.
 
     Raises:
         BlockingIOError: Another process holds the lock.
     """
+    lock = FileLock(path, timeout=patience)
     try:
-        import fcntl
-    except ImportError:
-        yield None
-        return
-    end = time.monotonic() + patience
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The holder before may have deleted the file on leaving, and with it the lock.
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                break
-        except BlockingIOError:
-            if time.monotonic() > end:
-                os.close(handle)
-                raise BlockingIOError(errno.EAGAIN, busy) from None
-            time.sleep(0.1)
-        os.close(handle)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(errno.EAGAIN, busy) from None
     try:
-        yield handle
+        yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def is_locked(path: Path) -> bool | None:
-    """Whether a process holds the lock of a file; None on systems without such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    """Whether a process holds the lock of a file; None where that can't be tried."""
+    if not path.exists():
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
         return True
-    finally:
-        os.close(handle)
-    return False
+    except OSError:  # someone else's file
+        return None
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

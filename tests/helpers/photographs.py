@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from hccr_tf.synthesis.deform import centre_lines, draw
-from hccr_tf.synthesis.sample import load_strokes
+from hccr_tf.synthesis.strokes import load_strokes
 from hccr_tf.synthesis.style import HandwritingStyle
 
 STEADY = HandwritingStyle(

@@ -5,7 +5,7 @@ import pytest
 
 from hccr_tf.synthesis.deform import centre_lines, draw, flowing, parting
 from hccr_tf.synthesis.geometry import POINTS
-from hccr_tf.synthesis.sample import load_strokes
+from hccr_tf.synthesis.strokes import load_strokes
 from hccr_tf.synthesis.style import HandwritingStyle
 
 # Every amount 0: the centre lines as they are.
@@ -61,6 +61,25 @@ def test_other_seeds_draw_otherwise():
         assert image.min() < 170 and np.median(image) > 250
         border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
         assert border.min() > 200  # the pen isn't cut off
+
+
+@pytest.mark.parametrize(
+    "strokes",
+    [
+        [[[512, 400]]],
+        [[[512, 400], [512, 400], [512, 400]]],
+        [[[100, 500], [900, 500]], [[512, 400]], [[512, 400], [512, 400]]],
+        [[[-900, 500], [2500, 700]]],
+        [[[500, 500], [501, 500]]] * 60,
+    ],
+    ids=["dot", "repeated", "mixed", "outside", "many"],
+)
+def test_any_centre_lines_are_drawn(strokes):
+    lines = centre_lines([np.array(stroke, np.float32) for stroke in strokes])
+    images = draw(
+        np.tile(lines, (8, 1)), np.full(8, len(lines)), [(i,) for i in range(8)], _DEFAULT
+    )
+    assert all(image.min() < 170 and max(image.shape) < 160 for image in images)
 
 
 def test_without_variation_a_line_is_where_it_should_be():

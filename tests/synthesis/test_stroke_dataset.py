@@ -1,6 +1,5 @@
 """Stores that draw their images when they're asked for."""
 
-import gzip
 import json
 
 import numpy as np
@@ -14,7 +13,7 @@ from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.store.store import Store
 from hccr_tf.synthesis.dataset import StrokeDataset, make_stroke_store
-from hccr_tf.synthesis.sample import load_strokes
+from hccr_tf.synthesis.strokes import load_strokes
 
 SOURCE = {"name": "embedded", "sha256": "0" * 64}
 
@@ -175,23 +174,3 @@ def test_command(tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").write_text("mine")
     assert main([*command[:-1], str(tmp_path / "other"), "--overwrite"]) == 2
-
-
-@pytest.mark.parametrize("name", ["graphics.txt", "graphics.txt.gz"])
-def test_make_me_a_hanzi_is_read_as_it_comes(name, tmp_path):
-    lines = [
-        {"character": c, "strokes": ["M 1 2 Z"], "medians": [s.tolist() for s in strokes]}
-        for c, strokes in list(load_strokes().items())[:3]
-    ]
-    data = "\n".join(json.dumps(line) for line in lines).encode()
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    read = load_strokes(path)
-    assert list(read) == list("零一二")
-    for character, strokes in read.items():
-        for one, other in zip(strokes, load_strokes()[character], strict=True):
-            np.testing.assert_array_equal(one, other)
-    path = tmp_path / "dictionary.txt"
-    path.write_text('{"character": "一"}\n')
-    with pytest.raises(ValueError, match="no character and medians"):
-        load_strokes(path)

@@ -13,7 +13,8 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models.weights import load_weights
 from hccr_tf.runs.workdir import Workdir
-from hccr_tf.synthesis.sample import generate_gnt, load_strokes
+from hccr_tf.synthesis.sample import generate_gnt
+from hccr_tf.synthesis.strokes import load_strokes
 from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.training.trainer import DivergenceError, Trainer
 from hccr_tf.utils.files import read_json
