@@ -21,7 +21,8 @@ from hccr_tf.audit.checks import (
     check_writers,
     what_was_listed,
 )
-from hccr_tf.audit.merged_classes import check_merged, find_merged, report_classes
+from hccr_tf.audit.class_reports import check_merged, report_classes
+from hccr_tf.audit.merged_classes import find_merged
 from hccr_tf.audit.report import Audit
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store

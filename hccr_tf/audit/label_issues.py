@@ -87,7 +87,6 @@ class LabelIssues:
             "look at the first: the ranking is by doubt, the further down the more often it is the "
             "model that errs",
             findings,
-            len(findings),
             lambda f: f"{f.character}→{f.note[-1]}",
         )
 

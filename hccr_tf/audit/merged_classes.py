@@ -26,35 +26,17 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.mixture import GaussianMixture
 
-from hccr_tf.audit.checks import INFO, WARNING, Check, Finding, count_samples, is_inverted
+from hccr_tf.audit.features import NUM_FEATURES, glyph_features, image_features
 from hccr_tf.data.sources.folder_names import same_folder
-from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
-from hccr_tf.images.contact_sheet import text_image
-from hccr_tf.utils.errors import HccrError
-
-try:
-    from scipy.ndimage import gaussian_filter
-    from skimage.feature import hog
-    from sklearn.decomposition import PCA
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    from sklearn.mixture import GaussianMixture
-except ImportError as error:
-    raise HccrError(
-        "The audit takes scikit-image and scikit-learn: pip install 'hccr_tf[audit]'"
-    ) from error
-
-if TYPE_CHECKING:  # it reads with Keras
-    from hccr_tf.audit.label_issues import LabelIssues
 
 SUSPICIOUS = 1.0
 """`score` from which a class is a finding, such as one of e times the usual spread."""
@@ -65,8 +47,6 @@ CLEAR_STEP = 6.0
 MAX_IMAGES = 2000
 """Images of a class that are looked at; of larger ones so many at even distances."""
 
-_SIDE, _CELLS, _ORIENTATIONS = 48, 6, 8
-_INK_BELOW = 240  # Lighter pixels are paper: the noise of JPEG files reaches about 245.
 _POOLED_IMAGES = 6_000
 _FEWEST_FOR_SPREAD, _FEWEST_FOR_HEAPS = 8, 40
 _SMALLEST_HEAP = 0.1  # Of a class: a few badly written images are no second character.
@@ -239,62 +219,13 @@ def _both_ends(ordered: np.ndarray) -> np.ndarray:
     return np.concatenate([ordered[:count], ordered[len(ordered) - count :]])
 
 
-# === Features ===
-
-
-def image_features(images: Iterable[np.ndarray]) -> np.ndarray:
-    """Describes images by histograms of their strokes' directions, cell by cell.
-
-    An image is cut to its ink and scaled to a square, so that margins and sizes, in which sources
-    differ, don't count; a dark background is inverted.
-
-    Args:
-        images: Each of shape (height, width), uint8.
-
-    Returns:
-        Shape (n, 288), float32: 8 directions in each of 6 × 6 cells.
-    """
-    shape = (2 * _CELLS, 2 * _CELLS, 4 * _ORIENTATIONS)
-    pixels, features = (_SIDE // shape[0], _SIDE // shape[1]), []
-    for image in images:
-        fine = hog(_square(image), shape[2], pixels, shape[:2], "L1").reshape(shape)
-        # Cells and directions overlap, so that a stroke near a border counts on both its sides.
-        smooth = gaussian_filter(fine, (1.0, 1.0, 2.0), mode=("nearest", "nearest", "wrap"))
-        features.append(smooth[::2, ::2, ::4].ravel())
-    # The root brings cells with much and with little ink closer together.
-    return np.sqrt(np.stack(features), dtype=np.float32)
-
-
-def _square(image: np.ndarray) -> np.ndarray:
-    """Returns the ink alone, 0 to 1 (the darkest), shape (_SIDE, _SIDE), float32."""
-    if is_inverted(image):
-        image = 255 - image
-    mask = cv2.threshold(image, _INK_BELOW, 255, cv2.THRESH_BINARY_INV)[1]
-    left, top, width, height = cv2.boundingRect(mask)
-    if width:
-        image = image[top : top + height, left : left + width]
-    ink = 255 - cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    ink /= max(float(ink.max()), 1.0)
-    return cv2.GaussianBlur(ink, (0, 0), 1.0)
-
-
-@cache
-def _glyph_features(character: str) -> np.ndarray | None:
-    """The features of a character as a font draws it; None where the font does not have it."""
-    drawn, missing = text_image(character, 96), text_image("\U0010fffd", 96)
-    if character != "?" and np.array_equal(drawn, missing):
-        return None
-    return image_features([drawn])[0]
-
-
 # === Spread and heaps ===
 
 
 def _pooled_covariance(store: Store, classes: Iterable[np.ndarray]) -> np.ndarray:
     """Shape (features, features): how images of one class differ from each other, over all."""
     classes = [samples for samples in classes if len(samples) > 1]
-    size = _ORIENTATIONS * _CELLS**2
-    total, count = np.zeros((size, size)), 0
+    total, count = np.zeros((NUM_FEATURES, NUM_FEATURES)), 0
     for samples in classes:
         chosen = evenly(samples, max(_POOLED_IMAGES // len(classes), 8))
         rest = image_features(store.images(chosen)).astype(np.float64)
@@ -311,7 +242,7 @@ def _spread(
 
     None where the font lacks one of the two.
     """
-    own, its = _glyph_features(character), _glyph_features(other)
+    own, its = glyph_features(character), glyph_features(other)
     if own is None or its is None:
         return None
     direction = damped @ (its - own).astype(np.float64)
@@ -415,119 +346,3 @@ def _best_axis(points: np.ndarray) -> np.ndarray | None:
             best, best_score = axis, score
             heaps += [mixture.predict(places) == 1] * (len(heaps) < 16)
     return best
-
-
-# === Reports ===
-
-
-@dataclass(frozen=True)
-class ClassReport:
-    """A row of `classes.csv`.
-
-    Attributes:
-        evidence: What its images and name say; see `merged_classes`.
-        counts: Samples by split.
-        doubted: Share of its samples that the model reads as another class; None without a model.
-        read_as: The class that those are mostly read as.
-        score: `evidence.score`, and with a model the share it doubts beyond the median class.
-    """
-
-    character: str
-    evidence: ClassEvidence
-    counts: dict[str, int]
-    doubted: float | None
-    read_as: str | None
-    score: float
-
-
-def report_classes(
-    store: Store,
-    indices: np.ndarray,
-    evidence: list[ClassEvidence],
-    label_issues: LabelIssues | None,
-) -> list[ClassReport]:
-    """A row for each class, those that may hold two characters first.
-
-    Args:
-        store: The store.
-        indices: Shape (n,), int: the samples.
-        evidence: Of each class, from `find_merged`.
-        label_issues: A model's, or None.
-    """
-    table = count_samples(store, indices)
-    doubted: dict[int, float] = {}
-    read_as: dict[int, str] = {}
-    if label_issues is not None:
-        said = indices[~np.isnan(label_issues.margin[indices])]
-        wrong = said[label_issues.margin[said] > 0]
-        totals = np.bincount(store.labels[said], minlength=len(store.charset))
-        wrongs = np.bincount(store.labels[wrong], minlength=len(store.charset))
-        doubted = {int(k): float(wrongs[k] / totals[k]) for k in np.flatnonzero(totals)}
-        pairs = Counter(
-            zip(store.labels[wrong].tolist(), label_issues.other[wrong].tolist(), strict=True)
-        )
-        for (label, other), _ in pairs.most_common():
-            read_as.setdefault(label, label_issues.charset.char(other))
-    usual = float(np.median(list(doubted.values()))) if doubted else 0.0
-    rows = [
-        ClassReport(
-            store.charset.char(e.label),
-            e,
-            dict(zip(splits.SPLIT_NAMES, table[e.label].tolist(), strict=True)),
-            doubted.get(e.label),
-            read_as.get(e.label),
-            e.score + max(doubted.get(e.label, usual) - usual, 0.0),
-        )
-        for e in evidence
-    ]
-    return sorted(rows, key=lambda row: (-row.score, row.evidence.label))
-
-
-def check_merged(classes: list[ClassReport]) -> list[Check]:
-    """Classes that may hold two characters, which of their images are the other, and by name."""
-    merged, mergeable, blocks = [], [], []
-    for row in classes:
-        e = row.evidence
-        words = [f"may be merged with {e.partner}"] if e.partner else []
-        words += [f"spread {e.spread:.2f}"] if e.spread is not None else []
-        words += [f"step {e.step:.1f}"] if e.step is not None else []
-        words += [f"two heaps {e.bimodality:+.2f} nats"] if e.bimodality is not None else []
-        words += [f"{100 * row.doubted:.1f} % doubted"] if row.doubted is not None else []
-        if e.num_images == MAX_IMAGES:
-            words.append(f"by {MAX_IMAGES} of its images")
-        finding = Finding(None, row.character, float(row.score), "; ".join(words))
-        if row.score >= SUSPICIOUS:
-            merged.append(finding)
-        if e.partner:
-            mergeable.append(finding)
-        if (e.step or 0) >= CLEAR_STEP:
-            blocks += [Finding(i, row.character, e.step, f"may be {e.partner}") for i in e.block]
-    return [
-        Check(
-            "merged_classes",
-            WARNING,
-            "classes that may hold two characters, or one written in two ways, by name and images",
-            "look at merged_classes.png; take such classes out, or sort their images by hand",
-            merged,
-            len(merged),
-        ),
-        Check(
-            "merged_images",
-            WARNING,
-            "images that stand together in a folder's numbering and look like the character "
-            "whose name differs only by case",
-            "look: they are what an overwritten folder left, or what overwrote it",
-            blocks,
-            len(blocks),
-            lambda f: f"{f.character}→{f.note[-1]}",
-            by_class=True,
-        ),
-        Check(
-            "mergeable_names",
-            INFO,
-            "classes whose broken name differs from another character's only by case",
-            "prepare from the archive itself, not from a disk that ignores case",
-            mergeable,
-            len(mergeable),
-        ),
-    ]

@@ -1,7 +1,6 @@
 import csv
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -10,16 +9,15 @@ import pytest
 
 from hccr_tf.audit import report as audit_report
 from hccr_tf.audit.audit import audit
-from hccr_tf.audit.checks import is_inverted
+from hccr_tf.audit.features import image_features, is_inverted
 from hccr_tf.audit.label_issues import LabelIssues
-from hccr_tf.audit.merged_classes import find_merged, folder_partners, image_features
+from hccr_tf.audit.merged_classes import find_merged, folder_partners
 from hccr_tf.charset import Charset
 from hccr_tf.cli import main as cli
 from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.images.contact_sheet import text_image
-from hccr_tf.utils.errors import HccrError
 
 MERGED = "宇寥垫庵庀"  # Of hwdb100: with 宀, 寤, 垍, 庠 and 庇.
 
@@ -29,6 +27,12 @@ def put(path: Path, image: np.ndarray) -> None:
     done, data = cv2.imencode(".png", image)
     assert done
     path.write_bytes(data.tobytes())
+
+
+def read(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert image is not None
+    return image
 
 
 def written(character: str, rng: np.random.Generator) -> np.ndarray:
@@ -61,9 +65,9 @@ def faulty(tmp_path) -> Store:
         for n in range(8):
             put(root / "Test" / broken(character) / f"{n}.png", written(character, rng))
     folder = root / "Train" / broken("宪")
-    put(folder / "90.png", cv2.imread(str(folder / "0.png"), cv2.IMREAD_UNCHANGED))
-    put(root / "Train" / broken("室") / "90.png", cv2.imread(str(folder / "1.png"), 0))
-    put(folder / "91.png", cv2.imread(str(root / "Test" / broken("宪") / "0.png"), 0))
+    put(folder / "90.png", read(folder / "0.png"))
+    put(root / "Train" / broken("室") / "90.png", read(folder / "1.png"))
+    put(folder / "91.png", read(root / "Test" / broken("宪") / "0.png"))
     put(folder / "92.png", np.full_like(written("宪", rng), 250))
     put(folder / "93.png", 255 - written("宪", rng))
     put(folder / "94.png", np.tile(written("宪", rng), (1, 12)))
@@ -338,7 +342,6 @@ def test_an_interrupted_audit_is_begun_anew(faulty, tmp_path, monkeypatch):
 
     found = audit(faulty, "all", progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(type(found), "_draw_merged", stop)
         patch.setattr(audit_report, "_draw", stop)
         with pytest.raises(KeyboardInterrupt):
             found.write(out)
@@ -372,13 +375,6 @@ def test_progress_bar_only_on_a_terminal(faulty, monkeypatch, capfd):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     audit(faulty, "test")
     assert "looking at images" in capfd.readouterr().err
-
-
-def test_the_extra_is_named_where_it_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.mixture", None)
-    monkeypatch.delitem(sys.modules, "hccr_tf.audit.merged_classes")
-    with pytest.raises(HccrError, match=r"pip install 'hccr_tf\[audit\]'"):
-        import_module("hccr_tf.audit.merged_classes")
 
 
 @pytest.mark.integration

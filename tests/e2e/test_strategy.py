@@ -17,34 +17,35 @@ from hccr_tf.recipe import Stage
 from hccr_tf.training import trainer
 
 trainer.distribution_strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-store, folder = Store(sys.argv[1]), sys.argv[2]
-bricks = get_recipe("kriuk_model1").override(
-    image_size=16, model_args={"num_bricks": 2, "width": 16}, batch_size=18, epochs=1)
-staged = get_recipe("transfer").override(
-    model="convnet", model_args={"width": 4, "blocks": [1, 1, 1]}, image_size=16, batch_size=18,
-    stages=(Stage(1, "backbone"), Stage(1, 3)))
-train(bricks, store, folder + "/begun")
-for name, recipe in (("begun", bricks.override(epochs=2)), ("staged", staged)):
-    run = train(recipe, store, f"{folder}/{name}")
-    state = run.read_run()
-    assert state["epochs_done"] == 2, state
-    file = f"{folder}/{name}.h5"
-    metrics = predict_split(run.path, store, file, split="validation", crops="none")
-    # What was reloaded reads as the live model did, which saw one sample of 19 twice.
-    accuracy = metrics["logits"]["top1"]
-    assert abs(accuracy - state["best_val_accuracy"]) < 2 / 19, (metrics, state)
-    print(name, "steps", pd.read_csv(run.history_path)["step"].iloc[-1])
+store, folder, way = Store(sys.argv[1]), sys.argv[2], sys.argv[3]
+if way == "begun":
+    recipe = get_recipe("kriuk_model1").override(
+        image_size=16, model_args={"num_bricks": 2, "width": 16}, batch_size=18, epochs=1)
+    train(recipe, store, folder)
+    recipe = recipe.override(epochs=2)
+else:
+    recipe = get_recipe("transfer").override(
+        model="convnet", model_args={"width": 4, "blocks": [1, 1, 1]}, image_size=16,
+        batch_size=18, stages=(Stage(1, "backbone"), Stage(1, 3)))
+run = train(recipe, store, folder)
+state = run.read_run()
+assert state["epochs_done"] == 2, state
+metrics = predict_split(run.path, store, folder + "/l.h5", split="validation", crops="none")
+# What was reloaded reads as the live model did, which saw one sample of 19 twice.
+assert abs(metrics["logits"]["top1"] - state["best_val_accuracy"]) < 2 / 19, (metrics, state)
+print("steps", pd.read_csv(run.history_path)["step"].iloc[-1])
 """
 
 
 @pytest.mark.e2e
-def test_two_replicas_train_and_save(sample_store, tmp_path):
+@pytest.mark.parametrize("way", ["begun", "in stages"])
+def test_two_replicas_train_and_save(sample_store, tmp_path, way):
     pytest.importorskip("tensorflow")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(sample_store.path), str(tmp_path)],
+        [sys.executable, "-c", PROGRAM, str(sample_store.path), str(tmp_path / "run"), way],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     steps = 2 * -(-len(sample_store.indices("train")) // 18)
-    assert f"begun steps {steps}" in done.stdout and f"staged steps {steps}" in done.stdout
+    assert f"steps {steps}" in done.stdout
