@@ -114,7 +114,7 @@ def run_show(options) -> None:
     """
     from hccr_tf.data.dataset import open_dataset
     from hccr_tf.data.store.store import summary
-    from hccr_tf.images.contact_sheet import store_sheet
+    from hccr_tf.data.store_sheet import store_sheet
     from hccr_tf.synthesis.dataset import StrokeDataset, stroke_summary
 
     store = open_dataset(options.store)

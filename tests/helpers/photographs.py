@@ -31,7 +31,7 @@ def written(character: str, seed: int = 1, variation: HandwritingStyle = STEADY)
 def on_paper(character: str, margin: int = 60, seed: int = 1) -> np.ndarray:
     """uint8 (H, W): with white paper around it."""
     return cv2.copyMakeBorder(
-        written(character, seed), *[margin] * 4, cv2.BORDER_CONSTANT, value=255
+        written(character, seed), margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=255
     )
 
 
