@@ -169,6 +169,16 @@ def run_audit(options) -> None:
 
 def strokes_arguments(parser) -> None:
     parser.add_argument("file", help="graphics.txt, or .json, or either .gz; see above")
+    parser.add_argument("fonts", nargs="*", help="font files, or folders of one font's subsets")
+    for name, what in (
+        ("weight", "how often a font, or FILE, is drawn (default 1)"),
+        ("haste", "how much of a hand's haste a font gets, 0 to 1: less if it runs (default 1)"),
+        ("licence", "what a font is under whose own licence field is empty or reserved"),
+    ):
+        parser.add_argument(
+            f"--{name}", action="append", default=[], metavar="NAME=VALUE",
+            help=f"{what}; NAME is the file's or folder's",
+        )  # fmt: skip
     parser.add_argument("--out", required=True, help="folder of the new store")
     parser.add_argument(
         "--charset", metavar="NAME|FILE", default="gb2312",
@@ -197,15 +207,18 @@ def run_strokes(options) -> None:
 
     FILE holds stroke centre lines: graphics.txt of Make Me a Hanzi (Arphic Public License,
     docs/recogniser.md says where to get it), or JSON {character: [[[x, y], ...], ...]}.
-    `hccr train --data` takes the store like any other.
+    FONTS are further hands: TrueType, OpenType or WOFF2, whose glyphs are traced into strokes
+    (pip install hccr_tf[synthesis]). `hccr train --data` takes the store like any other.
 
     Example:
       hccr data strokes graphics.txt --out strokes
+      hccr data strokes graphics.txt long-cang/ Klee.ttf --weight long-cang=3 --out strokes
       hccr train recogniser --data strokes --workdir runs/recogniser
     """
     from hccr_tf.charset import Charset
-    from hccr_tf.commands.settings import parse_settings
+    from hccr_tf.commands.settings import parse_named, parse_settings
     from hccr_tf.data.sheet import draw_sheet
+    from hccr_tf.data.stroke_sources import read_font
     from hccr_tf.data.strokes import make_stroke_store, stroke_summary
     from hccr_tf.data.synthetic import load_strokes
     from hccr_tf.data.variation import Variation
@@ -213,10 +226,24 @@ def run_strokes(options) -> None:
 
     strokes = load_strokes(options.file)
     charset = None if options.charset == "all" else Charset.open(options.charset)
+    named = [Path(path).name for path in (options.file, *options.fonts)]
+    weight, haste, licence = (
+        parse_named(options, name, named, kind)
+        for name, kind in (("weight", float), ("haste", float), ("licence", str))
+    )
+    fonts = [
+        read_font(
+            path, strokes, charset or strokes, weight=weight.get(name, 1.0),
+            haste=haste.get(name, 1.0), licence=licence.get(name),
+        )
+        for path, name in zip(options.fonts, named[1:], strict=True)
+    ]  # fmt: skip
     store = make_stroke_store(
         strokes,
         options.out,
-        source={"name": Path(options.file).name, "sha256": sha256_file(options.file)},
+        source={"name": named[0], "sha256": sha256_file(options.file)},
+        weight=weight.get(named[0], 1.0),
+        fonts=fonts,
         charset=charset,
         variation=Variation.from_dict(parse_settings(options.set)),
         per_class=options.per_class,

@@ -10,6 +10,24 @@ def parse_settings(texts: Sequence[str]) -> dict[str, object]:
     return {name: _literal(value) for name, value in map(_parted, texts)}
 
 
+def parse_named(options, option: str, known: Sequence[str], kind: type) -> dict[str, object]:
+    """Reads what NAME=VALUE texts of an option give to some of the files that a command has.
+
+    Raises:
+        ValueError: another form, no such file, or a value that's not of that kind.
+    """
+    values = {}
+    for text in getattr(options, option):
+        name, _, value = text.partition("=")
+        if name not in known or not value:
+            raise ValueError(f"--{option} takes NAME=VALUE with a NAME of {known}, not {text!r}.")
+        try:
+            values[name] = kind(value)
+        except ValueError as error:
+            raise ValueError(f"--{option} {text}: {error}") from error
+    return values
+
+
 def parse_grid(texts: Sequence[str]) -> dict[str, list]:
     """Reads NAME=VALUE,VALUE… texts; settings of recipes are read as their own options are.
 

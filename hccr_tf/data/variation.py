@@ -17,6 +17,11 @@ class Variation:
     Attributes:
         cursive: the hastiest hand that's drawn, 1 or so; those from 0 up to it are equally
             probable.
+        exchange: share of images for which parts of two sources are put together, where the
+            character has parts and the sources' strokes leave them apart.
+        between: share of images for which a form between two sources is drawn, as far as both have
+            the same strokes.
+        clutter: share of images with what cleaning leaves behind, frames' pieces to JPEG's blocks.
         turn, turn_cursive: of each stroke about its centre.
         scale, scale_cursive: of each stroke's length.
         scale_short: as much more of strokes that are dots, half of it at a sixth of the side.
@@ -53,6 +58,9 @@ class Variation:
     """
 
     cursive: float = 1.15
+    exchange: float = 0.3
+    between: float = 0.3
+    clutter: float = 0.35
     turn: float = 0.08
     turn_cursive: float = 0.08
     scale: float = 0.08

@@ -23,7 +23,7 @@ from hccr_tf.training.interruption import StopRequest
 from hccr_tf.training.learner import Learner, dtype_policy
 from hccr_tf.training.schedules import StallSchedule
 from hccr_tf.training.stages import current_stage, is_finished
-from hccr_tf.weights import load_rows, load_weights, read_checksum
+from hccr_tf.weights import load_rows, load_weights, read_checksum, read_names
 from hccr_tf.workdir import Workdir
 
 # From so many on processes read an epoch: they take a second to start.
@@ -324,6 +324,13 @@ def _initialise(
     if not weights.exists():  # packed: what serves training only isn't there
         weights = source.prediction_weights
         absent = {v.path for v in network.weights} - _prediction_names(recipe, len(charset))
+    if source.recipe.model == recipe.model:
+        # The same network with fewer blocks: further ones begin as they're made.
+        stored = read_names(weights, "model")
+        absent |= {v.path for v in network.weights if v.path.split("/")[0] not in stored}
+        further = sorted({path.split("/")[0] for path in absent})
+        if further:
+            print(f"Not in {source.path}, and fresh here: {', '.join(further)}.", flush=True)
     load_weights(weights, "model", network.weights, skip={*axes, *absent})
     if axes and shared:
         load_rows(
