@@ -55,21 +55,24 @@ def _broken(image, rng):
 
 
 def _frame(image, rng):
-    """Pieces of a box's sides around the ink, or of the crosses of 田字格 and 米字格."""
+    """Pieces of a box's sides around the ink, or light ones of the crosses of 田字格 and 米字格."""
     image = _margin(image, rng, 0.12)
     height, width = image.shape
-    grey, thick = rng.integers(40, 225), int(rng.integers(1, 3))
-    inner = [(0.5, 0, 0.5, 1), (0, 0.5, 1, 0.5)]
-    inner += [(0, 0, 1, 1), (0, 1, 1, 0)] * (rng.random() < 0.4)
-    outer = [(0.02, 0, 0.02, 1), (0.98, 0, 0.98, 1), (0, 0.02, 1, 0.02), (0, 0.98, 1, 0.98)]
-    lines = outer if rng.random() < 0.6 else inner
+    around = rng.random() < 0.6
+    if around:
+        lines = [(0.02, 0, 0.02, 1), (0.98, 0, 0.98, 1), (0, 0.02, 1, 0.02), (0, 0.98, 1, 0.98)]
+    else:
+        lines = [(0.5, 0, 0.5, 1), (0, 0.5, 1, 0.5)]
+        lines += [(0, 0, 1, 1), (0, 1, 1, 0)] * (rng.random() < 0.4)
+    # What runs through the ink as dark as ink is a stroke for all that anybody can tell.
+    grey, thick = (rng.integers(40, 225), rng.integers(1, 3)) if around else (_light(rng), 1)
     drawn = np.full_like(image, WHITE)
     for place in rng.permutation(len(lines))[: rng.integers(1, len(lines) + 1)]:
         ends = np.array(lines[place]) + rng.normal(0, 0.015, 4)
         first, last = np.sort(rng.random(2)) if rng.random() < 0.6 else (0, 1)
         start, stop = ends[:2], ends[2:]
         a, b = start + first * (stop - start), start + last * (stop - start)
-        _line(drawn, a * (width, height), b * (width, height), int(grey), thick)
+        _line(drawn, a * (width, height), b * (width, height), int(grey), int(thick))
     if rng.random() < 0.4:  # dashed, or what a threshold left
         holes = np.indices(image.shape).sum(0) // rng.integers(2, 6) % 2 == 0
         drawn[holes] = WHITE
@@ -78,9 +81,14 @@ def _frame(image, rng):
 
 def _ruled(image, rng):
     image = _margin(image, rng, 0.1)
+    drawn = np.full_like(image, WHITE)
     for _ in range(rng.integers(1, 3)):
-        _line(image, *_across(image, rng), int(rng.integers(60, 215)), int(rng.integers(1, 3)))
-    return image
+        _line(drawn, *_across(image, rng), _light(rng), 1)
+    return np.minimum(image, drawn)
+
+
+def _light(rng) -> int:
+    return int(rng.integers(130, 230))
 
 
 def _neighbour(image, rng):

@@ -76,7 +76,8 @@ def draw(
     """
     draws = _Draws(counts, seeds)
     owner = np.repeat(np.arange(len(counts)), counts)
-    hand = variation.cursive * draws.uniform[:, 0] * np.asarray(haste, np.float32)
+    hand = variation.cursive * draws.uniform[:, 0] ** variation.careful
+    hand = hand * np.asarray(haste, np.float32)
     lines, pressure, owner = _written(lines, owner, hand, draws, variation)
     return ink_lines(lines, pressure, owner, draws.normal, draws.uniform, variation)
 

@@ -18,7 +18,7 @@ from hccr_tf.recipes.recipe import Recipe
 
 _SHARED = {
     "model": "compact_net",
-    "model_args": {"blocks": (1, 1, 1, 2)},
+    "model_args": {"blocks": [1, 1, 1, 2]},
     "preprocessing": Preprocessing(64, fit="pad", crop_ink=True, border=0.03, invert=True),
     "loss": "cross_entropy",
     "optimizer": "adamw",

@@ -19,6 +19,7 @@ from hccr_tf.cli import main
 from hccr_tf.data.photographs import PictureError, clean
 from hccr_tf.data.strokes import make_stroke_store
 from hccr_tf.data.synthetic import load_strokes
+from hccr_tf.data.variation import Variation
 from hccr_tf.workdir import Workdir
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -33,7 +34,7 @@ def store(tmp_path_factory):
     return make_stroke_store(
         load_strokes(), tmp_path_factory.mktemp("strokes") / "store",
         source={"name": "embedded", "sha256": "0" * 64}, per_class=60, held_out=10,
-        charset=Charset.from_text(NUMERALS),
+        charset=Charset.from_text(NUMERALS), variation=Variation(clutter=0.0),
     )  # fmt: skip
 
 
