@@ -105,7 +105,7 @@ class StrokeStore:
     def heights(self) -> np.ndarray:
         """uint16 (1,): the largest height that a picture can have, in pixels."""
         # A margin for the pen on both sides, and for clutter.
-        return np.array([self.variation.side_high * 2], np.uint16)
+        return np.array([self.variation.side_high * 2.5], np.uint16)
 
     widths = heights
 

@@ -42,11 +42,11 @@ def calibrate(
         seed: of the halves and of `per_class`.
 
     Returns:
-        `temperature`, found on one half; of the other half `samples`, `accuracy`, expected
+        `temperature`, found on one half of the characters; of the others `samples`, `accuracy`, expected
         calibration errors `ece_before` and `ece_after`; `left_out`.
 
     Raises:
-        ValueError: fewer than 20 pictures are left, or the run is the package's own.
+        ValueError: fewer than 20 pictures or two characters are left, or the run is the package's own.
     """
     folder = find_run(workdir)
     if folder == FOLDER:
@@ -71,10 +71,10 @@ def calibrate(
     kept = competing[labels]
     left_out += int((~kept).sum())
     indices, labels = indices[kept], labels[kept]
-    if len(labels) < _FEWEST:
+    if len(labels) < _FEWEST or len(np.unique(labels)) < 2:
         raise ValueError(
-            f"{len(labels)} pictures of {split} are too few to calibrate on; {_FEWEST} are needed, "
-            f"and {left_out} of other characters don't count. Prepare more with a larger "
+            f"{len(labels)} pictures of {split} are too few to calibrate on; {_FEWEST} of two "
+            f"characters are needed, and {left_out} of other characters don't count. Prepare more with a larger "
             "--validation-fraction, or take another --split that the run hasn't learnt from."
         )
     logits = np.empty((len(labels), len(recognizer.charset)), np.float32)
@@ -83,10 +83,11 @@ def calibrate(
         logits[start : start + len(chunk)] = recognizer.logits(store.images(chunk))
     logits[:, ~competing] = -np.inf
 
-    order = np.random.default_rng(seed).permutation(len(labels))
-    half = len(labels) // 2
-    temperature = find_temperature(logits[order[:half]], labels[order[:half]])
-    shown, truth = logits[order[half:]], labels[order[half:]]
+    # By characters, not by pictures: confidence must hold for characters it wasn't fitted to.
+    classes = np.random.default_rng(seed).permutation(np.unique(labels))
+    fitted = np.isin(labels, classes[: -(-len(classes) // 2)])
+    temperature = find_temperature(logits[fitted], labels[fitted])
+    shown, truth = logits[~fitted], labels[~fitted]
     right = shown.argmax(axis=1) == truth
     curves, errors = {}, {}
     for name, divisor in (("before", 1.0), ("after", temperature)):
