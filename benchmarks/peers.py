@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--reason", required=True, help="why these images are looked at now")
     parser.add_argument("--run", help="in place of the package's own weights")
     parser.add_argument("--peers-python", help="of an environment with other readers")
+    parser.add_argument("--readers", nargs="*", choices=READERS, default=list(READERS))
     parser.add_argument("--tesseract", action="store_true", help="the program, with chi_sim")
     options = parser.parse_args()
     if os.environ.get("TF_NUM_INTRAOP_THREADS") != "1" or os.environ.get("OMP_NUM_THREADS") != "1":
@@ -65,7 +66,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for i, (_, image) in enumerate(images):
                 cv2.imwrite(f"{folder}/{i:05d}.png", image)
-            for reader in READERS if options.peers_python else ():
+            for reader in options.readers if options.peers_python else ():
                 full_name, table, megabytes = other(reader, folder, options.peers_python)
                 tables[full_name] = table, megabytes
             if options.tesseract:
