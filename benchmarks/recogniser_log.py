@@ -40,6 +40,10 @@ def main() -> None:
     parser.add_argument("--chinese-mnist", required=True, help="store; its training split is read")
     parser.add_argument("--change", required=True, help="what was changed, for the log")
     parser.add_argument("--tta", action="store_true", help="read with test-time augmentation")
+    parser.add_argument(
+        "--before", type=int, default=0,
+        help="pictures that runs which aren't in the log learnt from before it",
+    )
     parser.add_argument("--misread", help="picture to draw")
     options = parser.parse_args()
     recognizer = Recognizer(options.run, tta=options.tta)
@@ -54,6 +58,7 @@ def main() -> None:
     row |= {
         "epochs": epochs,
         "pictures": epochs * len(open_store(run["store"]).indices("train")),
+        "before": options.before,
         "init_from": Path(run.get("init_from") or "").name,
         "data_hash": run["data_hash"][:16],
         "tta": options.tta,
@@ -63,6 +68,7 @@ def main() -> None:
     table = pd.DataFrame([row])
     if path.exists():
         table = pd.concat([pd.read_csv(path), table], ignore_index=True)
+        table["before"] = table["before"].fillna(0).astype(int)
     table.to_csv(path, index=False)
     table = pd.read_csv(path)
     draw(table, path.with_suffix(".png"))
@@ -82,11 +88,12 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     from matplotlib.figure import Figure
 
     longest = table.groupby("run")["pictures"].max()
+    unlogged = table.groupby("run")["before"].max()
     before = table.drop_duplicates("run").set_index("run")["init_from"].to_dict()
 
     def learnt(run: str, pictures: int) -> int:
         start = before.get(run)  # NaN or a run that isn't in the log adds nothing
-        return pictures + (learnt(start, longest[start]) if start in longest else 0)
+        return pictures + unlogged[run] + (learnt(start, longest[start]) if start in longest else 0)
 
     millions = [
         learnt(run, n) / 1e6 for run, n in zip(table["run"], table["pictures"], strict=True)
