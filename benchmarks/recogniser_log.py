@@ -18,9 +18,8 @@ import numpy as np
 import pandas as pd
 from common import RESULTS, arguments_of
 
-from hccr_tf import Recognizer
+from hccr_tf import Recognizer, open_dataset
 from hccr_tf.charset import Charset
-from hccr_tf.data.dataset import open_dataset
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.data.store.store import Store
 from hccr_tf.evaluation.plots import save_figure
@@ -37,6 +36,12 @@ def main() -> None:
     parser.add_argument("--chinese-mnist", required=True, help="store; its training split is read")
     parser.add_argument("--change", required=True, help="what was changed, for the log")
     parser.add_argument("--tta", action="store_true", help="read with test-time augmentation")
+    parser.add_argument(
+        "--before",
+        type=int,
+        default=0,
+        help="images that runs which aren't in the log learnt from before it",
+    )
     parser.add_argument("--misread", help="image to draw")
     options = parser.parse_args()
     recognizer = Recognizer(options.run, tta=options.tta)
@@ -51,6 +56,7 @@ def main() -> None:
     row |= {
         "epochs": epochs,
         "images": epochs * len(open_dataset(run["store"]).indices("train")),
+        "before": options.before,
         "init_from": Path(run.get("init_from") or "").name,
         "data_hash": run["data_hash"][:16],
         "tta": options.tta,
@@ -60,6 +66,7 @@ def main() -> None:
     table = pd.DataFrame([row])
     if path.exists():
         table = pd.concat([pd.read_csv(path), table], ignore_index=True)
+        table["before"] = table["before"].fillna(0).astype(int)
     table.to_csv(path, index=False)
     table = pd.read_csv(path)
     draw(table, path.with_suffix(".png"))
@@ -81,11 +88,12 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     from matplotlib.figure import Figure
 
     longest = table.groupby("run")["images"].max()
+    unlogged = table.groupby("run")["before"].max()
     before = table.drop_duplicates("run").set_index("run")["init_from"].to_dict()
 
     def learnt(run: str, images: int) -> int:
         start = before.get(run)  # NaN or a run that isn't in the log adds nothing
-        return images + (learnt(start, longest[start]) if start in longest else 0)
+        return images + unlogged[run] + (learnt(start, longest[start]) if start in longest else 0)
 
     millions = [learnt(run, n) / 1e6 for run, n in zip(table["run"], table["images"], strict=True)]
     figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")

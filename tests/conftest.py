@@ -20,6 +20,7 @@ from hccr_tf.inference.logits_file import write_logits
 from hccr_tf.synthesis.dataset import make_stroke_store
 from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.synthesis.strokes import load_strokes
+from hccr_tf.synthesis.style import HandwritingStyle
 
 # Beside another process of tests, more threads of one only wait for it.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -148,6 +149,7 @@ def numerals(make_once) -> Path:
             per_class=60,
             held_out=10,
             charset=Charset.from_text("零一二三四五六七八九十百千万亿"),
+            variation=HandwritingStyle(clutter=0.0),
         )
 
     return make_once("numerals", fill)

@@ -194,6 +194,24 @@ def _style_settings(parser: Parser) -> None:
     "data strokes",
     "make a store of handwriting drawn when asked for",
     argument("file", help="graphics.txt, or .json, or either .gz; see above"),
+    argument("fonts", nargs="*", help="font files, or folders of one font's subsets"),
+    *(
+        argument(
+            f"--{name}",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help=f"{what}; NAME is the file's or folder's",
+        )
+        for name, what in (
+            ("weight", "how often a font, or FILE, is drawn (default 1)"),
+            (
+                "haste",
+                "how much of its haste a hand keeps, 0 to 1: less if a font runs (default 1)",
+            ),
+            ("licence", "what a font is under whose own licence field is empty or reserved"),
+        )
+    ),
     argument("--out", required=True, help="folder of the new store"),
     argument(
         "--charset",
@@ -223,15 +241,18 @@ def run_strokes(options) -> None:
 
     FILE holds stroke centre lines: graphics.txt of Make Me a Hanzi (Arphic Public License,
     docs/recogniser.md says where to get it), or JSON {character: [[[x, y], ...], ...]}.
-    `hccr train --data` takes the store like any other.
+    FONTS are further hands: TrueType, OpenType or WOFF2, whose glyphs are traced into strokes
+    (pip install hccr_tf[synthesis]). `hccr train --data` takes the store like any other.
 
     Example:
       hccr data strokes graphics.txt --out strokes
+      hccr data strokes graphics.txt long-cang/ Klee.ttf --weight long-cang=3 --out strokes
       hccr train recogniser --data strokes --workdir runs/recogniser
     """
     from hccr_tf.charset import Charset
     from hccr_tf.images.contact_sheet import draw_sheet
     from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
+    from hccr_tf.synthesis.sources import read_font
     from hccr_tf.synthesis.strokes import load_strokes
     from hccr_tf.synthesis.style import HandwritingStyle
     from hccr_tf.utils.files import sha256_file
@@ -239,10 +260,28 @@ def run_strokes(options) -> None:
     style = {k[6:]: v for k, v in vars(options).items() if k.startswith("style.")}
     strokes = load_strokes(options.file)
     charset = None if options.charset == "all" else Charset.open(options.charset)
+    named = [Path(path).name for path in (options.file, *options.fonts)]
+    weight, haste, licence = (
+        _by_name(options, name, named, kind)
+        for name, kind in (("weight", float), ("haste", float), ("licence", str))
+    )
+    fonts = [
+        read_font(
+            path,
+            strokes,
+            charset or strokes,
+            weight=weight.get(name, 1.0),
+            haste=haste.get(name, 1.0),
+            licence=licence.get(name),
+        )
+        for path, name in zip(options.fonts, named[1:], strict=True)
+    ]
     store = make_stroke_store(
         strokes,
         options.out,
-        source={"name": Path(options.file).name, "sha256": sha256_file(options.file)},
+        source={"name": named[0], "sha256": sha256_file(options.file)},
+        weight=weight.get(named[0], 1.0),
+        fonts=fonts,
         charset=charset,
         variation=HandwritingStyle(**style),
         per_class=options.per_class,
@@ -260,6 +299,20 @@ def run_strokes(options) -> None:
         store.images(numbers), [store.charset.char(n % classes) for n in numbers], path, columns=8
     )
     print(f"sheet       {path}")
+
+
+def _by_name(options, option: str, known, kind: type) -> dict:
+    """Reads NAME=VALUE texts of an option, each for one of the files that the command has."""
+    values = {}
+    for text in getattr(options, option):
+        name, _, value = text.partition("=")
+        try:
+            if name not in known:
+                raise ValueError(f"there is no file of that name; there are {', '.join(known)}")
+            values[name] = kind(value)
+        except ValueError as error:
+            raise HccrError(f"--{option} {text}: {error}.") from error
+    return values
 
 
 @command(

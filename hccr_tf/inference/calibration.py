@@ -127,11 +127,11 @@ def calibrate(
         seed: of the halves and of `per_class`.
 
     Returns:
-        `temperature`, found on one half; of the other half `samples`, `accuracy`, expected
-        calibration errors `ece_before` and `ece_after`; `left_out`.
+        `temperature`, found on one half of the characters; of the others `samples`, `accuracy`,
+        expected calibration errors `ece_before` and `ece_after`; `left_out`.
 
     Raises:
-        HccrError: fewer than 20 images are left, or the run is the package's own.
+        HccrError: fewer than 20 images or two characters are left, or the run is the package's own.
     """
     folder = find_run(workdir)
     if folder == FOLDER:
@@ -154,11 +154,11 @@ def calibrate(
     kept = competing[labels]
     left_out = int((~known).sum() + (~kept).sum())
     indices, labels = known_indices[kept], labels[kept]
-    if len(labels) < _FEWEST:
+    if len(labels) < _FEWEST or len(np.unique(labels)) < 2:
         raise HccrError(
-            f"{len(labels)} images of {split} are too few to calibrate on; {_FEWEST} are needed, "
-            f"and {left_out} of other characters don't count. Prepare more with a larger "
-            "--validation-fraction, or take another --split that the run hasn't learnt from."
+            f"{len(labels)} images of {split} are too few to calibrate on; {_FEWEST} of two "
+            f"characters are needed, and {left_out} of others don't count. Prepare more with a "
+            "larger --validation-fraction, or take another --split that the run hasn't learnt from."
         )
     logits = np.empty((len(labels), len(recognizer.charset)), np.float32)
     for start in range(0, len(labels), _BATCH):
@@ -166,10 +166,11 @@ def calibrate(
         logits[start : start + len(chunk)] = recognizer.logits(dataset.images(chunk))
     logits[:, ~competing] = -np.inf
 
-    order = np.random.default_rng(seed).permutation(len(labels))
-    half = len(labels) // 2
-    temperature = find_temperature(logits[order[:half]], labels[order[:half]])
-    shown, truth = logits[order[half:]], labels[order[half:]]
+    # By characters, not by images: confidence must hold for characters it wasn't fitted to.
+    characters = np.random.default_rng(seed).permutation(np.unique(labels))
+    fitted = np.isin(labels, characters[: -(-len(characters) // 2)])
+    temperature = find_temperature(logits[fitted], labels[fitted])
+    shown, truth = logits[~fitted], labels[~fitted]
     is_right = shown.argmax(axis=1) == truth
     curves, errors = {}, {}
     for name, divisor in (("before", 1.0), ("after", temperature)):

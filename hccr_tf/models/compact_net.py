@@ -1,5 +1,7 @@
 """A small residual network for thousands of characters: what the package's recogniser is."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -18,7 +20,7 @@ def compact_net(
     image_shape: tuple[int, int, int] = (64, 64, 1),
     aux_outputs: bool = True,
     width: int = 32,
-    blocks: int = 1,
+    blocks: int | Sequence[int] = 1,
     dropout: float = 0.2,
 ) -> keras.Model:
     """Ours: four scales of residual 3×3 convolutions, weighted average pooling (GWAP).
@@ -32,7 +34,9 @@ def compact_net(
         image_shape: (H, W, 1) of the images; each side shrinks to a sixteenth.
         aux_outputs: there are none.
         width: channels of the first scale; the others have 3, 6 and 10 times as many.
-        blocks: residual convolutions at each scale.
+        blocks: residual convolutions at each scale, one number for all or one a scale. All but
+            the first begin as if they weren't there, so that a trained network can be given more
+            (`--init-from`).
         dropout: share of the pooled features that is dropped in training.
 
     Returns:
@@ -42,7 +46,8 @@ def compact_net(
     Raises:
         HccrError: a width or a number of blocks under 1.
     """
-    if width < 1 or blocks < 1:
+    counts = [blocks] * len(_WIDTHS) if isinstance(blocks, int) else list(blocks)
+    if width < 1 or len(counts) != len(_WIDTHS) or min(counts) < 1:
         raise HccrError(f"width and blocks are at least 1, not {width} and {blocks}.")
     widths = [w * width // _WIDTHS[0] for w in _WIDTHS]
 
@@ -51,9 +56,10 @@ def compact_net(
     x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
     for i, filters in enumerate(widths):
         x = _conv(x, filters, f"scale{i}")
-        for j in range(blocks):
-            last = (i, j) == (len(widths) - 1, blocks - 1)
-            x = _block(x, filters, f"scale{i}_block{j}", FEATURE_MAP if last else None)
+        for j in range(counts[i]):
+            last = (i, j) == (len(widths) - 1, counts[-1] - 1)
+            gain = "zeros" if j else "ones"
+            x = _block(x, filters, f"scale{i}_block{j}", FEATURE_MAP if last else None, gain)
     x = GlobalWeightedAveragePooling2D(name=POOLING)(x)
     # Features that are never negative have a large part in common, which tells no class from
     # another; without it thousands of classes begin to be told apart many times sooner.
@@ -77,7 +83,7 @@ def _conv(x, filters, name):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _block(x, filters, name, relu_name):
+def _block(x, filters, name, relu_name, gain):
     shortcut = x
     x = layers.Conv2D(
         filters,
@@ -87,6 +93,6 @@ def _block(x, filters, name, relu_name):
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    x = layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(x)
+    x = layers.BatchNormalization(momentum=_MOMENTUM, gamma_initializer=gain, name=f"{name}_bn")(x)
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.ReLU(name=relu_name or f"{name}_relu")(x)

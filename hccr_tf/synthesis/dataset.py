@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ import numpy as np
 from hccr_tf.charset import Charset
 from hccr_tf.data.store.format import MANIFEST
 from hccr_tf.data.store.format import STROKES_FORMAT as FORMAT
-from hccr_tf.synthesis.deform import centre_lines, draw
+from hccr_tf.synthesis.clutter import clutter
+from hccr_tf.synthesis.deform import draw
 from hccr_tf.synthesis.geometry import POINTS
+from hccr_tf.synthesis.sources import Font, Sources, arrays
 from hccr_tf.synthesis.style import HandwritingStyle
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
 
-_VERSION = 3  # of how images are drawn: another one draws others from the same settings
+_VERSION = 4  # of how images are drawn: another one draws others from the same settings
 _HELD_OUT = ("validation", "test")
 
 
@@ -87,8 +89,14 @@ class StrokeDataset:
         self.data_hash: str = self.manifest["data_hash"]
         if self.data_hash != _data_hash(self.manifest):
             raise HccrError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
-        self._lines = np.load(self.path / "lines.npy", mmap_mode="r", allow_pickle=False)
-        self._first = np.load(self.path / "first.npy", allow_pickle=False)
+        sources = self.manifest["sources"]
+        self._sources = Sources(
+            np.load(self.path / "lines.npy", mmap_mode="r", allow_pickle=False),
+            np.load(self.path / "first.npy", allow_pickle=False),
+            np.load(self.path / "reference.npy", allow_pickle=False),
+            [source["weight"] for source in sources],
+            [source["haste"] for source in sources],
+        )
 
     def __len__(self) -> int:
         return len(self.charset) * (self.per_class + 2 * self.held_out)
@@ -96,8 +104,8 @@ class StrokeDataset:
     @property
     def heights(self) -> np.ndarray:
         """uint16 (1,): the largest height that an image can have, in pixels."""
-        # A margin for the pen on both sides.
-        return np.array([self.variation.side_high * 1.5], np.uint16)
+        # A margin for the pen on both sides, and for clutter.
+        return np.array([self.variation.side_high * 2.5], np.uint16)
 
     widths = heights
 
@@ -149,13 +157,16 @@ class StrokeDataset:
         indices = np.asarray(indices, np.int64)
         if not len(indices):
             return []
-        classes = indices % len(self.charset)
-        counts = self._first[classes + 1] - self._first[classes]
-        lines = np.concatenate(
-            [self._lines[self._first[c] : self._first[c + 1]] for c in classes.tolist()]
-        )
         seeds = [(self.seed, index) for index in indices.tolist()]
-        return draw(lines, counts, seeds, self.variation)
+        lines, counts, haste = self._sources.choose(
+            indices % len(self.charset), seeds, self.variation
+        )
+        images = draw(lines, counts, seeds, self.variation, haste)
+        for i, seed in enumerate(seeds):
+            rng = np.random.default_rng((*seed, 2))
+            if rng.random() < self.variation.clutter:
+                images[i] = clutter(images[i], rng)
+        return images
 
     def image(self, index: int) -> np.ndarray:
         """Draws one image: uint8 (height, width)."""
@@ -196,6 +207,8 @@ def make_stroke_store(
     out: str | os.PathLike[str],
     *,
     source: Mapping[str, Any],
+    weight: float = 1.0,
+    fonts: Sequence[Font] = (),
     charset: Charset | None = None,
     variation: HandwritingStyle | None = None,
     per_class: int = 8,
@@ -209,6 +222,8 @@ def make_stroke_store(
         strokes: as `synthetic.load_strokes` reads them.
         out: the new folder.
         source: what the manifest says of where the strokes come from.
+        weight: how often these strokes are drawn, beside the fonts' weights.
+        fonts: other sources of the same characters; each may lack some.
         charset: the classes, each of which needs strokes; all characters of `strokes` by code
             point if None.
         variation: how images differ from the centre lines.
@@ -241,28 +256,38 @@ def make_stroke_store(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         made = Path(folder) / "store"
         made.mkdir()
-        lines = [centre_lines(strokes[c]) for c in charset]
-        first = np.cumsum([0] + [len(character) for character in lines])
-        np.save(made / "lines.npy", np.concatenate(lines))
-        np.save(made / "first.npy", first)
+        files = arrays(charset, strokes, fonts)
+        for name, array in files.items():
+            np.save(made / f"{name}.npy", array)
+        counts = np.diff(files["first"]).reshape(1 + len(fonts), -1)
+        sources = [
+            {**facts, "weight": w, "haste": haste, "num_characters": int((own > 0).sum())}
+            for facts, w, haste, own in zip(
+                [source, *(font.facts for font in fonts)],
+                [weight, *(font.weight for font in fonts)],
+                [1.0, *(font.haste for font in fonts)],
+                counts,
+                strict=True,
+            )
+        ]
         manifest = {
             "format": FORMAT,
             "version": _VERSION,
             "charset": {"characters": charset.text, "sha256": charset.sha256},
             "num_classes": len(charset),
-            "num_strokes": int(first[-1]),
+            "num_strokes": int(files["first"][-1]),
             "points": POINTS,
-            "source": dict(source),
+            "sources": sources,
             "variation": (variation or HandwritingStyle()).to_dict(),
             "per_class": per_class,
             "held_out": held_out,
             "seed": seed,
             "files": {
-                name: {
-                    "num_bytes": (made / name).stat().st_size,
-                    "sha256": sha256_file(made / name),
+                f"{name}.npy": {
+                    "num_bytes": (made / f"{name}.npy").stat().st_size,
+                    "sha256": sha256_file(made / f"{name}.npy"),
                 }
-                for name in ("lines.npy", "first.npy")
+                for name in files
             },
         }
         manifest["data_hash"] = _data_hash(manifest)
@@ -275,6 +300,7 @@ def _data_hash(manifest: Mapping[str, Any]) -> str:
     """What identifies the images: lines, classes, variation, splits."""
     names = ("format", "version", "charset", "variation", "per_class", "held_out", "seed", "files")
     content = {name: manifest[name] for name in names}
+    content["sources"] = [(source["weight"], source["haste"]) for source in manifest["sources"]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -291,6 +317,10 @@ def stroke_summary(store: StrokeDataset) -> str:
             f"images    drawn when asked for: {m['per_class']} new ones of each character in an "
             f"epoch, {m['held_out']} each in validation and test",
             f"charset     {shown} (SHA-256 {m['charset']['sha256'][:12]}…)",
-            f"source      {m['source']['name']} (SHA-256 {m['source']['sha256'][:12]}…)",
+            *(
+                f"source      {source['name']}, weight {source['weight']:g}: "
+                f"{source['num_characters']:,} characters (SHA-256 {source['sha256'][:12]}…)"
+                for source in m["sources"]
+            ),
         ]
     )

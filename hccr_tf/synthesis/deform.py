@@ -58,6 +58,7 @@ def draw(
     counts: np.ndarray,
     seeds: Sequence[tuple[int, ...]],
     variation: HandwritingStyle,
+    haste: np.ndarray | float = 1.0,
 ) -> list[np.ndarray]:
     """Draws characters, each by its own seed.
 
@@ -67,13 +68,16 @@ def draw(
         counts: int (B,), how many strokes each character has, at least 1.
         seeds: B keys of NumPy's generator.
         variation: how far they may stray.
+        haste: (B,), how much of their haste hands have: strokes of a running hand are hasty
+            already.
 
     Returns:
         B images, uint8 (height, width), ink dark on 255, cropped to about the ink.
     """
     draws = _Draws(counts, seeds)
     owner = np.repeat(np.arange(len(counts)), counts)
-    hand = variation.cursive * draws.uniform[:, 0]
+    hand = variation.cursive * draws.uniform[:, 0] ** variation.careful
+    hand = hand * np.asarray(haste, np.float32)
     lines, pressure, owner = _written(lines, owner, hand, draws, variation)
     return ink_lines(lines, pressure, owner, draws.normal, draws.uniform, variation)
 

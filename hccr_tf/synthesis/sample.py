@@ -37,6 +37,8 @@ def writer_style(rng: np.random.Generator, size: int = 64) -> HandwritingStyle:
         **dict.fromkeys(("bend", "bend_cursive"), 0.012),
         **dict.fromkeys(("group_scale", "scale_short"), 0.045),
         **dict.fromkeys(("group_turn", "stretch", "turn_all", "slant", "rise"), 0.025),
+        careful=1.0,
+        smooth_cursive=4.0,
         flow=2.0,
         join=0.5,
         drop=0.01,

@@ -17,8 +17,14 @@ class HandwritingStyle:
     beside a setting, that much more of it is added for the most cursive hand.
 
     Attributes:
-        cursive: the hastiest hand that's drawn, 1 or so; those from 0 up to it are equally
-            probable.
+        cursive: the hastiest hand that's drawn, 1 or so.
+        careful: how much more hands are careful than hasty: at 1 all are equally probable up to the
+            hastiest, and at 2 half of them are below a quarter of it.
+        exchange: share of images for which parts of two sources are put together, where the
+            character has parts and the sources' strokes leave them apart.
+        between: share of images for which a form between two sources is drawn, as far as both have
+            the same strokes.
+        clutter: share of images with what cleaning leaves behind, frames' pieces to JPEG's blocks.
         turn, turn_cursive: of each stroke about its centre.
         scale, scale_cursive: of each stroke's length.
         scale_short: as much more of strokes that are dots, half of it at a sixth of the side.
@@ -55,23 +61,27 @@ class HandwritingStyle:
     """
 
     cursive: float = 1.15
-    turn: float = 0.08
-    turn_cursive: float = 0.08
-    scale: float = 0.08
+    careful: float = 1.5
+    exchange: float = 0.3
+    between: float = 0.3
+    clutter: float = 0.25
+    turn: float = 0.065
+    turn_cursive: float = 0.065
+    scale: float = 0.065
     scale_cursive: float = 0.06
-    scale_short: float = 0.15
+    scale_short: float = 0.12
     shift: float = 0.014
     shift_cursive: float = 0.016
-    bend: float = 0.028
-    bend_cursive: float = 0.025
+    bend: float = 0.022
+    bend_cursive: float = 0.022
     smooth: float = 1.0
-    smooth_cursive: float = 4.0
+    smooth_cursive: float = 3.5
     flow: float = 6.0
     trim: float = 0.12
     extend: float = 0.06
     group_split: float = 0.9
     group_shift: float = 0.03
-    group_scale: float = 0.125
+    group_scale: float = 0.1
     group_turn: float = 0.05
     stretch: float = 0.03
     join: float = 0.9
@@ -83,9 +93,9 @@ class HandwritingStyle:
     lean: float = 0.045
     rise: float = 0.1
     climb: float = 0.11
-    aspect: float = 0.17
-    narrow: float = 0.16
-    pen_low: float = 0.018
+    aspect: float = 0.08
+    narrow: float = 0.17
+    pen_low: float = 0.013
     pen_high: float = 0.065
     pressure: float = 0.3
     fade: float = 0.3
@@ -94,7 +104,7 @@ class HandwritingStyle:
     soften: float = 0.025
     noise: float = 0.3
     tone: float = 0.3
-    ink: float = 0.6
+    ink: float = 0.45
     side_low: float = 28.0
     side_high: float = 80.0
 

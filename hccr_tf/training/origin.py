@@ -7,7 +7,7 @@ import keras
 
 from hccr_tf.charset import Charset
 from hccr_tf.models import class_variables
-from hccr_tf.models.weights import load_weights, read_checksum
+from hccr_tf.models.weights import load_weights, read_checksum, read_names
 from hccr_tf.pretrained import FOLDER, NAME, find_run
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
@@ -104,6 +104,12 @@ def initialise(
     if not weights.exists():  # packed: what serves training only isn't there
         weights = source.prediction_weights
         absent = {v.path for v in model.weights} - prediction_names(recipe, len(charset))
+    if source.recipe.model == recipe.model:
+        # The same network with fewer blocks: further ones begin as they're made.
+        stored = {name.split("/")[0] for name in read_names(weights, "model")}
+        absent |= {v.path for v in model.weights if v.path.split("/")[0] not in stored}
+        if further := sorted({path.split("/")[0] for path in absent}):
+            logger.info("Not in %s, and fresh here: %s.", source.path, ", ".join(further))
     rows = [charset.index(c) for c in shared], [source.charset.index(c) for c in shared]
     load_weights(weights, "model", model.weights, skip=absent, axes=axes, rows=rows)
     return {

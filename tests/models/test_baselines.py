@@ -1,9 +1,10 @@
 """AlexNet, GoogLeNet and the compact network: shapes and parameters by hand."""
 
 import keras
+import numpy as np
 import pytest
 
-from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, blueprint
+from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, blueprint, create_model
 
 
 def _conv(kernel, before, filters, bias=True):
@@ -82,6 +83,21 @@ def test_compact_nets_parameters_by_hand():
     expected += 4 * 4 * 320 + 4 * 320 + 321 * 6763
     assert model.count_params() == expected
     assert model.get_layer(FEATURE_MAP).output.shape == (None, 4, 4, 320)
+
+
+def test_further_blocks_begin_as_if_they_were_not_there():
+    few = create_model("compact_net", num_classes=5, width=8)
+    more = create_model("compact_net", num_classes=5, width=8, blocks=[1, 1, 1, 2])
+    assert len(more.weights) == len(few.weights) + 5
+    known = {v.path: v for v in few.weights}
+    for variable in more.weights:
+        if variable.path in known:
+            variable.assign(known[variable.path])
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), np.uint8)
+    outputs = [model.predict_on_batch(images)[MAIN_OUTPUT] for model in (more, few)]
+    np.testing.assert_allclose(*outputs, atol=1e-5)
+    with pytest.raises(ValueError, match="at least 1"):
+        blueprint("compact_net", num_classes=5, blocks=[1, 1])
 
 
 def test_what_cannot_be_built_says_why():

@@ -1,10 +1,10 @@
 """The recogniser that comes with the package: all of GB2312 from drawn handwriting.
 
-Command: hccr data strokes medians.json.gz --charset gb2312 --out STROKES
+Command: hccr data strokes medians.json.gz FONT... --charset gb2312 --out STROKES
          hccr train recogniser --data STROKES --workdir RUN
          hccr train fine_tune --init-from recogniser --data STORE --workdir RUN
 
-Cost:    0.1 G multiply–accumulates an image.
+Cost:    0.11 G multiply–accumulates an image.
 Result:  docs/recogniser.md has the log of what was trained and what it reads.
 
 Images keep their aspect and are inverted, white ink on black, so that an empty place is 0 and
@@ -18,6 +18,7 @@ from hccr_tf.recipe import Recipe
 
 _SHARED = {
     "model": "compact_net",
+    "model_args": {"blocks": [1, 1, 1, 2]},
     "preprocessing": Preprocessing(64, fit="pad", crop_ink=True, border=0.03, invert=True),
     "loss": "cross_entropy",
     "optimizer": "adamw",

@@ -1,0 +1,429 @@
+"""Strokes of free fonts: glyphs become skeletons, and skeletons are traced into centre lines.
+
+A skeleton tells neither where the pen went first nor which way. Both come from the strokes of the
+same character that a stroke file gives (`synthetic.load_strokes`): every traced line lies along
+some of them. A line is parted where it turns sharply from one of those strokes to another, as a
+pen would be lifted there; a running hand's ligatures, which don't turn sharply, stay.
+
+Kept tracers of skeletons were looked at (skan 0.13, sknw 0.15): they give the branches between
+junctions, which is the smaller half, and bring Numba; which branches make one stroke they leave
+open.
+
+Takes `pip install hccr_tf[synthesis]`.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hccr_tf.synthesis.geometry import GRID, POINTS, from_grid
+from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.files import sha256_file
+
+FONT_SUFFIXES = (".ttf", ".otf", ".ttc", ".woff2")
+
+_SIDE = 112  # pixels of a glyph's longer side where it's traced
+_MARGIN = 4
+_CORNER = np.deg2rad(45)  # a turn at which a pen may be lifted
+_LONGEST = 1.5  # sides of a character that one traced line may be long
+
+
+@dataclass(frozen=True)
+class Traced:
+    """One character of a font.
+
+    Attributes:
+        strokes: in writing order, each (points, 2) as in a stroke file.
+        reference: (strokes, 2), the first and the last of the stroke file's strokes that each
+            traced one lies along.
+        distance: how far, in sides of the character, its lines lie on the average from the stroke
+            file's or those from them, whichever is more.
+    """
+
+    strokes: list[np.ndarray]
+    reference: np.ndarray
+    distance: float
+
+
+def font_files(path: str | os.PathLike[str]) -> list[Path]:
+    """A font's files: itself, or the subsets in a folder.
+
+    Raises:
+        FileNotFoundError: there's no such file, or no font in the folder.
+    """
+    path = Path(path)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = [f for f in files if f.suffix.lower() in FONT_SUFFIXES and f.is_file()]
+    if not files:
+        raise FileNotFoundError(
+            f"{path} is no font and no folder of fonts ({', '.join(FONT_SUFFIXES)}); "
+            "docs/recogniser.md says where fonts can be had"
+        )
+    return files
+
+
+def font_facts(path: str | os.PathLike[str], licence: str | None = None) -> dict[str, str]:
+    """Name, version, licence and checksum of a font.
+
+    Args:
+        path: a font file, or a folder of one font's subsets.
+        licence: what it's under, where the font itself doesn't say.
+
+    Raises:
+        FileNotFoundError: as `font_files`.
+        HccrError: it's no font, or its licence is empty or reserved and `licence` is None.
+    """
+    files = font_files(path)
+    with _open(files[0]) as font:
+        names = [font["name"].getDebugName(i) or "" for i in range(15)]
+    # Subsets of fontsource keep the licence's address (14) and not its text (13).
+    found = (names[13] or names[14]).strip()
+    if licence is None and (not found or "reserved" in found.lower()):
+        raise HccrError(
+            f"{path} doesn't say that it's free: its licence field "
+            + (f"reads {found[:80]!r}" if found else "is empty")
+            + f"; where its package says so, add --licence {Path(path).name}='what it says'"
+        )
+    return {
+        "name": names[4] or names[1] or files[0].stem,
+        "version": names[5],
+        "licence": licence or found,
+        "copyright": names[0],
+        "sha256": hashlib.sha256("".join(map(sha256_file, files)).encode()).hexdigest(),
+    }
+
+
+def _open(file: Path):
+    try:
+        from fontTools.ttLib import TTFont, TTLibError
+    except ImportError as error:
+        raise ImportError("Fonts are read by `pip install hccr_tf[synthesis]`.") from error
+    try:
+        # By way of its bytes: a file that's no font would be left open.
+        return TTFont(io.BytesIO(file.read_bytes()), fontNumber=0, lazy=True)
+    except TTLibError as error:
+        raise HccrError(f"{file} can't be read as a font ({error}); get it again") from error
+
+
+def trace_font(
+    path: str | os.PathLike[str],
+    strokes: Mapping[str, list[np.ndarray]],
+    characters: Collection[str] | None = None,
+) -> Iterator[tuple[str, Traced]]:
+    """Traces a font's glyphs of characters that a stroke file has.
+
+    Args:
+        path: a font file, or a folder of one font's subsets.
+        strokes: the stroke file's, by which traced ones are ordered.
+        characters: only these.
+    """
+    from PIL import ImageFont
+
+    wanted = set(strokes if characters is None else characters) & set(strokes)
+    for file in font_files(path):
+        with _open(file) as opened:
+            covered = sorted(wanted & set(map(chr, opened.getBestCmap() or ())))
+        if not covered:
+            continue
+        wanted.difference_update(covered)
+        font = ImageFont.truetype(str(file), 2 * _SIDE)
+        for character in covered:
+            ink = _glyph(font, character)
+            if ink is None:
+                continue
+            traced = ordered(trace(ink), strokes[character])
+            if traced is not None:
+                yield character, traced
+
+
+def _glyph(font, character: str) -> np.ndarray | None:
+    """bool image of a glyph, its longer side _SIDE pixels; None for a blank one."""
+    import cv2
+    from PIL import Image, ImageDraw
+
+    image = Image.new("L", (4 * _SIDE, 4 * _SIDE))
+    ImageDraw.Draw(image).text((_SIDE, _SIDE), character, 255, font=font)
+    ink = np.asarray(image)
+    rows, columns = np.flatnonzero(ink.max(1) > 127), np.flatnonzero(ink.max(0) > 127)
+    if len(rows) < 2 or len(columns) < 2:
+        return None
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    # A glyph of one short stroke isn't blown up.
+    scale = min(_SIDE / max(ink.shape), 1.0)
+    size = [max(1, round(side * scale)) for side in ink.shape[::-1]]
+    ink = cv2.resize(ink, size, interpolation=cv2.INTER_AREA)
+    # Rough outlines have spurs; a little blur takes most of them.
+    ink = cv2.GaussianBlur(np.pad(ink, _MARGIN), (0, 0), 1.0)
+    return ink > 120
+
+
+def trace(ink: np.ndarray) -> list[np.ndarray]:
+    """Traces ink into lines.
+
+    Args:
+        ink: bool (height, width).
+
+    Returns:
+        Each complex (points,), columns + 1j * rows, in no order and direction.
+    """
+    import cv2
+    from skimage.morphology import skeletonize
+
+    ink = np.pad(ink, 1)
+    radius = cv2.distanceTransform(ink.astype(np.uint8), cv2.DIST_L2, 5)
+    branches = _branches(skeletonize(ink), radius)
+    lines = _joined(branches, radius)
+    return [_smooth(line) - (1 + 1j) for line in lines]
+
+
+def _branches(skeleton: np.ndarray, radius: np.ndarray) -> list[list]:
+    """[node, node, complex points]: what lies between ends and junctions, spurs left out.
+
+    A node is a complex place; a branch's points begin at one node and end at the other.
+    """
+    width = skeleton.shape[1]
+    pixels = set(np.flatnonzero(skeleton).tolist())
+    around = {}
+    for p in pixels:
+        near = [q for q in (p - 1, p + 1, p - width, p + width) if q in pixels]
+        # A diagonal step counts only where two straight ones don't lead there.
+        for down in (-width, width):
+            for right in (-1, 1):
+                q = p + down + right
+                if q in pixels and p + down not in pixels and p + right not in pixels:
+                    near.append(q)
+        around[p] = near
+    place = lambda p: complex(p % width, p // width)  # noqa: E731
+    node = {p: p for p, near in around.items() if len(near) != 2}
+
+    def root(p):
+        while node[p] != p:
+            p = node[p]
+        return p
+
+    branches, done = [], set()
+
+    def walk(start, step):
+        path = [start, step]
+        while path[-1] not in node:
+            one, other = around[path[-1]]
+            path.append(other if one == path[-2] else one)
+            if path[-1] == start:
+                break
+        return path
+
+    for start in list(node):
+        for step in around[start]:
+            if (start, step) not in done:
+                path = walk(start, step)
+                done |= {(path[0], path[1]), (path[-1], path[-2])}
+                branches.append(path)
+        if not around[start]:
+            branches.append([start, start])
+    passed = {p for path in branches for p in path}
+    for start in sorted(pixels - passed):  # rings
+        if start not in passed:
+            node[start] = start
+            path = walk(start, around[start][0])
+            passed |= set(path)
+            branches.append(path)
+
+    size = lambda p: float(radius[divmod(p, width)])  # noqa: E731
+    length = lambda path: float(abs(np.diff([place(p) for p in path])).sum())  # noqa: E731
+    degree = {p: len(near) for p, near in around.items() if p in node}
+    # Where two strokes cross, the skeleton has two junctions and a short way between them.
+    kept = []
+    for path in sorted(branches, key=len):
+        a, b = path[0], path[-1]
+        inner = degree[a] > 2 and degree[b] > 2 and root(a) != root(b)
+        if inner and length(path) <= 1.1 * max(size(a), size(b)):
+            node[root(b)] = root(a)
+        else:
+            kept.append(path)
+    ends = lambda path: [i for i in (0, -1) if degree[path[i]] == 1]  # noqa: E731
+    free = [
+        path
+        for path in kept
+        if len(ends(path)) != 1 or length(path) > 1.5 * max(size(path[0]), size(path[-1]))
+    ]
+    members: dict[int, list] = {}
+    for p in node:
+        members.setdefault(root(p), []).append(place(p))
+    centre = {r: complex(np.mean(places)) for r, places in members.items()}
+    return [
+        [centre[root(path[0])], centre[root(path[-1])], np.array([place(p) for p in path])]
+        for path in free
+    ]
+
+
+def _joined(branches: list[list], radius: np.ndarray) -> list[np.ndarray]:
+    """Lines of branches that go straight on where they meet."""
+    meeting: dict[complex, list[tuple[int, int]]] = {}
+    for i, (start, stop, _) in enumerate(branches):
+        meeting.setdefault(start, []).append((i, 0))
+        meeting.setdefault(stop, []).append((i, 1))
+    partner: dict[tuple[int, int], tuple[int, int]] = {}
+    cut = {}  # points at each end that the junction's breadth bends
+    for here, ends in meeting.items():
+        breadth = float(radius[round(here.imag), round(here.real)])
+        away = {}
+        for end in ends:
+            points = branches[end[0]][2][:: -1 if end[1] else 1]
+            cut[end] = min(round(0.9 * breadth), len(points) // 3) if len(ends) > 1 else 0
+            far = points[min(cut[end] + round(2 * breadth) + 2, len(points) - 1)]
+            # A short branch's own direction is the junction's; from the node it's steadier.
+            near = points[cut[end]] if len(points) > 2 * breadth else here
+            away[end] = (far - near) / (abs(far - near) or 1)
+        pairs = sorted(
+            ((away[a] * np.conj(away[b])).real, a, b) for k, a in enumerate(ends) for b in ends[:k]
+        )
+        for cosine, a, b in pairs:
+            if a not in partner and b not in partner and (cosine < -0.55 or len(ends) == 2):
+                partner[a], partner[b] = b, a
+    lines, used = [], set()
+    every = [(i, side) for i in range(len(branches)) for side in (0, 1)]
+    # From free ends first; what's left are rings.
+    for begin in sorted(every, key=lambda end: end in partner):
+        if begin[0] in used:
+            continue
+        pieces, end = [], begin
+        while end is not None and end[0] not in used:
+            i, side = end
+            used.add(i)
+            start, stop, points = branches[i]
+            first, last = cut[i, 0], len(points) - cut[i, 1]
+            piece = points[first:last]
+            piece = np.concatenate(
+                [[] if (i, 0) in partner else [start], piece, [] if (i, 1) in partner else [stop]]
+            )
+            pieces.append(piece[:: -1 if side else 1])
+            end = partner.get((i, 1 - side))
+        closed = end is not None and end == begin
+        lines.append(np.concatenate([*pieces, pieces[0][:1]] if closed else pieces))
+    return lines
+
+
+def _smooth(line: np.ndarray) -> np.ndarray:
+    """A line a point a pixel, without a skeleton's steps, its ends where they were."""
+    line = _spaced(line, max(4, round(abs(np.diff(line)).sum())))
+    kernel = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
+    before, after = 2 * line[0] - line[4:0:-1], 2 * line[-1] - line[-2:-6:-1]
+    if len(line) < 6:
+        return line
+    return np.convolve(np.concatenate([before, line, after]), kernel / kernel.sum(), "valid")
+
+
+def _spaced(line: np.ndarray, number: int) -> np.ndarray:
+    at = np.concatenate([[0.0], np.cumsum(abs(np.diff(line)))])
+    return np.interp(np.linspace(0, at[-1], number), at, line)
+
+
+def ordered(lines: list[np.ndarray], strokes: list[np.ndarray]) -> Traced | None:
+    """Orders, turns and parts traced lines by the strokes of a stroke file.
+
+    Args:
+        lines: as `trace` returns them.
+        strokes: the same character's, each (points, 2) in the grid of 1024.
+
+    Returns:
+        None where no line is left.
+    """
+    reference = [_spaced(from_grid(np.asarray(s, np.float64)), POINTS) for s in strokes]
+    number = np.repeat(np.arange(len(reference)), POINTS)
+    along = np.tile(np.linspace(0, 1, POINTS), len(reference))
+    target = np.concatenate(reference)
+    heading = np.concatenate([_heading(s) for s in reference])
+    box, goal = _box(np.concatenate(lines)), _box(target)
+    # The glyph keeps its aspect and gets the place and size of the stroke file's character; for
+    # finding strokes both are stretched to one box.
+    scale = max(goal[1].real, goal[1].imag) / max(box[1].real, box[1].imag)
+    placed = [(line - box[0]) * scale + goal[0] for line in lines]
+
+    def fill(z):
+        return z.real * goal[1].real / max(box[1].real * scale, 0.2) + 1j * z.imag * goal[
+            1
+        ].imag / max(box[1].imag * scale, 0.2)
+
+    found, gaps = [], []
+    for line in placed:
+        near = fill(line - goal[0]) + goal[0]
+        apart = abs(near[:, None] - target)
+        gaps.append(apart)
+        # Lines that cross are told apart by where they go.
+        across = abs((_heading(near)[:, None] * np.conj(heading)).imag)
+        found.append((apart + 0.08 * across).argmin(1))
+    gaps = np.concatenate(gaps)
+    distance = float(max(gaps.min(1).mean(), gaps.min(0).mean()))
+    pieces = []
+    for line, nearest in zip(placed, found, strict=True):
+        for first, last in _parts(line, number[nearest]):
+            piece, which = line[first : last + 1], nearest[first : last + 1]
+            key = number[which] + along[which]
+            # Strokes that lie far off along the line count by their shares, so medians.
+            half = len(key) // 2
+            forward = np.median(key[half:]) - np.median(key[:half])
+            if abs(forward) < 0.05:  # as most strokes go: to the right and down
+                forward = (piece[-1] - piece[0]).real + 1.5 * (piece[-1] - piece[0]).imag
+            shares = np.bincount(number[which], minlength=len(reference)) / len(which)
+            lies = np.flatnonzero(shares >= min(0.15, shares.max()))
+            pieces.append((np.median(key), piece[:: 1 if forward >= 0 else -1], lies[[0, -1]]))
+    pieces = [p for p in pieces if abs(np.diff(p[1])).sum() > 0.03] or pieces
+    if not pieces:
+        return None
+    pieces.sort(key=lambda p: p[0])
+    grid = [np.conj(piece) * GRID + (512 + 388j) for _, piece, _ in pieces]
+    return Traced(
+        [np.stack([z.real, z.imag], 1).astype(np.float32) for z in grid],
+        np.array([lies for *_, lies in pieces]),
+        distance,
+    )
+
+
+def _box(points: np.ndarray) -> tuple[complex, complex]:
+    """Centre and size of what points fill."""
+    low = points.real.min() + 1j * points.imag.min()
+    high = points.real.max() + 1j * points.imag.max()
+    return (low + high) / 2, high - low
+
+
+def _heading(line: np.ndarray) -> np.ndarray:
+    """Where a line goes at each of its points: complex of length 1."""
+    reach = min(3, len(line) - 1)
+    padded = np.pad(line, reach, mode="edge")
+    way = padded[2 * reach :] - padded[: -2 * reach]
+    return way / np.maximum(abs(way), 1e-9)
+
+
+def _parts(line: np.ndarray, number: np.ndarray) -> list[tuple[int, int]]:
+    """First and last points of the strokes that a traced line consists of."""
+    reach = 7
+    turn = np.zeros(len(line))
+    if len(line) > 2 * reach + 1:
+        step = line[reach:] - line[:-reach]
+        turn[reach:-reach] = abs(np.angle(step[reach:] * np.conj(step[:-reach])))
+    length = np.concatenate([[0.0], np.cumsum(abs(np.diff(line)))])
+    cuts = [0]
+    for k in np.flatnonzero(turn > _CORNER):
+        window = turn[max(0, k - reach) : k + reach + 1]
+        if turn[k] < window.max() or k - cuts[-1] < 2 * reach:
+            continue
+        before, after = number[max(0, k - 14) : k - 2], number[k + 3 : k + 15]
+        if len(before) and len(after) and np.median(before) != np.median(after):
+            cuts.append(int(k))
+    cuts.append(len(line) - 1)
+    # What's still too long, loops most of all, is parted where it turns most.
+    parts, todo = [], list(zip(cuts[:-1], cuts[1:], strict=True))
+    while todo:
+        first, last = todo.pop()
+        inner = turn[first + 2 * reach : last - 2 * reach]
+        if length[last] - length[first] > _LONGEST and len(inner):
+            k = first + 2 * reach + int(inner.argmax())
+            todo += [(first, k), (k, last)]
+        else:
+            parts.append((first, last))
+    return parts
