@@ -269,7 +269,7 @@ def _without_ruling(ink: np.ndarray) -> np.ndarray:
     if min(height, width) < 24:
         return ink
     mask = (ink > 40).astype(np.uint8)
-    candidates = []
+    candidates: list[tuple[slice, slice]] = []
     for size, axis in ((width, 1), (height, 0)):
         # Lines may be drawn with gaps, and stand a little askew.
         reach = max(3, size // 12)
@@ -292,8 +292,8 @@ def _without_ruling(ink: np.ndarray) -> np.ndarray:
     if len(candidates) < 2:
         return ink
     ruled = np.zeros_like(mask)
-    for place in candidates:
-        ruled[place] = 1
+    for region in candidates:
+        ruled[region] = 1
     rest = np.where(ruled, 0, ink)
     if (rest > 40).sum() < 0.08 * (ink > 40).sum():
         return ink

@@ -30,9 +30,8 @@ def written(character: str, seed: int = 1, variation: HandwritingStyle = STEADY)
 
 def on_paper(character: str, margin: int = 60, seed: int = 1) -> np.ndarray:
     """uint8 (H, W): with white paper around it."""
-    return cv2.copyMakeBorder(
-        written(character, seed), *[margin] * 4, cv2.BORDER_CONSTANT, value=255
-    )
+    sides = margin, margin, margin, margin
+    return cv2.copyMakeBorder(written(character, seed), *sides, cv2.BORDER_CONSTANT, value=255)
 
 
 def coloured(grey, paper=(255, 255, 255), ink=(0, 0, 0)) -> np.ndarray:
