@@ -18,7 +18,8 @@ from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.inference.logits_file import write_logits
 from hccr_tf.synthesis.dataset import make_stroke_store
-from hccr_tf.synthesis.sample import generate_gnt, load_strokes
+from hccr_tf.synthesis.sample import generate_gnt
+from hccr_tf.synthesis.strokes import load_strokes
 
 # Beside another process of tests, more threads of one only wait for it.
 if "PYTEST_XDIST_WORKER" in os.environ:

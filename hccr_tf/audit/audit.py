@@ -4,10 +4,12 @@ Nothing is changed. Every fault is a finding with the samples it concerns; check
 images come with a sheet of them. Counts are over all samples (or those of one split), not over a
 draw; memory holds a few numbers a sample and the findings, never the images.
 
-With a trained model's logits (`Disagreement`), samples whose label the model doubts are ranked.
+With a trained model's logits (`LabelIssues`), samples whose label the model doubts are ranked.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from hccr_tf.audit.checks import (
     check_writers,
     what_was_listed,
 )
-from hccr_tf.audit.class_checks import Disagreement, check_labels, check_merged, report_classes
+from hccr_tf.audit.class_reports import check_merged, report_classes
 from hccr_tf.audit.merged_classes import find_merged
 from hccr_tf.audit.report import Audit
 from hccr_tf.data.store import splits
@@ -27,13 +29,14 @@ from hccr_tf.data.store.store import Store
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.progress import progress_bar
 
-__all__ = ["Audit", "Disagreement", "audit"]
+if TYPE_CHECKING:  # it reads with Keras
+    from hccr_tf.audit.label_issues import LabelIssues
 
 
 def audit(
     store: Store,
     split: str | None = None,
-    disagreement: Disagreement | None = None,
+    label_issues: LabelIssues | None = None,
     run: str | None = None,
     progress: bool = True,
 ) -> Audit:
@@ -43,19 +46,19 @@ def audit(
         store: The store.
         split: Limits the samples to one of `Store.indices`; copies and writers are still compared
             with all others. None takes all, copies held out of training included.
-        disagreement: A model's, filled; samples that it says nothing about are left out there.
-        run: The name of the model's run, for the report; needed with `disagreement`.
+        label_issues: A model's, filled; samples that it says nothing about are left out there.
+        run: The name of the model's run, for the report; needed with `label_issues`.
         progress: Whether to show a progress bar, if standard error is a terminal.
 
     Returns:
         The audit.
 
     Raises:
-        HccrError: There is no such split, or it is empty; or one of `disagreement` and `run` is
+        HccrError: There is no such split, or it is empty; or one of `label_issues` and `run` is
             given without the other.
     """
-    if (disagreement is None) != (run is None):
-        raise HccrError("a run has a disagreement, and a disagreement a run")
+    if (label_issues is None) != (run is None):
+        raise HccrError("label_issues go with the name of the run that found them")
     indices = np.arange(len(store)) if split is None else store.indices(split)
     with progress_bar("looking at images", 2 * len(indices), progress) as advance:
         checks = [
@@ -67,14 +70,14 @@ def audit(
             *check_balance(store, indices, split),
         ]
         evidence = find_merged(store, indices, advance)
-    classes = report_classes(store, indices, evidence, disagreement)
+    classes = report_classes(store, indices, evidence, label_issues)
     checks += check_merged(classes)
     agreement = {}
-    if disagreement is not None:
-        checks.append(check_labels(store, indices, disagreement))
-        said = indices[~np.isnan(disagreement.margin[indices])]
+    if label_issues is not None:
+        checks.append(label_issues.check(indices))
+        said = indices[~np.isnan(label_issues.margin[indices])]
         for code, name in enumerate(splits.SPLIT_NAMES):
-            margins = disagreement.margin[said[store.split[said] == code]]
+            margins = label_issues.margin[said[store.split[said] == code]]
             if len(margins):
                 agreement[name] = float((margins <= 0).mean())
     return Audit(store, split, len(indices), checks, classes, run, agreement)

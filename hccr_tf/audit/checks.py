@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hccr_tf.audit.features import is_inverted
 from hccr_tf.data.sources.image_folder import NAMELESS
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
@@ -51,9 +52,9 @@ class Check:
         title: What was looked for, with its rule.
         remedy: What to do about a finding.
         findings: The worst first.
-        count: What the title counts: samples, groups of copies, classes, writers.
         sheet: Texts under the images of the findings, by finding; None for a check without.
         by_class: Whether the sheet takes some of every class, not the first of all.
+        counted: What the title counts, such as groups of copies; None where it's the findings.
     """
 
     name: str
@@ -61,9 +62,14 @@ class Check:
     title: str
     remedy: str
     findings: list[Finding]
-    count: int
-    sheet: Callable[[Finding], str] | None = None
+    sheet: Callable[[Finding], str | None] | None = None
     by_class: bool = False
+    counted: int | None = None
+
+    @property
+    def count(self) -> int:
+        """Samples, groups of copies, classes or writers."""
+        return len(self.findings) if self.counted is None else self.counted
 
 
 # === Over the index ===
@@ -102,7 +108,7 @@ def check_duplicates(store: Store, indices: np.ndarray) -> list[Check]:
             for group, note in found
             for i in group
         ]
-        return Check(name, severity, title, remedy, findings, len(found), **more)
+        return Check(name, severity, title, remedy, findings, counted=len(found), **more)
 
     return [
         check(
@@ -172,7 +178,7 @@ def check_writers(store: Store) -> list[Check]:
             )
             for i in np.flatnonzero(there)
         ]
-        checks.append(Check(name, severity, title, remedy, findings, len(findings)))
+        checks.append(Check(name, severity, title, remedy, findings))
     unknown = int((~known).sum())
     note = "writers on both sides can't be excluded" if unknown else ""
     checks.append(
@@ -182,7 +188,7 @@ def check_writers(store: Store) -> list[Check]:
             "samples whose writer the source doesn't tell",
             "writers are told apart in .gnt files and in Chinese MNIST",
             [Finding(None, None, unknown, note)] if unknown else [],
-            unknown,
+            counted=unknown,
         )
     )
     return checks
@@ -194,7 +200,8 @@ def what_was_listed(store: Store) -> list[Check]:
         Finding(None, row["character"], row["code_page"], f"was {row['name']}")
         for row in _read_csv(store.path / "repaired_names.csv")
     ]
-    unreadable, nameless = [], []
+    unreadable: list[Finding] = []
+    nameless: list[Finding] = []
     for row in _read_csv(store.skipped_path):
         finding = Finding(None, None, row["reason"], row["source"])
         (nameless if row["reason"] == NAMELESS else unreadable).append(finding)
@@ -205,7 +212,6 @@ def what_was_listed(store: Store) -> list[Check]:
             "broken class names that were repaired",
             "compare some in `hccr data show` with their images",
             repaired,
-            len(repaired),
         ),
         Check(
             "nameless",
@@ -213,7 +219,6 @@ def what_was_listed(store: Store) -> list[Check]:
             "files whose folder's name stands for no character",
             "rename the folder to the character, and prepare again",
             nameless,
-            len(nameless),
         ),
         Check(
             "unreadable",
@@ -221,7 +226,6 @@ def what_was_listed(store: Store) -> list[Check]:
             "files and records that could not be read",
             "compare the source's size with the download page's; the rest is kept",
             unreadable,
-            len(unreadable),
         ),
     ]
 
@@ -266,7 +270,6 @@ def check_sizes(store: Store, indices: np.ndarray) -> Check:
         "class's median",
         "look: scraps, several characters in one image, or uncut scans",
         findings,
-        len(findings),
         lambda f: f"{f.character} {f.note.split(' ')[0]}",
     )
 
@@ -298,13 +301,24 @@ def check_balance(store: Store, indices: np.ndarray, split: str | None) -> list[
         Finding(None, store.charset.char(int(i)), int(totals[i]), f"the median is {middle:g}")
         for i in order
     ]
-    missing: dict[str, list[Finding]] = {name: [] for name in splits.SPLIT_NAMES[:3]}
-    for code, name in enumerate(splits.SPLIT_NAMES[:3]):
-        if split in (None, "all") and table[:, code].any():
-            missing[name] = [
-                Finding(None, store.charset.char(int(i)), 0, f"{totals[i]} samples in other splits")
-                for i in np.flatnonzero(table[:, code] == 0)
-            ]
+    lacking = [
+        (
+            "training",
+            ERROR,
+            "they can't be learnt: add data, or prepare with --charset of the others",
+        ),
+        ("validation", INFO, "none needed"),
+        ("test", INFO, "the test says nothing about them"),
+    ]
+    without = []
+    for code, (name, severity, remedy) in enumerate(lacking):
+        judged = split in (None, "all") and table[:, code].any()
+        findings = [
+            Finding(None, store.charset.char(int(i)), 0, f"{totals[i]} samples in other splits")
+            for i in np.flatnonzero(judged & (table[:, code] == 0))
+        ]
+        title = f"classes without a {name} sample"
+        without.append(Check(f"classes_without_{name}", severity, title, remedy, findings))
     spread = f"{totals[there].min():,} to {totals[there].max():,}" if there.any() else "none"
     return [
         Check(
@@ -314,32 +328,8 @@ def check_balance(store: Store, indices: np.ndarray, split: str | None) -> list[
             f"({spread})",
             "judge by accuracy per class (per_class.csv of `hccr fuse`) too",
             imbalance,
-            len(imbalance),
         ),
-        Check(
-            "classes_without_training",
-            ERROR,
-            "classes without a training sample",
-            "they can't be learnt: add data, or prepare with --charset of the others",
-            missing["train"],
-            len(missing["train"]),
-        ),
-        Check(
-            "classes_without_test",
-            INFO,
-            "classes without a test sample",
-            "the test says nothing about them",
-            missing["test"],
-            len(missing["test"]),
-        ),
-        Check(
-            "classes_without_validation",
-            INFO,
-            "classes without a validation sample",
-            "none needed",
-            missing["validation"],
-            len(missing["validation"]),
-        ),
+        *without,
     ]
 
 
@@ -394,7 +384,6 @@ def check_images(store: Store, indices: np.ndarray, advance: Callable[[int], Non
             "pixels apart from the rest",
             "take them out of the source: there is nothing to read",
             findings(blank),
-            len(blank),
             lambda f: f.character,
         ),
         Check(
@@ -404,18 +393,6 @@ def check_images(store: Store, indices: np.ndarray, advance: Callable[[int], Non
             "of the range" + (" (most of the store: it is of that kind)" if most else ""),
             "invert the source's images: every model here is trained on dark ink on white",
             findings(inverted),
-            len(inverted),
             lambda f: f.character,
         ),
     ]
-
-
-def is_inverted(image: np.ndarray) -> bool:
-    """Whether an image, shape (height, width), uint8, is light ink on a dark background.
-
-    More than half of its outermost pixels, and of all, are darker than the middle of its own
-    range. The outermost alone would not do: the strokes of 口, cut tight, lie there.
-    """
-    dark = image < (int(image.min()) + int(image.max())) / 2
-    frame = np.concatenate([dark[0], dark[-1], dark[1:-1, 0], dark[1:-1, -1]])
-    return 2 * np.count_nonzero(dark) > dark.size and 2 * np.count_nonzero(frame) > frame.size

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from hccr_tf.audit.checks import INFO, Check, Finding
-from hccr_tf.audit.class_checks import ClassReport
+from hccr_tf.audit.class_reports import ClassReport
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 from hccr_tf.images.contact_sheet import draw_sheet
-from hccr_tf.utils.files import atomic_write, read_json, write_json
+from hccr_tf.utils.files import read_json, write_csv, write_json
 
 FORMAT = "hccr_tf audit 1"
 
@@ -46,6 +46,14 @@ _CLASS_COLUMNS = [
     "doubted",
     "mostly_read_as",
 ]
+
+
+class _Sheet(NamedTuple):
+    name: str
+    title: str
+    samples: list[int | None]
+    texts: list[str]
+    columns: int
 
 
 @dataclass
@@ -99,12 +107,14 @@ class Audit:
             for name in found["files"]:
                 if name != summary.name:
                     (folder / Path(name).name).unlink(missing_ok=True)
-        files = ["audit.csv", "classes.csv"]
-        planned = [*files, *(name for name, _ in self._sheets())]
-        write_json(summary, {"format": FORMAT, "state": "unfinished", "files": planned})
-        _write_csv(folder / "audit.csv", _FINDING_COLUMNS, self._rows())
-        _write_csv(folder / "classes.csv", _CLASS_COLUMNS, map(self._class_row, self.classes))
-        files += [name for name, draw in self._sheets() if draw(folder / name)]
+        sheets = list(self._sheets())
+        files = ["audit.csv", "classes.csv", *(f"{sheet.name}.png" for sheet in sheets)]
+        write_json(summary, {"format": FORMAT, "state": "unfinished", "files": files})
+        write_csv(folder / "audit.csv", pd.DataFrame(self._rows(), columns=_FINDING_COLUMNS))
+        rows = map(self._class_row, self.classes)
+        write_csv(folder / "classes.csv", pd.DataFrame(rows, columns=_CLASS_COLUMNS))
+        for sheet in sheets:
+            _draw(self.store, sheet, folder / f"{sheet.name}.png")
         write_json(summary, {**self._summary(), "files": [*files, summary.name]})
         return folder
 
@@ -119,10 +129,9 @@ class Audit:
             f"audit of {self.store.path} (data hash {self.store.data_hash[:16]}): "
             f"{self.num_samples:,} samples of {what}, {len(self.classes):,} classes"
         ]
-        drawn = {name for name, _ in self._sheets()}
         for check in self.checks:
             mark = check.severity if check.findings else "-"
-            sheet = f" → {check.name}.png" if f"{check.name}.png" in drawn else ""
+            sheet = f" → {check.name}.png" if check.sheet and check.findings else ""
             lines.append(f"  {mark:<8}{check.name:<25}{check.count:>9,}  {check.title}{sheet}")
         remedies = [check for check in self.checks if check.findings and check.severity != INFO]
         if remedies:
@@ -166,6 +175,7 @@ class Audit:
         return ["labels that the model doubts most (margin of logits):"] + [
             f"  {self.store.sample_id(f.sample)}: {f.character}, {f.note} (+{f.value:.1f})"
             for f in findings
+            if f.sample is not None
         ]
 
     def _rows(self) -> Iterator[list[Any]]:
@@ -225,54 +235,28 @@ class Audit:
                 }
                 for check in self.checks
             },
-            "classes": [
-                {
-                    "character": row.character,
-                    "score": round(row.score, 4),
-                    "may_be_merged_with": row.evidence.partner,
-                    "doubted": row.doubted,
-                }
-                for row in self.classes[:100]
-            ],
         }
 
-    def _sheets(self) -> Iterator[tuple[str, Callable[[Path], Any]]]:
-        """Yields the sheets there are something to draw for: (file name, function that draws)."""
+    def _sheets(self) -> Iterator[_Sheet]:
         for check in self.checks:
-            if check.sheet is None or not check.findings:
-                continue
-            shown = _shown(check)
-
-            def draw(path: Path, check: Check = check, shown: list[Finding] = shown) -> Any:
-                return (
-                    _draw(
-                        self.store,
-                        [f.sample for f in shown],
-                        [check.sheet(f) for f in shown],
-                        path,
-                        f"{check.name}: {len(shown)} of {len(check.findings):,}",
-                        12,
-                    )
-                    is not None
-                )
-
-            yield f"{check.name}.png", draw
+            if check.sheet is not None and check.findings:
+                shown = _shown(check)
+                title = f"{check.name}: {len(shown)} of {len(check.findings):,}"
+                texts = [check.sheet(finding) or "" for finding in shown]
+                yield _Sheet(check.name, title, [finding.sample for finding in shown], texts, 12)
         merged = [row for row in self.classes if row.evidence.ends][:_SHEET_ROWS]
         if merged:
-            yield "merged_classes.png", lambda path: self._draw_merged(merged, path)
-
-    def _draw_merged(self, rows: list[ClassReport], path: Path) -> bool:
-        columns = max(len(row.evidence.ends) for row in rows)
-        samples: list[int | None] = []
-        texts: list[str] = []
-        for row in rows:
-            ends = list(row.evidence.ends)
-            samples += ends + [None] * (columns - len(ends))
-            other = f"{row.evidence.partner}?" if row.evidence.partner else f"{row.character}?"
-            half = len(ends) // 2
-            texts += [row.character] * half + [other] * (columns - half)
-        title = "classes that may hold two characters: most like the one, most like the other"
-        return _draw(self.store, samples, texts, path, title, columns) is not None
+            columns = max(len(row.evidence.ends) for row in merged)
+            samples: list[int | None] = []
+            texts = []
+            for row in merged:
+                ends = list(row.evidence.ends)
+                samples += ends + [None] * (columns - len(ends))
+                half = len(ends) // 2
+                texts += [row.character] * half
+                texts += [f"{row.evidence.partner or row.character}?"] * (columns - half)
+            title = "classes that may hold two characters: most like the one, most like the other"
+            yield _Sheet("merged_classes", title, samples, texts, columns)
 
 
 def _number(value: float | None, form: str) -> str:
@@ -293,20 +277,8 @@ def _shown(check: Check) -> list[Finding]:
     return shown[:_ON_SHEET]
 
 
-def _draw(
-    store: Store, samples: list[int | None], texts: list[str], path: Path, title: str, columns: int
-) -> np.ndarray:
-    there = np.array([i for i in samples if i is not None], np.int64)
-    by_index = dict(zip(there.tolist(), store.images(there), strict=True))
-    images = [None if i is None else by_index[i] for i in samples]
-    return draw_sheet(images, texts, path, columns=columns, title=title)
-
-
-def _write_csv(path: Path, head: list[str], rows: Iterable[list[Any]]) -> None:
-    with (
-        atomic_write(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows(rows)
+def _draw(store: Store, sheet: _Sheet, path: Path) -> None:
+    samples = np.array([i for i in sheet.samples if i is not None], np.int64)
+    by_index = dict(zip(samples.tolist(), store.images(samples), strict=True))
+    images = [None if i is None else by_index[i] for i in sheet.samples]
+    draw_sheet(images, sheet.texts, path, columns=sheet.columns, title=sheet.title)

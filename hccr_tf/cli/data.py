@@ -159,14 +159,14 @@ def run_audit(options) -> None:
     from hccr_tf.data.store.store import Store
 
     store = Store(options.store)
-    disagreement = None
+    label_issues = None
     if options.run is not None:
         backend.start()
-        from hccr_tf.audit.label_issues import predict_disagreement
+        from hccr_tf.audit.label_issues import predict_label_issues
         from hccr_tf.pretrained import find_run
         from hccr_tf.runs.workdir import Workdir
 
-        disagreement = predict_disagreement(
+        label_issues = predict_label_issues(
             options.run, store, split=options.split or "all", batch_size=options.batch_size
         )
         trained_on = Workdir(find_run(options.run)).read_run()["data_hash"]
@@ -175,7 +175,7 @@ def run_audit(options) -> None:
                 f"{options.run} was trained on other data (hash {trained_on[:16]}): which "
                 "of these samples it has seen is not known."
             )
-    result = audit(store, options.split, disagreement, options.run)
+    result = audit(store, options.split, label_issues, options.run)
     folder = result.write(options.out or f"{Path(options.store)}-audit")
     print(result.text(folder))
 

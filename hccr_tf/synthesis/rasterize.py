@@ -90,10 +90,10 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: HandwritingStyle) -> l
     segments, kind = segments[order], kind[order]
     starts = np.flatnonzero(np.append(True, kind[1:] != kind[:-1]))
     # Light lines first: where lines cross, the darker one stays.
-    for first, last in zip(starts, [*starts[1:], len(kind)], strict=True):
-        tint, thick = divmod(int(kind[first]), 1024)
+    for begin, end in zip(starts, [*starts[1:], len(kind)], strict=True):
+        tint, thick = divmod(int(kind[begin]), 1024)
         level = 255.0 * (1 - (_SHADES - 1 - tint) / (_SHADES - 1))
-        alike = list(segments[first:last])
+        alike = list(segments[begin:end])
         cv2.polylines(canvas, alike, False, level, thick, cv2.LINE_8, _SUBPIXEL_BITS)
     ink = cv2.resize(canvas, (cell, number * cell), interpolation=cv2.INTER_AREA)
 

@@ -29,7 +29,7 @@ def writer_style(rng: np.random.Generator, size: int = 64) -> HandwritingStyle:
         The style of all the writer's images.
     """
     side = size * float(np.exp(np.clip(rng.normal(-0.16, 0.16), -0.6, 0.15)))
-    pen = 0.035 * float(np.exp(rng.uniform(-0.6, 0.6)))
+    pen = 0.055 * float(np.exp(rng.uniform(-0.4, 0.4)))
     return HandwritingStyle(
         # Less than between the images of one hand: the sample's networks are small.
         **dict.fromkeys(("turn", "turn_cursive", "scale", "scale_cursive"), 0.035),
@@ -53,7 +53,8 @@ def writer_style(rng: np.random.Generator, size: int = 64) -> HandwritingStyle:
         soften=0.0,
         noise=0.0,
         tone=0.1,
-        ink=float(rng.uniform(0.75, 1.0)),
+        fade=0.6,
+        ink=float(rng.uniform(0.85, 1.0)),
         side_low=side * 0.9,
         side_high=side * 1.1,
     )

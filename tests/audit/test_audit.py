@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from hccr_tf.audit import report as audit_report
-from hccr_tf.audit.audit import Disagreement, audit
-from hccr_tf.audit.merged_classes import find_merged, folder_partners, image_features, is_inverted
+from hccr_tf.audit.audit import audit
+from hccr_tf.audit.features import image_features, is_inverted
+from hccr_tf.audit.label_issues import LabelIssues
+from hccr_tf.audit.merged_classes import find_merged, folder_partners
 from hccr_tf.charset import Charset
 from hccr_tf.cli import main as cli
 from hccr_tf.data.sources.gnt import write_gnt
@@ -26,6 +28,12 @@ def put(path: Path, image: np.ndarray | None) -> None:
     done, data = cv2.imencode(".png", image)
     assert done
     path.write_bytes(data.tobytes())
+
+
+def read(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert image is not None
+    return image
 
 
 def written(character: str, rng: np.random.Generator) -> np.ndarray:
@@ -58,9 +66,9 @@ def faulty(tmp_path) -> Store:
         for n in range(8):
             put(root / "Test" / broken(character) / f"{n}.png", written(character, rng))
     folder = root / "Train" / broken("宪")
-    put(folder / "90.png", cv2.imread(str(folder / "0.png"), cv2.IMREAD_UNCHANGED))
-    put(root / "Train" / broken("室") / "90.png", cv2.imread(str(folder / "1.png"), 0))
-    put(folder / "91.png", cv2.imread(str(root / "Test" / broken("宪") / "0.png"), 0))
+    put(folder / "90.png", read(folder / "0.png"))
+    put(root / "Train" / broken("室") / "90.png", read(folder / "1.png"))
+    put(folder / "91.png", read(root / "Test" / broken("宪") / "0.png"))
     put(folder / "92.png", np.full_like(written("宪", rng), 250))
     put(folder / "93.png", 255 - written("宪", rng))
     put(folder / "94.png", np.tile(written("宪", rng), (1, 12)))
@@ -234,19 +242,19 @@ def test_two_heaps_are_found_without_a_name(tmp_path):
 def test_progress_counts_every_image(merged_store):
     counts = []
     indices = merged_store.indices("all")
-    found = find_merged(merged_store, indices, counts.append, workers=1)
+    found = find_merged(merged_store, indices, counts.append)
     assert sum(counts) == len(indices)
-    assert found == find_merged(merged_store, indices, workers=4)
+    assert found == find_merged(merged_store, indices)
 
 
-# === Disagreement ===
+# === LabelIssues ===
 
 
 def test_margins_do_not_depend_on_the_temperature(faulty):
     rng = np.random.default_rng(3)
     indices = faulty.indices("all")
     logits = rng.normal(0, 3, (len(indices), len(faulty.charset)))
-    one, cold = (Disagreement(faulty, faulty.charset) for _ in range(2))
+    one, cold = (LabelIssues(faulty, faulty.charset) for _ in range(2))
     for start in range(0, len(indices), 50):
         part = slice(start, start + 50)
         one.add(logits[part], indices[part])
@@ -270,10 +278,10 @@ def test_wrong_labels_come_first_under_the_models_charset(faulty):
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 0.1, (len(faulty), len(charset)))
     logits[np.arange(len(faulty)), said] += 5 + rng.random(len(faulty))
-    disagreement = Disagreement(faulty, charset)
+    label_issues = LabelIssues(faulty, charset)
     indices = faulty.indices("all")
-    disagreement.add(logits[indices], indices)
-    result = audit(faulty, disagreement=disagreement, run="runs/m", progress=False)
+    label_issues.add(logits[indices], indices)
+    result = audit(faulty, label_issues=label_issues, run="runs/m", progress=False)
     findings = result["likely_wrong_labels"].findings
     assert {f.sample for f in findings} == set(wrong.tolist())
     assert all(f.note == "read as 官" for f in findings)
@@ -288,12 +296,12 @@ def test_wrong_labels_come_first_under_the_models_charset(faulty):
 
 def test_what_does_not_fit_is_refused_by_name(faulty):
     with pytest.raises(ValueError, match="lacks 2 of the store .*: 宋 室"):
-        Disagreement(faulty, Charset.from_text("宪它"))
-    disagreement = Disagreement(faulty, faulty.charset)
+        LabelIssues(faulty, Charset.from_text("宪它"))
+    label_issues = LabelIssues(faulty, faulty.charset)
     with pytest.raises(ValueError, match=r"shape \(2, 3\) don't fit 2 samples and 4 classes"):
-        disagreement.add(np.zeros((2, 3)), np.arange(2))
-    with pytest.raises(ValueError, match="a run has a disagreement"):
-        audit(faulty, disagreement=disagreement)
+        label_issues.add(np.zeros((2, 3)), np.arange(2))
+    with pytest.raises(ValueError, match="label_issues go with"):
+        audit(faulty, label_issues=label_issues)
 
 
 # === Files and command ===
@@ -335,7 +343,6 @@ def test_an_interrupted_audit_is_begun_anew(faulty, tmp_path, monkeypatch):
 
     found = audit(faulty, "all", progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(type(found), "_draw_merged", stop)
         patch.setattr(audit_report, "_draw", stop)
         with pytest.raises(KeyboardInterrupt):
             found.write(out)

@@ -1,73 +1,20 @@
-"""What an audit says of classes and labels, by their images and by a trained model."""
+"""Classes of a store by their images, their names and a trained run's doubts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hccr_tf.audit.checks import INFO, WARNING, Check, Finding, count_samples
 from hccr_tf.audit.merged_classes import CLEAR_STEP, MAX_IMAGES, SUSPICIOUS, ClassEvidence
-from hccr_tf.charset import Charset
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
-from hccr_tf.utils.errors import HccrError
 
-
-class Disagreement:
-    """What a trained model says against the labels, gathered batch by batch.
-
-    A sample is ranked by its margin: the highest logit of another class minus the logit of its
-    own. Above 0 the model reads another class. Why not the probabilities: two networks, or one at
-    two temperatures, give one ranking by margins and different ones by differences of
-    probabilities, which are also all close to 1 among the clearest cases, the ones looked for.
-
-    A model trained on the same labels has learnt some of the wrong ones by heart, so what it
-    disagrees with is suspicious and what it agrees with is not thereby right. Held-out splits
-    speak the more plainly.
-
-    Args:
-        store: The store that was read.
-        charset: The model's characters in class order.
-
-    Attributes:
-        margin: Shape (samples of the store,), float32; NaN where nothing was said.
-        other: Shape (samples of the store,), int32: the other class in the model's charset.
-
-    Raises:
-        HccrError: The charset doesn't cover the store; the message names what it lacks.
-    """
-
-    def __init__(self, store: Store, charset: Charset):
-        self.charset = charset
-        # Of the store's own order: labels of a batch must not come from another charset's.
-        self._classes = store.labels_for(charset, np.arange(len(store)))
-        self.margin = np.full(len(store), np.nan, np.float32)
-        self.other = np.full(len(store), -1, np.int32)
-
-    def add(self, logits: np.ndarray, indices: np.ndarray) -> None:
-        """Takes a batch.
-
-        Args:
-            logits: Shape (n, classes of the charset), float: logits or log-probabilities.
-            indices: Shape (n,), the samples in the store.
-
-        Raises:
-            HccrError: There are not as many logits as classes.
-        """
-        if logits.ndim != 2 or logits.shape != (len(indices), len(self.charset)):
-            raise HccrError(
-                f"logits of shape {logits.shape} don't fit {len(indices)} samples and "
-                f"{len(self.charset)} classes"
-            )
-        rows, own = np.arange(len(indices)), self._classes[indices]
-        rest = np.array(logits, np.float32)
-        given = rest[rows, own]
-        rest[rows, own] = -np.inf
-        other = rest.argmax(axis=1)
-        self.other[indices] = other
-        self.margin[indices] = rest[rows, other] - given
+if TYPE_CHECKING:  # it reads with Keras
+    from hccr_tf.audit.label_issues import LabelIssues
 
 
 @dataclass(frozen=True)
@@ -94,7 +41,7 @@ def report_classes(
     store: Store,
     indices: np.ndarray,
     evidence: list[ClassEvidence],
-    disagreement: Disagreement | None,
+    label_issues: LabelIssues | None,
 ) -> list[ClassReport]:
     """A row for each class, those that may hold two characters first.
 
@@ -102,22 +49,22 @@ def report_classes(
         store: The store.
         indices: Shape (n,), int: the samples.
         evidence: Of each class, from `find_merged`.
-        disagreement: A model's, or None.
+        label_issues: A model's, or None.
     """
     table = count_samples(store, indices)
     doubted: dict[int, float] = {}
     read_as: dict[int, str] = {}
-    if disagreement is not None:
-        said = indices[~np.isnan(disagreement.margin[indices])]
-        wrong = said[disagreement.margin[said] > 0]
+    if label_issues is not None:
+        said = indices[~np.isnan(label_issues.margin[indices])]
+        wrong = said[label_issues.margin[said] > 0]
         totals = np.bincount(store.labels[said], minlength=len(store.charset))
         wrongs = np.bincount(store.labels[wrong], minlength=len(store.charset))
         doubted = {int(k): float(wrongs[k] / totals[k]) for k in np.flatnonzero(totals)}
         pairs = Counter(
-            zip(store.labels[wrong].tolist(), disagreement.other[wrong].tolist(), strict=True)
+            zip(store.labels[wrong].tolist(), label_issues.other[wrong].tolist(), strict=True)
         )
         for (label, other), _ in pairs.most_common():
-            read_as.setdefault(label, disagreement.charset.char(other))
+            read_as.setdefault(label, label_issues.charset.char(other))
     usual = float(np.median(list(doubted.values()))) if doubted else 0.0
     rows = [
         ClassReport(
@@ -159,7 +106,6 @@ def check_merged(classes: list[ClassReport]) -> list[Check]:
             "classes that may hold two characters, or one written in two ways, by name and images",
             "look at merged_classes.png; take such classes out, or sort their images by hand",
             merged,
-            len(merged),
         ),
         Check(
             "merged_images",
@@ -168,7 +114,6 @@ def check_merged(classes: list[ClassReport]) -> list[Check]:
             "whose name differs only by case",
             "look: they are what an overwritten folder left, or what overwrote it",
             blocks,
-            len(blocks),
             lambda f: f"{f.character}→{f.note[-1]}",
             by_class=True,
         ),
@@ -178,32 +123,5 @@ def check_merged(classes: list[ClassReport]) -> list[Check]:
             "classes whose broken name differs from another character's only by case",
             "prepare from the archive itself, not from a disk that ignores case",
             mergeable,
-            len(mergeable),
         ),
     ]
-
-
-def check_labels(store: Store, indices: np.ndarray, disagreement: Disagreement) -> Check:
-    """Samples of `indices` that the model reads as another class, the clearest first."""
-    margins = disagreement.margin[indices]
-    doubted = np.flatnonzero(margins > 0)  # NaN is not.
-    order = doubted[np.argsort(-margins[doubted], kind="stable")]
-    findings = [
-        Finding(
-            int(indices[k]),
-            store.charset.char(int(store.labels[indices[k]])),
-            float(margins[k]),
-            f"read as {disagreement.charset.char(int(disagreement.other[indices[k]]))}",
-        )
-        for k in order
-    ]
-    return Check(
-        "likely_wrong_labels",
-        WARNING,
-        "samples that the model reads as another class",
-        "look at the first: the ranking is by doubt, the further down the more often it is the "
-        "model that errs",
-        findings,
-        len(findings),
-        lambda f: f"{f.character}→{f.note[-1]}",
-    )
