@@ -271,8 +271,9 @@ def reproduce(
     commands = {cell.name: cell.command for cell in cells}
     for table in tables.values():
         if "train_command" in table:  # what makes this run alone
-            made = table["run" if "run" in table else "model"].map(commands)
-            table["train_command"] = made.fillna(table["train_command"])
+            names = table["run" if "run" in table else "model"]
+            rows = zip(names, table["train_command"], strict=True)
+            table["train_command"] = [commands.get(name, made) for name, made in rows]
     written = {out / f"{name}_{title}.csv": table for title, table in tables.items()}
     for path, table in written.items():
         write_csv(path, table)
