@@ -77,7 +77,7 @@ def run_prepare(options) -> None:
     """
     from hccr_tf.charset import Charset
     from hccr_tf.data.store.prepare import prepare
-    from hccr_tf.data.store.store import summary
+    from hccr_tf.data.store.store import Store, summary
 
     if options.workers is not None and options.workers < 1:
         raise HccrError("--workers is at least 1.")
@@ -113,8 +113,8 @@ def run_show(options) -> None:
       hccr data show store --split test
     """
     from hccr_tf.data.dataset import open_dataset
-    from hccr_tf.data.store.store import Store, summary
-    from hccr_tf.images.contact_sheet import store_sheet
+    from hccr_tf.data.store.store import summary
+    from hccr_tf.data.store_sheet import store_sheet
     from hccr_tf.synthesis.dataset import StrokeDataset, stroke_summary
 
     store = open_dataset(options.store)
@@ -230,6 +230,8 @@ def run_strokes(options) -> None:
       hccr data strokes graphics.txt --out strokes
       hccr train recogniser --data strokes --workdir runs/recogniser
     """
+    import numpy as np
+
     from hccr_tf.charset import Charset
     from hccr_tf.images.contact_sheet import draw_sheet
     from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
@@ -253,18 +255,12 @@ def run_strokes(options) -> None:
     )
     print(stroke_summary(store))
     path = Path(options.sheet or f"{Path(options.out)}-sheet.png")
-    import numpy as np
-
     # A dozen characters spread over all, each as eight hands write it.
     classes = len(store.charset)
     chosen = [i * classes // 12 for i in range(min(12, classes))]
-    numbers = [c + (2 * store.held_out + j) * classes for c in chosen for j in range(8)]
-    draw_sheet(
-        store.images(np.array(numbers)),
-        [store.charset.char(n % classes) for n in numbers],
-        path,
-        columns=8,
-    )
+    rows = [c + (2 * store.held_out + j) * classes for c in chosen for j in range(8)]
+    texts = [store.charset.char(number % classes) for number in rows]
+    draw_sheet(store.images(np.array(rows)), texts, path, columns=8)
     print(f"sheet       {path}")
 
 

@@ -113,11 +113,13 @@ def add_recipe_settings(parser: Parser, several: bool = False) -> None:
 
 
 def recipe_settings(options: argparse.Namespace, several: bool = False) -> dict[str, Any]:
-    """Returns the settings that were given, by name; of `several` the list of each one's values."""
-    settings = {k: v for k, v in vars(options).items() if k in SETTINGS}
-    for name, words in open_settings(options, OPEN_GROUPS).items():
-        settings[name] = words if several else from_words(words)
-    return settings
+    """Returns settings by name, in the order given; of `several` the list of each one's values."""
+    opened = open_settings(options, OPEN_GROUPS)
+    return {
+        name: from_words(value) if name in opened and not several else value
+        for name, value in vars(options).items()
+        if name in SETTINGS or name in opened
+    }
 
 
 def open_settings(options: argparse.Namespace, groups: Collection[str]) -> dict[str, list[Any]]:

@@ -269,7 +269,7 @@ def _without_ruling(ink: np.ndarray) -> np.ndarray:
     if min(height, width) < 24:
         return ink
     mask = (ink > 40).astype(np.uint8)
-    candidates: list[tuple[slice, slice]] = []
+    candidates = []
     for size, axis in ((width, 1), (height, 0)):
         # Lines may be drawn with gaps, and stand a little askew.
         reach = max(3, size // 12)
@@ -286,14 +286,14 @@ def _without_ruling(ink: np.ndarray) -> np.ndarray:
         ends = np.flatnonzero(np.diff(np.concatenate([profile.astype(np.int8), [0]])) == -1) + 1
         thin = (ends - starts) <= max(2, 0.035 * min(height, width))
         for start, end in zip(starts[thin], ends[thin], strict=True):
-            place = slice(max(0, int(start) - 1), int(end) + 1)
-            candidates.append((place, slice(None)) if axis else (slice(None), place))
+            across = slice(max(0, int(start) - 1), int(end) + 1)
+            candidates.append((across, slice(None)) if axis else (slice(None), across))
     # One line alone may be a stroke; and what is only lines is a character of lines (一, 十, 口).
     if len(candidates) < 2:
         return ink
     ruled = np.zeros_like(mask)
-    for region in candidates:
-        ruled[region] = 1
+    for line in candidates:
+        ruled[line] = 1
     rest = np.where(ruled, 0, ink)
     if (rest > 40).sum() < 0.08 * (ink > 40).sum():
         return ink

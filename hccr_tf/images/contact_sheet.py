@@ -13,9 +13,6 @@ import numpy as np
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
-MAX_CLASSES = 20
-"""Most classes on a sheet of a store; more would not be looked at."""
-
 
 @cache
 def _font():
@@ -140,24 +137,23 @@ def draw_sheet(
     images: Sequence[np.ndarray | None],
     labels_text: Sequence[str],
     path: str | os.PathLike[str],
-    columns: int = 10,
-    tile: int = 72,
-    text_size: int = 22,
-    title: str | None = None,
+    **layout: Any,
 ) -> np.ndarray:
     """Writes `sheet_image` as a PNG file, atomically.
 
     Args:
+        images: As for `sheet_image`, and so are `labels_text` and `layout`.
+        labels_text: One text per image.
         path: The PNG file to write.
-        images, labels_text, columns, tile, text_size, title: As for `sheet_image`.
+        **layout: `columns`, `tile`, `text_size` and `title`.
 
     Returns:
         The sheet, shape (height, width), uint8.
 
     Raises:
-        ValueError, RuntimeError: As `sheet_image`.
+        HccrError: As `sheet_image`.
     """
-    sheet = sheet_image(images, labels_text, columns, tile, text_size, title)
+    sheet = sheet_image(images, labels_text, **layout)
     with atomic_write(Path(path)) as temporary:
         temporary.write_bytes(encode_png(sheet))
     return sheet
@@ -172,44 +168,3 @@ def encode_png(image: np.ndarray) -> bytes:
     if not done:
         raise HccrError(f"a sheet of {image.shape[1]}×{image.shape[0]} pixels cannot be written")
     return png.tobytes()
-
-
-def store_sheet(
-    store: Any,
-    path: str | os.PathLike[str],
-    split: str | None = None,
-    rows: int = 10,
-    columns: int = 12,
-    seed: int = 0,
-) -> np.ndarray:
-    """Writes a sheet of a store: one class a row, drawn at random.
-
-    Args:
-        store: The store.
-        path: The PNG file to write.
-        split: One of `Store.indices`, "all" by default.
-        rows: Number of classes, at most `MAX_CLASSES`; fewer where the store has fewer.
-        columns: Images per class; places stay empty where a class has fewer.
-        seed: Seeds the draw of classes and images.
-
-    Returns:
-        The sheet, shape (height, width), uint8.
-
-    Raises:
-        HccrError: The split does not exist or is empty, or rows or columns are out of range.
-    """
-    if not 1 <= rows <= MAX_CLASSES or columns < 1:
-        raise HccrError(f"a sheet has 1 to {MAX_CLASSES} rows and at least 1 column")
-    indices = store.indices(split or "all")
-    labels = store.labels[indices]
-    rng = np.random.default_rng(seed)
-    classes = np.unique(labels)
-    classes = np.sort(rng.permutation(classes)[:rows])
-    images: list[np.ndarray | None] = []
-    texts: list[str] = []
-    for label in classes:
-        drawn = np.sort(rng.permutation(indices[labels == label])[:columns])
-        images += [store.image(int(i)) for i in drawn] + [None] * (columns - len(drawn))
-        texts += [store.charset.char(int(label))] * columns
-    title = f"{store.path.name}: {split or 'all'}, {len(classes)} of {len(store.charset)} classes"
-    return draw_sheet(images, texts, path, columns=columns, title=title)

@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Layout:
+class LayoutGuess:
     """How ink lies on an image.
 
     Attributes:
@@ -18,7 +18,7 @@ class Layout:
     characters: int
 
 
-def count_characters(image: np.ndarray) -> Layout:
+def count_characters(image: np.ndarray) -> LayoutGuess:
     """Whether a clean image is one character, or a line, a column or a page of several.
 
     Parts of one character are narrow, or lie beside each other within a square; characters are
@@ -28,24 +28,24 @@ def count_characters(image: np.ndarray) -> Layout:
         image: uint8 (H, W), dark ink on 255, as `clean` makes it.
 
     Returns:
-        The layout; `Layout(1, 1)` in doubt.
+        The layout; `LayoutGuess(1, 1)` in doubt.
     """
     mask = image < 200
     if not mask.any():
-        return Layout(1, 1)
+        return LayoutGuess(1, 1)
     lines = _blocks(mask, axis=1)
     least = 5 * pen_width(mask)
     own = _count_in_line(mask, least)
     if own > 1:
-        return Layout(1, own)
+        return LayoutGuess(1, own)
     # Upright, two parts of one tall character (宁, 寺) look like two characters.
     own = _count_in_line(mask.T, least)
     if own > 2:
-        return Layout(own, own)
+        return LayoutGuess(own, own)
     counts = [_count_in_line(mask[top:bottom], least) for top, bottom in lines]
     if len(lines) > 1 and min(counts) > 1:
-        return Layout(len(lines), sum(counts))
-    return Layout(1, 1)
+        return LayoutGuess(len(lines), sum(counts))
+    return LayoutGuess(1, 1)
 
 
 def pen_width(mask: np.ndarray) -> float:

@@ -1,11 +1,13 @@
 """What the package reports while it works: log records in Python, lines for users of commands."""
 
 import logging
+import sys
 
 
 class _PrintHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
+        warned = record.levelno >= logging.WARNING
+        print(self.format(record), file=sys.stderr if warned else sys.stdout, flush=True)
 
 
 def print_logs() -> None:

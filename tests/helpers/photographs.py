@@ -30,8 +30,9 @@ def written(character: str, seed: int = 1, variation: HandwritingStyle = STEADY)
 
 def on_paper(character: str, margin: int = 60, seed: int = 1) -> np.ndarray:
     """uint8 (H, W): with white paper around it."""
-    sides = margin, margin, margin, margin
-    return cv2.copyMakeBorder(written(character, seed), *sides, cv2.BORDER_CONSTANT, value=255)
+    return cv2.copyMakeBorder(
+        written(character, seed), margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=255
+    )
 
 
 def coloured(grey, paper=(255, 255, 255), ink=(0, 0, 0)) -> np.ndarray:

@@ -4,7 +4,8 @@ import pytest
 
 from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.store.prepare import prepare
-from hccr_tf.images.contact_sheet import draw_sheet, store_sheet, text_image
+from hccr_tf.data.store_sheet import store_sheet
+from hccr_tf.images.contact_sheet import draw_sheet, text_image
 
 
 def ink(image):

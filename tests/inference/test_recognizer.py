@@ -248,7 +248,12 @@ def test_training_goes_on_from_a_packed_run(run, store, tmp_path):
     packed = tmp_path / "packed"
     pack(run, packed)
     recipe = get_recipe("recogniser").override(
-        image_size=32, width=8, batch_size=32, epochs=1, warmup_steps=0, learning_rate=1e-5
+        {"model.width": 8},
+        image_size=32,
+        batch_size=32,
+        epochs=1,
+        warmup_steps=0,
+        learning_rate=1e-5,
     )
     from_scratch = train(recipe, store, tmp_path / "fresh").read_run()
     tuned = train(recipe, store, tmp_path / "tuned", init_from=packed).read_run()

@@ -197,12 +197,12 @@ def kriuk_figures4to6(inputs: Inputs) -> dict[str, pd.DataFrame]:
     titles = ["as stored", "model 1", "model 2", "model 3"]
     figure = images_figure(rows, texts, titles, size=1.6)
     save_figure(figure, inputs.out / "kriuk_figures4to6.png")
-    greys = [round(float(np.mean(images)), 2) for images in zip(*rows, strict=True)]
+    prepared = zip(*(row[1:] for row in rows), strict=True)  # of one size, unlike those stored
     table = {
         "model": _INPUTS,
         "blur_kernel": [p.blur_kernel for p in preparations],
         "blur_sigma": [p.blur_sigma for p in preparations],
-        "mean_grey": greys[1:],
+        "mean_grey": [round(float(np.mean(images)), 2) for images in prepared],
     }
     return {"inputs": pd.DataFrame(table)}
 
