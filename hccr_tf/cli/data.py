@@ -77,7 +77,7 @@ def run_prepare(options) -> None:
     """
     from hccr_tf.charset import Charset
     from hccr_tf.data.store.prepare import prepare
-    from hccr_tf.data.store.store import Store, summary
+    from hccr_tf.data.store.store import summary
 
     if options.workers is not None and options.workers < 1:
         raise HccrError("--workers is at least 1.")
@@ -113,7 +113,7 @@ def run_show(options) -> None:
       hccr data show store --split test
     """
     from hccr_tf.data.dataset import open_dataset
-    from hccr_tf.data.store.store import summary
+    from hccr_tf.data.store.store import Store, summary
     from hccr_tf.data.store_sheet import store_sheet
     from hccr_tf.synthesis.dataset import StrokeDataset, stroke_summary
 
