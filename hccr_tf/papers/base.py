@@ -271,7 +271,7 @@ def reproduce(
     for table in tables.values():
         if "train_command" in table:  # what makes this run alone
             made = table["run" if "run" in table else "model"].map(commands)
-            table["train_command"] = made.fillna(table["train_command"])
+            table["train_command"] = made.astype(object).fillna(table["train_command"])
     written = {out / f"{name}_{title}.csv": table for title, table in tables.items()}
     for path, table in written.items():
         write_csv(path, table)
