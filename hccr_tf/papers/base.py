@@ -17,7 +17,6 @@ from typing import Any
 import keras
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.papers.recipes import get_recipe, paper_modules
@@ -135,7 +134,7 @@ def register_experiment(
 
 def train_cells(
     cells: Sequence[Cell],
-    store: Dataset,
+    store: Store,
     folder: Path,
     *,
     only: Sequence[str] | None = None,
@@ -193,7 +192,7 @@ def cells_table(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
     rows = []
     for cell in cells:
         workdir = Workdir(folder / cell.name)
-        row: dict[str, Any] = {"cell": cell.name, "state": "not run", "command": cell.command}
+        row = {"cell": cell.name, "state": "not run", "command": cell.command}
         if workdir.exists():
             facts = workdir.read_run()
             row |= {"state": facts["state"], "data_hash": facts["data_hash"][:16]}
@@ -271,9 +270,8 @@ def reproduce(
     commands = {cell.name: cell.command for cell in cells}
     for table in tables.values():
         if "train_command" in table:  # what makes this run alone
-            names = table["run" if "run" in table else "model"]
-            rows = zip(names, table["train_command"], strict=True)
-            table["train_command"] = [commands.get(name, made) for name, made in rows]
+            made = table["run" if "run" in table else "model"].map(commands)
+            table["train_command"] = made.astype(object).fillna(table["train_command"])
     written = {out / f"{name}_{title}.csv": table for title, table in tables.items()}
     for path, table in written.items():
         write_csv(path, table)
