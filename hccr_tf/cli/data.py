@@ -113,7 +113,7 @@ def run_show(options) -> None:
       hccr data show store --split test
     """
     from hccr_tf.data.dataset import open_dataset
-    from hccr_tf.data.store.store import summary
+    from hccr_tf.data.store.store import Store, summary
     from hccr_tf.data.store_sheet import store_sheet
     from hccr_tf.synthesis.dataset import StrokeDataset, stroke_summary
 
@@ -124,6 +124,7 @@ def run_show(options) -> None:
     if isinstance(store, StrokeDataset):
         print(stroke_summary(store))
         return
+    assert isinstance(store, Store)
     print(summary(store))
     path = Path(options.sheet or f"{Path(options.store)}-sheet.png")
     store_sheet(store, path, split=options.split, rows=options.rows)
@@ -249,6 +250,8 @@ def run_strokes(options) -> None:
       hccr data strokes graphics.txt long-cang/ Klee.ttf --weight long-cang=3 --out strokes
       hccr train recogniser --data strokes --workdir runs/recogniser
     """
+    import numpy as np
+
     from hccr_tf.charset import Charset
     from hccr_tf.images.contact_sheet import draw_sheet
     from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
@@ -294,10 +297,9 @@ def run_strokes(options) -> None:
     # A dozen characters spread over all, each as eight hands write it.
     classes = len(store.charset)
     chosen = [i * classes // 12 for i in range(min(12, classes))]
-    numbers = [c + (2 * store.held_out + j) * classes for c in chosen for j in range(8)]
-    draw_sheet(
-        store.images(numbers), [store.charset.char(n % classes) for n in numbers], path, columns=8
-    )
+    rows = [c + (2 * store.held_out + j) * classes for c in chosen for j in range(8)]
+    texts = [store.charset.char(number % classes) for number in rows]
+    draw_sheet(store.images(np.array(rows)), texts, path, columns=8)
     print(f"sheet       {path}")
 
 

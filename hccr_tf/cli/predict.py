@@ -78,7 +78,7 @@ def run_predict(options) -> None:
     if options.csv:
         _write_csv(options.csv, files, answers)
         print(f"table in {options.csv}")
-    read = [i for i, answer in enumerate(answers) if isinstance(answer, Recognition)]
+    read = [(i, each) for i, each in enumerate(answers) if isinstance(each, Recognition)]
     if options.cam and read:
         from hccr_tf.inference.cam import write_cams
         from hccr_tf.inference.images import NamedImage
@@ -87,12 +87,12 @@ def run_predict(options) -> None:
         images = [
             NamedImage(
                 files[i],
-                f"{Path(files[i]).stem}: {answers[i].character}",
+                f"{Path(files[i]).stem}: {answer.character}",
                 read_clean(inputs[i], single=False),
             )
-            for i in read
+            for i, answer in read
         ]
-        classes = [[recognizer.charset.index(answers[i].character)] for i in read]
+        classes = [[recognizer.charset.index(answer.character)] for _, answer in read]
         write_cams([recognizer.predictor], images, options.cam, classes=classes)
         print(f"maps in {Path(options.cam) / 'cam.png'}")
     if len(read) < len(files):

@@ -52,6 +52,14 @@ class Dataset(Protocol):
         """Returns class indices under a charset that has every character, int32 (n,)."""
         ...
 
+    def verify(self) -> None:
+        """Compares every file with its checksum.
+
+        Raises:
+            HccrError: A file was altered.
+        """
+        ...
+
     def sample_ids(self, indices: Iterable[int]) -> list[str]:
         """Returns a name for each image that stays the same whatever is read beside it."""
         ...

@@ -10,7 +10,9 @@ Draelos & Carin 2020).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import keras
@@ -183,8 +185,9 @@ def overlay(
     """
     from matplotlib import colormaps
 
-    image = np.asarray(image).reshape(image.shape[:2])
-    enlarged = upsample(cam, image.shape)
+    height, width = image.shape[:2]
+    image = np.asarray(image).reshape(height, width)
+    enlarged = upsample(cam, (height, width))
     low, high = limits or (float(enlarged.min()), float(enlarged.max()))
     scaled = np.zeros_like(enlarged)
     if high > low:
@@ -234,8 +237,10 @@ def write_cams(
     out = Path(out)
     (out / "overlays").mkdir(parents=True, exist_ok=True)
     names = distinct_names([predictor.workdir.path for predictor in predictors])
-    rows, arrays = [], {}
-    shown = {(i, rank): [] for i in range(min(len(images), _SHOWN)) for rank in range(top_k)}
+    rows: list[dict] = []
+    arrays: dict[str, Any] = {}
+    places = product(range(min(len(images), _SHOWN)), range(top_k))
+    shown: dict[tuple[int, int], list] = {place: [] for place in places}
     for name, predictor in zip(names, predictors, strict=True):
         mapper = ActivationMapper(predictor.model, layer)
         found = []
@@ -277,8 +282,8 @@ def write_cams(
     tiles, texts = zip(*(tile for row in shown.values() for tile in row), strict=True)
     columns = len(predictors) + 1
     draw_sheet(tiles, texts, out / "cam.png", columns=columns, tile=144, text_size=20)
-    with atomic_write(out / "maps.npz") as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+    with atomic_write(out / "maps.npz") as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, **arrays)
     table = pd.DataFrame(rows)
     with atomic_write(out / "cam.csv") as temporary:
         table.to_csv(temporary, index=False)

@@ -57,9 +57,10 @@ def read_images(paths: Sequence[str], *, single: bool = True) -> list[NamedImage
     return images
 
 
-def sample_images(dataset: Dataset, indices: Sequence[int]) -> list[NamedImage]:
+def sample_images(dataset: Dataset, indices: Sequence[int] | np.ndarray) -> list[NamedImage]:
     """Takes samples of a dataset, each with its character as its label."""
-    names, labels = dataset.sample_ids(indices), dataset.labels_for(dataset.charset, indices)
+    names = dataset.sample_ids(indices)
+    labels = dataset.labels_for(dataset.charset, np.asarray(indices))
     return [
         NamedImage(name, dataset.charset.char(int(label)), np.array(dataset.image(int(i))))
         for name, label, i in zip(names, labels, indices, strict=True)

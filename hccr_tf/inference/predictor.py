@@ -149,7 +149,9 @@ def predict_split(
     center = crops == "five"
     names = ["logits", "logits_center"] if center else ["logits"]
     results = {name: Evaluation(len(predictor.charset)) for name in names}
-    with write_logits(out, len(loader), predictor.charset, attributes, center=center) as writer:
+    with write_logits(
+        Path(out), len(loader), predictor.charset, attributes, center=center
+    ) as writer:
         for logits, labels, indices in iterate_logits(predictor, loader):
             rows = [logits.mean(axis=1)]
             if center:

@@ -223,12 +223,11 @@ def count_steps(
     loader = Loader(
         open_dataset(data), split, predictor.preprocessing, batch_size, charset=predictor.charset
     )
-    read, labels, indices = [], [], []
+    parts = []
     for batch in with_progress(loader):
-        read.append(predictor.read(batch.images).logits.argmax(axis=2).astype(np.int32))
-        labels.append(batch.labels)
-        indices.append(batch.indices)
-    read, labels = np.concatenate(read), np.concatenate(labels)
+        read = predictor.read(batch.images).logits.argmax(axis=2).astype(np.int32)
+        parts.append((read, batch.labels, batch.indices))
+    read, labels, indices = map(np.concatenate, zip(*parts, strict=True))
     right = read == labels[:, None]
     rows = []
     for t in range(predictor.steps):
@@ -246,4 +245,4 @@ def count_steps(
                 "broken_since_first": int((~right[:, t] & right[:, 0]).sum()),
             }
         )
-    return StepCounts(pd.DataFrame(rows), read, labels, np.concatenate(indices))
+    return StepCounts(pd.DataFrame(rows), read, labels, indices)

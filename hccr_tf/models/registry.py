@@ -66,14 +66,14 @@ def register_model(
     if missing:
         raise TypeError(f"Builder {name!r} lacks the arguments {sorted(missing)}.")
     _BUILDERS[name] = builder
-    _DESCRIPTIONS[name] = description or inspect.getdoc(builder).splitlines()[0]
+    _DESCRIPTIONS[name] = description or (inspect.getdoc(builder) or name).splitlines()[0]
     return builder
 
 
 def register_family(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
     """Registers a builder of many networks, "FUNCTION:NAME" each; the name goes first."""
     _FAMILIES[builder.__name__] = builder
-    _DESCRIPTIONS[builder.__name__] = inspect.getdoc(builder).splitlines()[0]
+    _DESCRIPTIONS[builder.__name__] = (inspect.getdoc(builder) or builder.__name__).splitlines()[0]
     return builder
 
 

@@ -166,6 +166,7 @@ def _by_name(variables: Variables) -> Mapping[str, Any]:
         return variables
     named: dict[str, keras.Variable] = {}
     seeds = 0
+    variable: keras.Variable
     for variable in variables:
         # Keras numbers the seeds of dropout on within a process: here each model's begin at 0.
         name, is_seed = _SEED.subn(f"seed_generator_{seeds}/", variable.path)
@@ -215,5 +216,5 @@ def _checksum(attributes: str, names: Iterable[str], read: Callable[[str], np.nd
     for name in sorted(names):
         array = read(name)
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes() if array.ndim == 0 else memoryview(array).cast("B"))
+        digest.update(array.tobytes() if array.ndim == 0 else array.data.cast("B"))
     return digest.hexdigest()

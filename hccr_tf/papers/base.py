@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import pandas as pd
 
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.papers.recipes import get_recipe, paper_modules
@@ -134,7 +135,7 @@ def register_experiment(
 
 def train_cells(
     cells: Sequence[Cell],
-    store: Store,
+    store: Dataset,
     folder: Path,
     *,
     only: Sequence[str] | None = None,
@@ -192,7 +193,7 @@ def cells_table(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
     rows = []
     for cell in cells:
         workdir = Workdir(folder / cell.name)
-        row = {"cell": cell.name, "state": "not run", "command": cell.command}
+        row: dict[str, Any] = {"cell": cell.name, "state": "not run", "command": cell.command}
         if workdir.exists():
             facts = workdir.read_run()
             row |= {"state": facts["state"], "data_hash": facts["data_hash"][:16]}
@@ -271,7 +272,7 @@ def reproduce(
     for table in tables.values():
         if "train_command" in table:  # what makes this run alone
             made = table["run" if "run" in table else "model"].map(commands)
-            table["train_command"] = made.fillna(table["train_command"])
+            table["train_command"] = made.astype(object).fillna(table["train_command"])
     written = {out / f"{name}_{title}.csv": table for title, table in tables.items()}
     for path, table in written.items():
         write_csv(path, table)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from hccr_tf.data.store.store import Store
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.evaluation.plots import draw_grid
 from hccr_tf.papers.base import Cell, is_trained, train_cells
 from hccr_tf.papers.tables import Inputs, accuracy_columns, evaluate, outcome, score_runs
@@ -22,7 +22,7 @@ from hccr_tf.utils.settings import to_text
 def sweep(
     recipe: Recipe,
     grid: Mapping[str, Sequence[Any]],
-    store: Store,
+    store: Dataset,
     folder: str | Path,
     *,
     split: str | None = None,

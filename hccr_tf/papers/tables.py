@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.store.store import Store
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.evaluation.complexity import count_macs, size_mb
 from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.evaluation.significance import wilson_interval
@@ -75,11 +75,11 @@ class Inputs:
             if None.
     """
 
-    store: Store
+    store: Dataset
     split: str
     runs: Sequence[Path]
     out: Path
-    validation_store: Store | None = None
+    validation_store: Dataset | None = None
 
     def named_runs(self) -> dict[str, Path]:
         """Returns the runs by distinct names.
@@ -137,7 +137,7 @@ def score_runs(inputs: Inputs) -> list[ScoredRun]:
 
 
 def predict_once(
-    run: Path, store: Store, out: Path, split: str, crops: str, *, blur: bool = True
+    run: Path, store: Dataset, out: Path, split: str, crops: str, *, blur: bool = True
 ) -> None:
     """Writes a split's logits unless those of the same weights, data and crops are there.
 

@@ -22,7 +22,8 @@ from hccr_tf.images.contact_sheet import text_image
 MERGED = "宇寥垫庵庀"  # Of hwdb100: with 宀, 寤, 垍, 庠 and 庇.
 
 
-def put(path: Path, image: np.ndarray) -> None:
+def put(path: Path, image: np.ndarray | None) -> None:
+    assert image is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(".png", image)
     assert done

@@ -30,7 +30,14 @@ def start(sample_store, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
 
     def start(workdir: Path, backend: str, epochs: int) -> subprocess.Popen:
-        command = [sys.executable, "-m", "hccr_tf", "train", "brick_model1", *SETTINGS.split()]
+        command: list = [
+            sys.executable,
+            "-m",
+            "hccr_tf",
+            "train",
+            "brick_model1",
+            *SETTINGS.split(),
+        ]
         command += ["--data", sample_store.path, "--workdir", workdir, "--epochs", epochs]
         with open(tmp_path / f"{workdir.name}.log", "a") as log:
             return subprocess.Popen(

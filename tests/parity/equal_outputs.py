@@ -4,6 +4,7 @@ KERAS_BACKEND=jax python tests/parity/equal_outputs.py FILE.npz
 """
 
 import sys
+from typing import Any
 
 import cv2
 import keras
@@ -74,7 +75,7 @@ def recogniser_logits() -> np.ndarray:
 
 def main(path: str) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 1), dtype=np.uint8)
-    found = {f"recogniser/{MAIN_OUTPUT}": recogniser_logits()}
+    found: dict[str, Any] = {f"recogniser/{MAIN_OUTPUT}": recogniser_logits()}
     names = [name for name in list_models() if not takes_weights(name)]
     for name in [*names, STANDS_FOR_OTHERS]:
         for output, tensor in network_outputs(name, images).items():

@@ -1,0 +1,1 @@
+"""What people have on their disks, read file by file."""

@@ -1,0 +1,1 @@
+"""Images written once, checked, and memory-mapped for training."""

@@ -33,7 +33,7 @@ def _cell(name: str, network: str, scale: str, **settings) -> Cell:
         return Cell(name, f"chen_{network}", settings)
     if scale == "real-small":
         # On CPUs depthwise convolutions are slower in half precision.
-        size = {"image_size": 64}
+        size: dict[str, Any] = {"image_size": 64}
         if network != "efficientnet_v2s":
             size = {"image_size": 107, "mixed_precision": "bfloat16"}
         return Cell(name, network, {**size, **settings})
@@ -62,7 +62,8 @@ def _plan_table1(scale: str) -> Sequence[Cell]:
 
 
 def _plan_table2(scale: str) -> Sequence[Cell]:
-    rates, sizes = (1e-4, 2e-4, 1e-3), (10, 20, 40)
+    rates: Sequence[float] = (1e-4, 2e-4, 1e-3)
+    sizes: Sequence[int] = (10, 20, 40)
     if scale == "smoke":
         rates, sizes = rates[-1:], sizes[-2:]
     short = {"epochs": 6, "schedule": "constant", "warmup_steps": 0} if scale != "full" else {}

@@ -15,6 +15,8 @@ Result:  the paper reports validation accuracies of 93.14, 95.05 and 96.67 % (Ef
 `chen_*` are the paper's settings, and begin with ImageNet weights, which Keras fetches;
 `--weights FILE` takes them from a file, `--weights none` trains from scratch, and `--init-from RUN`
 begins with another run's. `efficientnet_v2s` and `inception_v3_gru` are ours: the same networks
+from typing import Any
+
 from scratch under a schedule for small data. `transfer` is ours: the paper's two stages for
 weights of another run, and for any network (`--model`; one with fewer than 100 layers takes
 `--stages` of its own). Where the paper is silent:
@@ -35,14 +37,15 @@ weights of another run, and for any network (`--model`; one with fewer than 100 
 """
 
 from dataclasses import replace
+from typing import Any
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.papers.ours.small_data import SMALL_DATA
-from hccr_tf.recipe import Recipe, Stage
+from hccr_tf.recipe import Recipe, Stage, Stages
 
-_STAGES = (Stage(10, "backbone"), Stage(10, 100, 1e-4))  # section 4.1; rate: reading 2
+_STAGES = Stages((Stage(10, "backbone"), Stage(10, 100, 1e-4)))  # section 4.1; rate: reading 2
 
-_OURS = {
+_OURS: dict[str, Any] = {
     "loss": "cross_entropy",
     **SMALL_DATA,  # ours
     # Ours: images of several sources differ in their margins.
@@ -105,7 +108,7 @@ RECIPES = [
         model="efficientnet_v2s",
         # Of any network's outputs; those that it doesn't have are passed over.
         loss_weights={"main_output": 1.0, "step*": 1.0, "aux_output*": 0.2},  # ours
-        stages=(Stage(10, "backbone"), Stage(10, 100, 3e-4)),  # ours, after section 4.1
+        stages=Stages((Stage(10, "backbone"), Stage(10, 100, 3e-4))),  # ours, after section 4.1
         epochs=20,
         patience=5,  # ours, after section 5.2
         **{**_OURS, "batch_size": 32, "warmup_steps": 20},

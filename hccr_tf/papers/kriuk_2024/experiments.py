@@ -59,7 +59,7 @@ _AT_256 = {**_TWO_HEADS, "blur_size": 256, "learning_rate": 3e-4, "epochs": 4}
 _PATIENT = {"patience": 10, "epochs": 10}
 _BINARY = {"patience": 10, "epochs": 6, "loss": "binary_focal"}
 # Runs on 100 HWDB classes: folder, recipe, settings, the run that it begins with.
-_HWDB100 = (
+_HWDB100: tuple[tuple[str, str, dict[str, Any], str | None], ...] = (
     ("brick_model1", "brick_model1", {}, None),
     ("brick_model3", "brick_model3", {}, None),
     ("brick_model1_long", "brick_model1", _SECOND, "brick_model1"),
@@ -81,7 +81,7 @@ def _hwdb100(*hidden: str) -> list[Cell]:
     ]
 
 
-def _brick(name: str, scale: str, model: str = "model1", **settings: Any) -> Cell:
+def _brick(name: str, scale: str, /, model: Any = "model1", **settings: Any) -> Cell:
     """A run of the brick network; the paper's recipe at full scale, ours below."""
     recipe = f"{'kriuk' if scale == 'full' else 'brick'}_{model}"
     return Cell(name, recipe, {**_SCALES[scale], **settings})
@@ -192,16 +192,17 @@ def kriuk_figures4to6(inputs: Inputs) -> dict[str, pd.DataFrame]:
     rows = [
         [image, *(p.apply(np.array(image)) for p in preparations)] for image in store.images(chosen)
     ]
-    texts = [store.charset.char(int(store.labels[i])) for i in chosen]
+    labels = store.labels_for(store.charset, chosen)
+    texts = [store.charset.char(int(label)) for label in labels]
     titles = ["as stored", "model 1", "model 2", "model 3"]
     figure = images_figure(rows, texts, titles, size=1.6)
     save_figure(figure, inputs.out / "kriuk_figures4to6.png")
-    greys = [round(float(np.mean(images)), 2) for images in zip(*rows, strict=True)]
+    prepared = zip(*(row[1:] for row in rows), strict=True)  # of one size, unlike those stored
     table = {
         "model": _INPUTS,
         "blur_kernel": [p.blur_kernel for p in preparations],
         "blur_sigma": [p.blur_sigma for p in preparations],
-        "mean_grey": greys[1:],
+        "mean_grey": [round(float(np.mean(images)), 2) for images in prepared],
     }
     return {"inputs": pd.DataFrame(table)}
 
@@ -284,13 +285,13 @@ def kriuk_figure8(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 def _plan_figure9(scale: str) -> Sequence[Cell]:
     # Two bricks have no second head, so at the small scale none has any.
-    settings = {
+    scales: dict[str, dict[str, Any]] = {
         "full": {"epochs": 30, "patience": 30},
         "real-small": {"image_size": 96, "model.aux_heads": [], "epochs": 10, "patience": 10},
         "smoke": {},
-    }[scale]
+    }
     return [
-        _brick(f"bricks{n}", scale, **settings, **{"model.num_bricks": n})
+        _brick(f"bricks{n}", scale, **scales[scale], **{"model.num_bricks": n})
         for n in (BRICKS[:2] if scale == "smoke" else BRICKS)
     ]
 

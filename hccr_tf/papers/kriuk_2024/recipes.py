@@ -17,6 +17,7 @@ the blur the paper's network saw.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.papers.ours.small_data import SMALL_DATA
@@ -29,7 +30,7 @@ _INPUTS = {
     "model3": ("7×7 blur", Preprocessing(256, blur_kernel=7, blur_sigma=50.0)),
 }
 
-_SHARED = {
+_SHARED: dict[str, Any] = {
     "model": "brick_net",
     "model_args": {"num_bricks": 5, "width": 32},  # section 3.1.1, code
     "loss": "categorical_focal",  # equation 2
@@ -44,7 +45,7 @@ _SHARED = {
     "seed": 1,  # code
 }
 
-_PAPER = {
+_PAPER: dict[str, Any] = {
     "batch_size": 128,  # code
     "optimizer": "adam",  # code, Keras's defaults
     "learning_rate": 1e-3,  # code
@@ -52,7 +53,7 @@ _PAPER = {
     "patience": 5,  # section 4, "until no change for five epochs"
 }
 
-_OURS = {
+_OURS: dict[str, Any] = {
     **SMALL_DATA,  # ours
     "epochs": 12,  # ours
     "patience": 12,  # ours: a cosine schedule is run to its end

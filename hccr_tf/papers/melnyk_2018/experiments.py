@@ -98,7 +98,7 @@ def melnyk_figure2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     data lack. Of each a sample that all runs read rightly. `hccr cam` draws any others.
     """
     store, predictors = inputs.store, [Predictor(path) for path in inputs.named_runs().values()]
-    tested = store.labels[store.indices(inputs.split)]
+    tested = store.labels_for(store.charset, store.indices(inputs.split))
     there = [store.charset.char(int(label)) for label in np.unique(tested)]
     chosen = [c for c in _FIGURE_2 if c in there]
     chosen += [c for c in there if c not in chosen][: len(_FIGURE_2) - len(chosen)]

@@ -15,6 +15,7 @@ steps or a fitting share of them (`--first-steps`): one epoch of 24,000 images i
 """
 
 from dataclasses import replace
+from typing import Any
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.papers.ours.small_data import SMALL_DATA
@@ -31,7 +32,7 @@ _POOLINGS = {
 # ours does.
 _INPUT = Preprocessing(96, fit="pad", border=4 / 96, invert=True)
 
-_PAPER = {
+_PAPER: dict[str, Any] = {
     "loss": "cross_entropy",
     "preprocessing": _INPUT,
     "optimizer": "sgd",  # section 4.2
@@ -44,7 +45,7 @@ _PAPER = {
     "seed": 1996,  # code
 }
 
-_OURS = {
+_OURS: dict[str, Any] = {
     **SMALL_DATA,  # ours
     "loss": "cross_entropy",
     # Ours: training and test images of one source can differ in their margins.

@@ -1,6 +1,7 @@
 """Networks beside each other on one data set."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ def _plan(scale: str) -> Sequence[Cell]:
         **{"stages": (), "epochs": 6, "image_size": 32, "mixed_precision": "bfloat16"},
         **{"samples_per_class": 200, "validation_per_class": 70},
     }
-    own = {
+    own: dict[str, dict[str, Any]] = {
         "brick_net": {"model.num_bricks": 3},  # as many as this size allows
         # Depthwise convolutions are slower in half precision on a CPU, all others faster.
         "efficientnet_v2s": {"mixed_precision": None},

@@ -12,11 +12,13 @@ padding adds nothing. `fine_tune` goes on from these weights, or from any run of
 real images: those of a class are a few or thousands.
 """
 
+from typing import Any
+
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.recipe import Recipe
 
-_SHARED = {
+_SHARED: dict[str, Any] = {
     "model": "compact_net",
     "model_args": {"blocks": [1, 1, 1, 2]},
     "preprocessing": Preprocessing(64, fit="pad", crop_ink=True, border=0.03, invert=True),

@@ -33,6 +33,8 @@ for small data. Where the paper is silent:
 7. Batch 128 and 10 epochs (`--batch-size`, `--epochs`), neither of which it gives.
 """
 
+from typing import Any
+
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.papers.ours.small_data import SMALL_DATA
 from hccr_tf.recipe import Recipe
@@ -49,13 +51,13 @@ _NETWORKS = {
     },
 }
 
-_LOSS = {
+_LOSS: dict[str, Any] = {
     "loss": "cross_entropy",
     "loss_weights": {"main_output": 1.0, "step*": 1.0},  # reading 4
     "loss_reduction": "mean",
 }
 
-_PAPER = {
+_PAPER: dict[str, Any] = {
     "preprocessing": Preprocessing(64),  # reading 2
     "optimizer": "sgd",  # section IV-B
     "optimizer_args": {"momentum": 0.9},  # section IV-B
@@ -66,7 +68,7 @@ _PAPER = {
     "patience": 10,  # reading 7
 }
 
-_OURS = {
+_OURS: dict[str, Any] = {
     **SMALL_DATA,  # ours
     # Ours: training and test images of one source can differ in their margins.
     "preprocessing": Preprocessing(64, crop_ink=True, border=0.05),
