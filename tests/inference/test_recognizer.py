@@ -216,7 +216,7 @@ def test_calibration_makes_probabilities_true(run, store, capsys):
     assert main(["calibrate", str(run), "--data", str(store.path)]) == 0
     assert "expected calibration error" in capsys.readouterr().out
     about = json.loads((run / "calibration.json").read_text())
-    assert about["samples"] == 75 and about["data_hash"] == store.data_hash
+    assert about["samples"] == 70 and about["data_hash"] == store.data_hash
     assert about["ece_after"] <= about["ece_before"] + 0.02
     assert (run / "reliability.png").exists() and (run / "reliability.csv").exists()
     after = Recognizer(run)

@@ -1,1 +1,1 @@
-"""What people have on their disks, read file by file."""
+"""Sources of data: files, folders and archives, a reader a format."""

@@ -1,1 +1,1 @@
-"""Images written once, checked, and memory-mapped for training."""
+"""The store: checked images on disk, and what makes it of sources."""
