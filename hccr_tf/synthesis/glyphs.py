@@ -142,7 +142,7 @@ def trace_font(
 
 
 def _glyph(font, character: str) -> np.ndarray | None:
-    """bool image of a glyph, its longer side _SIDE pixels; None for a blank one."""
+    """Returns a glyph as a bool image, its longer side _SIDE pixels; None for a blank one."""
     import cv2
     from PIL import Image, ImageDraw
 
