@@ -178,5 +178,5 @@ def _across(image, rng) -> tuple[np.ndarray, np.ndarray]:
 def _line(image, start, stop, grey: int, thick: int) -> None:
     import cv2
 
-    ends = [tuple(np.rint(np.asarray(end) * 16).astype(int).tolist()) for end in (start, stop)]
-    cv2.line(image, *ends, grey, thick, cv2.LINE_AA, 4)
+    first, last = (np.rint(np.asarray(end) * 16).astype(int).tolist() for end in (start, stop))
+    cv2.line(image, first, last, grey, thick, cv2.LINE_AA, 4)

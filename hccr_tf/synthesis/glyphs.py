@@ -291,7 +291,8 @@ def _joined(branches: list[list], radius: np.ndarray) -> list[np.ndarray]:
     for begin in sorted(every, key=lambda end: end in partner):
         if begin[0] in used:
             continue
-        pieces, end = [], begin
+        pieces: list[np.ndarray] = []
+        end: tuple[int, int] | None = begin
         while end is not None and end[0] not in used:
             i, side = end
             used.add(i)
@@ -357,8 +358,8 @@ def ordered(lines: list[np.ndarray], strokes: list[np.ndarray]) -> Traced | None
         # Lines that cross are told apart by where they go.
         across = abs((_heading(near)[:, None] * np.conj(heading)).imag)
         found.append((apart + 0.08 * across).argmin(1))
-    gaps = np.concatenate(gaps)
-    distance = float(max(gaps.min(1).mean(), gaps.min(0).mean()))
+    gap = np.concatenate(gaps)
+    distance = float(max(gap.min(1).mean(), gap.min(0).mean()))
     pieces = []
     for line, nearest in zip(placed, found, strict=True):
         for first, last in _parts(line, number[nearest]):
@@ -419,11 +420,11 @@ def _parts(line: np.ndarray, number: np.ndarray) -> list[tuple[int, int]]:
     # What's still too long, loops most of all, is parted where it turns most.
     parts, todo = [], list(zip(cuts[:-1], cuts[1:], strict=True))
     while todo:
-        first, last = todo.pop()
+        first, last = map(int, todo.pop())
         inner = turn[first + 2 * reach : last - 2 * reach]
         if length[last] - length[first] > _LONGEST and len(inner):
-            k = first + 2 * reach + int(inner.argmax())
-            todo += [(first, k), (k, last)]
+            widest = first + 2 * reach + int(inner.argmax())
+            todo += [(first, widest), (widest, last)]
         else:
             parts.append((first, last))
     return parts

@@ -5,7 +5,7 @@ Beyond them there are characters with parts of two sources, and forms between tw
 """
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +67,7 @@ def read_font(
 
 
 def arrays(
-    charset: Sequence[str], strokes: Mapping[str, list[np.ndarray]], fonts: Sequence[Font]
+    charset: Iterable[str], strokes: Mapping[str, list[np.ndarray]], fonts: Sequence[Font]
 ) -> dict[str, np.ndarray]:
     """What a store keeps of all sources: `lines`, `first`, `reference` (see `Sources`)."""
     lines, counts, reference = [], [], []
