@@ -292,9 +292,9 @@ def _joined(branches: list[list], radius: np.ndarray) -> list[np.ndarray]:
         if begin[0] in used:
             continue
         pieces: list[np.ndarray] = []
-        end: tuple[int, int] | None = begin
-        while end is not None and end[0] not in used:
-            i, side = end
+        at: tuple[int, int] | None = begin
+        while at is not None and at[0] not in used:
+            i, side = at
             used.add(i)
             start, stop, points = branches[i]
             first, last = cut[i, 0], len(points) - cut[i, 1]
@@ -303,8 +303,8 @@ def _joined(branches: list[list], radius: np.ndarray) -> list[np.ndarray]:
                 [[] if (i, 0) in partner else [start], piece, [] if (i, 1) in partner else [stop]]
             )
             pieces.append(piece[:: -1 if side else 1])
-            end = partner.get((i, 1 - side))
-        closed = end is not None and end == begin
+            at = partner.get((i, 1 - side))
+        closed = at is not None and at == begin
         lines.append(np.concatenate([*pieces, pieces[0][:1]] if closed else pieces))
     return lines
 
