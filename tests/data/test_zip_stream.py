@@ -39,7 +39,8 @@ METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.
     st.dictionaries(st.lists(NAMES, min_size=1, max_size=3).map("/".join), st.binary()),
     st.sampled_from(METHODS),
     st.binary(max_size=50),
-    st.binary(max_size=50),
+    # A comment with a directory's end in it is ambiguous; zipfile can't read it either.
+    st.binary(max_size=50).filter(lambda comment: b"PK\x05\x06" not in comment),
 )
 def test_members_are_those_of_zipfile(tmp_path_factory, members, method, before, comment):
     path = pack(tmp_path_factory.mktemp("zip") / "a.zip", members, method)
