@@ -8,11 +8,10 @@ pooling is the very same map, and for a mean over h·w places that map divided b
 Draelos & Carin 2020).
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import cv2
 import keras
@@ -26,7 +25,7 @@ from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING
 from hccr_tf.utils.backend import input_gradient
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import atomic_write, distinct_names
+from hccr_tf.utils.files import atomic_write, distinct_names, write_csv
 
 _BATCH = 32
 _SHOWN = 40  # images in the sheet
@@ -34,20 +33,12 @@ _LEAST_SIDE = 2  # a single place shows nothing of where
 _PASSIVE = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.Identity)
 
 
-@dataclass(frozen=True)
-class ActivationMaps:
-    """Maps of a batch.
+class ActivationMaps(NamedTuple):
+    """Maps of a batch, positive where the features speak for the class."""
 
-    Attributes:
-        maps: float32 (B, K, h, w), for each image and class asked for; positive where the
-            features speak for the class.
-        classes: int64 (B, K), whose maps they are.
-        logits: float32 (B, num_classes) of the images.
-    """
-
-    maps: np.ndarray
-    classes: np.ndarray
-    logits: np.ndarray
+    maps: np.ndarray  # float32 (B, K, h, w)
+    classes: np.ndarray  # int64 (B, K), whose maps they are
+    logits: np.ndarray  # float32 (B, num_classes) of the images
 
 
 class ActivationMapper:
@@ -56,13 +47,12 @@ class ActivationMapper:
     Args:
         model: a registered model, as `create_model` or `Predictor.model` gives it.
         layer: name of the layer whose output is the feature map. By default `feature_map`
-            where its sides have at least 2 places, else the last layer before it whose
-            output has.
+            where its sides have at least 2 places, else the last layer before it whose have.
 
     Attributes:
         layer: name of that layer.
-        through_gradients: whether maps are made through gradients, because the network
-            doesn't go from that layer through one pooling straight to its classifier.
+        through_gradients: whether the network doesn't go from that layer through one pooling
+            straight to its classifier, so that maps are made through gradients.
 
     Raises:
         HccrError: no layer of that name, or none with a map.
@@ -84,16 +74,11 @@ class ActivationMapper:
                 f"{features.shape}."
             )
         logits = model.output[MAIN_OUTPUT]
+        self._model = model
         self._features = keras.Model(model.input, [features, logits])
-        self.through_gradients = not (
-            self.layer == FEATURE_MAP and _is_pooled_and_classified(model)
-        )
-        if self.through_gradients:
-            # With the image as an input too, networks that also lead past the map work.
-            self._rest = keras.Model([model.input, features], logits)
-        else:
-            self._pooling = model.get_layer(POOLING)
-            self._kernel = model.get_layer(MAIN_OUTPUT).kernel
+        # With the image as an input too, networks that also lead past the map work.
+        self._rest = keras.Model([model.input, features], logits)
+        self.through_gradients = self.layer != FEATURE_MAP or not _is_pooled_and_classified(model)
 
     def __call__(
         self, images: np.ndarray, classes: Sequence[int] | np.ndarray | None = None
@@ -104,9 +89,6 @@ class ActivationMapper:
             images: uint8 (B, H, W, 1) as `Preprocessing` makes them, or one (H, W, 1).
             classes: class indices (B,) or (B, K), or one for one image; what each image is
                 read as if None.
-
-        Returns:
-            The maps; B is 1 for one image.
 
         Raises:
             HccrError: classes that don't fit the images or the network.
@@ -127,17 +109,19 @@ class ActivationMapper:
         if classes.size and not 0 <= classes.min() <= classes.max() < logits.shape[1]:
             raise HccrError(f"Classes are 0 to {logits.shape[1] - 1}; not {classes.tolist()}.")
         if self.through_gradients:
-            maps = [self._by_gradient(images, features, column) for column in classes.T]
-            return ActivationMaps(np.stack(maps, axis=1), classes, logits)
-        return ActivationMaps(self._by_weights(features, classes), classes, logits)
+            columns = [self._by_gradient(images, features, column) for column in classes.T]
+            maps = np.stack(columns, axis=1)
+        else:
+            maps = self._by_weights(features, classes)
+        return ActivationMaps(maps, classes, logits)
 
     def _by_weights(self, features, classes) -> np.ndarray:
-        weighted = features
-        if hasattr(self._pooling, "weighted"):
-            weighted = self._pooling.weighted(keras.ops.array(features))
-            weighted = keras.ops.convert_to_numpy(weighted)
-        kernel = keras.ops.convert_to_numpy(self._kernel.value).astype(np.float32)
-        return np.einsum("bhwc,cbk->bkhw", weighted, kernel[:, classes], optimize=True)
+        pooling = self._model.get_layer(POOLING)
+        if hasattr(pooling, "weighted"):
+            features = keras.ops.convert_to_numpy(pooling.weighted(keras.ops.array(features)))
+        kernel = keras.ops.convert_to_numpy(self._model.get_layer(MAIN_OUTPUT).kernel)
+        kernel = kernel.astype(np.float32)[:, classes]
+        return np.einsum("bhwc,cbk->bkhw", features, kernel, optimize=True)
 
     def _by_gradient(self, images, features, column) -> np.ndarray:
         images, column = keras.ops.array(images), keras.ops.array(column[:, None])
@@ -150,14 +134,9 @@ class ActivationMapper:
 
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarges maps bilinearly to the images they belong to (Melnyk et al. 2018, section 4.3).
+    """Enlarges maps (..., h, w) bilinearly to float32 (..., H, W), the size of their images.
 
-    Args:
-        maps: float (..., h, w).
-        size: (H, W) of the images.
-
-    Returns:
-        float32 (..., H, W).
+    Melnyk et al. 2018, section 4.3.
     """
     maps = np.asarray(maps, np.float32)
     flat = maps.reshape(-1, *maps.shape[-2:])
@@ -189,9 +168,7 @@ def overlay(
     image = np.asarray(image).reshape(height, width)
     enlarged = upsample(cam, (height, width))
     low, high = limits or (float(enlarged.min()), float(enlarged.max()))
-    scaled = np.zeros_like(enlarged)
-    if high > low:
-        scaled = np.clip((enlarged - low) / (high - low), 0, 1)
+    scaled = np.clip((enlarged - low) / ((high - low) or 1), 0, 1)
     colours = 255 * colormaps["turbo"](scaled)[..., :3]
     mixed = strength * colours + (1 - strength) * image[..., None]
     return np.rint(mixed).astype(np.uint8)
@@ -212,12 +189,11 @@ def write_cams(
     the image itself at the right; under each map stand character and softmax score.
     `cam.csv` says the same of all images in numbers, `maps.npz` holds RUN/maps, float32
     (images, top_k, h, w), and RUN/classes, int64 (images, top_k), and `overlays/` has each
-    map over its prepared image. Maps by weights of a network that ends in a mean are h·w
-    times those that its gradients give.
+    map over its prepared image.
 
     Args:
-        predictors: trained runs.
-        images: what they read.
+        predictors: trained runs, at least one.
+        images: what they read, at least one.
         out: folder to write to.
         top_k: the most probable classes to draw maps for.
         layer: as for `ActivationMapper`.
@@ -227,10 +203,8 @@ def write_cams(
         The table: a row for each image, run and rank.
 
     Raises:
-        HccrError: nothing to do, more ranks than classes, or no such layer.
+        HccrError: more ranks than classes, or no such layer.
     """
-    if not predictors or not images:
-        raise HccrError("Maps need at least one run and one image.")
     fewest = min(len(p.charset) for p in predictors)
     if not 1 <= top_k <= fewest:
         raise HccrError(f"top_k is 1 to {fewest}, the number of classes; not {top_k}.")
@@ -238,12 +212,11 @@ def write_cams(
     (out / "overlays").mkdir(parents=True, exist_ok=True)
     names = distinct_names([predictor.workdir.path for predictor in predictors])
     rows: list[dict] = []
-    arrays: dict[str, Any] = {}
-    places = product(range(min(len(images), _SHOWN)), range(top_k))
-    shown: dict[tuple[int, int], list] = {place: [] for place in places}
+    arrays: dict[str, np.ndarray] = {}
+    tiles: dict[tuple[int, int], list] = defaultdict(list)  # by image and rank, a row of the sheet
     for name, predictor in zip(names, predictors, strict=True):
         mapper = ActivationMapper(predictor.model, layer)
-        found = []
+        parts = []
         for begin in range(0, len(images), _BATCH):
             batch = images[begin : begin + _BATCH]
             prepared = predictor.preprocessing.apply_many([p.image for p in batch])
@@ -251,18 +224,19 @@ def write_cams(
             mapped, _ = most_probable(logits, top_k)
             if classes is not None:
                 mapped = np.asarray(classes[begin : begin + _BATCH], np.int64)
-            found.append(mapper(prepared, mapped))
+            parts.append(mapper(prepared, mapped))
             probabilities = softmax(logits)
             for i, rank in np.ndindex(mapped.shape):
                 label, number = int(mapped[i, rank]), begin + i
                 character, probability = predictor.charset.char(label), probabilities[i, label]
-                coloured = overlay(prepared[i], found[-1].maps[i, rank])
-                file = f"{number + 1:03d}-{name}-{rank + 1}-{character_file_name(character)}.png"
+                coloured = overlay(prepared[i], parts[-1].maps[i, rank])
+                # Every system takes a code point in a file's name.
+                file = f"{number + 1:03d}-{name}-{rank + 1}-U+{ord(character):04X}.png"
                 with atomic_write(out / "overlays" / file) as temporary:
                     temporary.write_bytes(encode_png(coloured))
-                if (number, rank) in shown:
+                if number < _SHOWN:
                     text = f"{name}: {character} {100 * probability:.1f} %"
-                    shown[number, rank].append((coloured, text))
+                    tiles[number, rank].append((coloured, text))
                 rows.append(
                     {
                         "image": batch[i].name,
@@ -275,50 +249,42 @@ def write_cams(
                         "overlay": f"overlays/{file}",
                     }
                 )
-        arrays[f"{name}/maps"] = np.concatenate([part.maps for part in found])
-        arrays[f"{name}/classes"] = np.concatenate([part.classes for part in found])
-    for (i, rank), row in shown.items():
-        row.append((images[i].image if rank == 0 else None, images[i].label))
-    tiles, texts = zip(*(tile for row in shown.values() for tile in row), strict=True)
+        arrays[f"{name}/maps"] = np.concatenate([part.maps for part in parts])
+        arrays[f"{name}/classes"] = np.concatenate([part.classes for part in parts])
+    for (number, rank), row in tiles.items():
+        row.append((None if rank else images[number].image, images[number].label))
+    drawn, texts = zip(*(tile for row in tiles.values() for tile in row), strict=True)
     columns = len(predictors) + 1
-    draw_sheet(tiles, texts, out / "cam.png", columns=columns, tile=144, text_size=20)
+    draw_sheet(drawn, texts, out / "cam.png", columns=columns, tile=144, text_size=20)
     with atomic_write(out / "maps.npz") as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **arrays)
     table = pd.DataFrame(rows)
-    with atomic_write(out / "cam.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(out / "cam.csv", table)
     return table
-
-
-def character_file_name(character: str) -> str:
-    """A character as part of a file name that every system takes: its code point.
-
-    Example:
-        >>> character_file_name("永")
-        'U+6C38'
-    """
-    return f"U+{ord(character):04X}"
 
 
 def _output(model: keras.Model, layer: str):
     try:
         return model.get_layer(layer).output
     except ValueError:
-        names = ", ".join(
-            one.name for one in model.layers if len(getattr(one.output, "shape", ())) == 4
-        )
+        names = ", ".join(one.name for one in model.layers if _sides(one))
         raise HccrError(f"There's no layer {layer!r}; those with a map are: {names}.") from None
+
+
+def _sides(layer) -> tuple[int, ...]:
+    """(h, w) of the map that a layer gives, or nothing."""
+    shape = getattr(layer.output, "shape", ())
+    return shape[1:3] if len(shape) == 4 else ()
 
 
 def _map_layer(model: keras.Model) -> str:
     layers = model.layers
     # What has no weights before it is the image, made larger or of three channels at most.
     first = next(i for i, layer in enumerate(layers) if layer.weights)
-    last = [layer.name for layer in layers].index(FEATURE_MAP)
-    for one in reversed(layers[first : last + 1]):
-        shape = getattr(one.output, "shape", ())
-        if len(shape) == 4 and min(shape[1:3]) >= _LEAST_SIDE:
-            return one.name
+    last = layers.index(model.get_layer(FEATURE_MAP))
+    for layer in reversed(layers[first : last + 1]):
+        if min(_sides(layer), default=0) >= _LEAST_SIDE:
+            return layer.name
     raise HccrError(
         f"No layer of {model.name} has a map of at least {_LEAST_SIDE}×{_LEAST_SIDE}; its "
         "images are too small for one. Train with larger ones, or, a network of "
@@ -330,10 +296,11 @@ def _is_pooled_and_classified(model: keras.Model) -> bool:
     """Whether one pooling and a linear classifier are all that follows the feature map."""
     pooling, classifier = model.get_layer(POOLING), model.get_layer(MAIN_OUTPUT)
     known = hasattr(pooling, "weighted") or isinstance(pooling, keras.layers.GlobalAveragePooling2D)
-    if not known or not isinstance(classifier, keras.layers.Dense):
-        return False
-    features = model.get_layer(FEATURE_MAP).output
-    if pooling.input is not features:
+    if not (
+        known
+        and isinstance(classifier, keras.layers.Dense)
+        and pooling.input is model.get_layer(FEATURE_MAP).output
+    ):
         return False
     rest = keras.Model(pooling.output, classifier.output).layers
-    return all(one is classifier or isinstance(one, _PASSIVE) for one in rest)
+    return all(layer is classifier or isinstance(layer, _PASSIVE) for layer in rest)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,17 +18,12 @@ from hccr_tf.utils.errors import HccrError
 logger = logging.getLogger(__name__)
 
 _CANDIDATES = 64  # samples of a character that are looked at
-_BATCH = 16
 
 
-@dataclass(frozen=True)
-class NamedImage:
-    """An image to make maps of.
+class NamedImage(NamedTuple):
+    """An image to make maps of: uint8 (H, W), dark ink on white.
 
-    Attributes:
-        name: for tables.
-        label: what stands under it.
-        image: uint8 (H, W), ink dark on white.
+    Tables give its name, and its label stands under it.
     """
 
     name: str
@@ -59,11 +54,12 @@ def read_images(paths: Sequence[str], *, single: bool = True) -> list[NamedImage
 
 def sample_images(dataset: Dataset, indices: Sequence[int] | np.ndarray) -> list[NamedImage]:
     """Takes samples of a dataset, each with its character as its label."""
-    names = dataset.sample_ids(indices)
-    labels = dataset.labels_for(dataset.charset, np.asarray(indices))
+    indices = np.asarray(indices)
+    labels = dataset.labels_for(dataset.charset, indices)
+    samples = zip(dataset.sample_ids(indices), labels, dataset.images(indices), strict=True)
     return [
-        NamedImage(name, dataset.charset.char(int(label)), np.array(dataset.image(int(i))))
-        for name, label, i in zip(names, labels, indices, strict=True)
+        NamedImage(name, dataset.charset.char(int(label)), np.array(image))
+        for name, label, image in samples
     ]
 
 
@@ -72,35 +68,22 @@ def images_of_characters(
 ) -> list[NamedImage]:
     """Takes a sample of each character that all models read rightly, or its first where none is.
 
-    Args:
-        data: a dataset or its folder.
-        split: of the data.
-        characters: one sample each.
-        predictors: the models.
-
     Raises:
-        HccrError: a character has no sample there.
+        HccrError: a character has no sample in that split.
     """
     dataset = open_dataset(data)
     indices = dataset.indices(split)
     labels = dataset.labels_for(dataset.charset, indices)
     chosen = []
     for character in characters:
-        candidates = indices[labels == dataset.charset.index(character)][:_CANDIDATES]
+        candidates = indices[labels == dataset.charset.index(character)]
         if not len(candidates):
             raise HccrError(f"{dataset.path} has no sample of {character} in its split {split}.")
-        readable = _read_rightly(dataset, candidates, character, predictors)
-        chosen.append(next(readable, int(candidates[0])))
-    return sample_images(dataset, chosen)
-
-
-def _read_rightly(dataset, indices, character, predictors) -> Iterator[int]:
-    for begin in range(0, len(indices), _BATCH):
-        batch = indices[begin : begin + _BATCH]
-        # Always of one size: TensorFlow compiles anew for each.
-        images = dataset.images(np.pad(batch, (0, _BATCH - len(batch)), mode="edge"))
-        right = np.ones(_BATCH, bool)
+        # Always as many: TensorFlow compiles anew for each number.
+        candidates = np.resize(candidates, _CANDIDATES)
+        images, is_right = dataset.images(candidates), np.ones(_CANDIDATES, bool)
         for predictor in predictors:
             read = predictor.logits(predictor.preprocessing.apply_many(images)).argmax(axis=1)
-            right &= read == predictor.charset.index(character)
-        yield from batch[right[: len(batch)]].tolist()
+            is_right &= read == predictor.charset.index(character)
+        chosen.append(candidates[is_right.argmax()])
+    return sample_images(dataset, chosen)
