@@ -11,7 +11,7 @@ Draelos & Carin 2020).
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import keras
@@ -29,6 +29,7 @@ from hccr_tf.utils.files import atomic_write, distinct_names, write_csv
 
 _BATCH = 32
 _SHOWN = 40  # images in the sheet
+_STRENGTH = 0.6  # of the colours over the image
 _LEAST_SIDE = 2  # a single place shows nothing of where
 _PASSIVE = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.Identity)
 
@@ -66,15 +67,8 @@ class ActivationMapper:
     """
 
     def __init__(self, model: keras.Model, layer: str | None = None):
-        self.layer = layer or _map_layer(model)
-        features = _output(model, self.layer)
-        if len(features.shape) != 4:
-            raise HccrError(
-                f"The output of layer {self.layer!r} is no map (B, h, w, channels): "
-                f"{features.shape}."
-            )
-        logits = model.output[MAIN_OUTPUT]
-        self._model = model
+        self.layer, features = _feature_map(model, layer)
+        logits, self._model = model.output[MAIN_OUTPUT], model
         self._features = keras.Model(model.input, [features, logits])
         # With the image as an input too, networks that also lead past the map work.
         self._rest = keras.Model([model.input, features], logits)
@@ -145,17 +139,13 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def overlay(
-    image: np.ndarray,
-    cam: np.ndarray,
-    strength: float = 0.6,
-    limits: tuple[float, float] | None = None,
+    image: np.ndarray, cam: np.ndarray, limits: tuple[float, float] | None = None
 ) -> np.ndarray:
     """Lays a map in colours over its image: blue for its least value, red for its greatest.
 
     Args:
         image: uint8 (H, W) or (H, W, 1), the prepared image.
         cam: float (h, w), enlarged to the image.
-        strength: of the colours, 0 to 1.
         limits: values that are blue and red, to compare maps; the map's own if None. A map
             without differences is all blue.
 
@@ -170,8 +160,7 @@ def overlay(
     low, high = limits or (float(enlarged.min()), float(enlarged.max()))
     scaled = np.clip((enlarged - low) / ((high - low) or 1), 0, 1)
     colours = 255 * colormaps["turbo"](scaled)[..., :3]
-    mixed = strength * colours + (1 - strength) * image[..., None]
-    return np.rint(mixed).astype(np.uint8)
+    return np.rint(_STRENGTH * colours + (1 - _STRENGTH) * image[..., None]).astype(np.uint8)
 
 
 def write_cams(
@@ -212,7 +201,7 @@ def write_cams(
     (out / "overlays").mkdir(parents=True, exist_ok=True)
     names = distinct_names([predictor.workdir.path for predictor in predictors])
     rows: list[dict] = []
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     tiles: dict[tuple[int, int], list] = defaultdict(list)  # by image and rank, a row of the sheet
     for name, predictor in zip(names, predictors, strict=True):
         mapper = ActivationMapper(predictor.model, layer)
@@ -263,28 +252,20 @@ def write_cams(
     return table
 
 
-def _output(model: keras.Model, layer: str):
-    try:
-        return model.get_layer(layer).output
-    except ValueError:
-        names = ", ".join(one.name for one in model.layers if _sides(one))
-        raise HccrError(f"There's no layer {layer!r}; those with a map are: {names}.") from None
-
-
-def _sides(layer) -> tuple[int, ...]:
-    """(h, w) of the map that a layer gives, or nothing."""
-    shape = getattr(layer.output, "shape", ())
-    return shape[1:3] if len(shape) == 4 else ()
-
-
-def _map_layer(model: keras.Model) -> str:
-    layers = model.layers
+def _feature_map(model: keras.Model, name: str | None) -> tuple[str, Any]:
+    """Returns name and output of the layer that's mapped."""
+    outputs = {layer.name: layer.output for layer in model.layers}
+    maps = {name: x for name, x in outputs.items() if len(getattr(x, "shape", ())) == 4}
+    if name in maps:
+        return name, maps[name]
+    if name is not None:
+        raise HccrError(f"There's no layer {name!r} with a map; those are: {', '.join(maps)}.")
     # What has no weights before it is the image, made larger or of three channels at most.
-    first = next(i for i, layer in enumerate(layers) if layer.weights)
-    last = layers.index(model.get_layer(FEATURE_MAP))
-    for layer in reversed(layers[first : last + 1]):
-        if min(_sides(layer), default=0) >= _LEAST_SIDE:
-            return layer.name
+    names = list(outputs)
+    first = next(i for i, layer in enumerate(model.layers) if layer.weights)
+    for one in reversed(names[first : names.index(FEATURE_MAP) + 1]):
+        if one in maps and min(maps[one].shape[1:3]) >= _LEAST_SIDE:
+            return one, maps[one]
     raise HccrError(
         f"No layer of {model.name} has a map of at least {_LEAST_SIDE}×{_LEAST_SIDE}; its "
         "images are too small for one. Train with larger ones, or, a network of "

@@ -1,6 +1,5 @@
 """Weighted fusion of models by their logits (Kriuk & Kriuk 2024, section 3.2, figure 7)."""
 
-import contextlib
 import csv
 import itertools
 import json
@@ -12,7 +11,7 @@ import numpy as np
 
 from hccr_tf.evaluation.metrics import Evaluation, most_probable
 from hccr_tf.evaluation.plots import draw_confused_pairs
-from hccr_tf.inference.logits_file import LOGITS, LogitsFile, open_same_samples
+from hccr_tf.inference.logits_file import LOGITS, open_same_samples
 from hccr_tf.runs.workdir import command_line
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write, write_json
@@ -35,7 +34,7 @@ def search_weights(paths: Sequence[str | Path], step: float = 0.05) -> tuple[lis
         HccrError: files that don't belong together.
     """
     parts = round(1 / step)
-    with _open(paths) as files:
+    with open_same_samples(paths) as files:
         shares = itertools.product(range(parts + 1), repeat=len(files) - 1)
         whole = [(*some, parts - sum(some)) for some in shares if sum(some) <= parts]
         grid = np.array(whole) / parts
@@ -68,7 +67,7 @@ def fuse(
     Raises:
         HccrError: files that don't belong together, or weights that don't fit them.
     """
-    with _open(paths) as files:
+    with open_same_samples(paths) as files:
         values = _weights(weights, len(files))
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -143,16 +142,6 @@ def _weights(weights: Sequence[float] | None, num_models: int) -> np.ndarray:
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
         raise HccrError(f"Weights are at least 0 and not all 0; these are {list(weights)}.")
     return values
-
-
-@contextlib.contextmanager
-def _open(paths: Sequence[str | Path]) -> Iterator[list[LogitsFile]]:
-    if not paths:
-        raise HccrError("Name at least one logits file.")
-    if len({Path(path).resolve() for path in paths}) != len(paths):
-        raise HccrError("A logits file is named twice; raise its weight instead.")
-    with open_same_samples(paths) as files:
-        yield files
 
 
 def _fused(files, weights, dataset: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.decoding import find_images, read_clean, read_input
 from hccr_tf.inference.predictor import Predictor
@@ -64,14 +64,13 @@ def sample_images(dataset: Dataset, indices: Sequence[int] | np.ndarray) -> list
 
 
 def images_of_characters(
-    data: str | Path | Dataset, split: str, characters: str, predictors: Sequence[Predictor]
+    dataset: Dataset, split: str, characters: str, predictors: Sequence[Predictor]
 ) -> list[NamedImage]:
     """Takes a sample of each character that all models read rightly, or its first where none is.
 
     Raises:
         HccrError: a character has no sample in that split.
     """
-    dataset = open_dataset(data)
     indices = dataset.indices(split)
     labels = dataset.labels_for(dataset.charset, indices)
     chosen = []

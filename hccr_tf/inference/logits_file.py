@@ -79,6 +79,12 @@ def write_logits(
 class LogitsFile:
     """Reads a logits file in pieces.
 
+    Attributes:
+        path: of the file.
+        charset: characters in class order.
+        attributes: of the file.
+        datasets: "logits" and, where the file has it, "logits_center".
+
     Raises:
         HccrError: the file is missing, unreadable, or not of this form; the message
             names the file and what is wrong.
@@ -96,9 +102,11 @@ class LogitsFile:
         missing += [a for a in ("charset", "charset_sha256") if a not in self._file.attrs]
         if missing:
             raise HccrError(f"{self.path} is no logits file; it lacks {', '.join(missing)}.")
-        self.charset = Charset.from_text(self._file.attrs["charset"])
-        if self.charset.sha256 != self._file.attrs["charset_sha256"]:
+        self.attributes: dict[str, Any] = dict(self._file.attrs)
+        self.charset = Charset.from_text(self.attributes["charset"])
+        if self.charset.sha256 != self.attributes["charset_sha256"]:
             raise HccrError(f"{self.path} is damaged: its charset doesn't fit its own hash.")
+        self.datasets = [name for name in LOGITS if name in self._file]
         shape = (len(self), len(self.charset))
         for name in self.datasets:
             if self._file[name].shape != shape:
@@ -120,16 +128,6 @@ class LogitsFile:
 
     def __exit__(self, *_) -> None:
         self.close()
-
-    @property
-    def datasets(self) -> list[str]:
-        """The file's logits: "logits", and "logits_center" where the file has it."""
-        return [name for name in LOGITS if name in self._file]
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Attributes of the file."""
-        return dict(self._file.attrs)
 
     def labels(self, rows: slice) -> np.ndarray:
         """int32 (B,); HccrError naming the sample where one is no class of the charset."""
@@ -171,8 +169,12 @@ def open_same_samples(paths: Sequence[str | Path]) -> Iterator[list[LogitsFile]]
     """Opens logits files that agree in charset, samples and labels.
 
     Raises:
-        HccrError: one line that names two files and their first difference.
+        HccrError: no files, one of them twice, or two that differ; their first difference is named.
     """
+    if not paths:
+        raise HccrError("Name at least one logits file.")
+    if len({Path(path).resolve() for path in paths}) != len(paths):
+        raise HccrError("A logits file is named twice; raise its weight instead.")
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(LogitsFile(path)) for path in paths]
         for other in files[1:]:

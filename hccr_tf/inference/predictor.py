@@ -18,8 +18,6 @@ from hccr_tf.runs.workdir import Workdir, command_line
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.progress import track
 
-CENTER_CROP = 0  # position of the centre among `five_crops`
-
 
 class Predictor:
     """A trained run, ready to read images.
@@ -101,7 +99,7 @@ def predict_split(
 
     Args:
         workdir: folder of a training run.
-        data: a dataset or its folder; its characters must lie in the run's charset.
+        data: a dataset or its folder.
         out: HDF5 file to write; see `logits_file`.
         split: "train", "validation", "test" or "all".
         crops: "five", or "none" for the whole image as in training.
@@ -141,7 +139,8 @@ def predict_split(
         Path(out), len(loader), predictor.charset, attributes, center=center
     ) as add_rows:
         for logits, labels, indices in iterate_logits(predictor, loader):
-            rows = [logits.mean(axis=1), logits[:, CENTER_CROP]][: 1 + center]
+            # The centre is the first of five crops.
+            rows = [logits.mean(axis=1), logits[:, 0]][: 1 + center]
             add_rows(labels, dataset.sample_ids(indices), *rows)
             for result, values in zip(results.values(), rows, strict=True):
                 result.add(values, labels)

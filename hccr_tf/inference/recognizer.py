@@ -108,24 +108,22 @@ class Recognizer:
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
     ) -> list[Any]:
-        """Reads images.
+        """Reads images of any size, ink dark or light.
 
         Args:
-            images: one image or several: paths, folders, patterns, bytes of image files, binary
-                files, Pillow images, or uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4). Any
-                size, ink dark or light.
+            images: one or several: paths, folders, patterns, bytes of image files, binary files,
+                Pillow images, or uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4).
             top_k: how many characters to name.
             single: whether to refuse images of several characters.
             on_error: "raise", or "return" for the error in place of what can't be read.
             progress: whether to show a bar where somebody looks.
 
         Returns:
-            A `Recognition` of each, in the images' order, of a folder of all that lie in it; or
-            the `ImageError`.
+            A `Recognition` or the `ImageError` of each in order, of a folder of all in it.
 
         Raises:
-            ImageError: an image can't be read or doesn't show a single character; it's named
-                by its path or its position.
+            ImageError: an image, named by path or position, can't be read or shows several
+                characters.
         """
         if on_error not in ("raise", "return"):
             raise HccrError(f'on_error is "raise" or "return", not {on_error!r}.')
@@ -147,7 +145,7 @@ class Recognizer:
     ) -> Iterator[Recognition | ImageError]:
         """Yields what each image is read as, or why it can't be, some images at a time.
 
-        Arguments are those of `predict`, without folders and patterns.
+        As `predict` does, but for folders and patterns.
         """
         if top_k < 1:
             raise HccrError("top_k is at least 1.")
@@ -175,22 +173,16 @@ class Recognizer:
         largest, views = self._batches[-1], len(self._stretches)
         for start in range(0, len(images), largest):
             chunk = images[start : start + largest]
+            stretched = [
+                cv2.resize(image, (round(image.shape[1] * x), round(image.shape[0] * y)))
+                for image in chunk
+                for x, y in self._stretches
+            ]
+            prepared = self.predictor.preprocessing.apply_many(stretched)
             size = views * next(b for b in self._batches if b >= len(chunk))
-            prepared = self.predictor.preprocessing.apply_many(
-                [_stretched(image, *by) for image in chunk for by in self._stretches]
-            )
-            if size > len(prepared):
-                filler = np.zeros((size - len(prepared), *prepared.shape[1:]), np.uint8)
-                prepared = np.concatenate([prepared, filler])
-            logits = self.predictor.logits(prepared)[: views * len(chunk)]
+            filler = (0, size - len(prepared)), (0, 0), (0, 0), (0, 0)
+            logits = self.predictor.logits(np.pad(prepared, filler))[: len(prepared)]
             yield from logits.reshape(len(chunk), views, -1).mean(axis=1)
-
-
-def _stretched(image: np.ndarray, width: float, height: float) -> np.ndarray:
-    if width == height == 1:
-        return image
-    size = round(image.shape[1] * width), round(image.shape[0] * height)
-    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
 def _clean(image: Any, single: bool) -> np.ndarray | ImageError:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.evaluation.significance import wilson_interval
@@ -163,7 +163,7 @@ class StepCounts(NamedTuple):
     """
 
     table: pd.DataFrame
-    read: np.ndarray  # int32 (N, T), the classes read
+    read: np.ndarray  # int (N, T), the classes read
     labels: np.ndarray  # int32 (N,)
     indices: np.ndarray  # int64 (N,), positions in the data
 
@@ -173,22 +173,17 @@ class StepCounts(NamedTuple):
         return np.flatnonzero((right[:, 0] == first_right) & (right[:, -1] != first_right))
 
 
-def count_steps(
-    predictor: StepPredictor, data: str | Path | Dataset, split: str = "test", batch_size: int = 64
-) -> StepCounts:
+def count_steps(predictor: StepPredictor, dataset: Dataset, split: str = "test") -> StepCounts:
     """Reads a split's whole images and counts what each step corrects and breaks.
 
     Raises:
         HccrError: a charset that doesn't cover the data, an empty split.
     """
-    loader = Loader(
-        open_dataset(data), split, predictor.preprocessing, batch_size, charset=predictor.charset
+    loader = Loader(dataset, split, predictor.preprocessing, 2 * _BATCH, charset=predictor.charset)
+    read = np.concatenate(
+        [predictor.read(batch.images).logits.argmax(axis=2) for batch in with_progress(loader)]
     )
-    parts = []
-    for batch in with_progress(loader):
-        read = predictor.read(batch.images).logits.argmax(axis=2).astype(np.int32)
-        parts.append((read, batch.labels, batch.indices))
-    read, labels, indices = map(np.concatenate, zip(*parts, strict=True))
+    labels = loader.labels
     right = read == labels[:, None]
     # A step before the first that reads as the first does.
     before = np.concatenate([right[:, :1], right[:, :-1]], axis=1)
@@ -206,4 +201,4 @@ def count_steps(
             "broken_since_first": (~right & first).sum(axis=0),
         }
     )
-    return StepCounts(table, read, labels, indices)
+    return StepCounts(table, read, labels, loader.indices)

@@ -2,8 +2,7 @@
 
 Every image has a writer and a moment of its own, drawn from its seed alone, so that it's the
 same in any batch, process or order. The work on strokes is done for all characters of a batch at
-once, and they are drawn side by side on one canvas: hundreds of characters cost what one would in
-calls.
+once, and they are drawn on one canvas: hundreds of characters cost what one would in calls.
 
 What varies, and by how much, is a `HandwritingStyle`. Its defaults were chosen by what a network
 that had learnt from such images misread among real ones; `docs/recogniser.md` has the log.
@@ -36,14 +35,10 @@ _NORMALS, _UNIFORMS, _STROKE_NORMALS, _STROKE_UNIFORMS = 12 + 4 * _WAVES, 20 + 4
 
 
 def centre_lines(strokes: Sequence[np.ndarray]) -> np.ndarray:
-    """One character's strokes as lines of equally spaced points.
+    """Makes one character's strokes lines of equally spaced points.
 
-    Args:
-        strokes: each of shape (points, 2), x and y in the grid of 1024, y upwards.
-
-    Returns:
-        complex64 (strokes, POINTS): columns + 1j * rows in sides of the character, about its
-        centre.
+    Strokes are (points, 2), x and y in the grid of 1024, y upwards; lines are complex64
+    (strokes, POINTS), columns + 1j * rows in sides of the character, about its centre.
     """
     lines = np.empty((len(strokes), POINTS), np.complex64)
     for line, stroke in zip(lines, strokes, strict=True):
@@ -68,8 +63,7 @@ def draw(
         counts: int (B,), how many strokes each character has, at least 1.
         seeds: B keys of NumPy's generator.
         variation: how far they may stray.
-        haste: (B,), how much of their haste hands have: strokes of a running hand are hasty
-            already.
+        haste: (B,), how much of it hands have: strokes of a running hand are hasty already.
 
     Returns:
         B images, uint8 (height, width), ink dark on 255, cropped to about the ink.
@@ -86,25 +80,19 @@ class _Draws:
     """All random numbers of a batch, an image's by its own seed."""
 
     def __init__(self, counts: np.ndarray, seeds: Sequence[tuple[int, ...]]):
-        number, strokes = len(counts), int(counts.sum())
-        self.normal = np.empty((number, _NORMALS), np.float32)
-        self.uniform = np.empty((number, _UNIFORMS), np.float32)
-        self.stroke_normal = np.empty((strokes, _STROKE_NORMALS), np.float32)
-        self.stroke_uniform = np.empty((strokes, _STROKE_UNIFORMS), np.float32)
-        start = 0
-        for i, (seed, count) in enumerate(zip(seeds, counts.tolist(), strict=True)):
+        normals, uniforms = [], []
+        for seed, count in zip(seeds, counts.tolist(), strict=True):
             rng = np.random.default_rng(seed)
-            normals = rng.standard_normal(_NORMALS + count * _STROKE_NORMALS, np.float32)
-            uniforms = rng.random(_UNIFORMS + count * _STROKE_UNIFORMS, np.float32)
-            end = start + count
-            self.normal[i] = normals[:_NORMALS]
-            self.uniform[i] = uniforms[:_UNIFORMS]
-            self.stroke_normal[start:end].reshape(-1)[:] = normals[_NORMALS:]
-            self.stroke_uniform[start:end].reshape(-1)[:] = uniforms[_UNIFORMS:]
-            start = end
-        # Nobody writes five standard deviations off.
-        np.clip(self.normal, -2.5, 2.5, self.normal)
-        np.clip(self.stroke_normal, -2.5, 2.5, self.stroke_normal)
+            drawn = rng.standard_normal(_NORMALS + count * _STROKE_NORMALS, np.float32)
+            # Nobody writes five standard deviations off.
+            normals.append(np.clip(drawn, -2.5, 2.5))
+            uniforms.append(rng.random(_UNIFORMS + count * _STROKE_UNIFORMS, np.float32))
+        self.normal = np.stack([drawn[:_NORMALS] for drawn in normals])
+        self.uniform = np.stack([drawn[:_UNIFORMS] for drawn in uniforms])
+        of_strokes = np.concatenate([drawn[_NORMALS:] for drawn in normals])
+        self.stroke_normal = of_strokes.reshape(-1, _STROKE_NORMALS)
+        of_strokes = np.concatenate([drawn[_UNIFORMS:] for drawn in uniforms])
+        self.stroke_uniform = of_strokes.reshape(-1, _STROKE_UNIFORMS)
 
 
 def _written(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
@@ -180,14 +168,10 @@ def _trimmed(lines, begin, end, v: HandwritingStyle):
 def parting(lines, owner) -> np.ndarray:
     """How far apart lie what was written before a stroke and what comes from it on.
 
-    Args:
-        lines: complex64 (strokes of all characters, POINTS).
-        owner: int (strokes of all characters,), which character each belongs to, ascending.
-
-    Returns:
-        float32, one a stroke: sides of the character along the axis on which they're farther
-        apart, below 0 where they overlap, infinite before a character's first stroke. It's the
-        larger of all strokes before and after and, less a little, of three before and after.
+    Lines are complex64 (strokes of all characters, POINTS), and `owner` says which character each
+    belongs to, ascending. Returned is float32, one a stroke: sides of the character along the axis
+    on which they're farther apart, below 0 where they overlap, infinite before a character's first
+    stroke. It's the larger of all strokes before and after and, less a little, of three of both.
     """
     count = np.bincount(owner)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
@@ -210,15 +194,7 @@ def parting(lines, owner) -> np.ndarray:
 
 def _gap(before, after) -> np.ndarray:
     """Between boxes (4, …) of -left, right, -top, bottom, along the axis where it's widest."""
-    return np.max(
-        [
-            -after[0] - before[1],
-            -before[0] - after[1],
-            -after[2] - before[3],
-            -before[2] - after[3],
-        ],
-        axis=0,
-    )
+    return np.maximum(-after[::2] - before[1::2], -before[::2] - after[1::2]).max(axis=0)
 
 
 def _in_groups(lines, apart, normal, split, v: HandwritingStyle):
@@ -280,13 +256,8 @@ def flowing(lines, owner, sigma) -> tuple[np.ndarray, np.ndarray]:
     """Strokes smoothed as parts of one path, of which the pen's ways through the air are others.
 
     So hasty strokes begin and end on the way from and to their neighbours. The path's own ends
-    stay where they are.
-
-    Args:
-        lines: complex64 (strokes of all characters, POINTS).
-        owner: int (strokes of all characters,), which character each belongs to, ascending.
-        sigma: (strokes of all characters,), in points, the same for all strokes of a character;
-            0 smooths nothing.
+    stay where they are. Lines and owners are as for `parting`; sigma, in points, is the same for
+    all strokes of a character.
 
     Returns:
         complex64 (strokes, POINTS) twice: the strokes, and the way from each to the next one; of
