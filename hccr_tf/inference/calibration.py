@@ -65,21 +65,12 @@ def _bisect(low: float, high: float, too_high: Callable[[float], bool]) -> float
 
 
 def reliability(probabilities: np.ndarray, is_right: np.ndarray) -> tuple[pd.DataFrame, float]:
-    """Counts how often images are read rightly, by the probability that was claimed.
-
-    Args:
-        probabilities: float (N,) of what each image was read as.
-        is_right: bool (N,).
+    """Counts how often images are read rightly (N,), by the probability that was claimed (N,).
 
     Returns:
         A row for each of fifteen equal ranges that isn't empty (`low`, `high`, `samples`,
         `confidence`, `accuracy`), and the expected calibration error: the mean difference of
         the last two, by samples.
-
-    Example:
-        >>> table, error = reliability(np.array([0.9, 0.9]), np.array([True, False]))
-        >>> round(error, 3)
-        0.4
     """
     edges = np.linspace(0, 1, _BINS + 1)
     bins = np.clip(np.digitize(probabilities, edges) - 1, 0, _BINS - 1)

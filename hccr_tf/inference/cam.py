@@ -77,12 +77,9 @@ class ActivationMapper:
     def __call__(
         self, images: np.ndarray, classes: Sequence[int] | np.ndarray | None = None
     ) -> ActivationMaps:
-        """Maps of prepared images.
+        """Maps images as `Preprocessing` makes them: uint8 (B, H, W, 1), or one (H, W, 1).
 
-        Args:
-            images: uint8 (B, H, W, 1) as `Preprocessing` makes them, or one (H, W, 1).
-            classes: class indices (B,) or (B, K), or one for one image; what each image is
-                read as if None.
+        Classes are indices (B,) or (B, K), or one for one image; if None, what each is read as.
 
         Raises:
             HccrError: classes that don't fit the images or the network.
@@ -141,16 +138,10 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def overlay(
     image: np.ndarray, cam: np.ndarray, limits: tuple[float, float] | None = None
 ) -> np.ndarray:
-    """Lays a map in colours over its image: blue for its least value, red for its greatest.
+    """Lays a map (h, w) in colours over its prepared image, uint8 (H, W) or (H, W, 1).
 
-    Args:
-        image: uint8 (H, W) or (H, W, 1), the prepared image.
-        cam: float (h, w), enlarged to the image.
-        limits: values that are blue and red, to compare maps; the map's own if None. A map
-            without differences is all blue.
-
-    Returns:
-        uint8 (H, W, 3), RGB.
+    Blue and red are the limits, or the map's own least and greatest value; a map without
+    differences is all blue. Returned is RGB, uint8 (H, W, 3).
     """
     from matplotlib import colormaps
 
@@ -176,20 +167,11 @@ def write_cams(
 
     `cam.png` has a row for each of the first 40 images and each rank, a column for each run and
     the image itself at the right; under each map stand character and softmax score.
-    `cam.csv` says the same of all images in numbers, `maps.npz` holds RUN/maps, float32
-    (images, top_k, h, w), and RUN/classes, int64 (images, top_k), and `overlays/` has each
-    map over its prepared image.
-
-    Args:
-        predictors: trained runs, at least one.
-        images: what they read, at least one.
-        out: folder to write to.
-        top_k: the most probable classes to draw maps for.
-        layer: as for `ActivationMapper`.
-        classes: (images, top_k) class indices to map; the most probable ones if None.
-
-    Returns:
-        The table: a row for each image, run and rank.
+    `cam.csv` says the same of all images in numbers, as the table that is returned, `maps.npz`
+    holds RUN/maps, float32 (images, top_k, h, w), and RUN/classes, int64 (images, top_k), and
+    `overlays/` has each map over its prepared image. There's at least one run and one image;
+    `layer` is as for `ActivationMapper`, and classes (images, top_k) are mapped in place of the
+    most probable ones.
 
     Raises:
         HccrError: more ranks than classes, or no such layer.
@@ -200,11 +182,12 @@ def write_cams(
     out = Path(out)
     (out / "overlays").mkdir(parents=True, exist_ok=True)
     names = distinct_names([predictor.workdir.path for predictor in predictors])
-    rows: list[dict] = []
+    rows = []
     arrays: dict[str, Any] = {}
     tiles: dict[tuple[int, int], list] = defaultdict(list)  # by image and rank, a row of the sheet
     for name, predictor in zip(names, predictors, strict=True):
         mapper = ActivationMapper(predictor.model, layer)
+        method = "gradients" if mapper.through_gradients else "weights"
         parts = []
         for begin in range(0, len(images), _BATCH):
             batch = images[begin : begin + _BATCH]
@@ -226,28 +209,19 @@ def write_cams(
                 if number < _SHOWN:
                     text = f"{name}: {character} {100 * probability:.1f} %"
                     tiles[number, rank].append((coloured, text))
-                rows.append(
-                    {
-                        "image": batch[i].name,
-                        "run": name,
-                        "rank": rank + 1,
-                        "character": character,
-                        "probability": round(float(probability), 6),
-                        "layer": mapper.layer,
-                        "method": "gradients" if mapper.through_gradients else "weights",
-                        "overlay": f"overlays/{file}",
-                    }
-                )
+                read = (batch[i].name, name, rank + 1, character, round(float(probability), 6))
+                rows.append((*read, mapper.layer, method, f"overlays/{file}"))
         arrays[f"{name}/maps"] = np.concatenate([part.maps for part in parts])
         arrays[f"{name}/classes"] = np.concatenate([part.classes for part in parts])
     for (number, rank), row in tiles.items():
         row.append((None if rank else images[number].image, images[number].label))
     drawn, texts = zip(*(tile for row in tiles.values() for tile in row), strict=True)
-    columns = len(predictors) + 1
-    draw_sheet(drawn, texts, out / "cam.png", columns=columns, tile=144, text_size=20)
+    layout = {"columns": len(predictors) + 1, "tile": 144, "text_size": 20}
+    draw_sheet(drawn, texts, out / "cam.png", **layout)
     with atomic_write(out / "maps.npz") as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **arrays)
-    table = pd.DataFrame(rows)
+    columns = ["image", "run", "rank", "character", "probability", "layer", "method", "overlay"]
+    table = pd.DataFrame(rows, columns=columns)
     write_csv(out / "cam.csv", table)
     return table
 
@@ -256,10 +230,10 @@ def _feature_map(model: keras.Model, name: str | None) -> tuple[str, Any]:
     """Returns name and output of the layer that's mapped."""
     outputs = {layer.name: layer.output for layer in model.layers}
     maps = {name: x for name, x in outputs.items() if len(getattr(x, "shape", ())) == 4}
-    if name in maps:
-        return name, maps[name]
     if name is not None:
-        raise HccrError(f"There's no layer {name!r} with a map; those are: {', '.join(maps)}.")
+        if name not in maps:
+            raise HccrError(f"There's no layer {name!r} with a map; those are: {', '.join(maps)}.")
+        return name, maps[name]
     # What has no weights before it is the image, made larger or of three channels at most.
     names = list(outputs)
     first = next(i for i, layer in enumerate(model.layers) if layer.weights)

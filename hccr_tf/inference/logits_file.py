@@ -25,21 +25,17 @@ LOGITS = ("logits", "logits_center")
 
 @contextlib.contextmanager
 def write_logits(
-    path: Path,
+    path: str | Path,
     num_samples: int,
     charset: Charset,
     attributes: Mapping[str, Any],
     *,
     center: bool = False,
 ) -> Iterator[Callable[..., None]]:
-    """Writes a logits file atomically, in rows as they come.
+    """Writes a logits file of N samples atomically, in rows as they come.
 
-    Args:
-        path: file to write.
-        num_samples: N.
-        charset: class order.
-        attributes: further attributes; mappings are written as JSON.
-        center: whether the file also holds the centre crop's logits.
+    Of the attributes mappings are written as JSON; with `center` the file also holds the centre
+    crop's logits.
 
     Yields:
         `add(labels, sample_ids, *logits)`, which appends B rows: int (B,), B strings, and float
@@ -79,15 +75,10 @@ def write_logits(
 class LogitsFile:
     """Reads a logits file in pieces.
 
-    Attributes:
-        path: of the file.
-        charset: characters in class order.
-        attributes: of the file.
-        datasets: "logits" and, where the file has it, "logits_center".
+    `datasets` are "logits" and, where the file has it, "logits_center".
 
     Raises:
-        HccrError: the file is missing, unreadable, or not of this form; the message
-            names the file and what is wrong.
+        HccrError: the file, which is named, is missing, unreadable, or not of this form.
     """
 
     def __init__(self, path: str | Path):

@@ -20,17 +20,15 @@ from hccr_tf.utils.progress import track
 
 
 class Predictor:
-    """A trained run, ready to read images.
+    """A trained run, ready to read images: its network with its best epoch's weights.
 
     Args:
-        workdir: folder of a training run, or "recogniser" for the package's own weights; its best
-            epoch's prediction weights are used.
+        workdir: folder of a training run, or "recogniser" for the package's own weights.
         aux_outputs: whether to build outputs that serve training only, if their weights are kept.
         model_args: of the network, in place of the recipe's: such as leave the weights as they are.
 
     Attributes:
-        workdir: the run's folder, a `Workdir`.
-        recipe, charset, preprocessing: the run's own.
+        workdir, recipe, charset, preprocessing: the run's own.
         model: the network, without auxiliary heads unless asked for.
 
     Raises:
@@ -135,9 +133,8 @@ def predict_split(
     }
     center = crops == "five"
     results = {name: Evaluation(len(predictor.charset)) for name in LOGITS[: 1 + center]}
-    with write_logits(
-        Path(out), len(loader), predictor.charset, attributes, center=center
-    ) as add_rows:
+    writing = write_logits(out, len(loader), predictor.charset, attributes, center=center)
+    with writing as add_rows:
         for logits, labels, indices in iterate_logits(predictor, loader):
             # The centre is the first of five crops.
             rows = [logits.mean(axis=1), logits[:, 0]][: 1 + center]

@@ -159,11 +159,9 @@ class Recognizer:
     def _read(self, logits: np.ndarray, top_k: int) -> Recognition:
         scaled = np.where(self.competing, logits / self.temperature, -np.inf)
         classes, probabilities = most_probable(scaled, min(top_k, int(self.competing.sum())))
-        (character, probability), *others = (
-            (self.charset.char(c), p)
-            for c, p in zip(classes.tolist(), probabilities.tolist(), strict=True)
-        )
-        return Recognition(character, probability, tuple(others))
+        characters = map(self.charset.char, classes.tolist())
+        (first, probability), *others = zip(characters, probabilities.tolist(), strict=True)
+        return Recognition(first, probability, tuple(others))
 
     def logits(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Returns float32 (B, C) logits of clean images; calibration and levels aren't applied."""

@@ -37,11 +37,7 @@ class Steps(NamedTuple):
 
 
 class StepPredictor(Predictor):
-    """A trained run with iterative refinement, all steps of it.
-
-    Args:
-        workdir: folder of the run.
-        steps: T, if another than it was trained with.
+    """A trained run with iterative refinement, all T steps of it: its own T or another.
 
     Attributes:
         steps: T.
@@ -131,15 +127,7 @@ def write_steps(
             if rank == 0 and number < _SHOWN:
                 text = f"t = {t + 1}: {character} {100 * probability:.1f} %"
                 tiles.append((overlay(prepared[i], maps[t], limits=limits), text))
-            rows.append(
-                {
-                    "image": image.name,
-                    "step": t + 1,
-                    "rank": rank + 1,
-                    "character": character,
-                    "probability": round(probability, 6),
-                }
-            )
+            rows.append((image.name, t + 1, rank + 1, character, round(probability, 6)))
         if number < _SHOWN:
             tiles.append((image.image, image.label))
         lines += [f"{image.label}  ({image.name})", *("".join(row).rstrip() for row in figure), ""]
@@ -149,7 +137,7 @@ def write_steps(
     draw_sheet(drawn, texts, out / f"{name}.png", columns=predictor.steps + 1, tile=144)
     with atomic_write(out / f"{name}.txt") as temporary:
         temporary.write_text("\n".join(lines), "utf-8")
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=["image", "step", "rank", "character", "probability"])
     write_csv(out / f"{name}.csv", table)
     return table
 

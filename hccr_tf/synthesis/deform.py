@@ -233,8 +233,7 @@ def _bent(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
     moved = lines.copy()
     for k in range(_WAVES):
         length = 2 * np.pi / (0.6 + 1.0 * number[:, 0, k])
-        vector = length * np.exp(2j * np.pi * number[:, 1, k])
-        vector = vector.astype(np.complex64)[owner, None]
+        vector = (length * np.exp(2j * np.pi * number[:, 1, k])).astype(np.complex64)[owner, None]
         angle = lines.real * vector.real + lines.imag * vector.imag
         angle += (2 * np.pi * number[:, 2, k])[owner, None]
         way = amount * (strength[:, 0, k] + 1j * strength[:, 1, k])

@@ -98,7 +98,7 @@ def test_the_images_can_be_learned(tmp_path):
         vector = cv2.GaussianBlur(square, (0, 0), 1.5).ravel()
         return vector / np.linalg.norm(vector)
 
-    paths = generate_gnt(tmp_path, num_writers=30, num_test_writers=20, samples_per_writer=1)
+    paths = generate_gnt(tmp_path, num_writers=16, num_test_writers=10, samples_per_writer=1)
     images = np.array([[normalised(image) for image in _images(path)] for path in paths])
-    predicted = (images[30:] @ images[:30].mean(0).T).argmax(-1)
+    predicted = (images[16:] @ images[:16].mean(0).T).argmax(-1)
     assert (predicted == np.arange(len(load_strokes()))).mean() > 0.5
