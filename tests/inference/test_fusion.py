@@ -30,18 +30,14 @@ def samples():
 @pytest.fixture
 def paths(samples, make_logits_file):
     labels, logits = samples
-    return [
-        make_logits_file(
-            f"{i}.h5",
-            values,
-            labels,
-            center=values[:, ::-1],
-            recipe={"name": f"kriuk_model{i + 1}"},
-            split="test",
-            data_hash="abc",
+    about = {"split": "test", "data_hash": "abc"}
+    made = []
+    for i, z in enumerate(logits):
+        recipe = {"name": f"kriuk_model{i + 1}"}
+        made.append(
+            make_logits_file(f"{i}.h5", z, labels, center=z[:, ::-1], recipe=recipe, **about)
         )
-        for i, values in enumerate(logits)
-    ]
+    return made
 
 
 def rows(path):
@@ -172,21 +168,10 @@ def test_tables_and_figure(paths, samples, tmp_path):
     assert red > 0.05  # The bars.
 
 
-def test_a_class_without_samples_has_no_accuracy(make_logits_file, tmp_path):
-    path = make_logits_file("a.h5", np.eye(3, dtype=np.float32)[:2], np.array([0, 1]))
-    fuse([path], tmp_path / "out")
-    assert rows(tmp_path / "out" / "per_class.csv")[2] == {
-        "character": "二",
-        "samples": "0",
-        "correct": "0",
-        "accuracy": "",
-    }
-
-
-def test_confused_pairs_most_frequent_first(make_logits_file, tmp_path):
+def test_confused_pairs_most_frequent_first_and_a_class_without_samples(make_logits_file, tmp_path):
     labels = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2])
     predicted = np.array([1, 0, 1, 2, 1, 0, 0, 0, 2])
-    path = make_logits_file("a.h5", np.eye(3, dtype=np.float32)[predicted], labels)
+    path = make_logits_file("a.h5", np.eye(4, dtype=np.float32)[predicted], labels)
     fuse([path], tmp_path / "out")
     assert [tuple(row.values()) for row in rows(tmp_path / "out" / "confused_pairs.csv")] == [
         ("零", "一", "2", "4"),
@@ -194,6 +179,7 @@ def test_confused_pairs_most_frequent_first(make_logits_file, tmp_path):
         ("零", "二", "1", "4"),
         ("一", "零", "1", "2"),
     ]
+    assert list(rows(tmp_path / "out" / "per_class.csv")[3].values()) == ["三", "0", "0", ""]
 
 
 def test_nothing_confused(make_logits_file, tmp_path):
@@ -223,8 +209,13 @@ def test_files_that_do_not_belong_together_leave_no_results(
 ):
     labels, logits = samples
     other = make_logits_file("other.h5", logits[0], (labels + 1) % NUM_CLASSES)
-    with pytest.raises(ValueError, match=r"0\.h5 and .*other\.h5 give sample test/0 different"):
-        fuse([paths[0], other], tmp_path / "out")
+    for function in (search_weights, lambda paths: fuse(paths, tmp_path / "out")):
+        with pytest.raises(ValueError, match="at least one logits file"):
+            function([])
+        with pytest.raises(ValueError, match="named twice; raise its weight"):
+            function([paths[0], paths[1], paths[0]])
+        with pytest.raises(ValueError, match=r"0\.h5 and .*other\.h5 give sample test/0 different"):
+            function([paths[0], other])
     assert not (tmp_path / "out").exists()
 
 
@@ -235,14 +226,6 @@ def test_logits_that_are_not_finite_leave_no_results(samples, make_logits_file, 
     with pytest.raises(ValueError, match=r"1\.h5: the logits of sample test/150 aren't finite"):
         fuse(paths, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
-
-
-def test_no_files_and_a_file_twice(paths, tmp_path):
-    for function in (search_weights, lambda paths: fuse(paths, tmp_path / "out")):
-        with pytest.raises(ValueError, match="at least one logits file"):
-            function([])
-        with pytest.raises(ValueError, match="named twice; raise its weight"):
-            function([paths[0], paths[1], paths[0]])
 
 
 @pytest.mark.parametrize(
@@ -293,6 +276,11 @@ def test_planted_weights_are_found(make_logits_file, weights):
     assert accuracy == 1
 
 
+def test_a_coarser_step_misses_them(make_logits_file):
+    found, accuracy = search_weights(planted((0.3, 0.7), make_logits_file), step=0.5)
+    assert found in ([0, 1], [0.5, 0.5], [1, 0]) and accuracy == 0.5
+
+
 def test_the_weights_found_give_the_accuracy_that_is_told(paths, tmp_path):
     weights, accuracy = search_weights(paths)
     assert sum(weights) == pytest.approx(1)
@@ -305,16 +293,3 @@ def test_of_equal_weights_the_most_even_win(samples, make_logits_file):
     labels, logits = samples
     paths = [make_logits_file(f"{i}.h5", logits[0], labels) for i in range(2)]
     assert search_weights(paths)[0] == [0.5, 0.5]
-
-
-def test_search_with_a_coarser_step(make_logits_file):
-    found, accuracy = search_weights(planted((0.3, 0.7), make_logits_file), step=0.5)
-    assert found in ([0, 1], [0.5, 0.5], [1, 0])
-    assert accuracy == 0.5
-
-
-def test_search_on_files_that_do_not_belong_together(paths, samples, make_logits_file):
-    labels, logits = samples
-    other = make_logits_file("other.h5", logits[0], labels, ids=[f"x{i}" for i in range(200)])
-    with pytest.raises(ValueError, match="hold different samples"):
-        search_weights([paths[0], other])
