@@ -13,15 +13,7 @@ _SMALLEST = 16  # pixels of the longer side
 
 
 def clutter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Adds one to three kinds of clutter to an image.
-
-    Args:
-        image: uint8 (height, width), ink dark on 255.
-        rng: of all that's random.
-
-    Returns:
-        uint8 (height, width), of another size maybe; the ink stays the most of it.
-    """
+    """Adds one to three kinds of clutter to an image, which may grow; the ink stays most of it."""
     # What lies on the paper first, then what a camera and a file do to all of it.
     count = 1 + int(rng.random() < 0.35) + int(rng.random() < 0.12)
     for kind in sorted(rng.choice(len(KINDS), count, replace=False, p=_SHARES)):
@@ -110,16 +102,9 @@ def _stain(image, rng):
     axes = [max(2, int(v)) for v in rng.uniform(0.1, 0.5, 2) * side]
     arc = rng.random() < 0.5
     start = int(rng.integers(360))
-    cv2.ellipse(
-        blot,
-        centre,
-        axes,
-        int(rng.integers(180)),
-        start,
-        start + int(rng.integers(60, 360)),
-        255,
-        int(rng.integers(1, 4)) if arc else -1,
-    )
+    angle, stop = int(rng.integers(180)), start + int(rng.integers(60, 360))
+    thick = int(rng.integers(1, 4)) if arc else -1
+    cv2.ellipse(blot, centre, axes, angle, start, stop, 255, thick)
     blot = cv2.GaussianBlur(blot, (0, 0), 0.5 if arc else side * rng.uniform(0.02, 0.1))
     dark = rng.uniform(0.15, 0.6) if arc else rng.uniform(0.05, 0.3)
     return np.minimum(image, WHITE - (dark * blot).astype(np.uint8))

@@ -1,8 +1,8 @@
 """A store whose images are drawn when they're asked for, from stroke centre lines.
 
-It's a folder as a `Store` is, and is read like one: `hccr train --data` takes it. Its training
-images are new in every epoch; each is a pure function of its number, so orders, resuming and
-processes work as they do with images on disk. What lies on disk is the centre lines.
+It's read as a `Store` is: `hccr train --data` takes it. Its training images are new in every
+epoch; each is a pure function of its number, so orders, resuming and processes work as they do
+with images on disk. What lies on disk is the centre lines.
 
 The centre lines come from a file `{character: [[[x, y], ...], ...]}` as Make Me a Hanzi's
 `graphics.txt` gives them (its `medians`); the package carries those of fifteen numerals only.
@@ -42,11 +42,7 @@ class StrokeDataset:
     `held_out` of each class validate, as many are for tests, and all others are for training:
     `per_class` of each class in an epoch.
 
-    Attributes:
-        path, manifest, charset, data_hash: as of any `Dataset`.
-        variation: how images differ from the centre lines.
-        per_class, held_out: as above.
-        seed: of all images.
+    `variation` says how images differ from the centre lines.
 
     Raises:
         FileNotFoundError: there's no such store, or one of its files is missing.
@@ -103,11 +99,7 @@ class StrokeDataset:
                 raise HccrError(f"{self.path / name} was altered; make the store again")
 
     def indices(self, split: str) -> np.ndarray:
-        """int64: numbers of a split's images; of "train", those of epoch 0.
-
-        Raises:
-            HccrError: there's no such split, or it's empty.
-        """
+        """int64: numbers of a split's images, of "train" those of epoch 0; HccrError for none."""
         held_out, every = self.held_out, 2 * self.held_out + self.per_class
         draws = {"train": (2 * held_out, every)}
         if held_out:
@@ -131,9 +123,8 @@ class StrokeDataset:
         if not len(indices):
             return []
         seeds = [(self.seed, index) for index in indices.tolist()]
-        lines, counts, haste = self._sources.choose(
-            indices % len(self.charset), seeds, self.variation
-        )
+        classes = indices % len(self.charset)
+        lines, counts, haste = self._sources.choose(classes, seeds, self.variation)
         images = draw(lines, counts, seeds, self.variation, haste)
         for i, seed in enumerate(seeds):
             rng = np.random.default_rng((*seed, 2))
@@ -184,8 +175,7 @@ def make_stroke_store(
         source: what the manifest says of where the strokes come from.
         weight: how often these strokes are drawn, beside the fonts' weights.
         fonts: other sources of the same characters; each may lack some.
-        charset: the classes, each of which needs strokes; all characters of `strokes` by code
-            point if None.
+        charset: the classes, each of which needs strokes; if None all characters of `strokes`.
         variation: how images differ from the centre lines.
         per_class: training images of each class in an epoch.
         held_out: images of each class for validation, and as many for tests.

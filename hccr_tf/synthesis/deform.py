@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from hccr_tf.synthesis.geometry import ALONG, POINTS, from_grid, smoothing, swell
+from hccr_tf.synthesis.geometry import ALONG, POINTS, from_grid, gaussian, smoothing
 from hccr_tf.synthesis.rasterize import ink_lines
 from hccr_tf.synthesis.style import MOST_SMOOTH, HandwritingStyle
 
@@ -55,7 +55,7 @@ def draw(
     variation: HandwritingStyle,
     haste: np.ndarray | float = 1.0,
 ) -> list[np.ndarray]:
-    """Draws characters, each by its own seed.
+    """Draws B characters, each by its own seed: uint8 (height, width), cropped to about the ink.
 
     Args:
         lines: complex64 (strokes of all characters, POINTS) as `centre_lines` makes them, one
@@ -64,9 +64,6 @@ def draw(
         seeds: B keys of NumPy's generator.
         variation: how far they may stray.
         haste: (B,), how much of it hands have: strokes of a running hand are hasty already.
-
-    Returns:
-        B images, uint8 (height, width), ink dark on 255, cropped to about the ink.
     """
     draws = _Draws(counts, seeds)
     owner = np.repeat(np.arange(len(counts)), counts)
@@ -128,7 +125,9 @@ def _written(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
     lines, ways = flowing(lines, owner, v.flow * haste[owner])
 
     first, second, lift = normal[8, :, None], normal[9, :, None], 1.2 * uniform[6, :, None]
-    pressure = 1 + v.pressure * swell(first, second, lift, _ALONG)
+    # More at the end than at the beginning, more at both than in the middle, less where it leaves.
+    swell = first * (_ALONG - 0.5) + 0.5 * second * np.cos(2 * np.pi * _ALONG) - lift * _ALONG**4
+    pressure = 1 + v.pressure * swell
 
     ways = ways[:-1][joined]
     bow = 0.15j * normal[10, 1:][joined, None] * (ways[:, -1:] - ways[:, :1])
@@ -292,14 +291,11 @@ def flowing(lines, owner, sigma) -> tuple[np.ndarray, np.ndarray]:
 def _flow(level: int) -> np.ndarray:
     """complex64 (path, 2 * POINTS): from a path to its stroke and the way after it, smoothed."""
     length = POINTS + 2 * _REACH
-    index = np.arange(length)
-    sigma = max(_SMOOTHINGS[level], 1e-3)
-    kernel = np.exp(-0.5 * ((index[:, None] - index) / sigma) ** 2)
-    kernel /= kernel.sum(1, keepdims=True)
+    kernel = gaussian(length, _SMOOTHINGS[level])
     # A way has fewer points than are drawn; those in between lie on straight lines.
     end = _REACH + POINTS - 1
     at = end + ALONG * (len(_AIR) + 1)
-    way = np.maximum(0, 1 - abs(at[:, None] - index)) @ kernel
+    way = np.maximum(0, 1 - abs(at[:, None] - np.arange(length))) @ kernel
     stroke = kernel[_REACH : end + 1]
     return np.concatenate([stroke, way]).T.astype(np.complex64)
 

@@ -38,14 +38,11 @@ _LONGEST = 1.5  # sides of a character that one traced line may be long
 
 @dataclass(frozen=True)
 class Traced:
-    """One character of a font.
+    """One character of a font: its strokes in writing order, each (points, 2).
 
-    Attributes:
-        strokes: in writing order, each (points, 2) as in a stroke file.
-        reference: (strokes, 2), the first and the last of the stroke file's strokes that each
-            traced one lies along.
-        distance: how far, in sides of the character, its lines lie on the average from the stroke
-            file's or those from them, whichever is more.
+    `reference` (strokes, 2) is the first and the last of the stroke file's strokes that each one
+    lies along; `distance`, in sides of the character, how far they lie on the average from the
+    stroke file's or those from them, whichever is more.
     """
 
     strokes: list[np.ndarray]
@@ -71,11 +68,7 @@ def font_files(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def font_facts(path: str | os.PathLike[str], licence: str | None = None) -> dict[str, str]:
-    """Name, version, licence and checksum of a font.
-
-    Args:
-        path: a font file, or a folder of one font's subsets.
-        licence: what it's under, where the font itself doesn't say.
+    """Name, version, licence and checksum of a font: a file, or a folder of its subsets.
 
     Raises:
         FileNotFoundError: as `font_files`.
@@ -116,12 +109,9 @@ def trace_font(
     strokes: Mapping[str, list[np.ndarray]],
     characters: Collection[str],
 ) -> Iterator[tuple[str, Traced]]:
-    """Traces a font's glyphs of characters that a stroke file has.
+    """Traces a font's glyphs of characters, ordered by the strokes that a stroke file has.
 
-    Args:
-        path: a font file, or a folder of one font's subsets.
-        strokes: the stroke file's, by which traced ones are ordered.
-        characters: only these.
+    The font is a file, or a folder of its subsets.
     """
     wanted = set(characters) & set(strokes)
     for file in font_files(path):

@@ -25,16 +25,9 @@ def _noise() -> np.ndarray:
 def ink_lines(lines, pressure, owner, normal, uniform, v: HandwritingStyle) -> list[np.ndarray]:
     """Draws lines: all on one canvas, one character below the other.
 
-    Args:
-        lines: complex64 (lines of all characters, POINTS).
-        pressure: float (lines of all characters, POINTS), relative widths of the pen.
-        owner: int (lines of all characters,), which character each belongs to.
-        normal: each character's own normal random numbers, (B, …).
-        uniform: each character's own uniform random numbers, (B, …).
-        v: how far images may stray.
-
-    Returns:
-        B images, uint8 (height, width), ink dark on 255.
+    Lines, complex64, and pressure, relative widths of the pen, are (lines of all characters,
+    POINTS); `owner` says which character each belongs to, and `normal` and `uniform` are each
+    character's own random numbers (B, …). Returned are B images, uint8 (height, width).
     """
     number = len(uniform)
     uniform = uniform.T

@@ -69,7 +69,7 @@ def generate_gnt(
     size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Writes a synthetic data set as CASIA `.gnt` files, one writer a file.
+    """Writes a synthetic data set as CASIA `.gnt` files, one writer a file; returns their paths.
 
     The training writers' files go to `out_dir/SampleTrain`, those of further, other writers to
     `out_dir/SampleTest`, numbered on: `9001-s.gnt`, `9002-s.gnt` and so on. A file depends
@@ -86,9 +86,6 @@ def generate_gnt(
         size: longer side of most writers' images in pixels, about; 16 to 256.
         progress: called as `progress(files written, files in all)` after each file.
 
-    Returns:
-        The files' paths, `SampleTrain` first.
-
     Raises:
         FileExistsError: one of the two folders holds other `.gnt` files, which would mix two data
             sets and could put one writer on both sides.
@@ -96,7 +93,7 @@ def generate_gnt(
     """
     strokes = load_strokes() if strokes is None else strokes
     characters = list(strokes if characters is None else characters)
-    missing = [character for character in characters if not strokes.get(character)]
+    missing = [c for c in characters if not strokes.get(c)]
     if missing:
         raise HccrError(
             f"No strokes for {', '.join(missing[:10])} ({len(missing)} of {len(characters)} "
@@ -110,22 +107,20 @@ def generate_gnt(
         )
     if not 16 <= size <= 256:
         raise HccrError(f"Images have 16 to 256 pixels, not {size}.")
-    paths = [
-        Path(out_dir) / ("SampleTrain" if index < num_writers else "SampleTest") / f"{name}-s.gnt"
-        for index, name in enumerate(range(9001, 9001 + num_writers + num_test_writers))
-    ]
+    folders = ["SampleTrain"] * num_writers + ["SampleTest"] * num_test_writers
+    paths = [Path(out_dir, name, f"{9001 + i}-s.gnt") for i, name in enumerate(folders)]
     others = sorted(set(Path(out_dir).glob("Sample*/*.gnt")) - set(paths))
     if others:
         raise FileExistsError(
             f"{out_dir} holds {len(others)} other .gnt files, such as {others[0]}. "
             "Delete them or choose another folder."
         )
-    lines = {character: centre_lines(strokes[character]) for character in characters}
+    lines = {c: centre_lines(strokes[c]) for c in characters}
     for index, path in enumerate(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
         style = writer_style(np.random.default_rng([seed, index]), size)
         written = characters * samples_per_writer
-        counts = np.array([len(lines[character]) for character in written])
+        counts = np.array([len(lines[c]) for c in written])
         seeds = [(seed, index, number) for number in range(len(written))]
         images = draw(np.concatenate([lines[c] for c in written]), counts, seeds, style)
         write_gnt(path, zip(written, images, strict=True))

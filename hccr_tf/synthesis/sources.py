@@ -109,12 +109,7 @@ class Sources:
     def choose(
         self, classes: np.ndarray, seeds: Sequence[tuple[int, ...]], variation: HandwritingStyle
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Strokes of images to draw.
-
-        Args:
-            classes: (B,), their characters.
-            seeds: B keys of NumPy's generator.
-            variation: how often parts are exchanged and forms are between two sources.
+        """Chooses the strokes of images by their classes (B,), each by its seed.
 
         Returns:
             complex64 (strokes, POINTS), int (B,) how many each image has, float32 (B,) haste.

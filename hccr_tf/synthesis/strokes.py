@@ -19,14 +19,10 @@ from hccr_tf.utils.errors import HccrError
 
 
 def load_strokes(path: str | Path | None = None) -> dict[str, list[np.ndarray]]:
-    """Reads the stroke centre lines of characters.
+    """Reads the stroke centre lines of characters, each stroke float32 (points, 2).
 
-    Args:
-        path: a `.json` or `.json.gz` file in the module's format, or Make Me a Hanzi's
-            `graphics.txt`, gzipped or not; None for the embedded numerals.
-
-    Returns:
-        `{character: strokes}`, each stroke float32 (points, 2), x and y as in the file.
+    The path is a `.json` or `.json.gz` file in the module's format, or Make Me a Hanzi's
+    `graphics.txt`, gzipped or not; None for the embedded numerals.
 
     Raises:
         FileNotFoundError: there's no such file.

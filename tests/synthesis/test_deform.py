@@ -12,15 +12,10 @@ from hccr_tf.synthesis.style import HandwritingStyle
 
 # Every amount 0: the centre lines as they are.
 STILL = HandwritingStyle(
-    **{
-        **dict.fromkeys(asdict(HandwritingStyle()), 0.0),
-        "fade": 1.0,
-        "ink": 1.0,
-        "pen_low": 0.05,
-        "pen_high": 0.05,
-        "side_low": 100.0,
-        "side_high": 100.0,
-    }
+    **dict.fromkeys(asdict(HandwritingStyle()), 0.0)
+    | dict.fromkeys(["fade", "ink"], 1.0)
+    | dict.fromkeys(["pen_low", "pen_high"], 0.05)
+    | dict.fromkeys(["side_low", "side_high"], 100.0)
 )
 _DEFAULT = HandwritingStyle()
 
@@ -42,15 +37,6 @@ def test_centre_lines_are_equally_spaced_and_centred():
     # y grows upwards in the file and downwards in the image
     assert centre_lines([np.array([[0, 388], [0, 900]])])[0].imag[-1] == pytest.approx(-0.5)
     assert not np.ptp(centre_lines([np.array([[300, 300]])]))  # a dot
-
-
-def test_an_image_depends_on_its_seed_only():
-    characters, seeds = "零九百万一", [(1, i) for i in range(5)]
-    together = _draw(characters, seeds)
-    for i, character in enumerate(characters):
-        assert np.array_equal(_draw(character, seeds[i : i + 1])[0], together[i])
-    again = _draw(characters[::-1], seeds[::-1])[::-1]
-    assert all(map(np.array_equal, together, again))
 
 
 def test_other_seeds_draw_otherwise():
@@ -85,9 +71,8 @@ def test_any_centre_lines_are_drawn(strokes):
 
 def test_without_variation_a_line_is_where_it_should_be():
     # A cross of 100 pixels with a pen of 5: (100 / 1.05) a side of the character.
-    cross = [np.array([[0, 388], [1024, 388]]), np.array([[512, -124], [512, 900]])]
-    lines = centre_lines(cross)
-    image = draw(lines, np.array([2]), [(0,)], STILL)[0]
+    lines = centre_lines(np.array([[[0, 388], [1024, 388]], [[512, -124], [512, 900]]]))
+    image, other = (draw(lines, np.array([2]), [(seed,)], STILL)[0] for seed in (0, 99))
     ink = image < 128
     rows, columns = ink.sum(axis=1), ink.sum(axis=0)
     scale = 100 / 1.05
@@ -98,8 +83,7 @@ def test_without_variation_a_line_is_where_it_should_be():
     left, right = (np.flatnonzero(ink[:, i]).mean() for i in (10, len(columns) - 10))
     assert left == pytest.approx(right, abs=0.6)
     assert abs(np.flatnonzero(rows > 50).mean() - len(rows) / 2) < 2
-    assert image.min() == 0
-    assert np.array_equal(image, draw(lines, np.array([2]), [(99,)], STILL)[0])
+    assert image.min() == 0 and np.array_equal(image, other)
 
 
 # Hasty enough for what only hasty hands do, with parts, joined strokes and ink that thins.
