@@ -80,8 +80,7 @@ def run_predict(options) -> None:
         print(f"table in {options.csv}")
     read = [(i, each) for i, each in enumerate(answers) if isinstance(each, Recognition)]
     if options.cam and read:
-        from hccr_tf.inference.cam import write_cams
-        from hccr_tf.inference.images import NamedImage
+        from hccr_tf.inference.cam import NamedImage, write_cams
 
         # Under each image stands what was read, also where fewer characters compete.
         images = [
@@ -164,8 +163,7 @@ def run_cam(options) -> None:
     if bool(options.data) != bool(options.characters) or bool(options.images) == bool(options.data):
         raise HccrError("Name either image files, or --data and --characters.")
     backend.start()
-    from hccr_tf.inference.cam import write_cams
-    from hccr_tf.inference.images import images_of_characters, read_images
+    from hccr_tf.inference.cam import images_of_characters, read_images, write_cams
     from hccr_tf.inference.predictor import Predictor
 
     predictors = [Predictor(path) for path in options.workdir]
@@ -218,7 +216,7 @@ def run_refine(options) -> None:
     if bool(options.images) == bool(options.data):
         raise HccrError("Name either image files or --data.")
     backend.start()
-    from hccr_tf.inference.images import read_images, sample_images
+    from hccr_tf.inference.cam import read_images, sample_images
     from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 
     predictor = StepPredictor(options.workdir, options.steps)

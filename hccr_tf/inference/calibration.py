@@ -28,12 +28,11 @@ _FEWEST = 20
 
 
 def find_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Finds the temperature that makes the true classes most likely, from 0.1 to 10.
+    """Finds the temperature that makes labels (N,) most likely by logits (N, C), from 0.1 to 10.
 
     Below 1, as a few images that are all read rightly would ask for, it isn't lower than it takes
-    to claim (right + 1) / (N + 2) on the average, Laplace's rule of succession.
-
-    Logits are (N, C), -inf for classes that don't compete, labels (N,).
+    to claim (right + 1) / (N + 2) on the average, Laplace's rule of succession. Classes that
+    don't compete have logits of -inf.
     """
     logits = np.asarray(logits, np.float64)
     rows = np.arange(len(labels))
@@ -93,9 +92,7 @@ def calibrate(
     per_class: int | None = None,
     seed: int = 1,
 ) -> dict[str, Any]:
-    """Finds a run's temperature and its reliability curve.
-
-    Both go into the run: `calibration.json`, `reliability.csv` and `reliability.png`.
+    """Finds a run's temperature and reliability curve and writes them into the run.
 
     Args:
         workdir: the run.
@@ -124,13 +121,10 @@ def calibrate(
     classes = np.array([charset.index(c) if c in charset else -1 for c in dataset.charset])
     indices = dataset.indices(split)
     labels = classes[dataset.labels_for(dataset.charset, indices)]
-    known = labels >= 0
-    indices, labels = indices[known], labels[known]
-    if per_class is not None:
-        drawn = draw_per_class(labels, per_class, seed)
-        indices, labels = indices[drawn], labels[drawn]
-    kept = competing[labels]
-    left_out = int((~known).sum() + (~kept).sum())
+    known = np.flatnonzero(labels >= 0)
+    drawn = known if per_class is None else known[draw_per_class(labels[known], per_class, seed)]
+    kept = drawn[competing[labels[drawn]]]
+    left_out = len(labels) - len(known) + len(drawn) - len(kept)
     indices, labels = indices[kept], labels[kept]
     if len(labels) < _FEWEST or len(np.unique(labels)) < 2:
         raise HccrError(

@@ -8,6 +8,7 @@ pooling is the very same map, and for a mean over h·w places that map divided b
 Draelos & Carin 2020).
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,20 +19,89 @@ import keras
 import numpy as np
 import pandas as pd
 
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.evaluation.metrics import most_probable, softmax
+from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.contact_sheet import draw_sheet, encode_png
-from hccr_tf.inference.images import NamedImage
+from hccr_tf.images.decoding import find_images, read_clean, read_input
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING
 from hccr_tf.utils.backend import input_gradient
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write, distinct_names, write_csv
 
+logger = logging.getLogger(__name__)
+_CANDIDATES = 64  # samples of a character that are looked at
 _BATCH = 32
 _SHOWN = 40  # images in the sheet
 _STRENGTH = 0.6  # of the colours over the image
 _LEAST_SIDE = 2  # a single place shows nothing of where
 _PASSIVE = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.Identity)
+
+
+class NamedImage(NamedTuple):
+    """An image to make maps of."""
+
+    name: str  # for tables
+    label: str  # what stands under it
+    image: np.ndarray  # uint8 (H, W), dark ink on white
+
+
+def read_images(paths: Sequence[str], *, single: bool = True) -> list[NamedImage]:
+    """Reads and cleans image files; of a folder all that lie in it.
+
+    Files that can't be read or, with `single`, show several characters are logged and left out.
+
+    Raises:
+        FileNotFoundError: there's no such file, or no image in a folder.
+        HccrError: none is left.
+    """
+    images, files = [], find_images(paths, logger.warning)
+    for file in files:
+        try:
+            image = read_clean(read_input(file), single=single)
+            images.append(NamedImage(file, Path(file).stem, image))
+        except ImageError as error:
+            logger.warning("%s: %s", file, error)
+    if not images:
+        raise HccrError(f"None of {len(files)} images could be read; see above.")
+    return images
+
+
+def sample_images(dataset: Dataset, indices: Sequence[int] | np.ndarray) -> list[NamedImage]:
+    """Takes samples of a dataset, each with its character as its label."""
+    indices = np.asarray(indices)
+    labels = dataset.labels_for(dataset.charset, indices)
+    samples = zip(dataset.sample_ids(indices), labels, dataset.images(indices), strict=True)
+    return [
+        NamedImage(name, dataset.charset.char(int(label)), np.array(image))
+        for name, label, image in samples
+    ]
+
+
+def images_of_characters(
+    dataset: Dataset, split: str, characters: str, predictors: Sequence[Predictor]
+) -> list[NamedImage]:
+    """Takes a sample of each character that all models read rightly, or its first where none is.
+
+    Raises:
+        HccrError: a character has no sample in that split.
+    """
+    indices = dataset.indices(split)
+    labels = dataset.labels_for(dataset.charset, indices)
+    chosen = []
+    for character in characters:
+        candidates = indices[labels == dataset.charset.index(character)]
+        if not len(candidates):
+            raise HccrError(f"{dataset.path} has no sample of {character} in its split {split}.")
+        # Always as many: TensorFlow compiles anew for each number.
+        candidates = np.resize(candidates, _CANDIDATES)
+        images, is_right = dataset.images(candidates), np.ones(_CANDIDATES, bool)
+        for predictor in predictors:
+            read = predictor.logits(predictor.preprocessing.apply_many(images)).argmax(axis=1)
+            is_right &= read == predictor.charset.index(character)
+        chosen.append(candidates[is_right.argmax()])
+    return sample_images(dataset, chosen)
 
 
 class ActivationMaps(NamedTuple):
@@ -59,9 +129,7 @@ class ActivationMapper:
         HccrError: no layer of that name, or none with a map.
 
     Example:
-        >>> from hccr_tf import create_model
-        >>> model = create_model("melnyk_net_c", num_classes=5, image_shape=(96, 96, 1))
-        >>> mapper = ActivationMapper(model)
+        >>> mapper = ActivationMapper(Predictor("runs/mine").model)
         >>> mapper(np.zeros((2, 96, 96, 1), np.uint8)).maps.shape
         (2, 1, 6, 6)
     """
@@ -125,10 +193,7 @@ class ActivationMapper:
 
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarges maps (..., h, w) bilinearly to float32 (..., H, W), the size of their images.
-
-    Melnyk et al. 2018, section 4.3.
-    """
+    """Enlarges maps (..., h, w) bilinearly to (..., *size) (Melnyk et al. 2018, section 4.3)."""
     maps = np.asarray(maps, np.float32)
     flat = maps.reshape(-1, *maps.shape[-2:])
     enlarged = [cv2.resize(m, size[::-1], interpolation=cv2.INTER_LINEAR) for m in flat]

@@ -118,11 +118,10 @@ def metrics_table(metrics: dict) -> str:
     weights = " ".join(f"{w:g}" for w in metrics["weights"])
     rows = []
     for name, entry in [*metrics["models"].items(), (f"fused ({weights})", metrics["fused"])]:
-        if "logits_center" in entry:
-            rows.append((f"{name} five crops", entry["logits"]))
+        has_center = "logits_center" in entry
+        rows.append((f"{name} five crops" if has_center else name, entry["logits"]))
+        if has_center:
             rows.append((f"{name} center crop", entry["logits_center"]))
-        else:
-            rows.append((name, entry["logits"]))
     columns = [k for k in ("top1", "top5", "top10") if k in rows[0][1]]
     width = max(len(name) for name, _ in rows)
     lines = [" " * width + "".join(f"{c:>9}" for c in columns) + "   95 % interval of top1"]

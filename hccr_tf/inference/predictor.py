@@ -1,6 +1,6 @@
 """From a run's folder to logits: one image batch, or a whole split into a file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +65,12 @@ class Predictor:
         return np.asarray(self.model.predict_on_batch(images)[MAIN_OUTPUT], np.float32)
 
 
-def with_progress(loader: Loader) -> Iterable:
-    """Returns a loader's batches, with a bar where somebody looks."""
-    return track(loader.batches(), f"predicting {loader.split}", loader.steps_per_epoch)
-
-
 def iterate_logits(
     predictor: Predictor, loader: Loader
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yields logits float32 (B, crops, C), labels int32 (B,) and store indices int64 (B,)."""
     crops = NUM_CROPS[loader.crops]
-    for batch in with_progress(loader):
+    for batch in track(loader.batches(), f"predicting {loader.split}", loader.steps_per_epoch):
         logits = predictor.logits(batch.images)
         yield logits.reshape(len(batch.labels), crops, -1), batch.labels, batch.indices
 

@@ -122,8 +122,7 @@ class Recognizer:
             A `Recognition` or the `ImageError` of each in order, of a folder of all in it.
 
         Raises:
-            ImageError: an image, named by path or position, can't be read or shows several
-                characters.
+            ImageError: an image, named by path or position, can't be read or isn't single.
         """
         if on_error not in ("raise", "return"):
             raise HccrError(f'on_error is "raise" or "return", not {on_error!r}.')
@@ -143,10 +142,7 @@ class Recognizer:
     def predict_each(
         self, images: Iterable[Any], top_k: int = 5, *, single: bool = True
     ) -> Iterator[Recognition | ImageError]:
-        """Yields what each image is read as, or why it can't be, some images at a time.
-
-        As `predict` does, but for folders and patterns.
-        """
+        """Yields what `predict` returns, some images at a time; takes no folders and patterns."""
         if top_k < 1:
             raise HccrError("top_k is at least 1.")
         images = iter(images)

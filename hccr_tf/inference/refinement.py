@@ -16,14 +16,14 @@ from hccr_tf.data.loading.loader import Loader
 from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.images.contact_sheet import draw_sheet
-from hccr_tf.inference.cam import overlay
-from hccr_tf.inference.images import NamedImage
-from hccr_tf.inference.predictor import Predictor, with_progress
+from hccr_tf.inference.cam import NamedImage, overlay
+from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import ATTENTION, MAIN_OUTPUT, UNION, is_refined
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write, write_csv
+from hccr_tf.utils.progress import track
 
 _BATCH = 32
 _SHOWN = 40
@@ -69,10 +69,9 @@ class StepPredictor(Predictor):
         return Steps(logits, np.stack(attention, axis=1))
 
     def attention_map(self, attention: np.ndarray) -> np.ndarray:
-        """Spreads the attention (N,) of one image and step over the prepared image.
+        """Spreads the attention (N,) of one image and step evenly over the pixels, to (H, W).
 
-        That of every place goes evenly over its pixels: float32 (H, W), which sums to 1 but for
-        the interpolation.
+        It sums to 1 but for the interpolation.
         """
         height, width = self.preprocessing.image_shape[:2]
         total, begin = np.zeros((height, width), np.float32), 0
@@ -168,9 +167,8 @@ def count_steps(predictor: StepPredictor, dataset: Dataset, split: str = "test")
         HccrError: a charset that doesn't cover the data, an empty split.
     """
     loader = Loader(dataset, split, predictor.preprocessing, 2 * _BATCH, charset=predictor.charset)
-    read = np.concatenate(
-        [predictor.read(batch.images).logits.argmax(axis=2) for batch in with_progress(loader)]
-    )
+    batches = track(loader.batches(), f"predicting {split}", loader.steps_per_epoch)
+    read = np.concatenate([predictor.read(b.images).logits.argmax(axis=2) for b in batches])
     labels = loader.labels
     right = read == labels[:, None]
     # A step before the first that reads as the first does.

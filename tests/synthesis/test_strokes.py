@@ -40,21 +40,10 @@ def test_own_centre_lines_are_read(tmp_path, name):
     assert {c: [line.tolist() for line in lines] for c, lines in strokes.items()} == content
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{",
-        "[]",
-        "{}",
-        '{"一": []}',
-        '{"一": 3}',
-        '{"一": [[]]}',
-        '{"一": [[[1, 2, 3]]]}',
-        '{"一": [[[1, 2], [3]]]}',
-        '{"一": [[["a", 2]]]}',
-        '{"一": [[[1, NaN]]]}',
-    ],
-)
+STROKES = ["[]", "3", "[[]]", "[[[1, 2, 3]]]", "[[[1, 2], [3]]]", '[[["a", 2]]]', "[[[1, NaN]]]"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", *(f'{{"一": {lines}}}' for lines in STROKES)])
 def test_malformed_files_are_named(tmp_path, text):
     path = tmp_path / "broken.json"
     path.write_text(text, encoding="utf8")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf.evaluation.significance import compare_pairs
-from hccr_tf.inference.images import sample_images
+from hccr_tf.inference.cam import sample_images
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 from hccr_tf.models import is_refined, model_arguments
