@@ -41,8 +41,7 @@ def paths(samples, make_logits_file):
 
 
 def rows(path):
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
 
 
 def numpy_metrics(logits, labels):

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import photographs as made
 import pytest
+from PIL import Image
 
 from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
@@ -77,8 +78,6 @@ def test_it_reads_photographs(recognizer):
 
 
 def test_the_command_needs_no_run(tmp_path, capsys):
-    from PIL import Image
-
     path = tmp_path / "五.png"
     Image.fromarray(made.on_paper("五")).save(path)
     assert main(["predict", str(path), "--level", "1"]) == 0

@@ -17,7 +17,6 @@ from PIL import Image
 from hccr_tf import Recognizer, get_recipe, train
 from hccr_tf.cli.main import main
 from hccr_tf.data.dataset import open_dataset
-from hccr_tf.export.pack import pack
 from hccr_tf.images.cleaning import ImageError, clean
 from hccr_tf.runs.workdir import Workdir
 
@@ -198,7 +197,9 @@ def test_calibration_makes_probabilities_true(run, recognizer, store, capsys):
     assert Workdir(run).exists()
 
 
-def test_packed_runs_read_the_same_at_half_the_size(run, recognizer, store, tmp_path, capsys):
+def test_packed_runs_read_the_same_at_half_the_size_and_are_trained_on(
+    run, recognizer, store, tmp_path, capsys
+):
     packed = tmp_path / "packed"
     assert main(["pack", str(run), "--out", str(packed)]) == 0
     assert "MB" in capsys.readouterr().out
@@ -211,11 +212,7 @@ def test_packed_runs_read_the_same_at_half_the_size(run, recognizer, store, tmp_
     np.testing.assert_allclose(one, other, atol=0.1)
     assert main(["pack", str(run), "--out", str(packed)]) == 2
     assert "exists already" in capsys.readouterr().err
-
-
-def test_training_goes_on_from_a_packed_run(run, store, tmp_path):
-    packed = tmp_path / "packed"
-    pack(run, packed)
+    # Training goes on from one.
     small = {"model.width": 8, "image_size": 32, "batch_size": 32}
     recipe = get_recipe("recogniser").override(small, epochs=1, warmup_steps=0, learning_rate=1e-5)
     from_scratch = train(recipe, store, tmp_path / "fresh").read_run()
