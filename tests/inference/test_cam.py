@@ -113,8 +113,7 @@ def test_upsampling_is_bilinear():
 
 def test_overlay_is_red_where_the_map_is_great():
     image = np.zeros((8, 8, 1), np.uint8)
-    cam = np.zeros((2, 2), np.float32)
-    cam[0, 0] = 1
+    cam = np.array([[1.0, 0.0], [0.0, 0.0]])
     coloured = overlay(image, cam)
     assert coloured.shape == (8, 8, 3) and coloured.dtype == np.uint8
     # The colours' ends, 60 % of them over black.

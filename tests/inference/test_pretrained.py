@@ -42,8 +42,7 @@ def test_characters_are_gb2312(recognizer):
     first = Recognizer(level=1)
     assert first.competing.sum() == 3755 and Recognizer(level=2).competing.sum() == 6763
     # A character of level 2 is never the answer at level 1.
-    images = [made.on_paper(c) for c in NUMERALS]
-    for found in first.predict(images, top_k=50):
+    for found in first.predict([made.on_paper(c) for c in NUMERALS], top_k=50):
         named = [found.character, *(c for c, _ in found.alternatives)]
         assert len(named) == 50 and set(named) <= set(Charset.named("gb2312-1"))
 
