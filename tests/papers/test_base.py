@@ -6,7 +6,7 @@ import shlex
 import pandas as pd
 import pytest
 
-from hccr_tf.cli.flags import COMMANDS, Parser, recipe_settings
+from hccr_tf.cli.flags import Parser, add_recipe_settings
 from hccr_tf.cli.main import main
 from hccr_tf.models import blueprint
 from hccr_tf.papers.base import EXPERIMENTS, SCALES, Cell, register_experiment, train_cells
@@ -45,13 +45,15 @@ def test_cells_of_one_name_are_one_run_at_each_scale(cells, scale):
 
 def test_commands_say_what_cells_build(cells):
     parser = Parser()
-    COMMANDS["train"].fill(parser)
+    parser.add_argument("recipe")
+    parser.add_argument("--init-from")
+    add_recipe_settings(parser)
     for cell in {cell.command: cell for some in cells.values() for cell in some}.values():
         hccr, train, *words = shlex.split(cell.command)
         assert (hccr, train) == ("hccr", "train")
-        options = parser.parse_args([*words, "--data", "store", "--workdir", "run"])
-        assert get_recipe(options.recipe).override(recipe_settings(options)) == cell.build()
-        assert options.init_from == cell.init_from
+        settings = vars(parser.parse_args(words))
+        recipe, init_from = get_recipe(settings.pop("recipe")), settings.pop("init_from")
+        assert recipe.override(settings) == cell.build() and init_from == cell.init_from
 
 
 def test_smoke_cells_build(cells):
@@ -164,7 +166,7 @@ def test_a_cell_of_each_paper(name, cell, tmp_path):
         (["nothing", "--data", "STORE"], "no experiment 'nothing'; there are: "),
         (["melnyk_table2", "--data", "STORE"], "Name the trained runs: --workdir"),
         (["kriuk_figure8", "--scale", "smoke", "--workdir", "x"], "either --workdir or --scale"),
-        (["all", "--data", "x"], "all takes a --scale"),
+        (["all", "--data", "x"], "all, --only, --collect and --runs go with --scale"),
         (["all", "--scale", "smoke", "--only", "modle1"], "no cells ['modle1']"),
         # Before anything is trained:
         (["networks", "--data", "STORE", "--scale", "full"], "no plan of what to train"),
