@@ -193,4 +193,4 @@ def test_experiments_are_listed(capsys):
     for name in EXPERIMENTS:
         assert name in listed and EXPERIMENTS[name].description in listed
     with pytest.raises(ValueError, match="registered already"):
-        register_experiment(EXPERIMENTS["melnyk_table2"].run)
+        register_experiment(plan=lambda scale: ())(EXPERIMENTS["melnyk_table2"].run)

@@ -101,7 +101,7 @@ def test_runs_of_different_charsets_are_compared_by_character(sample_store, tmp_
     kernel, bias = classifier.get_weights()
     classifier.set_weights([kernel[:, ::-1], bias[::-1]])
     save_weights(second.prediction_weights, {"model": predictor.model.variables}, {"epoch": 1})
-    inputs = Inputs(sample_store, "test", [first.path, second.path], tmp_path)
+    inputs = Inputs(sample_store, "test", [first.path, second.path], tmp_path, sample_store)
     pairs = melnyk_table2(inputs)["pairs"]
     columns = ["difference", "only_first_right", "only_second_right"]
     assert pairs[columns].to_numpy().tolist() == [[0, 0, 0]]
