@@ -21,7 +21,8 @@ from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.papers.recipes import get_recipe, paper_modules
-from hccr_tf.papers.tables import Inputs, Tables, training_columns
+from hccr_tf.papers.scores import Inputs
+from hccr_tf.papers.tables import Tables, training_columns
 from hccr_tf.pretrained import find_run
 from hccr_tf.recipe import Recipe, flags
 from hccr_tf.runs.workdir import Workdir
@@ -135,9 +136,7 @@ def train_cells(
     only: Sequence[str] | None = None,
     **circumstances,
 ) -> Iterator[Cell]:
-    """Trains what isn't trained yet, one cell after another.
-
-    A cell that diverged isn't tried again: its end is a result.
+    """Trains the cells that aren't trained yet; one that diverged isn't tried again.
 
     Args:
         cells: of a plan.
@@ -147,7 +146,7 @@ def train_cells(
         **circumstances: other arguments of `hccr_tf.training.train`.
 
     Yields:
-        Each cell once it stands, whether it was trained or passed over.
+        Each cell once it's trained or passed over.
 
     Raises:
         HccrError: `only` names a cell that there isn't, a cell begins with a run that isn't
@@ -269,23 +268,22 @@ def reproduce(
         rows = [{"run": n, "recipe": w.recipe.name, **_training(w)} for n, w in trained]
         tables["runs"] = pd.DataFrame(rows)
     commands = {cell.name: cell.command for cell in cells}
-    for table in tables.values():
+    written = {}
+    for title, table in tables.items():
         if "train_command" in table:  # what makes this run alone
             made = table["run" if "run" in table else "model"].map(commands)
             table["train_command"] = made.astype(object).fillna(table["train_command"])
-    written = {out / f"{name}_{title}.csv": table for title, table in tables.items()}
-    for path, table in written.items():
+        path = out / f"{name}_{title}.csv"
         write_csv(path, table)
-    write_json(
-        out / "about.json",
-        {
-            "experiment": name,
-            "description": experiment.description,
-            "scale": scale,
-            "data": tested.path.name,
-            "data_hash": tested.data_hash,
-            "split": split,
-            "tables": [path.name for path in written],
-        },
-    )
+        written[path] = table
+    about = {
+        "experiment": name,
+        "description": experiment.description,
+        "scale": scale,
+        "data": tested.path.name,
+        "data_hash": tested.data_hash,
+        "split": split,
+        "tables": [path.name for path in written],
+    }
+    write_json(out / "about.json", about)
     return written

@@ -10,7 +10,8 @@ import pandas as pd
 from hccr_tf.data.dataset import Dataset
 from hccr_tf.evaluation.plots import draw_grid
 from hccr_tf.papers.base import Cell, is_trained, train_cells
-from hccr_tf.papers.tables import Inputs, accuracy_columns, outcome, score_runs
+from hccr_tf.papers.scores import Inputs, score_runs
+from hccr_tf.papers.tables import outcome
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.compilation import check_recipe
@@ -67,7 +68,7 @@ def sweep(
         rows[cell.name] |= outcome(Workdir(path))
         if split is not None and is_trained(folder, cell.name):
             (run,) = score_runs(Inputs(store, split, [path], folder, store))
-            rows[cell.name] |= accuracy_columns(run.score.right)
+            rows[cell.name] |= run.score.columns()
         table = pd.DataFrame(list(rows.values()))
         write_csv(folder / "sweep.csv", table)
     value = "val_accuracy" if split is None else "accuracy"

@@ -7,9 +7,8 @@ import pandas as pd
 
 from hccr_tf.evaluation.plots import curves_figure, draw_grid, overlay_figure, save_figure
 from hccr_tf.papers.base import Cell, register_experiment
+from hccr_tf.papers.scores import Inputs, ScoredRun, score_runs
 from hccr_tf.papers.tables import (
-    Inputs,
-    ScoredRun,
     Tables,
     beginnings,
     check_distinct,
@@ -18,7 +17,6 @@ from hccr_tf.papers.tables import (
     pairs_tables,
     paper_table,
     runs_table,
-    score_runs,
 )
 from hccr_tf.recipe import Stage
 

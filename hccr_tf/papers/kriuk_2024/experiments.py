@@ -13,20 +13,8 @@ from hccr_tf.evaluation.significance import paired
 from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
 from hccr_tf.papers.base import SCALES, Cell, register_experiment
 from hccr_tf.papers.recipes import get_recipe
-from hccr_tf.papers.tables import (
-    Fusion,
-    Inputs,
-    Tables,
-    accuracy_columns,
-    histories,
-    pairs_tables,
-    paper_table,
-    percent,
-    predict_once,
-    runs_table,
-    score_fusions,
-    score_runs,
-)
+from hccr_tf.papers.scores import Fusion, Inputs, predict_once, score_fusions, score_runs
+from hccr_tf.papers.tables import Tables, histories, pairs_tables, paper_table, runs_table
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.utils.errors import HccrError
@@ -102,7 +90,7 @@ def kriuk_table1(inputs: Inputs) -> Tables:
     (score,) = score_fusions([Fusion(files, _weights(range(len(files)), len(files)))])
     row = {
         "model": "this package, fused" if len(files) > 1 else "this package",
-        **accuracy_columns(score.right),
+        **score.columns(),
         "test_set": inputs.test_set(),
         "data_hash": inputs.store.data_hash[:16],
     }
@@ -227,16 +215,17 @@ def kriuk_figure7(inputs: Inputs) -> Tables:
             rows.append(
                 {"models": models, "weights": way, "values": shown, "crops": crops, "fused": fused}
             )
-    rights = [score.right for score in score_fusions(fusions)]
-    table = pd.DataFrame(rows).join(pd.DataFrame(map(accuracy_columns, rights)))
+    scores = score_fusions(fusions)
+    table = pd.DataFrame(rows).join(pd.DataFrame([score.columns() for score in scores]))
     paper_way = table["weights"].isin(["", "given"]) & table["fused"].isin(["", "logits"])
     bars = table[(table["crops"] == "five") & paper_way]
     draw_bars(bars, "models", inputs.out / "kriuk_figure7.png", "five crops, logits fused")
     if len(names) == 1:
         return {"ours": table}
     # The first rows of the figure are the members alone, the last one all of them together.
+    all_together = scores[bars.index[-1]].right
     members = [
-        {"member": table["models"][i], **paired(rights[i], rights[bars.index[-1]])}
+        {"member": table["models"][i], **paired(scores[i].right, all_together)}
         for i in bars.index[: len(names)]
     ]
     return {"ours": table, "members": pd.DataFrame(members)}
@@ -333,14 +322,14 @@ def kriuk_blur(inputs: Inputs) -> Tables:
         files = [inputs.out / "logits" / f"{name}-{way}.h5" for way in ("blur", "plain")]
         for file, blur in zip(files, (True, False), strict=True):
             predict_once(path, inputs.store, file, inputs.split, "none", blur=blur)
-        right = [score.right for score in score_fusions([Fusion([file]) for file in files])]
+        blurred, plain = score_fusions([Fusion([file]) for file in files])
         rows.append(
             {
                 "run": name,
                 "blur_kernel": Workdir(path).preprocessing.blur_kernel,
-                "with_blur": percent(right[0]),
-                "without": percent(right[1]),
-                **paired(*right),
+                "with_blur": round(blurred.accuracy, 3),
+                "without": round(plain.accuracy, 3),
+                **paired(blurred.right, plain.right),
             }
         )
     return {"ours": pd.DataFrame(rows)}

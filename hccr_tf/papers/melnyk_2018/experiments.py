@@ -12,19 +12,8 @@ from hccr_tf.inference.images import images_of_characters
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import create_model
 from hccr_tf.papers.base import SCALES, Cell, register_experiment
-from hccr_tf.papers.tables import (
-    Fusion,
-    Inputs,
-    ScoredRun,
-    Tables,
-    accuracy_columns,
-    pairs_tables,
-    paper_table,
-    percent,
-    runs_table,
-    score_fusions,
-    score_runs,
-)
+from hccr_tf.papers.scores import Fusion, Inputs, ScoredRun, score_fusions, score_runs
+from hccr_tf.papers.tables import Tables, pairs_tables, paper_table, runs_table
 from hccr_tf.utils.errors import HccrError
 
 _PAPER = "melnyk_2018"
@@ -129,8 +118,8 @@ def _without_bias(run: ScoredRun) -> dict[str, float]:
         raise HccrError("The bias is reset in networks that end in a dense layer only.")
     (without,) = score_fusions([Fusion([run.logits], bias=run.bias)])
     return {
-        "accuracy_without_bias": percent(without.right, 5),
-        "accuracy_drop": round(100 * (run.score.right.mean() - without.right.mean()), 5),
+        "accuracy_without_bias": round(without.accuracy, 5),
+        "accuracy_drop": round(run.score.accuracy - without.accuracy, 5),
         "changed": int((run.score.read != without.read).sum()),
     }
 
@@ -153,7 +142,7 @@ def melnyk_table3(inputs: Inputs) -> Tables:
         {
             "method": name,
             "size_mb": f"{sum(run.size_mb for run in members):.1f}",
-            **accuracy_columns(score.right),
+            **score.columns(),
             "ensemble": "no" if len(members) == 1 else f"yes ({len(members)})",
             "raw_data": "yes",
             "reference": "this package",

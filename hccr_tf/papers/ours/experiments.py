@@ -7,7 +7,8 @@ import pandas as pd
 
 from hccr_tf.models import list_models
 from hccr_tf.papers.base import Cell, register_experiment
-from hccr_tf.papers.tables import Inputs, Tables, beginnings, check_distinct, runs_table, score_runs
+from hccr_tf.papers.scores import Inputs, score_runs
+from hccr_tf.papers.tables import Tables, beginnings, check_distinct, runs_table
 
 # Three seeds of those that take the least time, and of ConvNet.
 _CHEAPEST = ("googlenet", "compact_net", "improved_googlenet", "brick_net", "convnet")

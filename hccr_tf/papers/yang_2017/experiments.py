@@ -12,15 +12,8 @@ from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 from hccr_tf.models import is_refined, model_arguments
 from hccr_tf.papers.base import SCALES, Cell, register_experiment
 from hccr_tf.papers.recipes import get_recipe
-from hccr_tf.papers.tables import (
-    Inputs,
-    ScoredRun,
-    Tables,
-    pairs_tables,
-    paper_table,
-    runs_table,
-    score_runs,
-)
+from hccr_tf.papers.scores import Inputs, ScoredRun, score_runs
+from hccr_tf.papers.tables import Tables, pairs_tables, paper_table, runs_table
 from hccr_tf.utils.errors import HccrError
 
 _BATCH = 32
