@@ -178,8 +178,7 @@ def gain_over_fresh(rows: pd.DataFrame) -> pd.DataFrame:
     """Accuracy over seeds by what runs began with, and the gain over those with fresh weights.
 
     Args:
-        rows: columns `network`, `image_size`, `samples_per_class`, `epochs_asked`,
-            `begins_with`, `stages`, `learning_rate`, `seed`, `accuracy`.
+        rows: `ours` of `chen_transfer`.
 
     Returns:
         A row a group: number of seeds, mean and standard deviation of the accuracy, and of its

@@ -1,6 +1,7 @@
 """Kriuk & Kriuk 2024: tables 1 and 2, figures 4 to 9, and what the paper leaves open."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ _INPUTS = ("model1", "model2", "model3")
 # Settings that all runs of a scale share. "full" is the recipe as it is. Of "real-small" all runs
 # but figure 9's have the same number of steps; the first auxiliary head, which holds most of the
 # parameters, is a cell of its own.
-_SIZE = {"image_size": 64, "model.num_bricks": 4, "mixed_precision": "bfloat16"}
+_SIZE: dict[str, Any] = {"image_size": 64, "model.num_bricks": 4, "mixed_precision": "bfloat16"}
 _TWO_HEADS = {"model.aux_heads": [2, 3]}
 _SHORT = {"samples_per_class": 100, "batch_size": 32, "epochs": 15, "patience": 15}
 _TINY = {"image_size": 32, "epochs": 2, "batch_size": 32}
@@ -42,27 +43,18 @@ _AT_256 = {**_TWO_HEADS, "blur_size": 256, "learning_rate": 3e-4, "epochs": 4}
 # The paper's settings; more patience, as an epoch here has 181 steps and there 23,000.
 _PATIENT = {"patience": 10, "epochs": 10}
 _BINARY = {"patience": 10, "epochs": 6, "loss": "binary_focal"}
-# Runs on 100 HWDB classes: folder, recipe, settings, the run that it begins with.
-_HWDB100: tuple[tuple[str, str, dict[str, Any], str | None], ...] = (
-    ("brick_model1", "brick_model1", {}, None),
-    ("brick_model3", "brick_model3", {}, None),
-    ("brick_model1_long", "brick_model1", _SECOND, "brick_model1"),
+_HWDB100 = [
+    Cell("brick_model1", "brick_model1", _SIZE),
+    Cell("brick_model3", "brick_model3", _SIZE),
+    Cell("brick_model1_long", "brick_model1", {**_SIZE, **_SECOND}, "brick_model1"),
     # From model 1's first cycle, for want of time: not independent of it.
-    ("brick_model2_long", "brick_model2", {**_TWO_HEADS, "epochs": 8}, "brick_model1"),
-    ("brick_model3_long", "brick_model3", _SECOND, "brick_model3"),
+    Cell("brick_model2_long", "brick_model2", {**_SIZE, **_TWO_HEADS, "epochs": 8}, "brick_model1"),
+    Cell("brick_model3_long", "brick_model3", {**_SIZE, **_SECOND}, "brick_model3"),
     # The blur the paper's network sees at 256, made smaller with the image.
-    ("brick_model3_blur_at_256", "brick_model3", _AT_256, "brick_model1_long"),
-    *((f"kriuk_{model}", f"kriuk_{model}", _PATIENT, None) for model in _INPUTS),
-    ("kriuk_model1_binary", "kriuk_model1", _BINARY, None),
-)
-
-
-def _hwdb100(*hidden: str) -> list[Cell]:
-    """Cells of `_HWDB100`; those that are hidden are trained for others to begin with."""
-    return [
-        Cell(name, recipe, {**_SIZE, **settings}, begin, name not in hidden)
-        for name, recipe, settings, begin in _HWDB100
-    ]
+    Cell("brick_model3_blur_at_256", "brick_model3", {**_SIZE, **_AT_256}, "brick_model1_long"),
+    *(Cell(f"kriuk_{model}", f"kriuk_{model}", {**_SIZE, **_PATIENT}) for model in _INPUTS),
+    Cell("kriuk_model1_binary", "kriuk_model1", {**_SIZE, **_BINARY}),
+]
 
 
 def _brick(name: str, scale: str, /, model: Any = "model1", **settings: Any) -> Cell:
@@ -76,7 +68,8 @@ def _brick(name: str, scale: str, /, model: Any = "model1", **settings: Any) -> 
 
 def _plan_table1(scale: str) -> Sequence[Cell]:
     if scale == "hwdb100":
-        return _hwdb100("brick_model1", "brick_model3")[:5]
+        # The first two are there for the others to begin with.
+        return [replace(cell, shown=False) for cell in _HWDB100[:2]] + _HWDB100[2:5]
     return [_brick(model, scale, model) for model in _INPUTS]
 
 
@@ -251,11 +244,7 @@ def _plan_figure8(scale: str) -> Sequence[Cell]:
 
 @register_experiment(plan=_plan_figure8)
 def kriuk_figure8(inputs: Inputs) -> Tables:
-    """Kriuk & Kriuk 2024, figure 8: the focal loss's γ.
-
-    Accuracy by γ and input, every pair compared on the same samples (McNemar's exact test), and
-    the curves. The paper's figure has no numbers.
-    """
+    """Kriuk & Kriuk 2024, figure 8: the focal loss's γ; the paper's has no numbers."""
     return _compared(inputs, "kriuk_figure8", "gamma", lambda recipe: recipe.loss_args["gamma"])
 
 
@@ -274,11 +263,7 @@ def _plan_figure9(scale: str) -> Sequence[Cell]:
 
 @register_experiment(plan=_plan_figure9)
 def kriuk_figure9(inputs: Inputs) -> Tables:
-    """Kriuk & Kriuk 2024, figure 9: networks of two to five bricks.
-
-    Accuracy by number of bricks with cost, every pair compared on the same samples (McNemar's
-    exact test), and the curves. The paper's figure has no numbers.
-    """
+    """Kriuk & Kriuk 2024, figure 9: networks of two to five bricks; the paper's has no numbers."""
     return _compared(inputs, "kriuk_figure9", "bricks", lambda r: r.model_args["num_bricks"])
 
 
@@ -287,7 +272,7 @@ def kriuk_figure9(inputs: Inputs) -> Tables:
 
 def _plan_open(scale: str) -> Sequence[Cell]:
     if scale == "hwdb100":
-        return _hwdb100()
+        return _HWDB100
     cells = [
         _brick("model1", scale),  # categorical focal
         _brick("cross_entropy", scale, loss="cross_entropy"),
@@ -304,13 +289,13 @@ def kriuk_losses_and_heads(inputs: Inputs) -> Tables:
     """Kriuk & Kriuk 2024, left open: which loss, and whether auxiliary heads help.
 
     Categorical focal loss (the paper's equation), cross-entropy, binary focal loss (the released
-    code's), and no auxiliary heads; pairs compared on the same samples.
+    code's), and no auxiliary heads.
     """
     return _compared(inputs, "kriuk_losses_and_heads", "loss", lambda recipe: recipe.loss)
 
 
 @register_experiment(
-    plan=lambda scale: _hwdb100()[:6] if scale == "hwdb100" else _plan_table1(scale), scales=SCALES
+    plan=lambda scale: _HWDB100[:6] if scale == "hwdb100" else _plan_table1(scale), scales=SCALES
 )
 def kriuk_blur(inputs: Inputs) -> Tables:
     """Kriuk & Kriuk 2024, left open: blur at prediction as in training, or none, by input.
@@ -336,7 +321,7 @@ def kriuk_blur(inputs: Inputs) -> Tables:
 
 
 def _compared(inputs: Inputs, name: str, column: str, value: Callable[[Recipe], object]) -> Tables:
-    """Compares runs by a setting in which they differ; draws their accuracies and curves."""
+    """Compares runs by a setting: accuracies and curves, every pair by McNemar's exact test."""
     values = {}
     for run, path in inputs.named_runs().items():
         try:

@@ -145,16 +145,11 @@ def _one_run(inputs: Inputs) -> StepPredictor:
 
 
 def gain_of_refinement(rows: pd.DataFrame) -> pd.DataFrame:
-    """Computes the gain of refinement over each backbone.
-
-    Args:
-        rows: columns `recipe`, `image_size`, `seed`, `accuracy` in percent, and `changed`:
-            settings that aren't the recipe's, empty for none.
+    """Computes the gain of refinement over each backbone, from `ours` of `yang_table1`.
 
     Returns:
         A row a run with refinement, beside the backbone alone with the same changes or else with
-        its recipe's settings; mean and standard deviation of the gain are over seeds. No rows
-        where there are none.
+        its recipe's settings; mean and standard deviation of the gain are over seeds.
     """
     rows = rows.assign(changed=rows["changed"].fillna(""))
     rows["backbone"] = rows["recipe"].str.removesuffix("_ir")
