@@ -183,7 +183,7 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     raise HccrError(f"A folder was named twice: {', '.join(map(str, paths))}.")
 
 
-def write_csv(path: str | os.PathLike[str], table: Any) -> None:
-    """Writes a pandas DataFrame atomically as UTF-8 CSV, without its index."""
+def write_csv(path: str | os.PathLike[str], table: Any, **options: Any) -> None:
+    """Writes a pandas DataFrame atomically as UTF-8 CSV, without its index; see `to_csv`."""
     with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        table.to_csv(temporary, index=False, lineterminator="\n", **options)
