@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -28,33 +28,17 @@ def progress_bar(
         yield lambda number, note="": None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        "{task.fields[note]}",
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = Progress.get_default_columns()
+    screen = Console(stderr=True)
+    with Progress(*columns, "{task.fields[note]}", console=screen, transient=True) as bar:
         task = bar.add_task(title, total=total, completed=done, note="")
         yield lambda number, note="": bar.update(task, advance=number, note=note)
 
 
-def track(
-    items: Iterable[Item], title: str, total: int | None = None, wanted: bool = True
-) -> Iterator[Item]:
-    """Yields items beside a bar.
-
-    Args:
-        items: any; without `total` they have a length.
-        title: in front of the bar.
-        total: how many there are.
-        wanted: False for no bar.
-    """
-    if total is None:
-        total = len(items) if isinstance(items, Sized) else 0
+def track(items: Iterable[Item], title: str, total: int, wanted: bool = True) -> Iterator[Item]:
+    """Yields items beside a bar; arguments as for `progress_bar`."""
     with progress_bar(title, total, wanted) as advance:
         for item in items:
             yield item

@@ -29,11 +29,7 @@ class Setting:
     help: str
 
     def parse(self, text: str) -> Any:
-        """Reads a value.
-
-        Raises:
-            ValueError: the text isn't of the field's type.
-        """
+        """Reads a value; raises ValueError for a text that isn't of the field's type."""
         if self.optional and text.lower() in ("none", "all"):
             return None
         if self.kind is bool:
@@ -61,10 +57,9 @@ def settings_of(described: type) -> dict[str, Setting]:
 
 def parse_literal(text: str) -> Any:
     """Reads a value whose type isn't known: a Python literal, or else the text itself."""
-    if text.lower() in ("true", "false", "none"):
-        return {"true": True, "false": False, "none": None}[text.lower()]
+    word = text.title() if text.lower() in ("true", "false", "none") else text
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(word)
     except (ValueError, SyntaxError):
         return text
 

@@ -343,7 +343,7 @@ def test_an_interrupted_audit_is_begun_anew(faulty, tmp_path, monkeypatch):
 
     found = audit(faulty, "all", progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(audit_report, "_draw", stop)
+        patch.setattr(audit_report, "draw_sheet", stop)
         with pytest.raises(KeyboardInterrupt):
             found.write(out)
     assert (out / "audit.csv").exists() and not (out / "blank.png").exists()
@@ -405,7 +405,7 @@ def test_hwdb100s_merged_classes_come_first(hwdb100, tmp_path):
     assert {row.character for row in result.classes[:5]} == set(MERGED)
     assert result["duplicates_within_split"].count == 757
     assert result["unreadable"].count == 1
-    partners = {row.character: row.evidence.partner for row in result.classes[:5]}
+    partners = {row.character: row.partner for row in result.classes[:5]}
     assert partners == dict(zip(MERGED, "宀寤垍庠庇", strict=True))
     by_class = {f.character for f in result["merged_images"].findings}
     # Some images of 宾 and 宝, left at the end of 宽 and 守, that nobody had noticed.

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from hccr_tf.evaluation.plots import (
     curves_figure,
     draw_confused_pairs,
-    draw_curves,
     draw_grid,
     glyphs_at,
     save_figure,
@@ -77,11 +76,11 @@ def test_one_row_of_axes_a_run(history):
 
 
 def test_curves_are_written_as_an_image(history, tmp_path):
-    draw_curves(history, tmp_path / "curves.png", "run")
+    save_figure(curves_figure({"run": history}), tmp_path / "curves.png")
     image = read(tmp_path / "curves.png")
     assert image.shape[1] > 1000 and image.shape[0] > 300
     assert 0.005 < (image < 128).mean() < 0.3
-    draw_curves(history.head(1), tmp_path / "curves.png", "run")
+    save_figure(curves_figure({"run": history.head(1)}), tmp_path / "curves.png")
     assert read(tmp_path / "curves.png").shape == image.shape
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
 
