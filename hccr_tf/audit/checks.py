@@ -28,44 +28,26 @@ _IMBALANCE = 4.0
 
 
 class Finding(NamedTuple):
-    """One row of the audit.
+    """One row of the audit."""
 
-    Attributes:
-        sample: The store index, or None where it concerns no single sample.
-        character: The class, or None.
-        value: What was measured; its unit is in the check's title.
-        note: The rest in words: another class, a writer's name, a file.
-    """
-
-    sample: int | None
-    character: str | None
-    value: float | int | str | None
-    note: str = ""
+    sample: int | None  # The store index; None where it concerns no single sample.
+    character: str | None  # The class.
+    value: float | int | str | None  # What was measured, in the unit of the check's title.
+    note: str = ""  # The rest in words: another class, a writer's name, a file.
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question to the store, and its answer.
+    """One question to the store, and its answer."""
 
-    Attributes:
-        name: For tables: "odd_sizes".
-        severity: "error", "warning" or "info", where there are findings.
-        title: What was looked for, with its rule.
-        remedy: What to do about a finding.
-        findings: The worst first.
-        sheet: Texts under the images of the findings, by finding; None for a check without.
-        by_class: Whether the sheet takes some of every class, not the first of all.
-        counted: What the title counts, such as groups of copies; None where it's the findings.
-    """
-
-    name: str
-    severity: str
-    title: str
-    remedy: str
-    findings: list[Finding]
-    sheet: Callable[[Finding], str | None] | None = None
-    by_class: bool = False
-    counted: int | None = None
+    name: str  # For tables: "odd_sizes".
+    severity: str  # Of its findings.
+    title: str  # What was looked for, with its rule.
+    remedy: str  # What to do about a finding.
+    findings: list[Finding]  # The worst first.
+    sheet: Callable[[Finding], str | None] | None = None  # Text under a finding's image.
+    by_class: bool = False  # Whether the sheet takes some of every class, not the first of all.
+    counted: int | None = None  # What the title counts, such as groups; None for the findings.
 
     @property
     def count(self) -> int:
@@ -84,10 +66,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def count_samples(store: Store, indices: np.ndarray) -> np.ndarray:
-    """Counts samples; shape (classes, splits)."""
-    table = np.zeros((len(store.charset), len(splits.SPLIT_NAMES)), np.int64)
-    np.add.at(table, (store.labels[indices], store.split[indices]), 1)
+def count_by_split(keys: np.ndarray, split: np.ndarray, size: int) -> np.ndarray:
+    """Counts samples; shape (size, splits)."""
+    table = np.zeros((size, len(splits.SPLIT_NAMES)), np.int64)
+    np.add.at(table, (keys, split), 1)
     return table
 
 
@@ -154,19 +136,16 @@ def check_writers(store: Store) -> list[Check]:
     """Finds writers in more than one split, and samples of unknown ones; of the whole store."""
     names = store.manifest["writers"]["names"]
     known = store.writers >= 0
-    table = np.zeros((len(names), len(splits.SPLIT_NAMES)), np.int64)
-    np.add.at(table, (store.writers[known], store.split[known]), 1)
+    table = count_by_split(store.writers[known], store.split[known], len(names))
     train, validation, test = table[:, :3].T > 0
 
     def findings(chosen: np.ndarray) -> list[Finding]:
-        counts = [
-            ", ".join(f"{side} {n}" for side, n in zip(splits.SPLIT_NAMES, row, strict=True))
-            for row in table[chosen]
-        ]
-        return [
-            Finding(None, None, int(table[i].sum()), f"writer {names[i]}: {text}")
-            for i, text in zip(np.flatnonzero(chosen), counts, strict=True)
-        ]
+        rows = []
+        for i in np.flatnonzero(chosen):
+            counts = zip(splits.SPLIT_NAMES, table[i], strict=True)
+            note = f"writer {names[i]}: " + ", ".join(f"{side} {n}" for side, n in counts)
+            rows.append(Finding(None, None, int(table[i].sum()), note))
+        return rows
 
     unknown = int((~known).sum())
     note = "writers on both sides can't be excluded"
@@ -202,11 +181,9 @@ def check_listed(store: Store) -> list[Check]:
         Finding(None, row["character"], row["code_page"], f"was {row['name']}")
         for row in read_rows(store.path / "repaired_names.csv")
     ]
-    unreadable: list[Finding] = []
-    nameless: list[Finding] = []
-    for row in read_rows(store.skipped_path):
-        finding = Finding(None, None, row["reason"], row["source"])
-        (nameless if row["reason"] == NAMELESS else unreadable).append(finding)
+    skipped = [
+        Finding(None, None, row["reason"], row["source"]) for row in read_rows(store.skipped_path)
+    ]
     return [
         Check(
             "repaired_names",
@@ -220,14 +197,14 @@ def check_listed(store: Store) -> list[Check]:
             WARNING,
             "files whose folder's name stands for no character",
             "rename the folder to the character, and prepare again",
-            nameless,
+            [finding for finding in skipped if finding.value == NAMELESS],
         ),
         Check(
             "unreadable",
             WARNING,
             "files and records that could not be read",
             "compare the source's size with the download page's; the rest is kept",
-            unreadable,
+            [finding for finding in skipped if finding.value != NAMELESS],
         ),
     ]
 
@@ -274,19 +251,17 @@ def _deviations(values: np.ndarray) -> np.ndarray:
 def check_balance(store: Store, indices: np.ndarray, split: str | None) -> list[Check]:
     """Finds classes with far more or fewer samples than the median, and splits without them.
 
-    Args:
-        store: The store.
-        indices: Shape (n,), int: the samples.
-        split: What they were limited to; other splits can then not be said to lack any.
+    Of samples limited to one split, others can't be said to lack any.
     """
-    table = count_samples(store, indices)[:, : splits.DUPLICATE]
+    labels, split_codes = store.labels[indices], store.split[indices]
+    table = count_by_split(labels, split_codes, len(store.charset))[:, : splits.DUPLICATE]
     totals = table.sum(axis=1)
     there = totals[totals > 0]
     middle = float(np.median(there)) if len(there) else 0.0
     spread = f"{there.min():,} to {there.max():,}" if len(there) else "none"
     odd = (totals > 0) & ((totals * _IMBALANCE < middle) | (totals > _IMBALANCE * middle))
     order = sorted(np.flatnonzero(odd), key=lambda i: -abs(np.log(totals[i] / middle)))
-
+    note = f"the median is {middle:g}"
     checks = [
         Check(
             "imbalance",
@@ -294,10 +269,7 @@ def check_balance(store: Store, indices: np.ndarray, split: str | None) -> list[
             f"classes with over {_IMBALANCE:g} times more or fewer samples than the median "
             f"({spread})",
             "judge by accuracy per class (per_class.csv of `hccr fuse`) too",
-            [
-                Finding(None, store.charset.char(i), int(totals[i]), f"the median is {middle:g}")
-                for i in map(int, order)
-            ],
+            [Finding(None, store.charset.char(int(i)), int(totals[i]), note) for i in order],
         )
     ]
     remedies = {
@@ -321,13 +293,7 @@ def check_balance(store: Store, indices: np.ndarray, split: str | None) -> list[
 
 
 def check_images(store: Store, indices: np.ndarray, advance: Callable[[int], None]) -> list[Check]:
-    """Finds images with nothing on them, and with light ink on dark.
-
-    Args:
-        store: The store.
-        indices: Shape (n,), int: the samples, all of whose images are read.
-        advance: Called with the number of images after each piece.
-    """
+    """Finds images with nothing on them, and with light ink on dark, among the samples."""
     blank, inverted = [], []
     for start in range(0, len(indices), _CHUNK):
         chunk = indices[start : start + _CHUNK]

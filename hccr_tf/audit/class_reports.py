@@ -13,13 +13,7 @@ def add_doubts(
 ) -> list[ClassReport]:
     """Adds to scores the share of a class that a model doubts beyond the median class's.
 
-    Args:
-        classes: From `find_merged`.
-        doubted: By class index, from `LabelIssues.by_class`.
-        read_as: As `doubted`.
-
-    Returns:
-        The classes, the most suspicious first.
+    `LabelIssues.by_class` gives shares and characters; the most suspicious class comes first.
     """
     usual = float(np.median(list(doubted.values()))) if doubted else 0.0
     rows = []

@@ -47,11 +47,7 @@ class LabelIssues:
         self.other = np.full(len(store), -1, np.int32)
 
     def add(self, logits: np.ndarray, indices: np.ndarray) -> None:
-        """Takes a batch.
-
-        Args:
-            logits: Shape (n, classes of the charset), float: logits or log-probabilities.
-            indices: Shape (n,), the samples in the store.
+        """Takes logits or log-probabilities (n, classes of the charset) of the samples (n,).
 
         Raises:
             HccrError: There are not as many logits as classes.

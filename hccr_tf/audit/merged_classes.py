@@ -24,6 +24,7 @@ Their sum (`score`) is ln(spread) + 2 ln(step / 5.5) + 2 · bimodality, each whe
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,39 +60,21 @@ _ENDS = 8  # Images kept from either end of a class, for a sheet.
 
 @dataclass(frozen=True)
 class ClassReport:
-    """What speaks for a class holding two characters.
+    """What speaks for a class holding two characters; None where too little is known."""
 
-    Attributes:
-        label: The class index in the store.
-        counts: Samples by split.
-        num_images: Images looked at.
-        partner: The character whose folder may have fallen together with the class's, or None.
-        spread: Variance along the direction from the character to its partner, relative to all
-            classes; None without a partner or with too few images.
-        step: t-statistic of the largest step between the two; None as for the spread.
-        block: Store indices of the images on the partner's side of that step, and of the other
-            folders' clear steps (from `CLEAR_STEP`).
-        bimodality: Gain of two distributions over one, nats an image; None with too few images.
-        score: All together, see the module's docstring; with a model also its doubts.
-        ends: Store indices of the images most like the character and most like its partner (or
-            of the one heap and the other), half and half.
-        doubted: Share of its samples that a model reads as another class; None without one.
-        read_as: The class that those are mostly read as.
-    """
-
-    label: int
+    label: int  # The class index in the store.
     character: str
-    counts: tuple[int, ...]
-    num_images: int
-    partner: str | None
-    spread: float | None
-    step: float | None
-    block: tuple[int, ...]
-    bimodality: float | None
-    score: float
-    ends: tuple[int, ...]
-    doubted: float | None = None
-    read_as: str | None = None
+    counts: tuple[int, ...]  # Samples by split.
+    num_images: int  # Images looked at.
+    partner: str | None  # The character whose folder may have fallen together with the class's.
+    spread: float | None  # Variance towards the partner, relative to all classes.
+    step: float | None  # t-statistic of the largest step between the two.
+    block: tuple[int, ...]  # Store indices on the partner's side of it, or of all clear steps.
+    bimodality: float | None  # Gain of two distributions over one, nats an image.
+    score: float  # All together, see above; with a model also its doubts.
+    ends: tuple[int, ...]  # Store indices, half most like the character, half like its partner.
+    doubted: float | None = None  # Share of the samples that a model reads as another class.
+    read_as: str | None = None  # The class that those are mostly read as.
 
 
 def folder_partners(store: Store) -> dict[int, tuple[str, ...]]:
@@ -210,10 +193,10 @@ def _evenly(samples: np.ndarray, count: int) -> np.ndarray:
 
 def _pooled_covariance(store: Store, classes: list[np.ndarray]) -> np.ndarray:
     """Shape (features, features): how images of one class differ from each other, over all."""
-    classes = [samples for samples in classes if len(samples) > 1]
     total, count = np.zeros((NUM_FEATURES, NUM_FEATURES)), 0
-    for samples in classes:
-        chosen = _evenly(samples, max(_POOLED_IMAGES // len(classes), 8))
+    several = [samples for samples in classes if len(samples) > 1]
+    for samples in several:
+        chosen = _evenly(samples, max(_POOLED_IMAGES // len(several), 8))
         rest = image_features(store.images(chosen)).astype(np.float64)
         rest -= rest.mean(axis=0)
         total += rest.T @ rest
@@ -230,23 +213,18 @@ def _direction(character: str, other: str, damped: np.ndarray) -> np.ndarray | N
 
 
 def _step(along: np.ndarray, names: list[str]) -> tuple[float, np.ndarray]:
-    """The largest step along the numbers of the files of one folder.
-
-    Args:
-        along: Shape (n,), places from the character towards its partner.
-        names: The sample ids, "…/Train/ň«ç/12.png".
+    """The largest step along the numbers of the files of one folder, "…/Train/ň«ç/12.png".
 
     Returns:
         Its t-statistic without sign, 0 where there is none, and the places in `along` on its upper
         side; with several folders the largest t, and the places of every clear step.
     """
-    folders: dict[str, list[tuple[list[int], int]]] = {}
-    for i, name in enumerate(names):
-        folder, _, file = name.rpartition("/")
-        folders.setdefault(folder, []).append(([int(n) for n in re.findall(r"\d+", file)], i))
-    steps = [(0.0, np.empty(0, np.int64))]
-    for files in folders.values():
-        order = np.array([i for _, i in sorted(files)])
+    folders, files = zip(*(os.path.split(name) for name in names), strict=True)
+    numbers = [[int(n) for n in re.findall(r"\d+", file)] for file in files]
+    ordered = sorted(range(len(names)), key=numbers.__getitem__)
+    steps: list[tuple[float, np.ndarray]] = [(0.0, np.empty(0, np.int64))]
+    for _, members in pd.Series(ordered).groupby([folders[i] for i in ordered], sort=False):
+        order = members.to_numpy()
         count = len(order)
         before = np.arange(_SHORTEST_BLOCK, count - _SHORTEST_BLOCK + 1)
         if not len(before):
@@ -271,11 +249,9 @@ def _step(along: np.ndarray, names: list[str]) -> tuple[float, np.ndarray]:
 
 
 def _two_heaps(features: np.ndarray) -> tuple[float | None, np.ndarray | None]:
-    """The gain of two normal distributions over one on held-out images, and places.
+    """The gain of two normal distributions over one on held-out images, in nats an image.
 
-    Returns:
-        Nats an image (None for too few images), and the images' places along the axis that parts
-        all of them best (None where nothing does).
+    Beside it, the images' places along the axis that parts them best; None for too few images.
     """
     count = len(features)
     if count < _FEWEST_FOR_HEAPS:

@@ -26,37 +26,23 @@ _SHEET_ROWS = 20  # Classes on the sheet of merged classes.
 
 @dataclass
 class Audit:
-    """The answers of all checks.
-
-    Attributes:
-        store: What was audited.
-        split: The split it was limited to, or None.
-        num_samples: Samples looked at.
-        checks: In a fixed order.
-        classes: Every class, those that may hold two characters first.
-        run: The trained run's path, or None.
-        agreement: By split: share of the samples that the model reads as labelled.
-    """
+    """The answers of all checks."""
 
     store: Store
-    split: str | None
-    num_samples: int
-    checks: list[Check]
-    classes: list[ClassReport]
-    run: str | None = None
-    agreement: dict[str, float] = field(default_factory=dict)
+    split: str | None  # The split it was limited to.
+    num_samples: int  # Samples looked at.
+    checks: list[Check]  # In a fixed order.
+    classes: list[ClassReport]  # Every class, those that may hold two characters first.
+    run: str | None = None  # The trained run's path.
+    agreement: dict[str, float] = field(default_factory=dict)  # Share read as labelled, by split.
 
     def __getitem__(self, name: str) -> Check:
         return next(check for check in self.checks if check.name == name)
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes `audit.csv`, `classes.csv`, the sheets, and `summary.json` last.
+        """Writes `audit.csv`, `classes.csv`, the sheets, and `summary.json` last into a folder.
 
-        Args:
-            folder: Made if need be; an earlier audit in it is replaced, file by file.
-
-        Returns:
-            The folder.
+        It's made if need be, and an earlier audit in it replaced, file by file.
 
         Raises:
             FileExistsError: The folder holds something else.
@@ -86,11 +72,7 @@ class Audit:
         return folder
 
     def text(self, folder: str | os.PathLike[str] | None = None) -> str:
-        """Describes the audit for a terminal.
-
-        Args:
-            folder: Where it was written, to say where to look.
-        """
+        """Describes the audit for a terminal, with the folder that it was written to."""
         what = f"split {self.split}" if self.split else "all splits"
         lines = [
             f"audit of {self.store.path} (data hash {self.store.data_hash[:16]}): "
@@ -112,9 +94,7 @@ class Audit:
             "the other; step in the numbering; two heaps"
             + ("; doubted by the model)" if self.run else ")")
         )
-        lines += [
-            f"  {rank:>2}. {_describe(row)}" for rank, row in enumerate(self.classes[:10], start=1)
-        ]
+        lines += [f"  {i:>2}. {_describe(row)}" for i, row in enumerate(self.classes[:10], 1)]
         if self.run:
             lines.append("labels that the model doubts most (margin of logits):")
             lines += [
@@ -127,32 +107,18 @@ class Audit:
         return "\n".join(lines)
 
     def _finding_table(self) -> pd.DataFrame:
-        names = self.store.manifest["writers"]["names"]
-        rows = []
-        for check in self.checks:
-            for sample, character, value, note in check.findings:
-                place: list[str | None] = [None, None, None]
-                if sample is not None:
-                    writer = int(self.store.writers[sample])
-                    place = [
-                        self.store.sample_id(sample),
-                        splits.SPLIT_NAMES[self.store.split[sample]],
-                        names[writer] if writer >= 0 else None,
-                    ]
-                value = f"{value:.6g}" if isinstance(value, float) else value
-                rows.append([check.name, check.severity, character, *place, value, note])
-        columns = [
-            "check",
-            "severity",
-            "character",
-            "sample_id",
-            "split",
-            "writer",
-            "value",
-            "note",
-        ]
+        store, writers = self.store, self.store.manifest["writers"]["names"]
+        rows = [(c.name, c.severity, *f, c.remedy) for c in self.checks for f in c.findings]
+        columns = ["check", "severity", *Finding._fields, "remedy"]
         table = pd.DataFrame(rows, columns=columns, dtype=object)
-        return table.assign(remedy=[c.remedy for c in self.checks for _ in c.findings])
+        known = table["sample"].dropna().astype(int)
+        table["sample_id"] = pd.Series(store.sample_ids(known), known.index)
+        table["split"] = known.map(lambda i: splits.SPLIT_NAMES[store.split[i]])
+        named = known[store.writers[known] >= 0]
+        table["writer"] = named.map(lambda i: writers[store.writers[i]])
+        table["value"] = [f"{v:.6g}" if isinstance(v, float) else v for v in table["value"]]
+        order = ["character", "sample_id", "split", "writer", "value", "note", "remedy"]
+        return table[["check", "severity", *order]]
 
     def _class_table(self) -> pd.DataFrame:
         return pd.DataFrame(

@@ -17,21 +17,13 @@ from hccr_tf.utils.errors import HccrError
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One call of one layer.
+    """One call of one layer."""
 
-    Attributes:
-        name: of the layer; with the names of the models around it, "/" between them.
-        kind: its class.
-        output_shape: without the batch; that of the first output where there are several.
-        parameters: values of its variables; 0 where an earlier call has counted them.
-        macs: multiply–accumulates for one image.
-    """
-
-    name: str
-    kind: str
-    output_shape: tuple[int | None, ...]
-    parameters: int
-    macs: int
+    name: str  # with the names of the models around it, "/" between them
+    kind: str  # its class
+    output_shape: tuple[int | None, ...]  # without the batch; that of the first output
+    parameters: int  # values of its variables; 0 where an earlier call has counted them
+    macs: int  # multiply–accumulates for one image
 
 
 def layer_costs(model: keras.Model) -> list[LayerCost]:

@@ -41,22 +41,15 @@ def true_rank(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Evaluation:
-    """Counts over a stream of batches.
-
-    Attributes:
-        num_classes: C.
-        total: samples seen.
-        correct: by k of `TOP_K`, samples whose true class is among the first k.
-        class_total: int64 (C,), samples by true class.
-        class_correct: int64 (C,), those read rightly.
-        confusions: by (true class, predicted class), wrong predictions.
-    """
+    """Counts over a stream of batches."""
 
     num_classes: int
-    total: int = 0
+    total: int = 0  # samples seen
+    # By k of `TOP_K`: samples whose true class is among the first k.
     correct: dict[int, int] = field(default_factory=lambda: dict.fromkeys(TOP_K, 0))
-    class_total: np.ndarray = field(init=False)
-    class_correct: np.ndarray = field(init=False)
+    class_total: np.ndarray = field(init=False)  # int64 (C,), samples by true class
+    class_correct: np.ndarray = field(init=False)  # int64 (C,), those read rightly
+    # By (true class, predicted class): wrong predictions.
     confusions: Counter = field(default_factory=Counter)
 
     def __post_init__(self):

@@ -12,13 +12,7 @@ Item = TypeVar("Item")
 def progress_bar(
     title: str, total: int, wanted: bool = True, *, done: int = 0
 ) -> Iterator[Callable[..., None]]:
-    """Shows a bar on stderr while the context lasts, if that's a terminal.
-
-    Args:
-        title: in front of the bar.
-        total: how much there is to do, in any unit.
-        wanted: False for no bar.
-        done: how much is done already.
+    """Shows a bar for `total` units of work on stderr, if that's a terminal and one is wanted.
 
     Yields:
         `advance(number, note="")`, to be called with what was done since the last call, and a

@@ -16,17 +16,11 @@ from hccr_tf.utils.errors import HccrError
 
 @dataclass(frozen=True)
 class Setting:
-    """A field's type, without its None, and its help.
+    """A field's type, without its None, and its help."""
 
-    Attributes:
-        kind: a type that is made of a text.
-        optional: whether the field can be None, written "none" or "all".
-        help: its line of the docstring.
-    """
-
-    kind: Any
-    optional: bool
-    help: str
+    kind: Any  # a type that is made of a text
+    optional: bool  # whether the field can be None, written "none" or "all"
+    help: str  # its line of the docstring
 
     def parse(self, text: str) -> Any:
         """Reads a value; raises ValueError for a text that isn't of the field's type."""
