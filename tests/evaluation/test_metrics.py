@@ -75,9 +75,6 @@ def test_wilsons_interval(correct, total, interval):
     got = wilson_interval(correct, total)
     np.testing.assert_allclose(got, interval, atol=5e-5)
     assert 0 <= got[0] <= correct / total <= got[1] <= 1
-
-
-def test_no_interval_without_samples():
     with pytest.raises(ValueError, match="at least one sample"):
         wilson_interval(0, 0)
 
