@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.evaluation.metrics import most_probable, softmax
 from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.contact_sheet import draw_sheet, encode_png
@@ -80,13 +80,14 @@ def sample_images(dataset: Dataset, indices: Sequence[int] | np.ndarray) -> list
 
 
 def images_of_characters(
-    dataset: Dataset, split: str, characters: str, predictors: Sequence[Predictor]
+    data: str | Path | Dataset, split: str, characters: str, predictors: Sequence[Predictor]
 ) -> list[NamedImage]:
     """Takes a sample of each character that all models read rightly, or its first where none is.
 
     Raises:
         HccrError: a character has no sample in that split.
     """
+    dataset = open_dataset(data)
     indices = dataset.indices(split)
     labels = dataset.labels_for(dataset.charset, indices)
     chosen = []

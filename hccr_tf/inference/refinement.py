@@ -69,10 +69,7 @@ class StepPredictor(Predictor):
         return Steps(logits, np.stack(attention, axis=1))
 
     def attention_map(self, attention: np.ndarray) -> np.ndarray:
-        """Spreads the attention (N,) of one image and step evenly over the pixels, to (H, W).
-
-        It sums to 1 but for the interpolation.
-        """
+        """Spreads the attention (N,) of one image and step over its pixels, to a sum of about 1."""
         height, width = self.preprocessing.image_shape[:2]
         total, begin = np.zeros((height, width), np.float32), 0
         for h, w in self.map_shapes:
