@@ -19,9 +19,7 @@ logger = logging.getLogger(__name__)
 class InputWait:
     """Time that training has spent waiting for its next batch.
 
-    Args:
-        measured: whether anything is added; TensorFlow's clock isn't to be had in its
-            deterministic mode.
+    Not `measured`, it stays 0: TensorFlow's clock isn't to be had in its deterministic mode.
     """
 
     def __init__(self, measured: bool = True):
@@ -32,9 +30,7 @@ class InputWait:
     @property
     def seconds(self) -> float:
         """Returns the time waited since the run began in this process."""
-        if self._variable is not None:
-            return float(self._variable.numpy())
-        return self._seconds
+        return self._seconds if self._variable is None else float(self._variable.numpy())
 
     def add(self, seconds: float) -> None:
         """Adds time that was waited."""
@@ -53,14 +49,8 @@ class KerasDataset(keras.utils.PyDataset):
     """Random access to a loader's batches of one epoch, for backends without tf.data.
 
     Reads ahead by itself: Keras takes the first batch of a generator, or of its own
-    threads over a PyDataset, to build the model, and doesn't give it back.
-
-    Args:
-        loader: what to read.
-        output_names: the model's outputs; all share one label.
-        epoch: whose batches are given.
-        step: the first of them.
-        wait: where to add the time that Keras waits for a batch.
+    threads over a PyDataset, to build the model, and doesn't give it back. Arguments are those
+    of `fit_arguments`.
     """
 
     def __init__(
@@ -97,14 +87,7 @@ class KerasDataset(keras.utils.PyDataset):
 
 
 def open_split(recipe: Recipe, dataset: Dataset, charset: Charset, split: str) -> Loader:
-    """Opens a split as a recipe trains or validates on it.
-
-    Args:
-        recipe: gives preprocessing, augmentation, batch size, seed and images of each class.
-        dataset: what to read.
-        charset: class order.
-        split: "train" or "validation".
-    """
+    """Opens the split "train" or "validation" as a recipe reads it."""
     trains = split == "train"
     per_class = recipe.samples_per_class if trains else recipe.validation_per_class
     loader = Loader(
@@ -130,28 +113,22 @@ def fit_arguments(
     validation: Loader,
     output_names: Sequence[str],
     epoch: int,
-    step: int = 0,
-    *,
-    wait: InputWait | None = None,
+    step: int,
+    wait: InputWait,
     num_replicas: int = 1,
 ) -> dict:
     """Makes the arguments with which Keras fits one epoch of the loaders' batches, in order.
 
-    Args:
-        train: batches of `epoch` from `step` on.
-        validation: all its batches after that.
-        output_names: the model's outputs; all share one label.
-        epoch: whose batches are trained on.
-        step: of that epoch, to begin with.
-        wait: where to add the time spent waiting for training batches.
-        num_replicas: devices that share each batch.
+    Those of `epoch` from `step` on are trained on, and all of the validation split follow. Every
+    output learns the one label; `wait` gets the time spent waiting for training batches, and
+    `num_replicas` devices share each batch.
     """
     if keras.backend.backend() == "tensorflow":
         from hccr_tf.data.loading.tf_dataset import tf_dataset, timed
 
         dataset = tf_dataset(train, output_names, epoch=epoch, step=step, multiple_of=num_replicas)
         return {
-            "x": timed(dataset, wait.variable()) if wait and wait.measured else dataset,
+            "x": timed(dataset, wait.variable()) if wait.measured else dataset,
             "validation_data": tf_dataset(validation, output_names, multiple_of=num_replicas),
         }
     return {

@@ -26,15 +26,8 @@ class Report(keras.callbacks.Callback):
     """Reports every step in a terminal's bar, and every epoch in the log and to TensorBoard.
 
     Keras's own bar would print the loss and accuracy of every head at every step, and its
-    TensorBoard callback needs TensorFlow on every backend.
-
-    Args:
-        workdir: the run's folder.
-        epochs: of the recipe.
-        train: the training batches.
-        validation: batches of which the first is shown as images after each epoch.
-        start: where the run begins.
-        wait: time spent waiting for input.
+    TensorBoard callback needs TensorFlow on every backend. Images of the first validation batch
+    are shown after each epoch of the recipe's `epochs`, with what is read.
     """
 
     def __init__(
@@ -110,17 +103,12 @@ class Report(keras.callbacks.Callback):
     def _rates(self) -> tuple[float, float | None]:
         """Returns images a second, and the share of the time spent waiting for them."""
         seconds = max(time.monotonic() - self._begun, 1e-9)
+        share = min(1.0, (self._wait.seconds - self._waited) / seconds)
         rate = (self._done - self._first) * self._train.batch_size / seconds
-        if not self._wait.measured:
-            return rate, None
-        return rate, min(1.0, (self._wait.seconds - self._waited) / seconds)
+        return rate, share if self._wait.measured else None
 
     def _sheet(self) -> np.ndarray:
-        """Draws validation images with what is read, and in brackets what they are where it isn't.
-
-        Returns:
-            uint8 (H, W).
-        """
+        """Draws validation images with what is read, and in brackets what they are, as uint8."""
         images, labels, indices = self._validation.batch(0, 0)
         logits = np.asarray(self.model.predict_on_batch(images)[MAIN_OUTPUT])
         charset = self._validation.charset

@@ -15,14 +15,10 @@ _FLOOR = 1e-6
 
 
 def learning_rate(recipe: Recipe, steps_per_epoch: int, stage: Stage | None = None):
-    """Returns what an optimiser takes as its learning rate: a number, or a Keras schedule.
+    """Returns what an optimiser takes as its learning rate in a stage, the first if None.
 
-    Under the schedule "stall" it's the number to begin with, which `StallSchedule` changes.
-
-    Args:
-        recipe: gives the schedule.
-        steps_per_epoch: of the training split.
-        stage: of the recipe; its first if None.
+    A number, or a Keras schedule. Under the schedule "stall" it's the number to begin with, which
+    `StallSchedule` changes.
     """
     stage = stage or recipe.all_stages()[0]
     peak = stage.learning_rate or recipe.learning_rate
@@ -53,10 +49,11 @@ def stall_rate(
     The peak for `first_steps`, then a tenth; after each later epoch whose training accuracy
     isn't above the best before it by 0.0001, another tenth; never under 1e-6. A pure function
     of the history, so a run that was interrupted goes on with the rates of one that wasn't.
+    With no first steps the peak lasts until the first stall.
 
     Args:
         peak: rate of the first steps.
-        first_steps: how many they are; with 0 the peak lasts until the first stall.
+        first_steps: how many they are.
         accuracies: training accuracies of the epochs that are done.
         steps_per_epoch: of the training split.
         step: number of the step, from 0.
@@ -80,23 +77,17 @@ def stall_rate(
 class StallSchedule(keras.callbacks.Callback):
     """Sets the optimiser's rate by `stall_rate`, at each epoch and where the first steps end.
 
-    Args:
-        recipe: gives peak and first steps; None of them is one epoch.
-        steps_per_epoch: of the training split.
-        history: rows of the epochs that are done, to which others append.
-        position: where the run begins.
+    The run begins at `position`; rows are appended to `history` meanwhile.
     """
 
     def __init__(
         self, recipe: Recipe, steps_per_epoch: int, history: list[dict], position: Position
     ):
         super().__init__()
-        self._peak = recipe.learning_rate
-        first = recipe.first_steps
-        self._first_steps = steps_per_epoch if first is None else first
-        self._steps_per_epoch = steps_per_epoch
-        self._history = history
-        self._start = position
+        self._peak, self._first_steps = recipe.learning_rate, recipe.first_steps
+        if self._first_steps is None:
+            self._first_steps = steps_per_epoch
+        self._steps_per_epoch, self._history, self._start = steps_per_epoch, history, position
 
     def on_epoch_begin(self, epoch, logs=None):
         """Sets the rate of the epoch's first step."""

@@ -15,6 +15,7 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.store.format import STROKES_FORMAT
 from hccr_tf.evaluation.plots import draw_curves
+from hccr_tf.models.weights import save_weights
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Position, Restored
@@ -27,13 +28,12 @@ from hccr_tf.training.compilation import (
 from hccr_tf.training.keras_data import InputWait, fit_arguments, open_split
 from hccr_tf.training.origin import check_same, initialise
 from hccr_tf.training.reports import Report, current_rate
-from hccr_tf.training.results import Results
 from hccr_tf.training.schedules import StallSchedule
 from hccr_tf.training.signals import Interrupted, StopRequest
-from hccr_tf.training.stages import best_epoch, current_stage, is_finished
+from hccr_tf.training.stages import MONITOR, best_epoch, current_stage, is_finished
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import exclusive_lock, write_json
+from hccr_tf.utils.files import atomic_write, exclusive_lock, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,15 @@ def train(
     Args:
         recipe: what to train, or its name.
         dataset: with a training and a validation split, or its folder.
-        workdir: folder for everything the run makes.
-        **options: `init_from`, `charset` and `checkpoints`, as for `Trainer`.
+        workdir: folder for everything the run makes; one that holds an unfinished run
+            of the same recipe and data is continued from its last checkpoint.
+        **options: `init_from`, workdir of another run whose best weights this one starts from, in
+            place of the recipe's `weights`, or "recogniser" for those that come with the package;
+            where the charsets differ, output layers keep the rows of characters that both know,
+            and others start fresh. A run that goes on is given the same, of which nothing is read
+            then. `charset`, class order of the network, which must cover the dataset; the
+            dataset's own if None. `checkpoints`, how often to save within an epoch; every ten
+            minutes if None. After each epoch a run saves anyway.
 
     Returns:
         The run's folder.
@@ -76,21 +83,7 @@ def train(
 
 
 class Trainer:
-    """Trains one run.
-
-    Args:
-        recipe: what to train, or its name.
-        dataset: with a training and a validation split, or its folder.
-        workdir: folder for everything the run makes; one that holds an unfinished run
-            of the same recipe and data is continued from its last checkpoint.
-        init_from: workdir of another run whose best weights this one starts from, in place of
-            the recipe's `weights`; "recogniser" for those that come with the package. Where the
-            charsets differ, output layers keep the rows of characters that both know, and
-            others start fresh. A run that goes on is given the same, of which nothing is read
-            then.
-        charset: class order of the network; must cover the dataset. The dataset's own if None.
-        checkpoints: how often to save within an epoch; every ten minutes if None. After
-            each epoch a run saves anyway.
+    """Trains one run; arguments are those of `train`.
 
     Attributes:
         history: a row an epoch that is done.
@@ -110,11 +103,9 @@ class Trainer:
     ):
         if isinstance(recipe, str):
             # Recipes stand on a floor above training.
-            self.recipe: Recipe = import_module("hccr_tf.papers.recipes").get_recipe(recipe)
-        else:
-            self.recipe = recipe
-        if init_from is not None:
-            self.recipe = self.recipe.override(weights=None)  # they'd be written over
+            recipe = import_module("hccr_tf.papers.recipes").get_recipe(recipe)
+        # Weights that another run's would write over aren't read.
+        self.recipe: Recipe = recipe if init_from is None else recipe.override(weights=None)
         self.dataset = open_dataset(dataset)
         self.workdir = Workdir(Path(workdir))
         self.charset = charset or self.dataset.charset
@@ -141,7 +132,6 @@ class Trainer:
             if self._is_finished():
                 logger.info("%s is finished; nothing to do.", workdir.path)
                 return workdir
-            self._start_framework()
             self._build()
             if not self._restore():
                 self._begin()
@@ -156,20 +146,20 @@ class Trainer:
         if not self.workdir.exists():
             return False
         check_same(self.workdir, self.recipe, self.dataset.data_hash, self.charset, self._init_from)
-        return self.workdir.read_run()["state"] == "finished" and is_finished(
-            self.workdir.read_history(), self.recipe
-        )
+        state = self.workdir.read_run()["state"]
+        return state == "finished" and is_finished(self.workdir.read_history(), self.recipe)
 
-    def _start_framework(self) -> None:
+    def _build(self) -> None:
+        """Starts the framework, opens the splits and builds the network."""
         backend.prepare_fit()
-        if self.recipe.deterministic and keras.backend.backend() == "tensorflow":
+        fixed_order = self.recipe.deterministic and keras.backend.backend() == "tensorflow"
+        if fixed_order:
             import tensorflow as tf
 
             tf.config.experimental.enable_op_determinism()
+        # TensorFlow's clock isn't to be had in that mode.
+        self._wait = InputWait(measured=not fixed_order)
         keras.utils.set_random_seed(self.recipe.seed)
-
-    def _build(self) -> None:
-        """Opens the splits and builds the network."""
         self._train, self._validation = (
             open_split(self.recipe, self.dataset, self.charset, split)
             for split in ("train", "validation")
@@ -181,8 +171,7 @@ class Trainer:
         self.model = build_network(
             self.recipe, len(self.charset), self.recipe.weights if begins else None, self._strategy
         )
-        names = prediction_names(self.recipe, len(self.charset))
-        self._results = Results(self.workdir, self.recipe, names)
+        self._prediction_names = prediction_names(self.recipe, len(self.charset))
 
     def _restore(self) -> bool:
         """Goes on from the newest intact checkpoint; returns whether there's one."""
@@ -200,9 +189,7 @@ class Trainer:
             self.model.test_on_batch(images, dict.fromkeys(self.model.output, labels))
         if self.history:
             # A kill may have come between the checkpoint and the epoch's other files.
-            if not self.position.step and not self._results.has_best(self.history):
-                self._results.save_best(self.model, self.history)
-            self._results.write_progress(self.history, self._seconds)
+            self._write_results()
         return True
 
     def _begin(self) -> None:
@@ -214,9 +201,8 @@ class Trainer:
                 "checkpoint to go on from. Take another --workdir; --init-from starts from this "
                 "run's best weights."
             )
-        origin: dict[str, str] = {}
-        if self._init_from is not None:
-            origin = initialise(self.model, self.recipe, self._init_from, self.charset)
+        source = self._init_from
+        origin = {} if source is None else initialise(self.model, self.recipe, source, self.charset)
         if not self.workdir.exists():
             # Not before: what can't begin leaves nothing that other settings would contradict.
             self.workdir.begin(
@@ -226,10 +212,7 @@ class Trainer:
     # === Epochs ===
 
     def _train_epochs(self) -> None:
-        recipe = self.recipe
-        # TensorFlow's clock isn't to be had in its deterministic mode.
-        clock = not (recipe.deterministic and keras.backend.backend() == "tensorflow")
-        self._wait = InputWait(measured=clock)
+        recipe, stages = self.recipe, self.recipe.all_stages()
         report = Report(
             self.workdir, recipe.epochs, self._train, self._validation, self.position, self._wait
         )
@@ -251,20 +234,14 @@ class Trainer:
         with contextlib.closing(report), processes:
             for epoch in range(self.position.epoch, recipe.epochs):
                 stage, first_epoch = current_stage(self.history, recipe)
-                if stage == len(recipe.all_stages()):
+                if stage == len(stages):
                     break
-                self._begin_stage(stage, first_epoch)
+                if stage != self._stage:
+                    if len(stages) > 1:
+                        said = stage + 1, len(stages), first_epoch + 1, stages[stage].description
+                        logger.info("Stage %d of %d, from epoch %d on: %s.", *said)
+                    self._compile(stage)
                 self._end_epoch(epoch, self._fit(epoch))
-
-    def _begin_stage(self, stage: int, first_epoch: int) -> None:
-        """Compiles for a stage, if that isn't done."""
-        stages = self.recipe.all_stages()
-        if stage == self._stage:
-            return
-        if len(stages) > 1:
-            said = stage + 1, len(stages), first_epoch + 1, stages[stage].description
-            logger.info("Stage %d of %d, from epoch %d on: %s.", *said)
-        self._compile(stage)
 
     def _compile_as_saved(self, restored: Restored) -> bool:
         """Compiles for a checkpoint's stage; returns whether its optimiser goes on."""
@@ -293,8 +270,8 @@ class Trainer:
                 list(self.model.output),
                 epoch,
                 self.position.step,
-                wait=self._wait,
-                num_replicas=self._strategy.num_replicas_in_sync if self._strategy else 1,
+                self._wait,
+                self._strategy.num_replicas_in_sync if self._strategy else 1,
             ),
             initial_epoch=epoch,
             epochs=epoch + 1,
@@ -303,12 +280,9 @@ class Trainer:
             callbacks=self._callbacks,
         )
         metrics = {name: float(values[-1]) for name, values in fitted.history.items()}
-        if len(self.model.output) == 1:  # of which Keras names no loss
-            (output,) = self.model.output
-            metrics |= {
-                f"{output}_loss": metrics["loss"],
-                f"val_{output}_loss": metrics["val_loss"],
-            }
+        for output in self.model.output:  # Keras names no loss of an only one
+            metrics.setdefault(f"{output}_loss", metrics["loss"])
+            metrics.setdefault(f"val_{output}_loss", metrics["val_loss"])
         return metrics
 
     def _begin_epoch(self, epoch: int) -> None:
@@ -348,9 +322,8 @@ class Trainer:
         self.position, self._spent = Position(epoch + 1), 0.0
         # First, because a continuation reads it, and from it writes what is missing of the rest.
         self._save()
-        if best_epoch(self.history) == len(self.history) - 1:
-            self._results.save_best(self.model, self.history)
-        if not self._results.write_progress(self.history, self._seconds):
+        self._write_results()
+        if not is_finished(self.history, self.recipe):
             self._leave_if_asked()
 
     # === Saving and leaving ===
@@ -372,6 +345,25 @@ class Trainer:
         self._saved = str(path)
         self._steps_since_saved = 0
 
+    def _write_results(self) -> None:
+        """Writes what an epoch leaves: its weights, if it's the best, then history and state."""
+        best = self.history[best_epoch(self.history)]
+        if best is self.history[-1] and not self.position.step:
+            epoch, variables = len(self.history), self.model.variables
+            stand = {"epoch": epoch, "history": self.history}
+            save_weights(self.workdir.best_weights, {"model": variables}, stand)
+            needed = [v for v in variables if v.path in self._prediction_names]
+            save_weights(self.workdir.prediction_weights, {"model": needed}, {"epoch": epoch})
+        with atomic_write(self.workdir.history_path) as temporary:
+            pd.DataFrame(self.history).to_csv(temporary, index=False)
+        self.workdir.update_run(
+            state="finished" if is_finished(self.history, self.recipe) else "running",
+            epochs_done=len(self.history),
+            best_epoch=best["epoch"],
+            best_val_accuracy=best[MONITOR],
+            train_seconds=round(sum(self._seconds), 1),
+        )
+
     def _leave_if_asked(self) -> None:
         if self._stop.number is not None:
             where = f"saved in {self._saved}" if self._saved else "before anything was saved"
@@ -383,11 +375,10 @@ class Trainer:
 
     def _diverged(self, what: str, step: int) -> None:
         """Names the samples after which numbers weren't finite any more, and raises."""
-        epoch, last = self.position.epoch, step - 1
-        if not step:  # A checkpoint at the end of an epoch looks back on its last step.
-            epoch, last = epoch - 1, self._train.steps_per_epoch - 1
-        ids = self.dataset.sample_ids(self._train.batch(epoch, last).indices)
-        epoch = self.position.epoch + 1
+        epoch, steps = self.position.epoch, self._train.steps_per_epoch
+        # A checkpoint at the end of an epoch looks back on its last step.
+        batch = self._train.batch(*divmod(epoch * steps + step - 1, steps))
+        ids, epoch = self.dataset.sample_ids(batch.indices), epoch + 1
         report = self.workdir.path / "diverged.json"
         write_json(report, {"what": what, "epoch": epoch, "step": step, "sample_ids": ids})
         self.workdir.update_run(state="diverged")
