@@ -8,7 +8,6 @@ choice of the best epoch need none either: they are functions of the history.
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,19 +62,19 @@ class Checkpoints:
     def __init__(self, folder: Path, interval: CheckpointInterval | None = None):
         self.folder = folder
         self.interval = interval or CheckpointInterval()
-        self._saved = time.monotonic()
-        self._seconds = 0.0
+        self.newest: Path | None = None  # saved or restored last
+        self._steps, self._seconds, self._saved = 0, 0.0, time.monotonic()
 
     def paths(self) -> list[Path]:
         """Returns the files there are, newest first."""
         return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
 
     def due(self, steps: int) -> bool:
-        """Returns whether to save, `steps` after the last one.
+        """Returns whether to save after so many steps since the run began.
 
         Saving that takes long happens less often than asked for, at an interval of time.
         """
-        if self.interval.steps is not None and steps >= self.interval.steps:
+        if self.interval.steps is not None and steps - self._steps >= self.interval.steps:
             return True
         if self.interval.minutes is None:
             return False
@@ -85,7 +84,7 @@ class Checkpoints:
     def save(
         self, model: keras.Model, position: Position, steps: int, history: list[dict], **attributes
     ) -> Path:
-        """Writes a checkpoint, deletes all but the newest two, and returns the file written.
+        """Writes a checkpoint, deletes all but the newest two, and returns its path.
 
         Args:
             model: compiled; on JAX with its state written back to its variables.
@@ -117,23 +116,12 @@ class Checkpoints:
             old.unlink(missing_ok=True)
         for partial in self.folder.glob(".step-*.partial-*"):
             partial.unlink(missing_ok=True)
-        self._saved = time.monotonic()
+        self._note(path)
         self._seconds = self._saved - begin
         return path
 
-    def restore(
-        self, model: keras.Model, prepare: "Callable[[Restored], bool] | None" = None
-    ) -> "Restored | None":
-        """Fills a model from the newest intact checkpoint.
-
-        Args:
-            model: of the recipe that the checkpoint was made with; compiled, if `prepare` doesn't
-                do that.
-            prepare: called with a checkpoint before the optimiser is filled from it; says whether
-                that goes on.
-
-        Returns:
-            What else the checkpoint holds; None where there's none.
+    def restore(self, model: keras.Model) -> "Restored | None":
+        """Fills a model with the weights of the newest intact checkpoint; None if there's none.
 
         Raises:
             WeightsError: there are checkpoints, and none is intact.
@@ -142,16 +130,12 @@ class Checkpoints:
         for path in self.paths():
             try:
                 load_weights(path, "model", model.variables)
-                # The first call has checked the whole file.
-                restored = Restored(path, read_attributes(path))
-                if prepare is None or prepare(restored):
-                    load_weights(path, "optimizer", model.optimizer.variables, verify=False)
             except WeightsError as error:
                 problems.append(str(error))
                 logger.warning("Passed over a checkpoint: %s", error)
                 continue
-            self._saved = time.monotonic()
-            return restored
+            self._note(path)
+            return Restored(path, read_attributes(path))
         if problems:
             raise WeightsError(
                 f"No checkpoint in {self.folder} can be used: {'; '.join(problems)}. Take "
@@ -159,10 +143,14 @@ class Checkpoints:
             )
         return None
 
+    def _note(self, path: Path) -> None:
+        self.newest, self._saved = path, time.monotonic()
+        self._steps = int(path.stem.removeprefix("step-"))
+
 
 @dataclass(frozen=True)
 class Restored:
-    """A checkpoint that a model was filled from, and the plain values kept in it."""
+    """An intact checkpoint that a model was filled from, and the plain values kept in it."""
 
     path: Path
     attributes: dict[str, Any]
@@ -176,6 +164,10 @@ class Restored:
     def history(self) -> list[dict]:
         """Returns the rows of the epochs that were done."""
         return self.attributes["history"]
+
+    def restore_optimizer(self, model: keras.Model) -> None:
+        """Fills the optimiser of a model that was compiled as the one which was saved."""
+        load_weights(self.path, "optimizer", model.optimizer.variables, verify=False)
 
     def restore_metrics(self, model: keras.Model) -> None:
         """Fills the metrics of the running epoch; at its begin, when Keras has reset them.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.losses import create_loss
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, blueprint, create_model
 from hccr_tf.recipe import Recipe, Stage
@@ -39,17 +40,13 @@ def build_network(
 
 
 def compile_network(
-    model: keras.Model,
-    recipe: Recipe,
-    stage: Stage,
-    class_counts: np.ndarray,
-    steps_per_epoch: int,
-    strategy=None,
+    model: keras.Model, recipe: Recipe, stage: Stage, train: Loader, strategy=None
 ) -> None:
-    """Compiles a network for a stage of its recipe, with a fresh optimiser.
+    """Compiles a network for a stage of its recipe and its training images.
 
-    `class_counts` are the training images of each class, (num_classes,).
+    The optimiser is a fresh one.
     """
+    class_counts = np.bincount(train.labels, minlength=len(train.charset))
     if recipe.stages:
         freeze(backbone_layers(model), stage.frozen)
     outputs = list(model.output)
@@ -59,7 +56,7 @@ def compile_network(
         compiles = on_jax or bool(keras.distribution.list_devices("gpu"))
     with _building(recipe, strategy):
         model.compile(
-            optimizer=_optimizer(recipe, steps_per_epoch, stage),
+            optimizer=_optimizer(recipe, train.steps_per_epoch, stage),
             loss={
                 name: create_loss(recipe.loss, class_counts=class_counts, **recipe.loss_args)
                 for name in outputs

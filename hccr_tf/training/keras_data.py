@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -46,44 +45,37 @@ class InputWait:
 
 
 class KerasDataset(keras.utils.PyDataset):
-    """Random access to a loader's batches of one epoch, for backends without tf.data.
+    """A loader's batches of one epoch in order, from a step on, for backends without tf.data.
 
-    Reads ahead by itself: Keras takes the first batch of a generator, or of its own
-    threads over a PyDataset, to build the model, and doesn't give it back. Arguments are those
-    of `fit_arguments`.
+    Not a generator: Keras takes the first batch of one to build the model, and doesn't give it
+    back. Here it asks for that batch twice.
     """
 
     def __init__(
         self,
         loader: Loader,
-        output_names: Iterable[str],
+        output_names: Sequence[str],
         epoch: int = 0,
         step: int = 0,
         wait: InputWait | None = None,
     ):
-        super().__init__(workers=1)
-        self._loader, self._output_names = loader, list(output_names)
-        self._epoch, self._step = epoch, step
+        super().__init__(workers=1)  # the loader reads ahead
+        self._batches, self._index = loader.batches(epoch, step), -1
+        self._length, self._output_names = loader.steps_per_epoch - step, output_names
         self._wait = wait or InputWait()
-        self._pool = ThreadPoolExecutor(loader.workers, thread_name_prefix="hccr-loader")
-        self._ahead: dict[int, Future] = {}
 
     def __len__(self) -> int:
         """Returns the number of batches from the first step on."""
-        return self._loader.steps_per_epoch - self._step
+        return self._length
 
     def __getitem__(self, index: int):
-        """Returns (images, labels by output) of one batch."""
-        begun = time.perf_counter()
-        wanted = range(index, min(index + 3 * self._loader.workers, len(self)))
-        kept = {i: self._ahead[i] for i in wanted if i in self._ahead}
-        self._ahead = {
-            i: kept.get(i) or self._pool.submit(self._loader.batch, self._epoch, self._step + i)
-            for i in wanted
-        }
-        images, labels, _ = self._ahead[index].result()
-        self._wait.add(time.perf_counter() - begun)
-        return images, dict.fromkeys(self._output_names, labels)
+        """Returns (images, labels by output) of the next batch, or of the same once more."""
+        if index != self._index:
+            begun = time.perf_counter()
+            images, labels, _ = next(self._batches)
+            self._wait.add(time.perf_counter() - begun)
+            self._index, self._batch = index, (images, dict.fromkeys(self._output_names, labels))
+        return self._batch
 
 
 def open_split(recipe: Recipe, dataset: Dataset, charset: Charset, split: str) -> Loader:

@@ -8,13 +8,13 @@ from importlib import import_module
 from pathlib import Path
 
 import keras
-import numpy as np
 import pandas as pd
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.store.format import STROKES_FORMAT
 from hccr_tf.evaluation.plots import draw_curves
+from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import save_weights
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
@@ -28,7 +28,7 @@ from hccr_tf.training.compilation import (
 from hccr_tf.training.keras_data import InputWait, fit_arguments, open_split
 from hccr_tf.training.origin import check_same, initialise
 from hccr_tf.training.reports import Report, current_rate
-from hccr_tf.training.schedules import StallSchedule
+from hccr_tf.training.schedules import stall_rate
 from hccr_tf.training.signals import Interrupted, StopRequest
 from hccr_tf.training.stages import MONITOR, best_epoch, current_stage, is_finished
 from hccr_tf.utils import backend
@@ -101,11 +101,12 @@ class Trainer:
         charset: Charset | None = None,
         checkpoints: CheckpointInterval | None = None,
     ):
-        if isinstance(recipe, str):
-            # Recipes stand on a floor above training.
-            recipe = import_module("hccr_tf.papers.recipes").get_recipe(recipe)
-        # Weights that another run's would write over aren't read.
-        self.recipe: Recipe = recipe if init_from is None else recipe.override(weights=None)
+        if isinstance(recipe, Recipe):
+            self.recipe = recipe
+        else:  # recipes stand on a floor above training
+            self.recipe = import_module("hccr_tf.papers.recipes").get_recipe(recipe)
+        if init_from is not None:
+            self.recipe = self.recipe.override(weights=None)  # they'd be written over
         self.dataset = open_dataset(dataset)
         self.workdir = Workdir(Path(workdir))
         self.charset = charset or self.dataset.charset
@@ -117,11 +118,10 @@ class Trainer:
         self._stop = StopRequest()
         self._restored: Restored | None = None
         self._stage: int | None = None
+        self._rate: float | None = None  # set last under the schedule "stall"
         # Times are no part of the history, which repeats to the bit.
         self._seconds: list[float] = []  # of the epochs that are done
         self._spent = 0.0  # on the running epoch by earlier processes
-        self._steps_since_saved = 0
-        self._saved: str | None = None
 
     def run(self) -> Workdir:
         """Trains to the end of the recipe; returns and raises what `train` does."""
@@ -164,7 +164,6 @@ class Trainer:
             open_split(self.recipe, self.dataset, self.charset, split)
             for split in ("train", "validation")
         )
-        self._class_counts = np.bincount(self._train.labels, minlength=len(self.charset))
         # What a run begins with is in its checkpoints; to go on, it needn't be there any more.
         begins = self._init_from is None and not self._checkpoints.paths()
         self._strategy = distribution_strategy()
@@ -175,12 +174,16 @@ class Trainer:
 
     def _restore(self) -> bool:
         """Goes on from the newest intact checkpoint; returns whether there's one."""
-        restored = self._checkpoints.restore(self.model, self._compile_as_saved)
+        restored = self._checkpoints.restore(self.model)
         if restored is None:
             return False
+        stage, first_epoch = current_stage(restored.history, self.recipe)
+        self._compile(min(stage, len(self.recipe.all_stages()) - 1))
+        if restored.position != Position(first_epoch):  # where a stage begins, with a fresh one
+            restored.restore_optimizer(self.model)
         logger.info("Going on in %s from %s.", self.workdir.path, restored.position)
-        self._restored, self._saved = restored, str(restored.path)
-        self.history, self.position = list(restored.history), restored.position
+        self._restored, self.position = restored, restored.position
+        self.history = list(restored.history)
         self._seconds = list(restored.attributes["seconds"])
         self._spent = restored.attributes["spent"]
         if self.position.step:
@@ -211,6 +214,11 @@ class Trainer:
 
     # === Epochs ===
 
+    @property
+    def _steps_done(self) -> int:
+        # By batches: under float16 an optimiser doesn't count steps that overflow.
+        return self.position.epoch * self._train.steps_per_epoch + self.position.step
+
     def _train_epochs(self) -> None:
         recipe, stages = self.recipe, self.recipe.all_stages()
         report = Report(
@@ -224,10 +232,6 @@ class Trainer:
                 on_test_batch_end=lambda batch, logs: self._end_validation_step(),
             ),
         ]
-        if recipe.schedule == "stall":
-            steps = self._train.steps_per_epoch
-            schedule = StallSchedule(recipe, steps, self.history, self.position)
-            self._callbacks.insert(0, schedule)
         drawn = self.dataset.manifest.get("format") == STROKES_FORMAT
         in_processes = drawn and len(self._train) >= MANY_IMAGES
         processes = self._train.processes() if in_processes else contextlib.nullcontext()
@@ -243,21 +247,9 @@ class Trainer:
                     self._compile(stage)
                 self._end_epoch(epoch, self._fit(epoch))
 
-    def _compile_as_saved(self, restored: Restored) -> bool:
-        """Compiles for a checkpoint's stage; returns whether its optimiser goes on."""
-        stage, first_epoch = current_stage(restored.history, self.recipe)
-        self._compile(min(stage, len(self.recipe.all_stages()) - 1))
-        return restored.position != Position(first_epoch)
-
     def _compile(self, stage: int) -> None:
-        compile_network(
-            self.model,
-            self.recipe,
-            self.recipe.all_stages()[stage],
-            self._class_counts,
-            self._train.steps_per_epoch,
-            self._strategy,
-        )
+        settings = self.recipe.all_stages()[stage]
+        compile_network(self.model, self.recipe, settings, self._train, self._strategy)
         self._stage = stage
 
     def _fit(self, epoch: int) -> dict[str, float]:
@@ -287,22 +279,33 @@ class Trainer:
 
     def _begin_epoch(self, epoch: int) -> None:
         self._begun = time.monotonic()
-        if self.position.step and self._restored is not None:
+        if self._restored is not None and self.position.step:
             self._restored.restore_metrics(self.model)
-        self._restored = None
+        self._set_stall_rate()
 
     def _end_step(self, loss: float) -> None:
-        epoch, step = self.position.epoch, self.position.step + 1
+        self.position = Position(self.position.epoch, self.position.step + 1)
         if not math.isfinite(loss):
-            self._diverged(f"The loss is {loss}", step)
-        self.position = Position(epoch, step)
-        self._steps_since_saved += 1
+            self._diverged(f"The loss is {loss}")
+        self._set_stall_rate()
         # Not at the last step: validation and the epoch's own checkpoint follow.
-        if step < self._train.steps_per_epoch and (
-            self._stop.number or self._checkpoints.due(self._steps_since_saved)
+        if self._steps_done % self._train.steps_per_epoch and (
+            self._stop.number or self._checkpoints.due(self._steps_done)
         ):
             self._save()
             self._leave_if_asked()
+
+    def _set_stall_rate(self) -> None:
+        """Sets the rate of the next step, if the schedule is "stall" and it changes."""
+        if self.recipe.schedule != "stall":
+            return
+        recipe, steps = self.recipe, self._train.steps_per_epoch
+        accuracies = [row[f"{MAIN_OUTPUT}_accuracy"] for row in self.history]
+        peak, first = recipe.learning_rate, recipe.first_steps
+        rate = stall_rate(peak, first, accuracies, steps, self._steps_done)
+        if rate != self._rate:
+            self._sync_variables()
+            self.model.optimizer.learning_rate = self._rate = rate
 
     def _end_validation_step(self) -> None:
         # A validation that ends soon ends with a checkpoint. One that takes longer than whoever
@@ -311,39 +314,43 @@ class Trainer:
             self._leave_if_asked()
 
     def _end_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        row = {
-            "epoch": epoch + 1,
-            "step": (epoch + 1) * self._train.steps_per_epoch,
-            "learning_rate": current_rate(self.model),
-            **dict(sorted(metrics.items())),
-        }
-        self.history.append(row)
         self._seconds.append(round(self._spent + time.monotonic() - self._begun, 2))
         self.position, self._spent = Position(epoch + 1), 0.0
+        row = {
+            "epoch": epoch + 1,
+            "step": self._steps_done,
+            "learning_rate": current_rate(self.model),
+        }
+        self.history.append({**row, **dict(sorted(metrics.items()))})
         # First, because a continuation reads it, and from it writes what is missing of the rest.
         self._save()
         self._write_results()
         if not is_finished(self.history, self.recipe):
             self._leave_if_asked()
 
+    def _sync_variables(self) -> None:
+        # JAX keeps weights and optimiser in the step's state; Keras writes them back on request,
+        # and reads them again at the next step.
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+
     # === Saving and leaving ===
 
     def _save(self) -> None:
         """Writes a checkpoint."""
-        # JAX keeps the weights in the step's state; Keras writes them back only on request.
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
-        position = self.position
-        spent = self._spent + (time.monotonic() - self._begun if position.step else 0.0)
-        steps = position.epoch * self._train.steps_per_epoch + position.step
+        self._sync_variables()
+        spent = self._spent + (time.monotonic() - self._begun if self.position.step else 0.0)
         try:
-            path = self._checkpoints.save(
-                self.model, position, steps, self.history, seconds=self._seconds, spent=spent
+            self._checkpoints.save(
+                self.model,
+                self.position,
+                self._steps_done,
+                self.history,
+                seconds=self._seconds,
+                spent=spent,
             )
         except FloatingPointError as error:
-            self._diverged(f"The weights {error} aren't finite", position.step)
-        self._saved = str(path)
-        self._steps_since_saved = 0
+            self._diverged(f"The weights {error} aren't finite")
 
     def _write_results(self) -> None:
         """Writes what an epoch leaves: its weights, if it's the best, then history and state."""
@@ -366,26 +373,28 @@ class Trainer:
 
     def _leave_if_asked(self) -> None:
         if self._stop.number is not None:
-            where = f"saved in {self._saved}" if self._saved else "before anything was saved"
+            newest = self._checkpoints.newest
+            where = f"saved in {newest}" if newest else "before anything was saved"
             raise Interrupted(
                 f"Stopped in epoch {self.position.epoch + 1} after {self.position.step} of its "
                 f"{self._train.steps_per_epoch} steps, {where}. The same command goes on there.",
                 self._stop.number,
             )
 
-    def _diverged(self, what: str, step: int) -> None:
+    def _diverged(self, what: str) -> None:
         """Names the samples after which numbers weren't finite any more, and raises."""
-        epoch, steps = self.position.epoch, self._train.steps_per_epoch
+        epoch, step = self.position.epoch + 1, self.position.step
         # A checkpoint at the end of an epoch looks back on its last step.
-        batch = self._train.batch(*divmod(epoch * steps + step - 1, steps))
-        ids, epoch = self.dataset.sample_ids(batch.indices), epoch + 1
+        batch = self._train.batch(*divmod(self._steps_done - 1, self._train.steps_per_epoch))
+        ids = self.dataset.sample_ids(batch.indices)
         report = self.workdir.path / "diverged.json"
         write_json(report, {"what": what, "epoch": epoch, "step": step, "sample_ids": ids})
         self.workdir.update_run(state="diverged")
         shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
+        newest = self._checkpoints.newest or "none yet"
         raise DivergenceError(
             f"{what} at step {step} of epoch {epoch}, with the batch {shown} (all in {report}). "
-            f"The last good checkpoint is {self._saved or 'none yet'}; lower --learning-rate in a "
-            "new --workdir (--init-from takes this run's best weights), or use --mixed-precision "
+            f"The last good checkpoint is {newest}; lower --learning-rate in a new --workdir ("
+            "--init-from takes this run's best weights), or use --mixed-precision "
             "bfloat16 in place of float16."
         )

@@ -49,6 +49,7 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path):
         [{"epoch": 1, "loss": 0.1 + 0.2}],
     )
     assert restored.attributes["note"] == "x"
+    restored.restore_optimizer(other)
     other.test_on_batch(np.zeros((1, 6)), dict.fromkeys("ab", np.zeros((1, 3))))
     other.reset_metrics()
     restored.restore_metrics(other)

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe, train
-from hccr_tf.training import trainer as loop
-from hccr_tf.training.schedules import StallSchedule, learning_rate, stall_rate
+from hccr_tf.training.schedules import learning_rate, stall_rate
 from hccr_tf.training.signals import Interrupted
+from hccr_tf.training.trainer import Trainer
 
 
 def rate(step, *accuracies, peak=0.1, first=10):
@@ -106,17 +106,17 @@ def test_it_goes_on_within_an_epoch(sample_store, tmp_path, stopped_at):
         first_steps=8,
         epochs=3,
     )
-    rates = []
+    rates, end_step = [], Trainer._end_step
 
-    class Watch(StallSchedule):
-        def on_train_batch_end(self, batch, logs=None):
-            rates.append((self._step, float(self.model.optimizer.learning_rate)))
-            super().on_train_batch_end(batch, logs)
-            if len(rates) == stopped_at and self._step == stopped_at:
-                os.kill(os.getpid(), signal.SIGTERM)
+    def watch(self, loss):
+        step = 6 * self.position.epoch + self.position.step
+        rates.append((step, float(self.model.optimizer.learning_rate)))
+        end_step(self, loss)
+        if len(rates) == stopped_at:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "StallSchedule", Watch)
+        patch.setattr(Trainer, "_end_step", watch)
         with pytest.raises(Interrupted):
             train(recipe, sample_store, tmp_path / "run")
         begun = len(rates)
