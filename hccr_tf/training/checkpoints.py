@@ -62,7 +62,7 @@ class Checkpoints:
     def __init__(self, folder: Path, interval: CheckpointInterval | None = None):
         self.folder = folder
         self.interval = interval or CheckpointInterval()
-        self.newest: Path | None = None  # saved or restored last
+        self.newest: Any = None  # path of the one saved or restored last
         self._steps, self._seconds, self._saved = 0, 0.0, time.monotonic()
 
     def paths(self) -> list[Path]:
@@ -120,8 +120,11 @@ class Checkpoints:
         self._seconds = self._saved - begin
         return path
 
-    def restore(self, model: keras.Model) -> "Restored | None":
-        """Fills a model with the weights of the newest intact checkpoint; None if there's none.
+    def restore(self, model: keras.Model) -> dict[str, Any] | None:
+        """Fills a model with the weights of the newest intact checkpoint.
+
+        Returns:
+            The plain values in it; None where there's no checkpoint.
 
         Raises:
             WeightsError: there are checkpoints, and none is intact.
@@ -135,7 +138,7 @@ class Checkpoints:
                 logger.warning("Passed over a checkpoint: %s", error)
                 continue
             self._note(path)
-            return Restored(path, read_attributes(path))
+            return read_attributes(path)
         if problems:
             raise WeightsError(
                 f"No checkpoint in {self.folder} can be used: {'; '.join(problems)}. Take "
@@ -143,31 +146,11 @@ class Checkpoints:
             )
         return None
 
-    def _note(self, path: Path) -> None:
-        self.newest, self._saved = path, time.monotonic()
-        self._steps = int(path.stem.removeprefix("step-"))
-
-
-@dataclass(frozen=True)
-class Restored:
-    """An intact checkpoint that a model was filled from, and the plain values kept in it."""
-
-    path: Path
-    attributes: dict[str, Any]
-
-    @property
-    def position(self) -> Position:
-        """Returns where the run stood."""
-        return Position(self.attributes["epoch"], self.attributes["step"])
-
-    @property
-    def history(self) -> list[dict]:
-        """Returns the rows of the epochs that were done."""
-        return self.attributes["history"]
+    # What follows is read from the restored checkpoint, which was checked as a whole.
 
     def restore_optimizer(self, model: keras.Model) -> None:
-        """Fills the optimiser of a model that was compiled as the one which was saved."""
-        load_weights(self.path, "optimizer", model.optimizer.variables, verify=False)
+        """Fills the optimiser of a model that is compiled as the one which was saved."""
+        load_weights(self.newest, "optimizer", model.optimizer.variables, verify=False)
 
     def restore_metrics(self, model: keras.Model) -> None:
         """Fills the metrics of the running epoch; at its begin, when Keras has reset them.
@@ -175,12 +158,16 @@ class Restored:
         Raises:
             WeightsError: the model has other metrics, or hasn't made them yet.
         """
-        stored, metrics = read_names(self.path, "metrics"), _metrics(model)
+        stored, metrics = read_names(self.newest, "metrics"), _metrics(model)
         if stored != sorted(metrics):
             raise WeightsError(
-                f"{self.path} holds {len(stored)} metric values and the model {len(metrics)}."
+                f"{self.newest} holds {len(stored)} metric values and the model {len(metrics)}."
             )
-        load_weights(self.path, "metrics", metrics, verify=False)
+        load_weights(self.newest, "metrics", metrics, verify=False)
+
+    def _note(self, path: Path) -> None:
+        self.newest, self._saved = path, time.monotonic()
+        self._steps = int(path.stem.removeprefix("step-"))
 
 
 def _metrics(model: keras.Model) -> dict[str, keras.Variable]:

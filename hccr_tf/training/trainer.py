@@ -18,7 +18,7 @@ from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import save_weights
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
-from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Position, Restored
+from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Position
 from hccr_tf.training.compilation import (
     build_network,
     compile_network,
@@ -116,7 +116,6 @@ class Trainer:
         self._init_from = init_from
         self._checkpoints = Checkpoints(self.workdir.checkpoints, checkpoints)
         self._stop = StopRequest()
-        self._restored: Restored | None = None
         self._stage: int | None = None
         self._rate: float | None = None  # set last under the schedule "stall"
         # Times are no part of the history, which repeats to the bit.
@@ -174,18 +173,16 @@ class Trainer:
 
     def _restore(self) -> bool:
         """Goes on from the newest intact checkpoint; returns whether there's one."""
-        restored = self._checkpoints.restore(self.model)
-        if restored is None:
+        kept = self._checkpoints.restore(self.model)
+        if kept is None:
             return False
-        stage, first_epoch = current_stage(restored.history, self.recipe)
+        self.position, self.history = Position(kept["epoch"], kept["step"]), kept["history"]
+        self._seconds, self._spent = kept["seconds"], kept["spent"]
+        logger.info("Going on in %s from %s.", self.workdir.path, self.position)
+        stage, first_epoch = current_stage(self.history, self.recipe)
         self._compile(min(stage, len(self.recipe.all_stages()) - 1))
-        if restored.position != Position(first_epoch):  # where a stage begins, with a fresh one
-            restored.restore_optimizer(self.model)
-        logger.info("Going on in %s from %s.", self.workdir.path, restored.position)
-        self._restored, self.position = restored, restored.position
-        self.history = list(restored.history)
-        self._seconds = list(restored.attributes["seconds"])
-        self._spent = restored.attributes["spent"]
+        if self.position != Position(first_epoch):  # a stage begins with a fresh one
+            self._checkpoints.restore_optimizer(self.model)
         if self.position.step:
             # Keras makes the outputs' metrics, which are to be filled, with a first batch.
             images, labels, _ = self._validation.batch(0, 0)
@@ -254,17 +251,12 @@ class Trainer:
 
     def _fit(self, epoch: int) -> dict[str, float]:
         """Trains and validates one epoch, or what is left of it; returns its metrics."""
+        names, step = list(self.model.output), self.position.step
+        replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
+        loaders = self._train, self._validation
         fitted = self.model.fit(
             # An epoch a call: its data begin where they are asked to, in the middle too.
-            **fit_arguments(
-                self._train,
-                self._validation,
-                list(self.model.output),
-                epoch,
-                self.position.step,
-                self._wait,
-                self._strategy.num_replicas_in_sync if self._strategy else 1,
-            ),
+            **fit_arguments(*loaders, names, epoch, step, self._wait, replicas),
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,
@@ -279,8 +271,8 @@ class Trainer:
 
     def _begin_epoch(self, epoch: int) -> None:
         self._begun = time.monotonic()
-        if self._restored is not None and self.position.step:
-            self._restored.restore_metrics(self.model)
+        if self.position.step:  # restored within the epoch
+            self._checkpoints.restore_metrics(self.model)
         self._set_stall_rate()
 
     def _end_step(self, loss: float) -> None:
@@ -339,16 +331,11 @@ class Trainer:
     def _save(self) -> None:
         """Writes a checkpoint."""
         self._sync_variables()
-        spent = self._spent + (time.monotonic() - self._begun if self.position.step else 0.0)
+        now = time.monotonic() - self._begun if self.position.step else 0.0
+        times = {"seconds": self._seconds, "spent": self._spent + now}
+        stand = self.position, self._steps_done, self.history
         try:
-            self._checkpoints.save(
-                self.model,
-                self.position,
-                self._steps_done,
-                self.history,
-                seconds=self._seconds,
-                spent=spent,
-            )
+            self._checkpoints.save(self.model, *stand, **times)
         except FloatingPointError as error:
             self._diverged(f"The weights {error} aren't finite")
 

@@ -1,8 +1,5 @@
 """Weights files of Keras 2, written here in the structure that Keras 2 gave them."""
 
-import subprocess
-import sys
-
 import h5py
 import keras
 import numpy as np
@@ -188,21 +185,11 @@ def test_the_command_takes_the_published_class_order(tmp_path, capsys):
     path = write_keras2(tmp_path / "Melnyk-Net.hdf5", model)
     codes = [int.from_bytes(c.encode("gbk"), "big") for c in "座垂啊一"]
     np.save(tmp_path / "label2tagcode.npy", np.array(codes, np.uint16)[:, None])
-    command = [
-        sys.executable,
-        "-m",
-        "hccr_tf",
-        "import",
-        str(path),
-        "--charset",
-        str(tmp_path / "label2tagcode.npy"),
-        "--workdir",
-    ]
-    done = subprocess.run([*command, str(tmp_path / "run")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "as a run of melnyk_c" in done.stdout
-    assert Predictor(tmp_path / "run").charset.text == "座垂啊一"
-    arguments = ["import", str(path), "--charset", "chinese-mnist", "--workdir"]
-    assert main([*arguments, str(tmp_path / "other")]) == 2
+    run, other = str(tmp_path / "run"), str(tmp_path / "other")
+    codes_path = str(tmp_path / "label2tagcode.npy")
+    assert main(["import", str(path), "--charset", codes_path, "--workdir", run]) == 0
+    assert "as a run of melnyk_c" in capsys.readouterr().out
+    assert Predictor(run).charset.text == "座垂啊一"
+    assert main(["import", str(path), "--charset", "chinese-mnist", "--workdir", other]) == 2
     assert "as many classes as the charset has characters" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
