@@ -289,7 +289,7 @@ class Recipe:
         Raises:
             HccrError: an output that the recipe gives no weight, or none for all.
         """
-        weights = {}
+        weights: dict[str, Any] = {}
         for name in outputs:
             matching = [w for p, w in self.loss_weights.items() if fnmatchcase(name, p)]
             weights[name] = self.loss_weights.get(name, next(iter(matching), None))

@@ -6,6 +6,7 @@ import math
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import keras
 import pandas as pd
@@ -332,7 +333,7 @@ class Trainer:
         """Writes a checkpoint."""
         self._sync_variables()
         now = time.monotonic() - self._begun if self.position.step else 0.0
-        times = {"seconds": self._seconds, "spent": self._spent + now}
+        times: dict[str, Any] = {"seconds": self._seconds, "spent": self._spent + now}
         stand = self.position, self._steps_done, self.history
         try:
             self._checkpoints.save(self.model, *stand, **times)

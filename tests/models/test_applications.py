@@ -142,18 +142,20 @@ def test_variables_are_called_the_same_in_every_build(name):
     assert len(set(paths[0])) == len(paths[0])
 
 
-@pytest.mark.parametrize("name", ["ResNet50", "DenseNet121", "InceptionV3", "EfficientNetV2S"])
-def test_grey_becomes_the_colours_that_the_network_was_trained_on(name):
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("ResNet50", "resnet"),
+        ("DenseNet121", "densenet"),
+        ("InceptionV3", "inception_v3"),
+        ("EfficientNetV2S", "efficientnet_v2"),
+    ],
+)
+def test_grey_becomes_the_colours_that_the_network_was_trained_on(name, module):
     model = blueprint(f"applications:{name}", num_classes=7)
     colours = model.get_layer(INPUT_SCALING)(IMAGES)
     grey = np.repeat(IMAGES, 3, axis=-1).astype(np.float32)
-    module = {
-        "ResNet50": keras.applications.resnet,
-        "DenseNet121": keras.applications.densenet,
-        "InceptionV3": keras.applications.inception_v3,
-        "EfficientNetV2S": keras.applications.efficientnet_v2,
-    }[name]
-    expected = module.preprocess_input(grey.copy())
+    expected = getattr(keras.applications, module).preprocess_input(grey.copy())
     np.testing.assert_allclose(keras.ops.convert_to_numpy(colours), expected, atol=1e-3)
     if name == "EfficientNetV2S":
         np.testing.assert_array_equal(expected, grey)  # it scales inside
@@ -190,15 +192,22 @@ def test_equal_seeds_give_equal_weights_however_often():
         np.testing.assert_array_equal(first, second)
 
 
-def test_small_images_are_enlarged():
-    model = blueprint("inception_v3_gru", num_classes=7, image_shape=(32, 32, 1))
-    assert model.get_layer("enlarge").output.shape == (None, 128, 128, 3)
-    model = blueprint(SMALL, num_classes=7, image_shape=(20, 20, 1))
-    assert model.get_layer("enlarge").output.shape == (None, 40, 40, 3)
-    model = blueprint(SMALL, num_classes=7, image_shape=(32, 32, 1))
-    assert "enlarge" not in [layer.name for layer in model.layers]
-    model = blueprint(SMALL, num_classes=7, image_shape=(32, 32, 1), enlarge=3)
-    assert model.get_layer("enlarge").output.shape == (None, 96, 96, 3)
+@pytest.mark.parametrize(
+    ("name", "side", "arguments", "enlarged"),
+    [
+        ("inception_v3_gru", 32, {}, 128),
+        (SMALL, 20, {}, 40),
+        (SMALL, 32, {}, None),
+        (SMALL, 32, {"enlarge": 3}, 96),
+    ],
+)
+def test_small_images_are_enlarged(name, side, arguments, enlarged):
+    model = blueprint(name, num_classes=7, image_shape=(side, side, 1), **arguments)
+    shapes = [layer.output.shape for layer in model.layers if layer.name == "enlarge"]
+    assert shapes == ([(None, enlarged, enlarged, 3)] if enlarged else [])
+
+
+def test_images_are_never_made_smaller():
     with pytest.raises(ValueError, match="enlarge is at least 1, not 0"):
         blueprint(SMALL, num_classes=7, enlarge=0)
 
@@ -207,20 +216,16 @@ def test_small_images_are_enlarged():
 
 
 def test_a_file_of_the_official_structure(tmp_path):
-    official = keras.applications.EfficientNetV2S(
-        include_top=False, weights=None, input_shape=(64, 64, 3)
-    )
+    def build(weights):
+        return keras.applications.EfficientNetV2B0(
+            include_top=False, weights=weights, input_shape=(64, 64, 3)
+        )
+
+    official, path = build(None), str(tmp_path / "efficientnetv2-b0_notop.h5")
     fill(official)
-    write_official(tmp_path / "efficientnetv2-s_notop.h5", official)
-    model = create_model(
-        "efficientnet_v2s", num_classes=15, weights=str(tmp_path / "efficientnetv2-s_notop.h5")
-    )
-    # Keras itself takes the file for one of its own.
-    official = keras.applications.EfficientNetV2S(
-        include_top=False,
-        weights=str(tmp_path / "efficientnetv2-s_notop.h5"),
-        input_shape=(64, 64, 3),
-    )
+    write_official(path, official)
+    model = create_model("applications:EfficientNetV2B0", num_classes=15, weights=path)
+    official = build(path)  # Keras itself takes the file for one of its own
     features = keras.Model(model.input, model.get_layer(FEATURE_MAP).output)
     got = keras.ops.convert_to_numpy(features(IMAGES, training=False))
     grey = np.repeat(IMAGES, 3, axis=-1).astype(np.float32)
@@ -273,11 +278,5 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setattr(keras.applications, "MobileNetV3Small", unreachable)
     with pytest.raises(WeightsError) as caught:
         create_model(SMALL, num_classes=7, image_shape=(64, 64, 1), weights="imagenet")
-    for part in (
-        "small_notop.h5",
-        "--weights FILE",
-        "--weights none",
-        "weights=None",
-        "--init-from",
-    ):
-        assert part in str(caught.value)
+    parts = ("small_notop.h5", "--weights FILE", "--weights none", "weights=None", "--init-from")
+    assert all(part in str(caught.value) for part in parts)

@@ -65,11 +65,8 @@ def test_backbones_have_twelve_convolutions_at_three_scales(name, shortcuts, vec
 
 
 def test_order_of_the_blocks_is_r_r_p_r_r_p_r_r():
-    kinds = [
-        type(x).__name__
-        for x in blueprint("mrbc", num_classes=9).layers
-        if isinstance(x, (keras.layers.Add, keras.layers.MaxPooling2D))
-    ]
+    kinds = [type(x).__name__ for x in blueprint("mrbc", num_classes=9).layers]
+    kinds = [kind for kind in kinds if kind in ("Add", "MaxPooling2D")]
     assert kinds == ["Add", "Add", "MaxPooling2D", "Add", "Add", "MaxPooling2D", "Add", "Add"]
 
 
@@ -226,18 +223,17 @@ def test_vectors_times_classes_are_never_made():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="steps is at least 1"):
-        small(steps=0)
-    with pytest.raises(ValueError, match="at least one map"):
-        small("refined", maps=())
-    with pytest.raises(ValueError, match="can't hold .'num_classes'."):
-        small("refined", backbone_args={"num_classes": 3})
-    with pytest.raises(ValueError, match="is a single place at 16×16; name earlier maps"):
-        small("refined", backbone="melnyk_net_a", backbone_args={"width": 4})
-    with pytest.raises(ValueError, match="mrbc_ir can't be built with .*steps='two'"):
-        small(steps="two")
-    with pytest.raises(ValueError, match="mrbc has no map 'a2'; it has .*scale1"):
-        small("refined", maps=("a2",))
+    narrow = {"backbone": "melnyk_net_a", "backbone_args": {"width": 4}}
+    for name, arguments, message in (
+        ("mrbc_ir", {"steps": 0}, "steps is at least 1"),
+        ("mrbc_ir", {"steps": "two"}, "mrbc_ir can't be built with .*steps='two'"),
+        ("refined", {"maps": ()}, "at least one map"),
+        ("refined", {"maps": ("a2",)}, "mrbc has no map 'a2'; it has .*scale1"),
+        ("refined", {"backbone_args": {"num_classes": 3}}, "can't hold .'num_classes'."),
+        ("refined", narrow, "is a single place at 16×16; name earlier maps"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small(name, **arguments)
     with pytest.raises(ValueError, match="smallest size that works is 4×4"):
         create_model("mrbc", num_classes=3, image_shape=(3, 8, 1))
 
