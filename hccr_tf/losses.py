@@ -108,8 +108,7 @@ class BinaryFocalLoss(keras.losses.Loss):
         absent = _sigmoid_focal(-logits, self.gamma)
         total = ops.sum(absent, axis=-1) - _sigmoid_focal(-true_logit, self.gamma)
         present = _sigmoid_focal(true_logit, self.gamma)
-        num_classes = ops.cast(ops.shape(logits)[-1], "float32")
-        return (self.alpha * present + (1 - self.alpha) * total) / num_classes
+        return (self.alpha * present + (1 - self.alpha) * total) / logits.shape[-1]
 
     def get_config(self):
         return {**super().get_config(), "gamma": self.gamma, "alpha": self.alpha}

@@ -132,17 +132,11 @@ def inception_v3_gru(
     return keras.Model(inputs, {MAIN_OUTPUT: x}, name="inception_v3_gru")
 
 
-def list_applications() -> list[str]:
-    """Names of the networks in `keras.applications`, sorted."""
-    return sorted(name for name, _ in inspect.getmembers(keras.applications, inspect.isfunction))
-
-
 def _features(name, image_shape, weights, enlarge, least, disturb=None):
     """Builds the model's input, and the last map of the backbone."""
-    if name not in list_applications():
-        raise HccrError(
-            f"keras.applications has no {name!r}; it has {', '.join(list_applications())}."
-        )
+    names = [known for known, _ in inspect.getmembers(keras.applications, inspect.isfunction)]
+    if name not in names:
+        raise HccrError(f"keras.applications has no {name!r}; it has {', '.join(names)}.")
     if enlarge is None:
         enlarge = -(-least // min(image_shape[:2]))
     if enlarge < 1:

@@ -1,9 +1,9 @@
 """Networks of keras.applications: the paper's counts, official weights, grey images."""
 
-import h5py
 import keras
 import numpy as np
 import pytest
+from keras2_files import write_keras2
 
 from hccr_tf.evaluation.complexity import count_macs
 from hccr_tf.models import (
@@ -36,19 +36,6 @@ def fill(model):
         else:
             values = rng.normal(size=shape) / np.sqrt(max(1, np.prod(shape[:-1])))
         variable.assign(values)
-
-
-def write_official(path, model):
-    """Writes weights as Keras 2's `save_weights` wrote the files that are fetched."""
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = np.array([layer.name.encode() for layer in model.layers])
-        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.4.0"
-        for layer in model.layers:
-            group = file.create_group(layer.name)
-            names = [f"{layer.name}/{variable.name}:0" for variable in layer.weights]
-            group.attrs["weight_names"] = np.array([n.encode() for n in names], dtype="S99")
-            for name, variable in zip(names, layer.weights, strict=True):
-                group[name] = np.asarray(variable)
 
 
 # === The paper's networks ===
@@ -89,26 +76,6 @@ def test_noise_can_act_on_the_images():
     assert model.get_layer("noise").stddev == 0.3
     with pytest.raises(ValueError, match='noise_at is "features" or "images"'):
         blueprint("inception_v3_gru", num_classes=15, noise_at="map")
-
-
-def test_the_grus_steps_are_the_papers_equations():
-    # Section 3.3; its h_t = (1 - z) h_{t-1} + z h~ has for z what is 1 - z here.
-    gru = keras.layers.GRU(3, reset_after=False)
-    sequence = np.random.default_rng(0).normal(size=(1, 5, 4)).astype(np.float32)
-    gru.build(sequence.shape)
-    fill(gru)
-    w, u, b = (np.split(np.asarray(v), 3, axis=-1) for v in gru.weights)
-
-    def sigmoid(x):
-        return 1 / (1 + np.exp(-x))
-
-    h = np.zeros(3)
-    for x in sequence[0]:
-        one_minus_z, r = (sigmoid(x @ w[i] + h @ u[i] + b[i]) for i in (0, 1))
-        z = 1 - one_minus_z
-        candidate = np.tanh(x @ w[2] + (r * h) @ u[2] + b[2])
-        h = (1 - z) * h + z * candidate
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(gru(sequence))[0], h, atol=1e-6)
 
 
 # === Any network ===
@@ -223,7 +190,7 @@ def test_a_file_of_the_official_structure(tmp_path):
 
     official, path = build(None), str(tmp_path / "efficientnetv2-b0_notop.h5")
     fill(official)
-    write_official(path, official)
+    write_keras2(path, {layer.name: layer for layer in official.layers})
     model = create_model("applications:EfficientNetV2B0", num_classes=15, weights=path)
     official = build(path)  # Keras itself takes the file for one of its own
     features = keras.Model(model.input, model.get_layer(FEATURE_MAP).output)
@@ -238,7 +205,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     other = keras.applications.MobileNetV3Small(
         include_top=False, weights=None, input_shape=(64, 64, 3), alpha=0.75
     )
-    write_official(tmp_path / "other.h5", other)
+    write_keras2(tmp_path / "other.h5", {layer.name: layer for layer in other.layers})
     with pytest.raises(
         WeightsError, match=r"other\.h5 is damaged, or doesn't fit .*ends in _notop\.h5"
     ):

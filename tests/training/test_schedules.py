@@ -30,6 +30,9 @@ def test_the_papers_rates():
     assert rate(30, 0.5, 0.6, 0.60005) == pytest.approx(0.001)
     assert rate(40, 0.5, 0.8, 0.6, 0.7) == pytest.approx(1e-4)
     assert rate(200, *[0.5] * 20) == 1e-6
+    # Without a first phase the peak lasts until a stall.
+    assert rate(20, 0.5, 0.6, peak=0.01, first=0) == 0.01
+    assert rate(20, 0.5, 0.5, peak=0.01, first=0) == pytest.approx(0.001)
 
 
 def test_the_first_phase_counts_steps():
@@ -38,11 +41,6 @@ def test_the_first_phase_counts_steps():
     assert rate(25, 0.5, 0.5, first=25) == pytest.approx(0.01)
     assert rate(30, 0.5, 0.5, 0.5, first=25) == pytest.approx(0.01)
     assert rate(40, 0.5, 0.5, 0.5, 0.5, first=25) == pytest.approx(0.001)
-
-
-def test_without_a_first_phase_the_peak_lasts_until_a_stall():
-    assert rate(20, 0.5, 0.6, peak=0.01, first=0) == 0.01
-    assert rate(20, 0.5, 0.5, peak=0.01, first=0) == pytest.approx(0.001)
 
 
 def test_warm_up_and_negative_steps_are_refused():
