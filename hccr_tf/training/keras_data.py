@@ -45,10 +45,10 @@ class InputWait:
 
 
 class KerasDataset(keras.utils.PyDataset):
-    """A loader's batches of one epoch in order, from a step on, for backends without tf.data.
+    """A loader's batches of one epoch, from a step on, for backends without tf.data.
 
     Not a generator: Keras takes the first batch of one to build the model, and doesn't give it
-    back. Here it asks for that batch twice.
+    back. Here it asks for that batch once more.
     """
 
     def __init__(
@@ -60,18 +60,20 @@ class KerasDataset(keras.utils.PyDataset):
         wait: InputWait | None = None,
     ):
         super().__init__(workers=1)  # the loader reads ahead
+        self._loader, self._epoch, self._step = loader, epoch, step
+        self._output_names, self._wait = output_names, wait or InputWait()
         self._batches, self._index = loader.batches(epoch, step), -1
-        self._length, self._output_names = loader.steps_per_epoch - step, output_names
-        self._wait = wait or InputWait()
 
     def __len__(self) -> int:
         """Returns the number of batches from the first step on."""
-        return self._length
+        return self._loader.steps_per_epoch - self._step
 
     def __getitem__(self, index: int):
-        """Returns (images, labels by output) of the next batch, or of the same once more."""
+        """Returns (images, labels by output) of one batch; they're read ahead in order."""
         if index != self._index:
             begun = time.perf_counter()
+            if index != self._index + 1:
+                self._batches = self._loader.batches(self._epoch, self._step + index)
             images, labels, _ = next(self._batches)
             self._wait.add(time.perf_counter() - begun)
             self._index, self._batch = index, (images, dict.fromkeys(self._output_names, labels))
