@@ -46,23 +46,13 @@ def refined(
 ) -> keras.Model:
     """Yang et al. 2017, iterative refinement over the maps of any registered network.
 
-    Args:
-        num_classes: C.
-        image_shape: (H, W, 1) of the images.
-        aux_outputs: whether the predictions of the steps before the last are outputs too.
-        backbone: a registered model, of which all behind the maps is left out.
-        backbone_args: its own arguments.
-        maps: names of the layers whose outputs, (B, h, w, K) each, are read together; a text
-            is parted at its commas.
-        channels: K where the maps' channels differ, by a 1×1 convolution of each; the last
-            map's if None.
-        steps: T; weights of one T work with any other.
-        attention_width: A (reading 5).
-        units: of the GRU.
-        gru_bias: whether the GRU has biases, which eqs. 11 to 13 don't have.
-        reset_after: False is eq. 13, with the reset gate before the product; True is the form
-            that cuDNN computes (reading 3).
-        attention_outputs: whether the attention of every step is an output too.
+    Of `backbone`, a registered model with arguments of its own, all behind the `maps` is left out:
+    layers whose outputs, (B, h, w, K) each, are read together; a text is parted at its commas.
+    Where their channels differ, a 1×1 convolution of each makes K `channels`, the last map's if
+    None. `steps` is T, and weights of one T work with any other; `attention_width` is A (reading
+    5). The GRU has no biases in eqs. 11 to 13, and the reset gate before the product in eq. 13;
+    `reset_after` is the form that cuDNN computes (reading 3). `aux_outputs` and
+    `attention_outputs` are the predictions before the last and the attention of every step.
 
     Returns:
         Logits (B, C) by name, "step1" … of the first steps and "main_output" of the last one; with

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hccr_tf import get_recipe, train
 from hccr_tf.cli.main import main
-from hccr_tf.models import MAIN_OUTPUT, backbone_layers, create_model
+from hccr_tf.models import MAIN_OUTPUT, backbone_layers, blueprint, create_model
 from hccr_tf.models.weights import WeightsError, read_attributes, read_checksum
 from hccr_tf.recipe import Recipe, Stage, Stages
 from hccr_tf.runs.workdir import Workdir
@@ -101,7 +101,7 @@ def test_epochs_are_those_of_the_stages():
 
 
 def test_layers_are_counted_from_the_image():
-    model = create_model("efficientnet_v2s", num_classes=5, units=8)
+    model = blueprint("efficientnet_v2s", num_classes=5, units=8)
     layers = backbone_layers(model)
     freeze(layers, 100)
     assert [layer.trainable for layer in layers] == [False] * 100 + [True] * 413

@@ -18,7 +18,7 @@ from hccr_tf.synthesis.strokes import load_strokes
 from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.training.keras_data import open_split
 from hccr_tf.training.trainer import DivergenceError, Trainer
-from hccr_tf.utils.files import read_json
+from hccr_tf.utils.files import read_json, write_json
 
 pytestmark = pytest.mark.integration
 
@@ -235,10 +235,12 @@ def test_five_crops_file_holds_mean_and_center(trained, sample_store, tmp_path):
         assert file.attrs["charset"] == store.charset.text
 
 
-def test_no_blur_changes_what_a_blurred_model_sees(sample_store, tmp_path):
-    run = train(tiny("kriuk_model3", epochs=1), sample_store, tmp_path / "run")
+def test_no_blur_changes_what_a_blurred_model_sees(trained, sample_store, tmp_path):
+    path = shutil.copytree(trained.path, tmp_path / "run")
+    blurred = get_recipe("kriuk_model3").override(image_size=16).preprocessing
+    write_json(path / "preprocessing.json", blurred.to_dict())
     for name, blur in (("with", True), ("without", False)):
-        predict_split(run.path, sample_store, tmp_path / f"{name}.h5", crops="none", blur=blur)
+        predict_split(path, sample_store, tmp_path / f"{name}.h5", crops="none", blur=blur)
     with h5py.File(tmp_path / "with.h5") as a, h5py.File(tmp_path / "without.h5") as b:
         assert a.attrs["blur"] and not b.attrs["blur"]
         assert np.abs(a["logits"][()] - b["logits"][()]).max() > 1e-4
