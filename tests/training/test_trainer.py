@@ -215,12 +215,6 @@ def test_predictor_equals_the_model_it_was_trained_as(trained):
     )
 
 
-def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds no run"):
-        Predictor(tmp_path)
-    assert not Workdir(tmp_path).exists()
-
-
 def test_five_crops_file_holds_mean_and_center(trained, sample_store, tmp_path):
     store: Store = sample_store
     predict_split(trained.path, store, tmp_path / "five.h5", batch_size=7)
