@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from hccr_tf import __version__
 from hccr_tf.cli import data, evaluate, info, predict, reproduce, train  # noqa: F401
 from hccr_tf.cli.flags import COMMANDS, Parser, argument
-from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.extras import missing_extra
+from hccr_tf.utils.errors import HccrError, missing_extra
 from hccr_tf.utils.logs import print_logs
 
 _HELP = """\

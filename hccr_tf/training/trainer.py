@@ -14,7 +14,7 @@ import pandas as pd
 from hccr_tf.charset import Charset
 from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.store.format import STROKES_FORMAT
-from hccr_tf.evaluation.plots import draw_curves
+from hccr_tf.evaluation.plots import curves_figure, save_figure
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import save_weights
 from hccr_tf.recipe import Recipe
@@ -136,7 +136,8 @@ class Trainer:
             if not self._restore():
                 self._begin()
             self._train_epochs()
-            draw_curves(pd.DataFrame(self.history), workdir.curves_path, workdir.path.name)
+            curves = curves_figure({workdir.path.name: pd.DataFrame(self.history)})
+            save_figure(curves, workdir.curves_path)
         return workdir
 
     # === Before the first step ===

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.data.sources.chinese_mnist import CHARACTERS
+from hccr_tf.charset import NUMERALS
 from hccr_tf.data.sources.records import Sample, Skipped
 from hccr_tf.data.store.prepare import prepare
 
@@ -60,13 +60,13 @@ def test_the_complete_set(real_data, tmp_path):
     source = real_data / "chinese_mnist"
     by_writer = prepare([source], tmp_path / "writer", split="writer")
     assert (len(by_writer), len(by_writer.charset)) == (15000, 15)
-    assert set(by_writer.charset) == set(CHARACTERS)
+    assert set(by_writer.charset) == set(NUMERALS)
     assert by_writer.manifest["writers"]["num_writers"] == 100
     assert (np.bincount(by_writer.labels) == 1000).all()
     sides = [set(by_writer.writers[by_writer.indices(s)].tolist()) for s in ("train", "test")]
     assert not sides[0] & sides[1]
     assert len(sides[1]) == 20
     # The paper's split: random and stratified.
-    shuffled = prepare([source], tmp_path / "shuffle", split="shuffle", test_fraction=0.2)
+    shuffled = prepare(by_writer.path, tmp_path / "shuffle", split="shuffle", test_fraction=0.2)
     counts = np.bincount(shuffled.labels[shuffled.indices("test")])
     assert counts.min() >= 195 and counts.max() <= 205

@@ -8,6 +8,7 @@ from hccr_tf.data.store.splits import (
     TEST,
     TRAIN,
     VALIDATION,
+    SplitRule,
     assign_splits,
     choose_mode,
     draw_per_class,
@@ -18,7 +19,7 @@ from hccr_tf.data.store.splits import (
 NUM = 4000
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data():
     """Labels, groups (some images twice or more), source splits and writers."""
     rng = np.random.default_rng(5)
@@ -30,6 +31,17 @@ def data():
     source = np.where(rng.random(NUM) < 0.2, TEST, TRAIN).astype(np.int8)
     writers = rng.integers(0, 40, NUM).astype(np.int32)
     return labels, group_images(digests), source, writers
+
+
+def assign(data, mode="auto", **rule):
+    return assign_splits(*data, SplitRule(mode, **rule))
+
+
+def singles(labels, source=-1, writers=-1):
+    """The same of images that are all different."""
+    count = len(labels)
+    source, writers = np.broadcast_to(source, count), np.broadcast_to(writers, count)
+    return labels.astype(np.int32), np.arange(count), source.astype(np.int8), writers
 
 
 def assert_groups_on_one_side(split, groups):
@@ -55,20 +67,30 @@ def test_auto_takes_what_the_samples_have():
         choose_mode("source", some, all_known)
     with pytest.raises(ValueError, match="2 of 2 samples come without a writer"):
         choose_mode("writer", all_known, none)
-    with pytest.raises(ValueError, match="unknown split mode 'random'; there are auto, source"):
-        choose_mode("random", some, some)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "random"}, "unknown split mode 'random'; there are auto, source"),
+        ({"validation_mode": "class"}, "unknown validation split 'class'; there are auto, "),
+        ({"test_fraction": 1.01}, "must be from 0 to 1, not 1.01"),
+        ({"validation_fraction": -0.1}, "at least 0 and below 1, not -0.1"),
+        ({"validation_fraction": 1}, "at least 0 and below 1, not 1"),
+    ],
+)
+def test_impossible_rules_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SplitRule(**arguments)
 
 
 @pytest.mark.parametrize("mode", ["source", "writer", "shuffle"])
 def test_every_mode_keeps_groups_on_one_side_and_repeats(data, mode):
-    labels, groups, source, writers = data
-    split = assign_splits(labels, groups, source, writers, mode, seed=3)
+    split = assign(data, mode, seed=3)
     assert split.dtype == np.uint8
-    assert_groups_on_one_side(split, groups)
-    np.testing.assert_array_equal(
-        split, assign_splits(labels, groups, source, writers, mode, seed=3)
-    )
-    assert (split != assign_splits(labels, groups, source, writers, mode, seed=4)).any()
+    assert_groups_on_one_side(split, data[1])
+    np.testing.assert_array_equal(split, assign(data, mode, seed=3))
+    assert (split != assign(data, mode, seed=4)).any()
     counts = np.bincount(split, minlength=4) / NUM
     assert counts[TEST] == pytest.approx(0.2, abs=0.03)
     assert counts[VALIDATION] == pytest.approx(0.04, abs=0.015)
@@ -76,8 +98,8 @@ def test_every_mode_keeps_groups_on_one_side_and_repeats(data, mode):
 
 
 def test_source_keeps_the_test_copy(data):
-    labels, groups, source, writers = data
-    split = assign_splits(labels, groups, source, writers, "source")
+    _, groups, source, _ = data
+    split = assign(data, "source")
     np.testing.assert_array_equal(split == TEST, source == TEST)
     tested = np.isin(groups, groups[source == TEST])
     np.testing.assert_array_equal(split == DUPLICATE, tested & (source == TRAIN))
@@ -85,52 +107,43 @@ def test_source_keeps_the_test_copy(data):
 
 def test_a_validation_split_of_the_source_is_kept(data):
     labels, groups, source, writers = data
-    source = source.copy()
-    source[::50] = VALIDATION
-    split = assign_splits(labels, groups, source, writers, "source")
+    source = np.where(np.arange(NUM) % 50, source, VALIDATION)
+    split = assign((labels, groups, source, writers), "source")
     assert set(np.flatnonzero(split == VALIDATION)) <= set(range(0, NUM, 50))
+    with pytest.raises(ValueError, match="has a validation split of its own; leave"):
+        assign((labels, groups, source, writers), "source", validation_mode="shuffle")
 
 
 def test_writers_stand_on_one_side(data):
-    labels, groups, source, writers = data
-    split = assign_splits(labels, groups, source, writers, "writer")
+    split, writers = assign(data, "writer"), data[3]
     sides = [set(writers[split == code].tolist()) for code in (TRAIN, VALIDATION, TEST)]
     assert [len(side) for side in sides] == [30, 2, 8]
     assert len(set.union(*sides)) == 40
 
 
 def test_few_writers():
-    labels = np.zeros(30, np.int32)
-    groups = np.arange(30, dtype=np.int32)
-    none = np.full(30, -1, np.int8)
     for writers, expected in ((1, [30, 0, 0]), (2, [15, 0, 15]), (3, [10, 10, 10])):
-        split = assign_splits(labels, groups, none, np.arange(30) % writers, "writer")
+        split = assign(singles(np.zeros(30), writers=np.arange(30) % writers), "writer")
         assert np.bincount(split, minlength=3).tolist() == expected
 
 
 def test_shares_hold_within_every_class(data):
-    labels, groups, source, writers = data
-    split = assign_splits(labels, groups, source, writers, "shuffle", test_fraction=0.3)
+    split = assign(data, "shuffle", test_fraction=0.3)
     for label in range(20):
-        share = (split[labels == label] == TEST).mean()
+        share = (split[data[0] == label] == TEST).mean()
         assert share == pytest.approx(0.3, abs=0.03)
 
 
 def test_small_classes_are_right_on_average():
     # 10 samples a class: 5 % are half a sample, so that half of the classes give one.
-    labels = np.repeat(np.arange(400, dtype=np.int32), 10)
-    groups = np.arange(4000, dtype=np.int32)
-    split = assign_splits(labels, groups, np.zeros(4000, np.int8), np.full(4000, -1), "source")
+    split = assign(singles(np.repeat(np.arange(400), 10), source=TRAIN), "source")
     per_class = (split == VALIDATION).reshape(400, 10).sum(axis=1)
     assert set(per_class.tolist()) == {0, 1}
     assert per_class.mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_class_keeps_something_to_train_on():
-    labels = np.arange(50, dtype=np.int32)
-    groups = np.arange(50, dtype=np.int32)
-    none = np.full(50, -1, np.int8)
-    split = assign_splits(labels, groups, none, none, "shuffle", test_fraction=0.9)
+    split = assign(singles(np.arange(50)), "shuffle", test_fraction=0.9)
     assert (split == TRAIN).all()
 
 
@@ -149,75 +162,43 @@ def test_any_samples_keep_copies_on_one_side(rows, mode, validation_mode, test, 
     if validation_mode != "auto":
         source[source == VALIDATION] = TRAIN  # A source's own validation excludes another.
     groups = group_images(np.stack([images, images], axis=1).astype(np.uint64))
-    rule = (mode, seed, test, validation, validation_mode)
-    split = assign_splits(labels, groups, source, writers, *rule)
+    samples = (labels, groups, source, writers)
+    rule = SplitRule(mode, seed, test, validation, validation_mode)
+    split = assign_splits(*samples, rule)
     assert_groups_on_one_side(split, groups)
     # Held out are only copies of what another split has.
     assert np.isin(groups[split == DUPLICATE], groups[split != DUPLICATE]).all()
-    np.testing.assert_array_equal(split, assign_splits(labels, groups, source, writers, *rule))
+    np.testing.assert_array_equal(split, assign_splits(*samples, rule))
 
 
-def test_fractions(data):
-    labels, groups, source, writers = data
-    for mode in ("writer", "shuffle"):
-        split = assign_splits(labels, groups, source, writers, mode, 1, 0.0, 0.0)
-        assert (split == TRAIN).all()
-        split = assign_splits(labels, groups, source, writers, mode, 1, 1.0)
-        assert (split == TEST).all()
-    for bad in ({"test_fraction": 1.01}, {"validation_fraction": -0.1}, {"validation_fraction": 1}):
-        with pytest.raises(ValueError, match="from 0 to 1, not 1.01|at least 0 and below 1, not"):
-            assign_splits(labels, groups, source, writers, **bad)
+@pytest.mark.parametrize("mode", ["writer", "shuffle"])
+def test_nothing_or_all_may_be_tested(data, mode):
+    assert (assign(data, mode, test_fraction=0.0, validation_fraction=0.0) == TRAIN).all()
+    assert (assign(data, mode, test_fraction=1.0) == TEST).all()
 
 
 def test_hold_out_prefers_test_to_validation_to_training():
     groups = np.array([0, 0, 0, 1, 1, 2, 2, 3])
     split = np.array([TRAIN, VALIDATION, TEST, TRAIN, VALIDATION, TRAIN, TRAIN, TEST], np.uint8)
     before = split.copy()
-    assert hold_out_duplicates(split, groups).tolist() == [
-        DUPLICATE,
-        DUPLICATE,
-        TEST,
-        DUPLICATE,
-        VALIDATION,
-        TRAIN,
-        TRAIN,
-        TEST,
-    ]
+    held_out = [DUPLICATE, DUPLICATE, TEST, DUPLICATE, VALIDATION, TRAIN, TRAIN, TEST]
+    assert hold_out_duplicates(split, groups).tolist() == held_out
     np.testing.assert_array_equal(split, before)
 
 
 def test_a_source_with_only_a_test_set():
-    labels = np.zeros(10, np.int32)
-    groups = np.arange(10, dtype=np.int32)
-    split = assign_splits(labels, groups, np.full(10, TEST, np.int8), np.full(10, -1))
-    assert (split == TEST).all()
+    assert (assign(singles(np.zeros(10), source=TEST)) == TEST).all()
 
 
 def test_validation_can_be_drawn_at_random_beside_a_test_set_by_writer(data):
     labels, groups, source, writers = data
-    by_writer = assign_splits(labels, groups, source, writers, "writer")
-    split = assign_splits(
-        labels,
-        groups,
-        source,
-        writers,
-        "writer",
-        validation_fraction=0.2,
-        validation_mode="shuffle",
-    )
-    np.testing.assert_array_equal(split == TEST, by_writer == TEST)
-    shared = set(writers[split == TRAIN]) & set(writers[split == VALIDATION])
-    assert shared
+    split = assign(data, "writer", validation_fraction=0.2, validation_mode="shuffle")
+    np.testing.assert_array_equal(split == TEST, assign(data, "writer") == TEST)
+    assert set(writers[split == TRAIN]) & set(writers[split == VALIDATION])
     assert not set(writers[split == TEST]) & set(writers[split != TEST])
-    with pytest.raises(ValueError, match="unknown validation split 'class'; there are auto, "):
-        assign_splits(labels, groups, source, writers, "writer", validation_mode="class")
+    unknown = (labels, groups, source, np.full(NUM, -1))
     with pytest.raises(ValueError, match="come without a writer"):
-        assign_splits(
-            labels, groups, source, np.full(len(labels), -1), "shuffle", validation_mode="writer"
-        )
-    own = np.where(np.arange(len(labels)) % 3, TRAIN, VALIDATION).astype(np.int8)
-    with pytest.raises(ValueError, match="has a validation split of its own; leave"):
-        assign_splits(labels, groups, own, writers, "source", validation_mode="shuffle")
+        assign(unknown, "shuffle", validation_mode="writer")
 
 
 # === Subsets ===

@@ -202,7 +202,7 @@ def test_missing_short_and_changed_files(store):
     labels = (path / "labels.npy").read_bytes()
     (path / "labels.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"incomplete: labels\.npy"):
-        Store.open(path)
+        Store(path)
     (path / "labels.npy").write_bytes(labels)
     manifest = (path / "manifest.json").read_text(encoding="utf-8")
     (path / "manifest.json").write_text(manifest.replace("A室宪", "A宪室"), "utf-8")

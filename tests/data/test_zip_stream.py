@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS, ZipDirectory
+from hccr_tf.data.sources.zip_stream import ZipDirectory
 
 CONTENTS = {"a.txt": b"hello" * 100, "folder/宪.bin": bytes(range(256)) * 50, "empty": b""}
 
@@ -124,9 +124,9 @@ def test_reading_begins_at_any_entry(tmp_path):
     directory = ZipDirectory(path)
     everything = list(directory.members())
     assert [m.name for m in everything] == list(many)
-    for start, count in ((0, 10), (1700, 500), (2990, 10)):
-        found = list(directory.members(everything[start].position, count))
-        assert found == everything[start : start + count]
+    for first, last in ((0, 9), (1700, 2200), (2990, 2999)):
+        members = directory.members(everything[first].position, everything[last].position)
+        assert list(members) == everything[first : last + 1]
 
 
 def test_names_without_the_utf8_mark_are_read_as_zipfile_reads_them(tmp_path):
@@ -166,14 +166,12 @@ def test_members_over_each_other_are_refused(tmp_path):
         list(ZipDirectory(path).members())
 
 
-def test_a_wrong_checksum_shows_unless_it_is_left_to_the_caller(tmp_path):
+def test_a_wrong_checksum_is_left_to_the_caller(tmp_path):
     path = pack(tmp_path / "a.zip", {"a": bytes(range(200))}, zipfile.ZIP_STORED)
     data = bytearray(path.read_bytes())
     data[data.index(bytes(range(50)))] ^= 1
     path.write_bytes(data)
     directory = ZipDirectory(path)
     (member,) = directory.members()
-    with directory.open(member) as stream, pytest.raises(ARCHIVE_ERRORS, match="CRC"):
-        stream.read()
-    with directory.open(member, checked=False) as stream:
+    with directory.open(member) as stream:
         assert stream.read() == bytes([1, *range(1, 200)])

@@ -4,14 +4,18 @@ import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.data.sources.gnt import read_gnt
+from hccr_tf.data.sources.discovery import read_source
 from hccr_tf.synthesis.sample import generate_gnt, writer_style
 from hccr_tf.synthesis.strokes import load_strokes
 from hccr_tf.utils.errors import HccrError
 
 
+def _samples(path):
+    return [sample for block in read_source(path, path.parent) for sample in block.samples()]
+
+
 def _images(path):
-    return [record.image for record in read_gnt(path)]
+    return [sample.image for sample in _samples(path)]
 
 
 def test_generated_gnt_reads_back(tmp_path):
@@ -33,7 +37,7 @@ def test_generated_gnt_reads_back(tmp_path):
     ]
     assert done == [(1, 3), (2, 3), (3, 3)]
     for path in paths:
-        records = list(read_gnt(path))
+        records = _samples(path)
         assert [record.character for record in records] == list("一九零一九零")
         for image in (record.image for record in records):
             assert image.dtype == np.uint8 and 12 < max(image.shape) < 60

@@ -6,8 +6,6 @@ reading ahead in threads all follow from that. NumPy only; `tf_dataset` wraps it
 """
 
 import contextlib
-import os
-import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -24,6 +22,7 @@ from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.processes import ignore_signals, num_cores
 
 NUM_CROPS = {"none": 1, "five": 5}
 
@@ -46,14 +45,6 @@ class Batch(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
-
-
-def num_cores() -> int:
-    """Counts the cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
 
 
 def num_reading_threads() -> int:
@@ -219,8 +210,9 @@ class Loader:
         from loky import ProcessPoolExecutor  # an extra; stores of images do without
 
         number = number or num_cores()
-        # Idle processes end by themselves, also when this one was killed.
-        pool = ProcessPoolExecutor(number, timeout=60, initializer=_ignore_signals)
+        # Idle processes end by themselves, also when this one was killed. Training needs batches
+        # until it has saved, whatever signal it was sent.
+        pool = ProcessPoolExecutor(number, timeout=60, initializer=ignore_signals)
         self._pool, self.workers = pool, number + 2
         try:
             yield
@@ -249,9 +241,3 @@ def _prepare_in_process(path: Path, *task) -> np.ndarray:
 
 
 _opened = lru_cache(maxsize=2)(open_dataset)
-
-
-def _ignore_signals() -> None:
-    # They may reach all processes at once, and training needs batches until it has saved.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

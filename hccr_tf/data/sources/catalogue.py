@@ -12,15 +12,10 @@ from hccr_tf.charset import Charset
 
 
 class KnownSet(NamedTuple):
-    """A data set in numbers; None where the set does not say.
+    """A data set in numbers, None where nobody counted; symbols are classes too.
 
-    Attributes:
-        title: Its name for people.
-        num_writers, num_samples: Writers and images.
-        num_classes: Characters, symbols included.
-        names: Pattern of its files' names in lower case, without endings; the groups `split` and
-            `number` say what a file holds.
-        train_files: Files that today's downloads bring the training set in.
+    `names` is the pattern of its files' names in lower case, without endings; the groups `split`
+    and `number` say what a file holds. Today's downloads bring the training set in `train_files`.
     """
 
     title: str
@@ -60,9 +55,8 @@ _CLASS_BLOCKS = {
     "hwdb1.2": {"rest of level 1": 15, "others in 1.2": 3_304, "symbols": 171},
     "icdar2013": {"level 1": 3_740, "rest of level 1": 15},
 }
-_SPLITS = {"train": "train", "trn": "train", "test": "test", "tst": "test"}
+_SPLITS = {"train": "train", "trn": "train", "test": "test", "tst": "test", None: "all"}
 _ENDINGS = re.compile(r"(\.(zip|alz|rar|7z|tar|tgz|gz))?( ?\(\d+\)| - copy)?(\.(zip|alz|rar))?$")
-
 
 _FEATURES = (
     "CASIA feature file (512 numbers a character), no images",
@@ -79,26 +73,17 @@ _MOVEMENTS = (
 )
 OTHER_KINDS = {
     ".mpf": _FEATURES,
-    ".dgr": _PAGES,
-    ".dgrl": _PAGES,
-    ".pot": _MOVEMENTS,
-    ".ptts": _MOVEMENTS,
+    **dict.fromkeys((".dgr", ".dgrl"), _PAGES),
+    **dict.fromkeys((".pot", ".ptts"), _MOVEMENTS),
 }
 """By ending: what such a file holds, and where the images are instead."""
 
 OTHER_ARCHIVES = (".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".egg", ".z01")
 
 
-class KnownFile(NamedTuple):
-    """One file of a known data set.
-
-    Attributes:
-        set: A key of `KNOWN_SETS`.
-        content: "train", "test" or "all"; of a training set in several files "train 1" ….
-    """
-
-    set: str
-    content: str
+KnownFile = tuple[str, str]
+"""A key of `KNOWN_SETS` and what a file of the set holds: "train", "test" or "all"; of a training
+set in several files "train 1" …."""
 
 
 def known_file(name: str) -> KnownFile | None:
@@ -116,9 +101,8 @@ def known_file(name: str) -> KnownFile | None:
     for key, known in KNOWN_SETS.items():
         if match := re.fullmatch(known.names, stem):
             groups = match.groupdict()
-            content = _SPLITS.get(groups.get("split") or "", "all")
-            number = groups.get("number")
-            return KnownFile(key, f"{content} {number}" if number else content)
+            content, number = _SPLITS[groups.get("split")], groups.get("number")
+            return key, f"{content} {number}" if number else content
     return None
 
 
@@ -129,14 +113,9 @@ def is_whole(key: str, contents: set[str]) -> bool:
 
 
 class CountCheck(NamedTuple):
-    """One number of a store beside what the data sets are known to have.
+    """One number of a store beside that of the complete data sets, and both in words, one line.
 
-    Attributes:
-        what: "samples", "writers", "classes", or "level 1" for the hanzi of GB2312 level 1.
-        found: In the store.
-        expected: In the complete data sets.
-        complete: Whether the two are equal.
-        text: The comparison in words, one line.
+    `what` is "samples", "writers", "classes", or "level 1" for the hanzi of GB2312 level 1.
     """
 
     what: str
@@ -147,7 +126,7 @@ class CountCheck(NamedTuple):
 
 
 def check_counts(
-    files: Iterable[tuple[str, str]], num_writers: int, num_samples: int, charset: Charset
+    files: Iterable[KnownFile], num_writers: int, num_samples: int, charset: Charset
 ) -> list[CountCheck]:
     """Compares what was read with what the data sets are known to have.
 
@@ -176,7 +155,7 @@ def check_counts(
         if not is_whole(key, contents[key])
     )
     num_classes = sets[0].num_classes if len(sets) == 1 else None
-    if len(sets) > 1 and all(key in _CLASS_BLOCKS for key in keys):
+    if _CLASS_BLOCKS.keys() >= set(keys):
         blocks = {name: n for key in keys for name, n in _CLASS_BLOCKS[key].items()}
         num_classes = sum(blocks.values())
     numbers = [
@@ -185,10 +164,11 @@ def check_counts(
         ("writers", num_writers, [known.num_writers if num_writers else None for known in sets]),
         ("classes", len(charset), [num_classes]),
     ]
-    checks = []
-    for what, count, counts in numbers:
-        if None not in counts:
-            checks.append(_compare(what, count, sum(n or 0 for n in counts), title, missing))
+    checks = [
+        _compare(what, count, sum(filter(None, counts)), title, missing)
+        for what, count, counts in numbers
+        if None not in counts
+    ]
     if {"hwdb1.1", "icdar2013"} & set(keys):
         checks.append(_check_level1(charset, title))
     return checks

@@ -13,19 +13,14 @@ from collections.abc import Iterator
 
 from hccr_tf.charset import NUMERALS
 from hccr_tf.data.sources.image_folder import read_image
-from hccr_tf.data.sources.reader import Reader, SourceFile, register_reader
+from hccr_tf.data.sources.reader import Reader, SourceFile
 from hccr_tf.data.sources.records import Sample, Skipped
-from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.utils.errors import HccrError
-
-CHARACTERS = NUMERALS
-"""The characters of the codes 1 to 15."""
 
 _IMAGE = re.compile(r"(?:.*/)?input_(\d+)_(\d+)_(\d+)\.jpe?g", re.IGNORECASE)
 _TABLE = "chinese_mnist.csv"
 
 
-@register_reader
 class ChineseMnistReader(Reader):
     """Reads the images by their names, inverted: ink dark on white, as in all other sources."""
 
@@ -49,29 +44,28 @@ class ChineseMnistReader(Reader):
             return
         suite, _, code = (int(group) for group in match.groups())
         try:
-            if not 1 <= code <= len(CHARACTERS):
+            if not 1 <= code <= len(NUMERALS):
                 raise HccrError("code outside 1 to 15")
             image = read_image(file)
         except HccrError as error:
             yield Skipped(file.source, None, file.num_bytes, str(error))
             return
-        yield Sample(255 - image, CHARACTERS[code - 1], f"suite {suite}", file.source, None)
+        yield Sample(255 - image, NUMERALS[code - 1], f"suite {suite}", file.source, None)
 
 
 def _check_table(file: SourceFile) -> Iterator[Skipped]:
     try:
-        with file.open() as stream:
-            rows = list(csv.DictReader(io.StringIO(stream.read().decode("utf-8-sig"))))
-    except (*ARCHIVE_ERRORS, OSError, UnicodeDecodeError, csv.Error):
+        rows = list(csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"))))
+    except (HccrError, UnicodeDecodeError, csv.Error):
         yield Skipped(file.source, None, file.num_bytes, "table cannot be read")
         return
     for line, row in enumerate(rows, 2):
-        code, character = row.get("code") or "", row.get("character")
-        if not code.isdigit() or not 1 <= int(code) <= len(CHARACTERS):
+        code = row.get("code") or ""
+        if not code.isdigit() or not 1 <= int(code) <= len(NUMERALS):
             yield Skipped(file.source, None, 0, "table row without a code of 1 to 15")
-        elif character != CHARACTERS[int(code) - 1]:
+        elif (character := row.get("character")) != (known := NUMERALS[int(code) - 1]):
             raise HccrError(
                 f"{file.source}, line {line}: code {code} is {character!r}, and this reader knows "
-                f"it as {CHARACTERS[int(code) - 1]!r}; the table is another edition or damaged. "
-                "Download it again, or leave it out to read the images by their names"
+                f"it as {known!r}; the table is another edition or damaged. Download it again, or "
+                "leave it out to read the images by their names"
             )

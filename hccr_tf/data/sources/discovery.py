@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -33,28 +34,21 @@ _MAX_DEPTH = 3
 
 @dataclass
 class Container:
-    """A folder, archive or single file, as plain data.
+    """A folder or archive, as plain data.
 
     Attributes:
-        kind: "folder", "zip" or "file".
         path: Where it is.
         label: What goes before the names of its files in sample ids.
-        name: Its own name, without the names of what it lies in.
+        folder: The name of the folder that files lie in which lie in no other; None in archives.
+        archived: Whether it is an archive.
         contexts: By a reader's kind: what `Reader.context` returned.
     """
 
-    kind: str
     path: Path
     label: str
-    name: str
+    folder: str | None = None
+    archived: bool = False
     contexts: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def folder_of(self, name: str) -> str | None:
-        """Returns the name of the folder that a file lies in, or None."""
-        parts = name.split("/")
-        if len(parts) > 1:
-            return parts[-2]
-        return self.name if self.kind == "folder" else None
 
 
 @dataclass
@@ -63,40 +57,40 @@ class Chunk:
 
     Attributes:
         container: What the files lie in.
-        num_bytes: Sum of their sizes.
-        start, count: Of an archive: position of the first directory entry, number of files.
-        names: Of a folder: paths inside of it, in one text with zeros between, as millions of
+        first, last: Of an archive: positions of the first and last directory entry.
+        names: Of a folder: paths inside of it, in one text with a zero after each, as millions of
             texts would take gigabytes.
+        num_bytes: Sum of the files' sizes.
     """
 
     container: Container
-    num_bytes: int = 0
-    start: int | None = None
-    count: int = 0
+    first: int
+    last: int = 0
     names: str = ""
+    num_bytes: int = 0
 
     def files(self) -> Iterator[SourceFile | Skipped]:
         """Yields the files in order, or why one is not read."""
         container = self.container
-        if container.kind != "zip":
-            for name in self.names.split("\0"):
-                path = container.path if container.kind == "file" else container.path / name
-                source = (
-                    container.label if container.kind == "file" else f"{container.label}/{name}"
-                )
-                opener = partial(_open_plain, path)
-                folder = container.folder_of(name)
+        if not container.archived:
+            for name in self.names.split("\0")[:-1]:
+                path, source = container.path / name, container.label + name
+                opener = partial(path.open, "rb")
+                folder = name.split("/")[-2] if "/" in name else container.folder
                 yield SourceFile(name, source, folder, path.stat().st_size, opener, path=path)
             return
         directory = ZipDirectory(container.path)
-        for member in directory.members(self.start, self.count):
-            source = f"{container.label}/{member.name}"
-            if refusal := member.refusal:
-                yield Skipped(source, None, member.num_bytes, refusal)
+        for member in directory.members(self.first, self.last):
+            name, source = member.name, container.label + member.name
+            if _is_zip(name):
+                continue  # A container of its own.
+            if member.refusal:
+                yield Skipped(source, None, member.num_bytes, member.refusal)
                 continue
-            opener = partial(directory.open, member)
-            folder = container.folder_of(member.name)
-            yield SourceFile(member.name, source, folder, member.num_bytes, opener, member.crc)
+            folder = name.split("/")[-2] if "/" in name else None
+            yield SourceFile(
+                name, source, folder, member.num_bytes, partial(directory.open, member), member.crc
+            )
 
     def records(self) -> Iterator[Record]:
         """Yields the records of the files; every file yields at least one, or is skipped."""
@@ -107,15 +101,19 @@ class Chunk:
                 continue
             reader = reader_of(file.name)
             if reader is None:
-                yield Skipped(file.source, None, file.num_bytes, _why_unread(file.suffix))
+                yield Skipped(file.source, None, file.num_bytes, _why_unread(_suffix(file.name)))
                 continue
             if reader not in readers:
                 readers[reader] = reader(self.container.contexts.get(reader.kind, {}))
             yield from readers[reader].read(file)
 
 
-def _open_plain(path: Path, checked: bool = True):
-    return open(path, "rb")
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _is_zip(name: str) -> bool:
+    return name.lower().endswith(".zip")
 
 
 def _why_unread(suffix: str) -> str:
@@ -173,15 +171,19 @@ class Discovery:
         self._num_claimed = 0
         label = f"{prefix}{path.name}"
         if path.is_dir():
-            self._add_folder(path, label)
-        elif path.suffix.lower() == ".zip":
-            self._add_archive(path, label, depth=0, described=True)
+            self._add_folder(path, f"{label}/")
+        elif _is_zip(path.name):
+            self._add_archive(path, label, depth=0)
         else:
-            self.sources.append(_describe_file(path, path.name))
-            files = [(path.name, path.stat().st_size)]
-            self._add_files(Container("file", path, label, path.name), files)
+            self._describe(path, path.name)
+            self._cut(Container(path.parent, prefix), [(path.name, path.stat().st_size, 0)])
         if not self._num_claimed:
             self._refuse(path)
+
+    def _describe(self, path: Path, name: str) -> None:
+        num_bytes = path.stat().st_size
+        described = {"name": name, "num_bytes": num_bytes, "sha256": None, "sha256_of": "content"}
+        self.sources.append({**described, "path": path})
 
     def _refuse(self, path: Path) -> None:
         for suffix, _ in self._suffixes.most_common():
@@ -201,160 +203,125 @@ class Discovery:
         )
 
     def _add_folder(self, path: Path, label: str) -> None:
-        digest, total, count = hashlib.sha256(), 0, 0
+        digest, sizes = hashlib.sha256(), []
         archives: list[str] = []
         store = is_store(path)
 
-        def files() -> Iterator[tuple[str, int]]:
-            nonlocal total, count
-            for file in walk(path):
+        def files() -> Iterator[tuple[str, int, int]]:
+            for file in _walk(path):
                 name = file.relative_to(path).as_posix()
-                num_bytes = file.stat().st_size
-                digest.update(b"%s\0%d\n" % (name.encode("utf-8", "surrogateescape"), num_bytes))
-                total += num_bytes
-                count += 1
-                if file.suffix.lower() == ".zip":
+                sizes.append(file.stat().st_size)
+                digest.update(b"%s\0%d\n" % (name.encode("utf-8", "surrogateescape"), sizes[-1]))
+                if _is_zip(name):
                     archives.append(name)
                 # A store's index is read through its images; its files are none of their own.
                 elif not store or StoreReader.claims(name):
-                    yield name, num_bytes
+                    yield name, sizes[-1], 0
 
-        self._add_files(Container("folder", path, label, path.name), files())
+        self._cut(Container(path, label, path.name), files())
         self.sources.append(
             {
                 "name": path.name,
-                "num_bytes": total,
-                "num_files": count,
+                "num_bytes": sum(sizes),
+                "num_files": len(sizes),
                 "sha256": digest.hexdigest(),
                 "sha256_of": "names and sizes",
             }
         )
         for name in archives:
-            self._try_archive(path / name, f"{label}/{name}", 0, True)
+            self._try_archive(path / name, label + name, depth=0)
 
-    def _try_archive(self, path: Path, label: str, depth: int, described: bool) -> None:
+    def _try_archive(self, path: Path, label: str, depth: int) -> None:
         """Takes an archive among other files; a broken one does not end the reading of those."""
         reason = f"archive within {_MAX_DEPTH} others: unpack it first"
-        try:
-            if depth < _MAX_DEPTH:
+        if depth < _MAX_DEPTH:
+            try:
+                return self._add_archive(path, label, depth)
+            except BrokenArchive:
                 reason = "archive is broken"
-                self._add_archive(path, label, depth, described)
-                return
-        except BrokenArchive:
-            pass
         self.skipped.append(Skipped(label, None, path.stat().st_size, reason))
 
-    def _add_archive(self, path: Path, label: str, depth: int, described: bool) -> None:
+    def _add_archive(self, path: Path, label: str, depth: int) -> None:
         directory = ZipDirectory(path)
-        if described:
-            self.sources.append(_describe_file(path, label))
+        if depth == 0:
+            self._describe(path, label)
         nested: list[Member] = []
-        self._add_members(Container("zip", path, label, path.name), directory, nested)
+
+        def files() -> Iterator[tuple[str, int, int]]:
+            for member in directory.members():
+                if _is_zip(member.name):
+                    nested.append(member)
+                else:
+                    yield member.name, member.num_bytes, member.position
+
+        self._cut(Container(path, f"{label}/", archived=True), files())
         for member in nested:
             source = f"{label}/{member.name}"
-            refusal = member.refusal
             # Numbered: no name from an archive ever becomes a name on the disk.
             self._num_unpacked += 1
             target = self._scratch / "unpacked" / f"{self._num_unpacked:04d}.zip"
-            if refusal is None:
-                refusal = self._unpack(directory, member, source, target)
-            if refusal is not None:
+            refusal = member.refusal or _unpack(directory, member, source, target)
+            if refusal:
                 self.skipped.append(Skipped(source, None, member.num_bytes, refusal))
             else:
-                self._try_archive(target, source, depth + 1, False)
+                self._try_archive(target, source, depth + 1)
 
-    def _unpack(
-        self, directory: ZipDirectory, member: Member, source: str, target: Path
-    ) -> str | None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(target.parent).free
-        if member.num_bytes > free:
-            raise OSError(
-                errno.ENOSPC,
-                f"{source} takes {member.num_bytes:,} bytes unpacked, and the disk has {free:,}",
-            )
-        try:
-            with directory.open(member) as stream, open(target, "wb") as copy:
-                shutil.copyfileobj(stream, copy, 1 << 20)
-        except ARCHIVE_ERRORS:
-            return "archive cannot be unpacked"
-        return None
-
-    def _add_files(self, container: Container, files: Iterable[tuple[str, int]]) -> None:
-        folders: dict[type[Reader], set[str]] = {}
-        names: list[str] = []
-        num_bytes = 0
-        for name, size in files:
-            self._note(container, name, folders)
-            names.append(name)
-            num_bytes += size
-            if num_bytes >= CHUNK_BYTES or len(names) >= CHUNK_FILES:
-                self.chunks.append(Chunk(container, num_bytes, names="\0".join(names)))
-                names, num_bytes = [], 0
-        if names:
-            self.chunks.append(Chunk(container, num_bytes, names="\0".join(names)))
-        self._finish(container, folders)
-
-    def _add_members(
-        self, container: Container, directory: ZipDirectory, nested: list[Member]
-    ) -> None:
-        folders: dict[type[Reader], set[str]] = {}
-        chunk: Chunk | None = None
-        for member in directory.members():
-            if member.name.lower().endswith(".zip"):
-                nested.append(member)
-                chunk = None  # A chunk is a stretch without a gap.
-                continue
-            self._note(container, member.name, folders)
-            if chunk is None:
-                chunk = Chunk(container, start=member.position)
-                self.chunks.append(chunk)
-            chunk.count += 1
-            chunk.num_bytes += member.num_bytes
-            if chunk.num_bytes >= CHUNK_BYTES or chunk.count >= CHUNK_FILES:
-                chunk = None
-        self._finish(container, folders)
-
-    def _note(self, container: Container, name: str, folders: dict[type[Reader], set[str]]) -> None:
-        suffix = os.path.splitext(name)[1].lower()
-        if suffix == ".alz":
-            # Were it only listed, the lack of half a data set could go unnoticed.
-            raise HccrError(
-                f"{container.label}/{name} is an .alz archive: unpack it first with unalz (apt "
-                "install unalz, brew install unalz), and give the folder with the .gnt files in "
-                "the archive's place"
-            )
-        self._suffixes[suffix] += 1
-        reader = reader_of(name)
-        if reader is None:
-            return
-        self._num_claimed += 1
-        inside = name.rpartition("/")[0]
-        seen = folders.setdefault(reader, set())
-        if inside not in seen:
-            seen.add(inside)
-            parts = [*container.label.split("/"), *inside.split("/")]
-            known = (known_file(part) for part in reversed(parts))
-            self._known.add(next((file for file in known if file is not None), None))
-
-    def _finish(self, container: Container, folders: dict[type[Reader], set[str]]) -> None:
-        for reader, paths in folders.items():
-            names = {container.folder_of(f"{path}/" if path else "") for path in paths}
-            context = reader.context({name for name in names if name is not None})
+    def _cut(self, container: Container, files: Iterable[tuple[str, int, int]]) -> None:
+        """Cuts a container into chunks, by its files' names, sizes and positions."""
+        paths_of: dict[type[Reader], set[str]] = {}
+        num_files = CHUNK_FILES
+        for name, num_bytes, position in files:
+            suffix = _suffix(name)
+            if suffix == ".alz":
+                # Were it only listed, the lack of half a data set could go unnoticed.
+                raise HccrError(
+                    f"{container.label}{name} is an .alz archive: unpack it first with unalz (apt "
+                    "install unalz, brew install unalz), and give the folder with the .gnt files "
+                    "in the archive's place"
+                )
+            self._suffixes[suffix] += 1
+            if reader := reader_of(name):
+                self._num_claimed += 1
+                paths_of.setdefault(reader, set()).add(name.rpartition("/")[0])
+            if num_files >= CHUNK_FILES or self.chunks[-1].num_bytes >= CHUNK_BYTES:
+                self.chunks.append(Chunk(container, position))
+                num_files = 0
+            chunk = self.chunks[-1]
+            chunk.last = position
+            chunk.num_bytes += num_bytes
+            num_files += 1
+            if not container.archived:
+                chunk.names += f"{name}\0"
+        for reader, paths in paths_of.items():
+            for path in paths:
+                known = map(known_file, reversed(f"{container.label}{path}".split("/")))
+                self._known.add(next(filter(None, known), None))
+            folders = {path.rpartition("/")[2] or container.folder for path in paths}
+            context = reader.context({folder for folder in folders if folder})
             container.contexts[reader.kind] = {**context, "photographs": self._photographs}
 
 
-def _describe_file(path: Path, name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "num_bytes": path.stat().st_size,
-        "sha256": None,
-        "sha256_of": "content",
-        "path": path,
-    }
+def _unpack(directory: ZipDirectory, member: Member, source: str, target: Path) -> str | None:
+    """Unpacks an archive within an archive; returns why it cannot be, or None."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(target.parent).free
+    if member.num_bytes > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"{source} takes {member.num_bytes:,} bytes unpacked, and the disk has {free:,}",
+        )
+    crc = 0
+    try:
+        with directory.open(member) as stream, open(target, "wb") as copy:
+            while block := stream.read(1 << 20):
+                crc = zlib.crc32(block, crc)
+                copy.write(block)
+    except ARCHIVE_ERRORS:
+        return "archive cannot be unpacked"
+    return None if crc == member.crc else "archive cannot be unpacked"
 
 
-def walk(path: Path) -> Iterator[Path]:
+def _walk(path: Path) -> Iterator[Path]:
     """Yields the files of a folder by name, at any depth.
 
     Linked folders are followed, as leaving them out would go unnoticed; each only once, as links

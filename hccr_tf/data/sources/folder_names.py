@@ -47,9 +47,10 @@ ENGLISH_NAMES = {
 _SYMBOL_OF = {name: symbol for symbol, names in ENGLISH_NAMES.items() for name in names}
 
 
-def _undo(name: str, code_page: str, encoding: str = "utf-8") -> str | None:
+def _recode(text: str, encoding: str, decoding: str) -> str | None:
+    """Returns a text's bytes under one encoding read under another, or None."""
     try:
-        return name.encode(code_page).decode(encoding)
+        return text.encode(encoding).decode(decoding)
     except UnicodeError:
         return None
 
@@ -58,21 +59,18 @@ def _candidates(name: str, code_pages: Sequence[str]) -> Iterator[tuple[str, str
     """Yields (character, code page) for every way in which a broken name reads as one character."""
     # macOS stores names decomposed ("n" and a caron for "ň"), which no code page can encode.
     name = unicodedata.normalize("NFC", name)
-    once = [(page, _undo(name, page)) for page in code_pages]
-    for page, text in once:
+    once = [(_recode(name, page, "utf-8"), page) for page in code_pages]
+    # A broken name packed again without the UTF-8 flag comes out of zipfile broken twice.
+    twice = [
+        (_recode(text, inner, "utf-8"), f"{outer}+{inner}")
+        for text, outer in once
+        if text is not None and len(text) > 1
+        for inner in code_pages
+    ]
+    # Right names packed on a Chinese Windows: GBK bytes, which zipfile takes for cp437.
+    for text, page in [*once, *twice, (_recode(name, "cp437", "gbk"), "cp437+gbk")]:
         if text is not None and len(text) == 1 and not text.isascii():
             yield text, page
-    # A broken name packed again without the UTF-8 flag comes out of zipfile broken twice.
-    for outer, text in once:
-        if text is not None and len(text) > 1 and not text.isascii():
-            for inner in code_pages:
-                twice = _undo(text, inner)
-                if twice is not None and len(twice) == 1 and not twice.isascii():
-                    yield twice, f"{outer}+{inner}"
-    # Right names packed on a Chinese Windows: GBK bytes, which zipfile takes for cp437.
-    text = _undo(name, "cp437", "gbk")
-    if text is not None and len(text) == 1 and not text.isascii():
-        yield text, "cp437+gbk"
 
 
 def repair_name(
@@ -103,12 +101,9 @@ def repair_name(
     word = name.strip().lower().replace(" ", "_").replace("-", "_")
     if word in _SYMBOL_OF:
         return _SYMBOL_OF[word], "english"
-    found = list(_candidates(name, code_pages))
-    for character, page in found:
-        if page == preferred:
-            return character, page
-    if found:
-        return found[0]
+    repaired = list(_candidates(name, code_pages))
+    if repaired:
+        return next((pair for pair in repaired if pair[1] == preferred), repaired[0])
     raise HccrError(
         f"{name!r} is no character, no symbol's English name, and no name broken by "
         f"{', '.join(code_pages)}"
@@ -124,11 +119,9 @@ def guess_code_page(names: Iterable[str], code_pages: Sequence[str] = CODE_PAGES
     for name in names:
         if len(name) > 1:
             votes.update({page for _, page in _candidates(name, code_pages)})
-    if not votes:
-        return None
     # On a tie the order in which they would be tried decides, never the order of the names.
     order = [*code_pages, *(f"{a}+{b}" for a in code_pages for b in code_pages), "cp437+gbk"]
-    return min(votes, key=lambda page: (-votes[page], order.index(page)))
+    return min(votes, key=lambda page: (-votes[page], order.index(page)), default=None)
 
 
 def break_name(character: str, code_page: str | None) -> str | None:
@@ -148,12 +141,9 @@ def break_name(character: str, code_page: str | None) -> str | None:
     if code_page == "english":
         return None
     *outer, page = code_page.split("+")
-    try:
-        if outer and page == "gbk":
-            return character.encode("gbk").decode(outer[0])
-        return character.encode("utf-8").decode(page)
-    except UnicodeError:
-        return None
+    if outer and page == "gbk":
+        return _recode(character, "gbk", outer[0])
+    return _recode(character, "utf-8", page)
 
 
 def fold_case(name: str) -> str:
@@ -165,18 +155,16 @@ def fold_case(name: str) -> str:
 
 
 @cache
-def _known_by_folded_name(code_page: str | None) -> dict[str, tuple[str, ...]]:
+def _known_by_folded_name(code_page: str | None) -> dict[str, list[str]]:
     """All characters with a tag code, by their folded name under a code page."""
-    found: dict[str, list[str]] = {}
-    known = [chr(code) for code in range(0x21, 0x7F)]
-    for high in range(0x81, 0xFF):
-        known += (bytes([high, low]).decode("gbk", "ignore") for low in range(0x40, 0xFF))
-    for character in dict.fromkeys(known):
-        if len(character) == 1:
-            name = break_name(character, code_page)
-            if name is not None:
-                found.setdefault(fold_case(name), []).append(character)
-    return {name: tuple(characters) for name, characters in found.items() if len(characters) > 1}
+    known: dict[str, list[str]] = {}
+    codes = (bytes([high, low]) for high in range(0x81, 0xFF) for low in range(0x40, 0xFF))
+    hanzi = (code.decode("gbk", "ignore") for code in codes)
+    for character in dict.fromkeys([*map(chr, range(0x21, 0x7F)), *hanzi]):
+        name = break_name(character, code_page) if len(character) == 1 else None
+        if name is not None:
+            known.setdefault(fold_case(name), []).append(character)
+    return known
 
 
 def same_folder(character: str, code_page: str | None) -> tuple[str, ...]:
@@ -195,13 +183,6 @@ def same_folder(character: str, code_page: str | None) -> tuple[str, ...]:
         they are likelier in a data set.
     """
     name = break_name(character, code_page)
-    others = _known_by_folded_name(code_page).get(fold_case(name), ()) if name else ()
-    return tuple(sorted((c for c in others if c != character), key=lambda c: not _in_gb2312(c)))
-
-
-def _in_gb2312(character: str) -> bool:
-    try:
-        character.encode("gb2312")
-    except UnicodeEncodeError:
-        return False
-    return True
+    others = _known_by_folded_name(code_page).get(fold_case(name), []) if name else []
+    others = [other for other in others if other != character]
+    return tuple(sorted(others, key=lambda other: _recode(other, "gb2312", "gb2312") is None))

@@ -16,12 +16,10 @@ def decode_tag(tag: bytes) -> str:
     """
     if len(tag) != 2:
         raise HccrError(f"a tag code has 2 bytes, not {len(tag)}")
-    if tag[1] == 0:
-        if 0x21 <= tag[0] <= 0x7E:
-            return chr(tag[0])
+    if tag[1] == 0 and not 0x21 <= tag[0] <= 0x7E:
         raise HccrError(f"tag code {tag.hex()} is no printable ASCII symbol")
     try:
-        character = tag.decode("gbk")
+        character = tag.rstrip(b"\0").decode("gbk")
     except UnicodeDecodeError:
         raise HccrError(f"tag code {tag.hex()} is no GBK code") from None
     if len(character) != 1:
@@ -33,16 +31,14 @@ def encode_tag(character: str) -> bytes:
     """Returns the two bytes of a character's `.gnt` tag code; see `decode_tag`.
 
     Raises:
-        HccrError: The character has no tag code (it is not in GBK).
+        HccrError: The character has no tag code.
     """
-    if len(character) != 1:
-        raise HccrError(f"{character!r} is not exactly one character (one code point)")
-    if character.isascii():
-        if not 0x21 <= ord(character) <= 0x7E:
-            raise HccrError(f"{character!r} is no printable ASCII symbol and has no tag code")
-        return bytes([ord(character), 0])
+    tag = character.encode("gbk", "replace").ljust(2, b"\0")
     try:
-        tag = character.encode("gbk")
-    except UnicodeEncodeError:
-        raise HccrError(f"{character!r} (U+{ord(character):04X}) is not in GBK") from None
-    return tag
+        if decode_tag(tag) == character:
+            return tag
+    except HccrError:
+        pass
+    raise HccrError(
+        f"{character!r} has no tag code: it is no printable ASCII symbol and not in GBK"
+    )

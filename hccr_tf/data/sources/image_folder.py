@@ -12,22 +12,18 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.data.sources.folder_names import guess_code_page, repair_name
-from hccr_tf.data.sources.reader import Reader, SourceFile, register_reader
+from hccr_tf.data.sources.reader import Reader, SourceFile
 from hccr_tf.data.sources.records import Record, RepairedName, Sample, Skipped, split_of_path
-from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.images.cleaning import clean
 from hccr_tf.images.decoding import SUFFIXES, decode, decode_grey
 from hccr_tf.utils.errors import HccrError
 
 NAMELESS = "folder name stands for no character"
 """Why such images are skipped."""
-MAX_BYTES = 64 << 20
-"""Largest image file read: a damaged or hostile archive may claim any size."""
-MAX_SIDE = 65535
-"""Largest width and height: what the store's 16-bit sizes hold."""
+_MAX_BYTES = 64 << 20  # a damaged or hostile archive may claim any size
+_MAX_SIDE = 65535  # what the store's 16-bit sizes hold
 
 
-@register_reader
 class ImageFolderReader(Reader):
     """Reads images whose folder's name is their class."""
 
@@ -75,28 +71,15 @@ class ImageFolderReader(Reader):
 
 
 def read_image(file: SourceFile, photographs: bool = False) -> np.ndarray:
-    """Reads and decodes an image file, from wherever it lies.
-
-    Args:
-        file: Where it is.
-        photographs: Whether to clean it, as a scan or photograph.
-
-    Returns:
-        Shape (height, width), uint8 grey.
+    """Reads an image file, uint8 grey (height, width), cleaned if it is a photograph.
 
     Raises:
         HccrError: It cannot be read; the message is a fixed phrase, fit to be counted.
     """
-    if file.num_bytes > MAX_BYTES:
+    if file.num_bytes > _MAX_BYTES:
         raise HccrError("image file of more than 64 MiB")
-    try:
-        with file.open() as stream:
-            data = stream.read()
-    except (*ARCHIVE_ERRORS, OSError) as error:
-        raise HccrError(
-            "archive member fails its checksum" if "CRC" in str(error) else "file cannot be read"
-        ) from error
+    data = file.read()
     image = clean(decode(data)) if photographs else decode_grey(data)
-    if max(image.shape) > MAX_SIDE:
-        raise HccrError(f"image of more than {MAX_SIDE} pixels on a side")
+    if max(image.shape) > _MAX_SIDE:
+        raise HccrError(f"image of more than {_MAX_SIDE} pixels on a side")
     return image

@@ -38,7 +38,7 @@ class SampleBlock:
         buffer: uint8 bytes that the images lie in; valid until the reader goes on.
         starts: Shape (n,), int64: first byte of each image within the buffer.
         heights, widths: Shape (n,), int64: pixels; an image's bytes lie row by row.
-        characters: Shape (n,), uint32: code points.
+        characters: Shape (n,), int64: code points.
         first: Number of the first image among the samples of its file; the others follow.
         writer, source, split: As in `Sample`, for all of them; the source is the file's.
     """
@@ -55,13 +55,10 @@ class SampleBlock:
 
     def samples(self) -> list[Sample]:
         """The same as single samples, with images of their own."""
-        columns = (self.starts, self.heights, self.widths, self.characters)
+        columns = np.stack([self.starts, self.heights, self.widths, self.characters], axis=1)
         samples = []
-        for i, (start, height, width, code) in enumerate(
-            zip(*(column.tolist() for column in columns), strict=True), self.first
-        ):
-            pixels = np.frombuffer(self.buffer, np.uint8, height * width, start)
-            image = pixels.reshape(height, width).copy()
+        for i, (start, height, width, code) in enumerate(columns.tolist(), self.first):
+            image = np.ndarray((height, width), np.uint8, self.buffer, start).copy()
             samples.append(Sample(image, chr(code), self.writer, f"{self.source}#{i}", self.split))
         return samples
 
@@ -96,11 +93,11 @@ Record = Sample | SampleBlock | Skipped | RepairedName
 
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_SPLIT_WORDS = {
-    "train": re.compile(r"train\w*|trn", re.IGNORECASE),
-    "test": re.compile(r"test(s|ing|set|data|part)?|tst|competition", re.IGNORECASE),
-    "validation": re.compile(r"val|valid\w*", re.IGNORECASE),
-}
+_SPLIT_WORDS = re.compile(
+    r"(?P<train>train[a-z]*|trn)|(?P<test>test(s|ing|set|data|part)?|tst|competition)"
+    r"|(?P<validation>val|valid[a-z]*)",
+    re.IGNORECASE,
+)
 
 
 def split_of_path(parts: Sequence[str]) -> str | None:
@@ -116,7 +113,6 @@ def split_of_path(parts: Sequence[str]) -> str | None:
     """
     for part in reversed(parts):
         for word in _WORDS.findall(part):
-            for split, pattern in _SPLIT_WORDS.items():
-                if pattern.fullmatch(word):
-                    return split
+            if match := _SPLIT_WORDS.fullmatch(word):
+                return next(name for name, found in match.groupdict().items() if found)
     return None

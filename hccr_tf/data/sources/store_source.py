@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hccr_tf.data.sources.reader import Reader, SourceFile, register_reader
+from hccr_tf.data.sources.reader import Reader, SourceFile
 from hccr_tf.data.sources.records import Record, RepairedName, Sample, Skipped
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.format import MANIFEST, OLD_IMAGE_WORD, OLD_SKIPPED_FILE, SKIPPED_FILE
@@ -24,19 +23,15 @@ _IMAGES = re.compile(rf"(?:images|{OLD_IMAGE_WORD})-(\d{{5,}})\.bin")
 _LISTS = (SKIPPED_FILE, OLD_SKIPPED_FILE, "repaired_names.csv")
 
 
-def is_store(path: str | os.PathLike[str]) -> bool:
+def is_store(path: Path) -> bool:
     """Whether a folder is a store."""
-    manifest = Path(path) / MANIFEST
-    if not manifest.is_file():
-        return False
     try:
-        data = read_json(manifest)
-    except ValueError:
+        data = read_json(path / MANIFEST)
+    except (FileNotFoundError, ValueError):
         return False
     return isinstance(data, dict) and str(data.get("format", "")).startswith("hccr_tf store")
 
 
-@register_reader
 class StoreReader(Reader):
     """Reads a store's images with their writers and the splits they have there."""
 
@@ -55,40 +50,30 @@ class StoreReader(Reader):
         """Yields the samples of one of a store's image files, or the records of its lists.
 
         A sample keeps its id, after the store's own name. Copies that were held out of training
-        come without a split's word against them: the new store looks for copies itself.
+        come as training samples: the new store looks for copies itself.
         """
-        match = _IMAGES.fullmatch(file.name)
         if file.path is None or not is_store(file.path.parent):
             yield Skipped(file.source, None, file.num_bytes, "store's file outside of a store")
             return
         label = file.source.rsplit("/", 1)[0]
+        match = _IMAGES.fullmatch(file.name)
         if match is None:
-            yield from _read_list(file, label)
+            for row in csv.DictReader(io.StringIO(file.read().decode("utf-8"), newline="")):
+                if "reason" in row:
+                    offset = int(row["offset"]) if row["offset"] else None
+                    source = f"{label}/{row['source']}"
+                    yield Skipped(source, offset, int(row["num_bytes"]), row["reason"])
+                else:
+                    yield RepairedName(**row)
             return
-        if self._store is None or self._store.path != file.path.parent:
-            self._store = Store(file.path.parent)
-        store = self._store
+        store = self._store = self._store or Store(file.path.parent)
         names = store.manifest["writers"]["names"]
         for i in store.samples_of_shard(int(match[1])).tolist():
-            writer = int(store.writers[i])
-            split = int(store.split[i])
+            writer, split = int(store.writers[i]), int(store.split[i])
             yield Sample(
                 store.image(i),
                 store.charset.char(int(store.labels[i])),
                 names[writer] if writer >= 0 else None,
                 f"{label}/{store.sample_id(i)}",
-                # A held-out copy is a training image: it is held out again where need be.
                 splits.SPLIT_NAMES[splits.TRAIN if split == splits.DUPLICATE else split],
             )
-
-
-def _read_list(file: SourceFile, label: str) -> Iterator[Skipped | RepairedName]:
-    with file.open() as stream:
-        text = stream.read().decode("utf-8")
-    for row in csv.DictReader(io.StringIO(text, newline="")):
-        if "reason" in row:
-            offset = int(row["offset"]) if row["offset"] else None
-            source = f"{label}/{row['source']}"
-            yield Skipped(source, offset, int(row["num_bytes"]), row["reason"])
-        else:
-            yield RepairedName(row["name"], row["character"], row["code_page"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import zlib
+from typing import Any
 
 import numpy as np
 
 from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 
 CHUNK = 1 << 20
+_PIECE = 1 << 15
+_SIZE = 8 << 20  # above what the reader looks ahead
 
 
 class Window:
@@ -16,72 +19,47 @@ class Window:
 
     Args:
         stream: What to read, with `readinto`.
-        piece: Bytes to ask it for at a time; of a stream that fails, the last piece is lost.
+        archived: Whether it comes from an archive: its CRC-32 is then summed up, and it is read by
+            small pieces, as what a damaged archive fails to unpack is lost by the piece.
 
     Attributes:
         view: The buffer.
-        start: Offset of the buffer's first byte in the stream.
+        start, end: Offsets in the stream of the buffer's first byte and of the first unread one.
+        crc: CRC-32 of what was read.
         error: What ended the stream, None where it ended by itself.
     """
 
-    _SIZE = 8 << 20  # Above the largest record and above what the reader looks at.
-    # Used again for the next file: fresh memory costs more than reading a file of usual size.
-    _unused: ClassVar[list[memoryview]] = []
-
-    def __init__(self, stream: Any, piece: int):
+    def __init__(self, stream: Any, archived: bool):
         self._stream = stream
-        self._piece = piece
-        try:
-            self.view = self._unused.pop()
-        except IndexError:
-            self.view = memoryview(np.empty(self._SIZE, np.uint8).data).cast("B")
-        self.start = 0
-        self._length = 0
+        self._archived = archived
         self._ended = False
+        self.view = np.empty(_SIZE, np.uint8).data
+        self.start = self.end = self.crc = 0
         self.error: Exception | None = None
 
-    def fill(self, offset: int, length: int = CHUNK) -> int:
-        """Moves what lies from `offset` on to the front, reads on, and returns its length.
+    def fill(self, offset: int, length: int = CHUNK) -> None:
+        """Reads on until the buffer has `length` bytes from `offset` on, or the stream ends.
 
         No further than is asked for: what is read is used while the processor's cache has it.
         """
-        begin = offset - self.start
-        rest = self._length - begin
-        self.view[:rest] = self.view[begin : self._length]
-        self.start, self._length = offset, rest
-        while self._length < length and not self._ended:
-            piece = min(self._piece, length - self._length)
+        if offset + length <= self.end or self._ended:
+            return
+        filled = self.end - offset
+        self.view[:filled] = self.view[offset - self.start : self.end - self.start]
+        while filled < length and not self._ended:
+            piece = min(_PIECE if self._archived else CHUNK, length - filled)
             try:
-                count = self._stream.readinto(self.view[self._length : self._length + piece])
+                count = self._stream.readinto(self.view[filled : filled + piece])
             except (*ARCHIVE_ERRORS, OSError) as error:
                 # What came before is kept; the caller reports the rest.
-                self.error = error
-                count = 0
+                self.error, count = error, 0
+            if self._archived:
+                self.crc = zlib.crc32(self.view[filled : filled + count], self.crc)
+            filled += count
             self._ended = not count
-            self._length += count or 0
-        return self._length
-
-    def ensure(self, offset: int, length: int) -> None:
-        """Reads on so that looking at up to `length` bytes from `offset` moves nothing."""
-        if offset + length > self.end and not self._ended:
-            self.fill(offset, max(length, CHUNK))
+        self.start, self.end = offset, offset + filled
 
     def get(self, offset: int, length: int) -> bytes:
-        """Returns up to `length` bytes at `offset`; fewer only where the stream ends."""
-        self.ensure(offset, length)
+        """Returns up to `length` bytes at `offset`, as far as the buffer has them."""
         begin = offset - self.start
-        return bytes(self.view[begin : min(begin + length, self._length)])
-
-    def release(self) -> None:
-        """Gives the buffer back; the window is not used any more."""
-        self._unused.append(self.view)
-        self.view = memoryview(b"")
-
-    @property
-    def end(self) -> int:
-        """The offset up to which the stream was read."""
-        return self.start + self._length
-
-    def at_end(self, offset: int) -> bool:
-        """Whether the stream has no byte at an offset."""
-        return not self.get(offset, 1)
+        return bytes(self.view[begin : min(begin + length, self.end - self.start)])

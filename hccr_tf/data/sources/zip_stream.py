@@ -22,6 +22,7 @@ from hccr_tf.utils.errors import HccrError
 
 ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 """What reading a damaged, encrypted or unusually packed zip member raises."""
+BAD_CHECKSUM = "archive member fails its checksum"
 
 
 class BrokenArchive(HccrError):
@@ -50,7 +51,7 @@ class Member:
         crc: CRC-32 of its content.
         method: How it is compressed.
         header: Where its own header lies.
-        encrypted, link: What it is, if not a plain file.
+        refusal: Why it isn't unpacked, or None.
     """
 
     position: int
@@ -60,30 +61,11 @@ class Member:
     crc: int
     method: int
     header: int
-    encrypted: bool
-    link: bool
-
-    @property
-    def refusal(self) -> str | None:
-        """Why it isn't unpacked, or None."""
-        if self.link:
-            return "link in an archive"
-        if self.encrypted:
-            return "encrypted archive member"
-        if self.num_bytes > _BOMB_BYTES and self.num_bytes > _BOMB_RATIO * self.packed:
-            return "unpacks to more than 250 times its size"
-        return None
+    refusal: str | None
 
 
 class ZipDirectory:
     """The members of a zip archive.
-
-    Args:
-        path: The archive.
-
-    Attributes:
-        start: Position of the first entry; `members` begins there by default.
-        num_members: How many there are, folders included.
 
     Raises:
         BrokenArchive: The file is no zip archive, or a broken one.
@@ -93,68 +75,55 @@ class ZipDirectory:
         self.path = Path(path)
         try:
             with open(self.path, "rb") as stream:
-                self.num_members, size, self.start, self._shift = _find_directory(stream)
-                self._end = self.start + size
-                self.num_bytes = stream.seek(0, os.SEEK_END)
+                self._start, self._end, self._shift = _find_directory(stream)
+                self._num_bytes = stream.seek(0, os.SEEK_END)
         except (OSError, struct.error, zipfile.BadZipFile) as error:
             raise BrokenArchive(
                 f"{path} is no readable zip archive ({error}); compare its size with the download "
                 "page's and download it again"
             ) from error
 
-    def members(self, start: int | None = None, count: int | None = None) -> Iterator[Member]:
+    def members(self, first: int | None = None, last: int | None = None) -> Iterator[Member]:
         """Yields the files in the archive's order; folders are passed over.
 
         Args:
-            start: Position of the entry to begin with; the first by default.
-            count: How many files to yield; all by default.
+            first: Position of the first one; by default that of the archive.
+            last: Position of the last one.
 
         Raises:
             BrokenArchive: The directory is damaged, or its members claim more bytes than the
                 archive has, so that some lie over each other: an archive made to overwhelm.
         """
-        position = self.start if start is None else start
-        yielded = packed = 0
+        end = self._end if last is None else last + 1
+        block, offset, packed = b"", 0, 0
         with open(self.path, "rb") as stream:
-            stream.seek(position)
-            block, offset = b"", 0
-            while position < self._end and yielded != count:
-                if len(block) - offset < _ENTRY.size or offset + _length(block, offset) > len(
-                    block
-                ):
-                    block = block[offset:] + stream.read(_BLOCK)
-                    offset = 0
-                    if len(block) < _ENTRY.size or _length(block, 0) > len(block):
-                        raise BrokenArchive(
-                            f"{self.path} has a damaged directory; download it again"
-                        )
+            position = stream.seek(self._start if first is None else first)
+            while position < end:
                 length = _length(block, offset)
-                member = self._member(block, offset, position)
+                if offset + length > len(block):
+                    block, offset = block[offset:] + stream.read(_BLOCK), 0
+                    length = _length(block, 0)
+                entry = block[offset : offset + length]
+                if len(entry) < length or not entry.startswith(b"PK\1\2"):
+                    raise BrokenArchive(f"{self.path} has a damaged directory; download it again")
+                member = self._member(entry, position)
                 offset += length
                 position += length
                 if not member.name.endswith("/"):
                     packed += member.packed
-                    if packed > self.num_bytes:
+                    if packed > self._num_bytes:
                         raise BrokenArchive(
                             f"{self.path} has members that lie over each other: it is damaged or "
                             "made to fill the disk, and is not read"
                         )
-                    yielded += 1
                     yield member
 
-    def open(self, member: Member, checked: bool = True) -> BinaryIO:
-        """Opens a member as a stream of its content.
-
-        Args:
-            member: One of `members`.
-            checked: Whether a wrong checksum raises at the end and withholds what was read last;
-                otherwise the checksum is left to the caller.
+    def open(self, member: Member) -> BinaryIO:
+        """Opens one of `members` as a stream of its content, whose checksum the caller compares.
 
         Raises:
             One of `ARCHIVE_ERRORS` or OSError, here or while reading.
         """
-        if member.encrypted:
-            raise RuntimeError(f"{member.name} is encrypted")
         stream = open(self.path, "rb")  # noqa: SIM115  The stream that is returned closes it.
         try:
             stream.seek(member.header)
@@ -163,77 +132,65 @@ class ZipDirectory:
                 raise zipfile.BadZipFile(f"no header of {member.name} where it should be")
             *_, name_length, extra_length = _LOCAL.unpack(head)
             stream.seek(name_length + extra_length, os.SEEK_CUR)
+            # Without the checksum, as zipfile withholds what it read last where that is wrong.
             info = zipfile.ZipInfo("member")
             info.compress_type = member.method
             info.compress_size = member.packed
             info.file_size = member.num_bytes
-            info.CRC = member.crc
-            if not checked:
-                # Without the attribute, zipfile has nothing to compare with.
-                del info.CRC
             return cast(BinaryIO, zipfile.ZipExtFile(stream, "r", info, None, True))
         except BaseException:
             stream.close()
             raise
 
-    def _member(self, block: bytes, offset: int, position: int) -> Member:
-        fields = _ENTRY.unpack_from(block, offset)
-        if fields[0] != b"PK\1\2":
-            raise BrokenArchive(f"{self.path} has a damaged directory; download it again")
+    def _member(self, entry: bytes, position: int) -> Member:
+        fields = _ENTRY.unpack_from(entry)
         flags, method = fields[5], fields[6]
         crc, packed, num_bytes, name_length, extra_length = fields[9:14]
         mode, header = fields[17] >> 16, fields[18]
-        begin = offset + _ENTRY.size
-        raw = block[begin : begin + name_length]
-        extra = block[begin + name_length : begin + name_length + extra_length]
+        raw = entry[_ENTRY.size : _ENTRY.size + name_length]
+        extra = entry[_ENTRY.size + name_length :][:extra_length]
         try:
             name = raw.decode("utf-8" if flags & _UTF8 else "cp437")
         except UnicodeDecodeError:
             name = raw.decode("cp437")
-        num_bytes, packed, header = _zip64(extra, num_bytes, packed, header)
+        try:
+            num_bytes, packed, header = _zip64(extra, [num_bytes, packed, header])
+        except (IndexError, struct.error):
+            raise BrokenArchive(f"{self.path} has a zip64 entry that lacks a size") from None
         # zipfile cuts names at a zero byte too.
         name = name.split("\0", 1)[0]
         # Some Windows programs write "\" between the parts; beside "/" it is a class's own name.
         if "/" not in name:
             name = name.replace("\\", "/")
-        return Member(
-            position,
-            name,
-            num_bytes,
-            packed,
-            crc,
-            method,
-            header + self._shift,
-            bool(flags & _ENCRYPTED),
-            stat.S_ISLNK(mode),
-        )
+        refusal = None
+        if stat.S_ISLNK(mode):
+            refusal = "link in an archive"
+        elif flags & _ENCRYPTED:
+            refusal = "encrypted archive member"
+        elif num_bytes > max(_BOMB_BYTES, _BOMB_RATIO * packed):
+            refusal = "unpacks to more than 250 times its size"
+        header += self._shift
+        return Member(position, name, num_bytes, packed, crc, method, header, refusal)
 
 
 def _length(block: bytes, offset: int) -> int:
-    return _ENTRY.size + sum(struct.unpack_from("<3H", block, offset + 28))
+    """Returns the length of a directory entry, or of its fixed part where the block ends."""
+    return _ENTRY.size + sum(struct.unpack("<3H", block[offset + 28 : offset + 34].ljust(6, b"\0")))
 
 
-def _zip64(extra: bytes, num_bytes: int, packed: int, header: int) -> tuple[int, int, int]:
-    """Reads the sizes that do not fit into 32 bits from the entry's extra fields."""
-    position = 0
-    while position + 4 <= len(extra):
-        kind, length = struct.unpack_from("<2H", extra, position)
+def _zip64(extra: bytes, sizes: list[int]) -> list[int]:
+    """Takes sizes that do not fit into 32 bits from the entry's extra fields."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<2H", extra)
         if kind == 1:
-            values = list(struct.unpack_from(f"<{length // 8}Q", extra, position + 4))
-            sizes = []
-            for value in (num_bytes, packed, header):
-                if value == 0xFFFFFFFF:
-                    if not values:
-                        raise BrokenArchive("a zip64 entry lacks a size")
-                    value = values.pop(0)
-                sizes.append(value)
-            return sizes[0], sizes[1], sizes[2]
-        position += 4 + length
-    return num_bytes, packed, header
+            values = list(struct.unpack_from(f"<{length // 8}Q", extra, 4))
+            return [values.pop(0) if size == 0xFFFFFFFF else size for size in sizes]
+        extra = extra[4 + length :]
+    return sizes
 
 
-def _find_directory(stream: BinaryIO) -> tuple[int, int, int, int]:
-    """Returns the number of entries, the directory's size and place, and what lies before it.
+def _find_directory(stream: BinaryIO) -> tuple[int, int, int]:
+    """Returns where the directory begins and ends, and how much lies before the archive.
 
     Archives may follow other data (self-extracting ones do); offsets then count from their start.
     """
@@ -257,8 +214,8 @@ def _find_directory(stream: BinaryIO) -> tuple[int, int, int, int]:
             fields = _END64.unpack(stream.read(_END64.size))
             if fields[0] != b"PK\6\6":
                 raise zipfile.BadZipFile("its zip64 directory cannot be found")
-            count, size, offset = fields[7:10]
+            size, offset = fields[8:10]
     start = end - size
     if start < 0 or start < offset:
         raise zipfile.BadZipFile("its directory is cut off")
-    return count, size, start, start - offset
+    return start, end, start - offset

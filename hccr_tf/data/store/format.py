@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,41 +43,16 @@ def image_file(number: int) -> str:
     return f"images-{number:05d}.bin"
 
 
-def digest_of(pixels: Any) -> bytes:
-    """Returns the first 16 bytes of the SHA-256 of an image's pixels."""
-    return hashlib.sha256(pixels).digest()[:16]
-
-
 def fold_heights(digests: np.ndarray, heights: np.ndarray) -> np.ndarray:
     """Returns digests that tell apart images of equal bytes and different shape.
 
     Args:
-        digests: Shape (n, 2), uint64: `digest_of`, little-endian.
+        digests: Shape (n, 2), uint64, little-endian: the first half of the SHA-256 of the pixels.
         heights: Shape (n,), pixels.
     """
     folded = digests.copy()
     folded[:, 0] ^= heights.astype(np.uint64)
     return folded
-
-
-def digests_of_file(
-    path: Path, starts: np.ndarray, heights: np.ndarray, widths: np.ndarray
-) -> np.ndarray:
-    """Reads an image file in order and returns the images' digests.
-
-    Returns:
-        Shape (samples, 2), uint64; zeros where the file ends before.
-    """
-    areas = heights.astype(np.int64) * widths
-    digests = bytearray()
-    if len(areas):
-        with open(path, "rb") as stream:
-            for start, area in zip(starts.tolist(), areas.tolist(), strict=True):
-                if stream.tell() != start:
-                    stream.seek(start)
-                pixels = stream.read(area)
-                digests += digest_of(pixels) if len(pixels) == area else bytes(16)
-    return fold_heights(np.frombuffer(digests, "<u8").reshape(-1, 2), heights)
 
 
 def data_hash(charset: Charset, files: dict[str, dict[str, Any]]) -> str:

@@ -7,17 +7,15 @@ import errno
 import multiprocessing
 import os
 import shutil
-import signal
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.catalogue import check_counts
@@ -28,11 +26,11 @@ from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.writer import Shard, ShardWriter, assemble
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import exclusive_lock, replace_directory, sha256_file, write_json
+from hccr_tf.utils.processes import ignore_signals, num_cores
 from hccr_tf.utils.progress import progress_bar
 
 _SMALL = 16 << 20  # Bytes that are read sooner than processes start.
 _PathLike = str | os.PathLike[str]
-_Result = TypeVar("_Result")
 
 
 def prepare(
@@ -94,12 +92,8 @@ def prepare(
         raise HccrError("no source given")
     if len(set(paths)) != len(paths):
         raise HccrError("a source is given twice")
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
-    _check_replaceable(out, overwrite, paths)
     rule = SplitRule(split, seed, test_fraction, validation_fraction, validation_split)
-    rule.check()
+    _check_replaceable(out, overwrite, paths)
     work = out.parent / f".{out.name[:60]}.partial"
     work.mkdir(parents=True, exist_ok=True)
     busy = f"another process prepares {out}; wait until it has ended"
@@ -111,12 +105,23 @@ def prepare(
                     shutil.rmtree(leftover, ignore_errors=True)
                 (work / "store").mkdir()
                 discovery = Discovery(work, photographs)
-                for path, prefix in zip(paths, _prefixes(paths), strict=True):
-                    discovery.add(path, prefix)
+                names = [path.name for path in paths]
+                for path in paths:
+                    # Sources of one name are told apart by where they are.
+                    parent = f"{path.parent.as_posix().lstrip('/')}/"
+                    discovery.add(path, parent if names.count(path.name) > 1 else "")
                 shards = _read(discovery, work / "store", charset, workers, progress)
                 manifest = assemble(work / "store", shards, discovery.skipped, rule, charset)
+                known = discovery.known_files
+                checks = check_counts(
+                    [] if charset else known,
+                    manifest["writers"]["num_writers"],
+                    manifest["num_samples"],
+                    Charset.from_text(manifest["charset"]["characters"]),
+                )
                 manifest |= {"sources": discovery.sources, "photographs": photographs}
-                manifest["known_sets"] = _compare_counts(discovery, manifest, charset)
+                checked = [check._asdict() for check in checks]
+                manifest["known_sets"] = {"sets": known, "checks": checked}
                 write_json(work / "store" / MANIFEST, manifest)
                 replace_directory(work / "store", out)
             finally:
@@ -130,111 +135,6 @@ def prepare(
             "changed. Free some space, or choose another --out",
         ) from error
     return Store(out)
-
-
-def _read(
-    discovery: Discovery, folder: Path, charset: Charset | None, workers: int | None, progress: bool
-) -> list[Shard]:
-    """Reads all chunks, each into a shard, and computes the sources' checksums."""
-    chunks = discovery.chunks
-    num_bytes = sum(chunk.num_bytes for chunk in chunks)
-    if workers is None:
-        workers = 1 if num_bytes < _SMALL else _num_processors()
-    unhashed = [source for source in discovery.sources if "path" in source]
-    hashing = [partial(sha256_file, source["path"]) for source in unhashed]
-    reading = [partial(_read_chunk, c, folder, number, charset) for number, c in enumerate(chunks)]
-    shards = []
-    with (
-        progress_bar("reading", num_bytes, progress) as advance,
-        _run_in(min(workers, len(chunks) + len(hashing))) as run,
-    ):
-        for source, checksum in zip(unhashed, run(hashing), strict=True):
-            source["sha256"] = checksum
-            del source["path"]
-        for chunk, shard in zip(chunks, run(reading), strict=True):
-            shards.append(shard)
-            advance(chunk.num_bytes)
-    return shards
-
-
-def _read_chunk(chunk: Chunk, folder: Path, number: int, charset: Charset | None) -> Shard:
-    writer = ShardWriter(folder, number, charset)
-    with contextlib.closing(writer):
-        for record in chunk.records():
-            writer.add(record)
-        return writer.finish()
-
-
-_Run = Callable[[Iterable[Callable[[], _Result]]], Iterator[_Result]]
-
-
-@contextlib.contextmanager
-def _run_in(workers: int) -> Iterator[_Run]:
-    """Yields a function that calls functions in processes and yields their results in order."""
-    if workers <= 1:
-        yield lambda calls: (call() for call in calls)
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker)
-
-    def run(calls: Iterable[Callable[[], _Result]]) -> Iterator[_Result]:
-        pending: deque[Future[_Result]] = deque()
-        with _without_main():
-            pending.extend(pool.submit(call) for call in calls)
-        while pending:
-            yield pending.popleft().result()
-
-    try:
-        yield run
-    except BrokenProcessPool:
-        raise ChildProcessError(
-            "a reading process ended without a word (often the system ends it when memory runs "
-            "out; fewer --workers take less)"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin_worker() -> None:
-    # Ctrl-C reaches all processes of a terminal; the first of them speaks for all.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Hides the caller's script, which new processes would run again if it has no guard."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-def _num_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _compare_counts(
-    discovery: Discovery, manifest: dict[str, Any], charset: Charset | None
-) -> dict[str, Any]:
-    files = discovery.known_files
-    checks = []
-    if charset is None:
-        num_writers, num_samples = manifest["writers"]["num_writers"], manifest["num_samples"]
-        characters = Charset.from_text(manifest["charset"]["characters"])
-        checks = check_counts(files, num_writers, num_samples, characters)
-    return {"sets": [list(file) for file in files], "checks": [check._asdict() for check in checks]}
 
 
 def _check_replaceable(out: Path, overwrite: bool, sources: list[Path]) -> None:
@@ -254,10 +154,83 @@ def _check_replaceable(out: Path, overwrite: bool, sources: list[Path]) -> None:
         raise FileExistsError(f"{out} exists; use --overwrite to replace it")
 
 
-def _prefixes(paths: list[Path]) -> list[str]:
-    """Returns what goes before sample ids, so that sources of one name stay apart."""
-    names = [path.name for path in paths]
-    return [
-        f"{path.parent.as_posix().lstrip('/')}/" if names.count(path.name) > 1 else ""
-        for path in paths
+def _read(
+    discovery: Discovery, folder: Path, charset: Charset | None, workers: int | None, progress: bool
+) -> list[Shard]:
+    """Reads all chunks, each into a shard, and computes the sources' checksums."""
+    chunks = discovery.chunks
+    num_bytes = sum(chunk.num_bytes for chunk in chunks)
+    if workers is None:
+        workers = 1 if num_bytes < _SMALL else num_cores()
+    unhashed = [source for source in discovery.sources if "path" in source]
+    calls: list[Callable[[], Any]] = [
+        *(partial(sha256_file, source.pop("path")) for source in unhashed),
+        *(partial(_read_chunk, c, folder, number, charset) for number, c in enumerate(chunks)),
     ]
+    sizes = [0] * len(unhashed) + [chunk.num_bytes for chunk in chunks]
+    with progress_bar("reading", num_bytes, progress) as advance:
+        results = _run(calls, min(workers, len(calls)), lambda i, *_: advance(sizes[i]))
+    for source, checksum in zip(unhashed, results, strict=False):
+        source["sha256"] = checksum
+    return results[len(unhashed) :]
+
+
+def _read_chunk(chunk: Chunk, folder: Path, number: int, charset: Charset | None) -> Shard:
+    with contextlib.closing(ShardWriter(folder, number, charset)) as writer:
+        for record in chunk.records():
+            writer.add(record)
+        return writer.finish()
+
+
+def _run(calls: list[Callable[[], Any]], workers: int, done: Callable[..., None]) -> list[Any]:
+    """Returns the results of calls, made in several processes, of which this is one.
+
+    `done` is called with the number of each, and perhaps its future.
+    """
+    if workers <= 1:
+        results = []
+        for i, call in enumerate(calls):
+            results.append(call())
+            done(i)
+        return results
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers - 1, context, initializer=_begin_worker)
+    try:
+        with _without_main():
+            # The others begin at the end: this one need not wait until they have started.
+            futures = [pool.submit(call) for call in reversed(calls)][::-1]
+        for i, future in enumerate(futures):
+            future.add_done_callback(partial(done, i))
+        # What can be cancelled was not begun.
+        pairs = zip(calls, futures, strict=True)
+        return [call() if future.cancel() else future.result() for call, future in pairs]
+    except BrokenProcessPool:
+        raise ChildProcessError(
+            "a reading process ended without a word (often the system ends it when memory runs "
+            "out; fewer --workers take less)"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    ignore_signals()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hides the caller's script, which new processes would run again if it has no guard."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

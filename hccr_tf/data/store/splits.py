@@ -23,7 +23,22 @@ VALIDATION_MODES = ("auto", "writer", "shuffle")
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How samples are dealt out; see `assign_splits`."""
+    """How samples are dealt out.
+
+    Attributes:
+        mode: "source" takes the source's splits; "writer" gives whole writers to the test set;
+            "shuffle" draws groups of identical images, class by class; "auto" is the first of
+            these that the samples allow.
+        seed: Seeds the draws. Equal samples and seed give equal splits.
+        test_fraction: Share of all samples (or writers) for the test set, 0 to 1; "source" does
+            not use it.
+        validation_fraction: Share of the training samples (or writers), 0 to below 1.
+        validation_mode: "writer" takes whole writers for validation, "shuffle" draws class by
+            class; "auto" is "writer" where `mode` is.
+
+    Raises:
+        HccrError: There is no such mode, or a fraction is out of range.
+    """
 
     mode: str = "auto"
     seed: int = 1
@@ -31,11 +46,20 @@ class SplitRule:
     validation_fraction: float = 0.05
     validation_mode: str = "auto"
 
-    def check(self) -> None:
-        """Raises HccrError for an impossible rule, before anything is read."""
-        check_mode(self.mode)
-        check_fractions(self.test_fraction, self.validation_fraction)
-        check_validation_mode(self.validation_mode)
+    def __post_init__(self) -> None:
+        for kind, mode, modes in (
+            ("split mode", self.mode, MODES),
+            ("validation split", self.validation_mode, VALIDATION_MODES),
+        ):
+            if mode not in modes:
+                raise HccrError(f"unknown {kind} {mode!r}; there are {', '.join(modes)}")
+        if not 0 <= self.test_fraction <= 1:
+            raise HccrError(f"test_fraction must be from 0 to 1, not {self.test_fraction}")
+        if not 0 <= self.validation_fraction < 1:
+            raise HccrError(
+                "validation_fraction must be at least 0 and below 1, not "
+                f"{self.validation_fraction}"
+            )
 
 
 def group_images(digests: np.ndarray) -> np.ndarray:
@@ -49,8 +73,7 @@ def group_images(digests: np.ndarray) -> np.ndarray:
     """
     order = np.argsort(digests[:, 0])
     ranked = digests[order]
-    new = np.ones(len(order), bool)
-    new[1:] = ranked[1:, 0] != ranked[:-1, 0]
+    new = np.r_[True, ranked[1:, 0] != ranked[:-1, 0]]
     if (ranked[1:, 1] != ranked[:-1, 1])[~new[1:]].any():
         # Two images with the same first half: sorted by both halves, which takes longer.
         order = np.lexsort((digests[:, 1], digests[:, 0]))
@@ -59,9 +82,7 @@ def group_images(digests: np.ndarray) -> np.ndarray:
     # Number by where a group occurs first, so that numbers do not depend on the hash function.
     starts = np.flatnonzero(new)
     number = np.empty(len(starts), np.int32)
-    if len(starts):
-        first = np.minimum.reduceat(order, starts)
-        number[np.argsort(first)] = np.arange(len(number), dtype=np.int32)
+    number[np.argsort(np.minimum.reduceat(order, starts))] = np.arange(len(starts))
     groups = np.empty(len(order), np.int32)
     groups[order] = number[np.cumsum(new) - 1]
     return groups
@@ -79,9 +100,8 @@ def choose_mode(mode: str, source_splits: np.ndarray, writers: np.ndarray) -> st
         "source", "writer" or "shuffle".
 
     Raises:
-        HccrError: The mode is unknown or the samples lack what it needs.
+        HccrError: The samples lack what the mode needs.
     """
-    check_mode(mode)
     without_split = int((source_splits < 0).sum())
     without_writer = int((writers < 0).sum())
     if mode == "auto":
@@ -102,100 +122,55 @@ def choose_mode(mode: str, source_splits: np.ndarray, writers: np.ndarray) -> st
     return mode
 
 
-def check_mode(mode: str) -> None:
-    """Raises HccrError where there is no such way to choose test samples."""
-    if mode not in MODES:
-        raise HccrError(f"unknown split mode {mode!r}; there are {', '.join(MODES)}")
-
-
-def check_validation_mode(mode: str) -> None:
-    """Raises HccrError where there is no such way to choose validation samples."""
-    if mode not in VALIDATION_MODES:
-        raise HccrError(
-            f"unknown validation split {mode!r}; there are {', '.join(VALIDATION_MODES)}"
-        )
-
-
 def assign_splits(
     labels: np.ndarray,
     groups: np.ndarray,
     source_splits: np.ndarray,
     writers: np.ndarray,
-    mode: str = "auto",
-    seed: int = 1,
-    test_fraction: float = 0.2,
-    validation_fraction: float = 0.05,
-    validation_mode: str = "auto",
+    rule: SplitRule,
 ) -> np.ndarray:
     """Assigns a split code to every sample.
 
-    "source" takes the source's splits; "writer" gives whole writers to the test set; "shuffle"
-    draws groups of identical images, class by class. Validation is then taken from training: by
-    writer in "writer", else by group, class by class; a validation split of the source is kept
-    instead. A class keeps at least one group in training, unless all is asked for the test.
+    Validation is taken from training; a validation split of the source is kept instead. A class
+    keeps at least one group in training, unless all is asked for the test.
 
     Args:
         labels: Shape (samples,), int32: class indices.
         groups: Shape (samples,), int32: groups of identical images, from `group_images`.
         source_splits: Shape (samples,), int8: `TRAIN`, `VALIDATION`, `TEST`, or -1 for none.
         writers: Shape (samples,), int32: writers' numbers from 0, or -1 for unknown.
-        mode: One of `MODES`.
-        seed: Seeds the draws. Equal input and seed give equal splits.
-        test_fraction: Share of all samples (or writers) for the test set, 0 to 1; "source" does
-            not use it.
-        validation_fraction: Share of the training samples (or writers), 0 to below 1.
-        validation_mode: "writer" takes whole writers for validation, "shuffle" draws class by
-            class; "auto" is "writer" where `mode` is.
+        rule: What is asked for.
 
     Returns:
         Shape (samples,), uint8: `TRAIN`, `VALIDATION`, `TEST` or `DUPLICATE`.
 
     Raises:
-        HccrError: The mode is not possible (see `choose_mode`) or a fraction is out of range.
+        HccrError: The mode is not possible with these samples.
     """
-    check_fractions(test_fraction, validation_fraction)
-    mode = choose_mode(mode, source_splits, writers)
-    check_validation_mode(validation_mode)
-    asked = validation_mode
+    mode = choose_mode(rule.mode, source_splits, writers)
+    validation_mode = rule.validation_mode
     if validation_mode == "auto":
         validation_mode = "writer" if mode == "writer" else "shuffle"
-    if validation_mode == "writer":
-        choose_mode("writer", source_splits, writers)
-    rng = np.random.default_rng(seed)
+    choose_mode(validation_mode, source_splits, writers)
+    rng = np.random.default_rng(rule.seed)
     if mode == "source":
         split = source_splits.astype(np.uint8)
-    elif test_fraction == 1:
-        split = np.full(len(labels), TEST, np.uint8)
-    elif mode == "writer":
-        split = np.where(_draw_writers(writers, test_fraction, rng), TEST, TRAIN).astype(np.uint8)
     else:
-        chosen = _draw_groups(labels, groups, test_fraction, rng)
+        chosen = _draw(mode, labels, groups, writers, rule.test_fraction, rng)
         split = np.where(chosen, TEST, TRAIN).astype(np.uint8)
     split = hold_out_duplicates(split, groups)
     if mode == "source" and (split == VALIDATION).any():
-        if asked != "auto":
+        if rule.validation_mode != "auto":
             raise HccrError(
                 "the source has a validation split of its own; leave the validation split "
-                f"{asked!r} out"
+                f"{rule.validation_mode!r} out"
             )
         return split
     training = np.flatnonzero(split == TRAIN)
-    if validation_mode == "writer":
-        chosen = _draw_writers(writers[training], validation_fraction, rng)
-    else:
-        chosen = _draw_groups(labels[training], groups[training], validation_fraction, rng)
+    columns = (labels[training], groups[training], writers[training])
+    chosen = _draw(validation_mode, *columns, rule.validation_fraction, rng)
     split[training[chosen]] = VALIDATION
     return hold_out_duplicates(split, groups)
-
-
-def check_fractions(test_fraction: float, validation_fraction: float) -> None:
-    """Raises HccrError where a fraction is out of range."""
-    if not 0 <= test_fraction <= 1:
-        raise HccrError(f"test_fraction must be from 0 to 1, not {test_fraction}")
-    if not 0 <= validation_fraction < 1:
-        raise HccrError(
-            f"validation_fraction must be at least 0 and below 1, not {validation_fraction}"
-        )
 
 
 def draw_per_class(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
@@ -232,20 +207,24 @@ def hold_out_duplicates(split: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return split
 
 
-def _draw_writers(writers: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Marks the samples of a random share of the writers, at least one of two."""
-    names = np.unique(writers)
-    count = round(len(names) * fraction)
-    if fraction > 0 and len(names) > 1:
-        count = min(max(count, 1), len(names) - 1)
-    return np.isin(writers, rng.permutation(names)[:count])
-
-
-def _draw_groups(
-    labels: np.ndarray, groups: np.ndarray, fraction: float, rng: np.random.Generator
+def _draw(
+    mode: str,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    writers: np.ndarray,
+    fraction: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Marks the samples of a random share of the groups of each class."""
-    if not len(labels) or fraction == 0:
+    """Marks the samples of a random share of the writers, or of the groups of each class."""
+    if fraction == 1:
+        return np.ones(len(labels), bool)
+    if mode == "writer":
+        numbers = np.unique(writers)
+        count = round(len(numbers) * fraction)
+        if fraction > 0 and len(numbers) > 1:  # at least one on either side
+            count = min(max(count, 1), len(numbers) - 1)
+        return np.isin(writers, rng.permutation(numbers)[:count])
+    if fraction == 0 or not len(labels):
         return np.zeros(len(labels), bool)
     names, first, member, sizes = np.unique(
         groups, return_index=True, return_inverse=True, return_counts=True

@@ -11,6 +11,7 @@ Why memory-mapped bytes and not HDF5 or records: `benchmarks/store_formats.py` m
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,7 +31,7 @@ from hccr_tf.data.store.format import (
     STROKES_FORMAT,
     array_file,
     data_hash,
-    digests_of_file,
+    fold_heights,
     image_file,
 )
 from hccr_tf.utils.errors import HccrError
@@ -116,11 +117,6 @@ class Store:
     groups: np.ndarray
     ids_offsets: np.ndarray
 
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Store:
-        """Opens a store; the same as `Store(path)`."""
-        return cls(path)
-
     @property
     def skipped_path(self) -> Path:
         """The list of what was not read: columns source, offset, num_bytes, reason."""
@@ -164,11 +160,14 @@ class Store:
 
     def _verify_shard(self, number: int) -> None:
         chosen = self.samples_of_shard(number)
-        path = self.image_path(number)
-        digests = digests_of_file(
-            path, self.offsets[chosen], self.heights[chosen], self.widths[chosen]
-        )
-        wrong = chosen[(digests != self.digests[chosen]).any(axis=1)]
+        heights, path = self.heights[chosen], self.image_path(number)
+        areas = heights.astype(np.int64) * self.widths[chosen]
+        digests = bytearray()
+        with open(path, "rb") as stream:
+            for area in areas.tolist():
+                digests += hashlib.sha256(stream.read(area)).digest()[:16]
+        found = fold_heights(np.frombuffer(digests, "<u8").reshape(-1, 2), heights)
+        wrong = chosen[(found != self.digests[chosen]).any(axis=1)]
         if len(wrong):
             more = " …" if len(wrong) > 5 else ""
             raise HccrError(
@@ -189,22 +188,16 @@ class Store:
         Raises:
             HccrError: There is no such split or it is empty; the message names those there are.
         """
+        counts = self.manifest["counts"]
         if split == "all":
             return np.flatnonzero(self.split != splits.DUPLICATE)
-        chosen = np.empty(0, np.int64)
-        if split in splits.SPLIT_NAMES:
-            chosen = np.flatnonzero(self.split == splits.SPLIT_NAMES.index(split))
-        if not len(chosen):
-            counts = self.manifest["counts"]
+        if not counts.get(split):
             there = ", ".join(f"{name} ({n})" for name, n in counts.items() if n)
             raise HccrError(f"{self.path} has no samples in split {split!r}; it has {there}")
-        return chosen
+        return np.flatnonzero(self.split == splits.SPLIT_NAMES.index(split))
 
     def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        """Returns the samples that an epoch reads for those of epoch 0: the same in every epoch.
-
-        Of a `StrokeDataset` they're others.
-        """
+        """Returns the samples that an epoch reads for those of epoch 0: the same in every epoch."""
         return indices
 
     def image(self, index: int) -> np.ndarray:
@@ -271,78 +264,68 @@ class Store:
 def summary(store: Store) -> str:
     """Describes a store in a few lines of text, for `hccr data show`."""
     m = store.manifest
-    counts, rule, charset = m["counts"], m["split"], m["charset"]
-    duplicates, repaired, skipped = m["duplicates"], m["repaired_names"], m["skipped"]
-    names = [name for name in splits.SPLIT_NAMES if counts[name]]
+    rule, charset, duplicates = m["split"], m["charset"], m["duplicates"]
+    repaired, skipped, left_out = m["repaired_names"], m["skipped"], m["left_out"]
+    split = f"by {rule['mode']}, seed {rule['seed']}"
+    if rule.get("validation_mode", "auto") != "auto":
+        split += f", validation by {rule['validation_mode']}"
+    writers = f"{m['writers']['num_writers']:,}"
+    if unknown := m["writers"]["samples_without_writer"]:
+        writers += f" (unknown for {unknown:,} samples)"
+    sizes = f"{_range(store.widths)} wide, {_range(store.heights)} high (pixels, 5 % to 95 %)"
     lines = [
-        f"store       {store.path}",
-        f"data hash   {store.data_hash}",
-        f"samples     {m['num_samples']:,} in {m['num_classes']:,} classes",
-        "splits      " + ", ".join(f"{name} {counts[name]:,}" for name in names),
-        f"            by {rule['mode']}, seed {rule['seed']}"
-        + (
-            f", validation by {rule['validation_mode']}"
-            if rule.get("validation_mode", "auto") != "auto"
-            else ""
-        ),
-        f"writers     {m['writers']['num_writers']:,}"
-        + (
-            f" (unknown for {m['writers']['samples_without_writer']:,} samples)"
-            if m["writers"]["samples_without_writer"]
-            else ""
-        ),
-        f"images      {_range(store.widths)} wide, {_range(store.heights)} high (pixels, "
-        "5 % to 95 %)",
-        *(["            cleaned, as scans and photographs"] if m.get("photographs") else []),
-        f"charset     {_shortened(charset['characters'])} (SHA-256 {charset['sha256'][:12]}…)",
+        ("store", f"{store.path}"),
+        ("data hash", store.data_hash),
+        ("samples", f"{m['num_samples']:,} in {m['num_classes']:,} classes"),
+        ("splits", ", ".join(f"{name} {n:,}" for name, n in m["counts"].items() if n)),
+        ("", split),
+        ("writers", writers),
+        ("images", sizes),
     ]
-    lines += [f"checked     {check['text']}" for check in m["known_sets"]["checks"]]
+    if m.get("photographs"):
+        lines.append(("", "cleaned, as scans and photographs"))
+    hash12 = charset["sha256"][:12]
+    lines.append(("charset", f"{_shortened(charset['characters'])} (SHA-256 {hash12}…)"))
+    lines += [("checked", check["text"]) for check in m["known_sets"]["checks"]]
     totals = np.bincount(store.labels, minlength=len(store.charset))
     order = np.argsort(-totals, kind="stable")
     for title, chosen in (("most", order[:8]), ("fewest", order[::-1][:8])):
-        classes = "  ".join(f"{store.charset.char(int(i))} {totals[i]:,}" for i in chosen)
-        lines.append(f"{title:<12}{classes}")
-    lines.append(
-        f"duplicates  {duplicates['groups']:,} images occur more than once "
-        f"({duplicates['extra_copies']:,} extra copies)"
-    )
+        classes = (f"{store.charset.char(int(i))} {totals[i]:,}" for i in chosen)
+        lines.append((title, "  ".join(classes)))
+    copies = f"({duplicates['extra_copies']:,} extra copies)"
+    lines.append(("duplicates", f"{duplicates['groups']:,} images occur more than once {copies}"))
     if duplicates["held_out"]:
-        lines.append(
-            f"            {duplicates['groups_across_splits']:,} of them in more than one split; "
-            f"{duplicates['held_out']:,} training copies held out"
-        )
-    if duplicates["conflicting_groups"]:
-        lines.append(
-            f"            {duplicates['conflicting_groups']:,} under more than one character "
-            "(duplicates.csv):"
-        )
+        across, held_out = duplicates["groups_across_splits"], duplicates["held_out"]
+        text = f"{across:,} of them in more than one split; {held_out:,} training copies held out"
+        lines.append(("", text))
+    if conflicting := duplicates["conflicting_groups"]:
+        lines.append(("", f"{conflicting:,} under more than one character (duplicates.csv):"))
         for group in duplicates["conflicting_first"][:5]:
             ids = ", ".join(f"{c['character']} {c['sample_id']}" for c in group)
-            lines.append(f"              {ids}")
+            lines.append(("", f"  {ids}"))
     if repaired["count"]:
         pages = ", ".join(f"{page} {n:,}" for page, n in repaired["code_pages"].items())
-        first = repaired["first"][0]
-        lines.append(
-            f"repaired    {repaired['count']:,} class names ({pages}), such as "
-            f"{first['name']} → {first['character']} (repaired_names.csv)"
-        )
-    if m["left_out"]["count"]:
-        characters = list(m["left_out"]["by_character"])
-        lines.append(
-            f"left out    {m['left_out']['count']:,} samples of {len(characters):,} characters "
-            f"outside of the charset ({_shortened(''.join(characters))})"
-        )
-    lines.append(f"skipped     {skipped['count']:,}")
-    lines += [f"            {reason}: {n:,}" for reason, n in skipped["by_reason"].items()]
-    lines += [f"              {entry['source']}" for entry in skipped["first"][:5]]
+        example = "{name} → {character}".format(**repaired["first"][0])
+        text = f"{repaired['count']:,} class names ({pages}), such as {example}"
+        lines.append(("repaired", f"{text} (repaired_names.csv)"))
+    if left_out["count"]:
+        characters = "".join(left_out["by_character"])
+        text = f"{left_out['count']:,} samples of {len(characters):,} characters outside of the"
+        lines.append(("left out", f"{text} charset ({_shortened(characters)})"))
+    lines.append(("skipped", f"{skipped['count']:,}"))
+    lines += [("", f"{reason}: {n:,}") for reason, n in skipped["by_reason"].items()]
+    lines += [("", f"  {entry['source']}") for entry in skipped["first"][:5]]
     if skipped["count"] > 5:
-        lines.append(f"              … ({store.skipped_path.name})")
+        lines.append(("", f"  … ({store.skipped_path.name})"))
     lines += [
-        f"source      {source['name']} ({source['num_bytes']:,} bytes, "
-        f"SHA-256 {source['sha256'][:12]}… of its {source['sha256_of']})"
+        (
+            "source",
+            f"{source['name']} ({source['num_bytes']:,} bytes, SHA-256 {source['sha256'][:12]}… "
+            f"of its {source['sha256_of']})",
+        )
         for source in m["sources"]
     ]
-    return "\n".join(lines)
+    return "\n".join(f"{title:<12}{text}" for title, text in lines)
 
 
 def _range(values: np.ndarray) -> str:

@@ -7,11 +7,11 @@ with the size of what is read, only with the number of images.
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ unknown), size in pixels, split code (-1 for none)."""
 
 @dataclass
 class Shard:
-    """What is known of the images of one image file.
+    """What is known of one image file's images.
 
     Attributes:
         number: Of the image file.
@@ -96,23 +96,22 @@ class ShardWriter:
     def add(self, record: Record) -> None:
         """Takes what a reader yields."""
         if isinstance(record, SampleBlock):
-            numbers = np.arange(record.first, record.first + len(record.starts))
-            columns = [record.heights, record.widths, record.characters, record.starts, numbers]
+            columns = [record.characters, record.heights, record.widths, record.starts]
+            columns.append(np.arange(record.first, record.first + len(record.starts)))
             if not (wanted := self._is_wanted(record.characters)).all():
                 columns = [column[wanted] for column in columns]
-            *size_and_code, starts, numbers = columns
-            ends = starts + size_and_code[0] * size_and_code[1]
-            view = record.buffer
+            codes, heights, widths, starts, numbers = columns
+            ends, view = starts + heights * widths, record.buffer
             images = [view[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
             name = printable(record.source).encode("utf-8")
             ids = [b"%s#%d" % (name, i) for i in numbers.tolist()]
-            self._add_images(images, size_and_code, ids, record)
+            self._add_images(images, ids, (heights, widths, codes), record)
         elif isinstance(record, Sample):
-            code = np.array([ord(record.character)], np.uint32)
-            if self._is_wanted(code).all():
+            codes = np.array([ord(record.character)])
+            if self._is_wanted(codes).all():
                 image = np.ascontiguousarray(record.image)
                 ids = [printable(record.source).encode("utf-8")]
-                self._add_images([image.reshape(-1).data], [*image.shape, code], ids, record)
+                self._add_images([image.reshape(-1).data], ids, (*image.shape, codes), record)
         elif isinstance(record, RepairedName):
             self._shard.repaired.append(record)
         else:
@@ -125,18 +124,18 @@ class ShardWriter:
         self._shard.left_out.update(map(chr, codes[~wanted].tolist()))
         return wanted
 
-    def _add_images(self, images, size_and_code, ids, record: Sample | SampleBlock) -> None:
+    def _add_images(self, images, ids, size_and_code, record: Sample | SampleBlock) -> None:
         rows = np.empty(len(images), _INDEX)
         rows["height"], rows["width"], rows["character"] = size_and_code
         rows["id_length"] = list(map(len, ids))
-        rows["writer"] = -1
+        rows["writer"] = rows["split"] = -1
         if record.writer is not None:
             rows["writer"] = self._writers.setdefault(record.writer, len(self._writers))
-        rows["split"] = -1 if record.split is None else splits.SPLIT_NAMES.index(record.split)
+        if record.split is not None:
+            rows["split"] = splits.SPLIT_NAMES.index(record.split)
         self._rows.append(rows)
         self._ids += ids
-        sha256 = hashlib.sha256
-        self._digests += b"".join([sha256(pixels).digest() for pixels in images])
+        self._digests += b"".join([sha256(pixels).digest()[:16] for pixels in images])
         data = memoryview(b"".join(images))
         while len(data):  # A raw file may take less at a time.
             data = data[self._images.write(data) :]
@@ -157,7 +156,7 @@ class ShardWriter:
         shard.ids = b"".join(self._ids)
         if self._rows:
             shard.index = np.concatenate(self._rows)
-            digests = np.frombuffer(self._digests, "<u8").reshape(-1, 4)[:, :2]
+            digests = np.frombuffer(self._digests, "<u8").reshape(-1, 2)
             shard.index["digest"] = fold_heights(digests, shard.index["height"])
         if not len(shard.index):
             self._path.unlink()
@@ -195,59 +194,45 @@ def assemble(
     skipped = [*skipped, *(entry for shard in shards for entry in shard.skipped)]
     reasons = Counter(entry.reason for entry in skipped)
     left_out: Counter[str] = sum((shard.left_out for shard in shards), Counter())
-    num_samples = sum(len(shard.index) for shard in shards)
-    if not num_samples:
+    names = {(name.name, name.character): name for shard in shards for name in shard.repaired}
+    shards = [shard for shard in shards if len(shard.index)]
+    if not shards:
         why = "; ".join(f"{reason}: {n}" for reason, n in reasons.most_common(5))
         if left_out:
             why += f"; {left_out.total()} of characters outside of the charset"
         raise HccrError(f"no readable sample in the sources ({why or 'they are empty'})")
-
-    def column(name: str) -> np.ndarray:
-        return np.concatenate([shard.index[name] for shard in shards])
-
-    codes = column("character")
+    index = np.concatenate([shard.index for shard in shards])
+    codes, source_splits, digests = index["character"], index["split"], index["digest"].copy()
     charset = charset or Charset.sorted(map(chr, np.unique(codes).tolist()))
     label_of = np.zeros(max(map(ord, charset)) + 1, np.int32)
     label_of[[ord(character) for character in charset]] = np.arange(len(charset))
     labels = label_of[codes]
+    image_files: dict[str, dict[str, Any]] = {}
     writer_of: dict[str, int] = {}
-    writers = []
+    writers, offsets = [], []
     for shard in shards:
         numbers = [writer_of.setdefault(name, len(writer_of)) for name in shard.writers]
         # A writer that is not known is -1 and takes the last entry.
         writers.append(np.array([*numbers, -1], np.int32)[shard.index["writer"]])
+        ends = np.cumsum(shard.index["height"].astype(np.int64) * shard.index["width"])
+        offsets.append(np.r_[0, ends[:-1]])
+        # The images' checksums are in the digests.
+        image_files[image_file(shard.number)] = {"num_bytes": int(ends[-1])}
     writer_numbers = np.concatenate(writers)
-    heights, widths, digests = column("height"), column("width"), column("digest")
     groups = splits.group_images(digests)
-    source_splits = column("split")
     mode = splits.choose_mode(rule.mode, source_splits, writer_numbers)
-    split = splits.assign_splits(
-        labels,
-        groups,
-        source_splits,
-        writer_numbers,
-        mode,
-        rule.seed,
-        rule.test_fraction,
-        rule.validation_fraction,
-        rule.validation_mode,
-    )
-    lengths = [len(shard.index) for shard in shards]
-    areas = heights.astype(np.int64) * widths
-    ends = np.cumsum(areas)
-    begins = ends - areas
-    first = np.minimum(np.cumsum([0, *lengths[:-1]]), num_samples - 1)
+    split = splits.assign_splits(labels, groups, source_splits, writer_numbers, rule)
     arrays = {
-        "shards": np.repeat([shard.number for shard in shards], lengths),
-        "offsets": begins - np.repeat(begins[first], lengths),
-        "heights": heights,
-        "widths": widths,
+        "shards": np.repeat([s.number for s in shards], [len(s.index) for s in shards]),
+        "offsets": np.concatenate(offsets),
+        "heights": index["height"],
+        "widths": index["width"],
         "labels": labels,
         "split": split,
         "writers": writer_numbers,
         "groups": groups,
         "digests": digests,
-        "ids_offsets": np.cumsum(np.r_[0, column("id_length").astype(np.int64)]),
+        "ids_offsets": np.cumsum(np.r_[0, index["id_length"].astype(np.int64)]),
     }
     for name, values in arrays.items():
         _save(folder, name, values)
@@ -255,22 +240,21 @@ def assemble(
         stream.writelines(shard.ids for shard in shards)
     duplicates = _write_duplicates(folder, charset, labels, groups, split)
     rows = [{**asdict(entry), "source": printable(entry.source)} for entry in skipped]
-    columns = ["source", "offset", "num_bytes", "reason"]
-    _write_csv(folder / SKIPPED_FILE, columns, (list(row.values()) for row in rows))
-    names = {
-        (entry.name, entry.character): {**asdict(entry), "name": printable(entry.name)}
-        for shard in shards
-        for entry in shard.repaired
+    _write_csv(folder / SKIPPED_FILE, [f.name for f in fields(Skipped)], rows)
+    repaired = [{**asdict(entry), "name": printable(entry.name)} for entry in names.values()]
+    repaired.sort(key=lambda name: (name["character"], name["name"]))
+    _write_csv(folder / "repaired_names.csv", [f.name for f in fields(RepairedName)], repaired)
+    lists = ("ids.bin", "duplicates.csv", SKIPPED_FILE, "repaired_names.csv")
+    files = {
+        name: {"num_bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
+        for name in (*map(array_file, ARRAYS), *lists)
     }
-    repaired = sorted(names.values(), key=lambda name: (name["character"], name["name"]))
-    columns = ["name", "character", "code_page"]
-    _write_csv(folder / "repaired_names.csv", columns, (list(name.values()) for name in repaired))
-    files = _describe_files(folder, shards, areas)
+    files |= image_files
     table = np.bincount(labels * 4 + split, minlength=4 * len(charset)).reshape(-1, 4)
     return {
         "format": FORMAT,
         "data_hash": data_hash(charset, files),
-        "num_samples": num_samples,
+        "num_samples": len(index),
         "num_classes": len(charset),
         "counts": dict(zip(splits.SPLIT_NAMES, table.sum(axis=0).tolist(), strict=True)),
         "split": {
@@ -324,65 +308,39 @@ def _write_duplicates(
     sizes = np.bincount(groups)
     repeated = np.flatnonzero(sizes[groups] > 1)
     order = repeated[np.argsort(groups[repeated], kind="stable")]
-    lowest = np.full(len(sizes), len(charset), np.int32)
-    highest = np.full(len(sizes), -1, np.int32)
-    np.minimum.at(lowest, groups[order], labels[order])
-    np.maximum.at(highest, groups[order], labels[order])
-    conflicting = lowest < highest
-    held_out = np.zeros(len(sizes), bool)
-    held_out[groups[split == splits.DUPLICATE]] = True
+    group_labels = np.unique(np.stack([groups[order], labels[order]], axis=1), axis=0)
+    conflicting = np.bincount(group_labels[:, 0], minlength=len(sizes)) > 1
+    duplicates = split == splits.DUPLICATE
     conflicts: dict[int, list[dict[str, str]]] = {}
+    ids = np.memmap(folder / "ids.bin", np.uint8, "r")
+    offsets = np.load(folder / array_file("ids_offsets"), mmap_mode="r")
 
-    def rows() -> Iterator[list[Any]]:
-        for i, name in zip(order.tolist(), _read_ids(folder, order), strict=True):
-            group, character = int(groups[i]), charset.char(int(labels[i]))
-            side = splits.SPLIT_NAMES[split[i]]
+    def rows() -> Iterator[dict[str, Any]]:
+        for i in order.tolist():
+            group = int(groups[i])
+            sample = {
+                "sample_id": ids[offsets[i] : offsets[i + 1]].tobytes().decode("utf-8"),
+                "character": charset.char(int(labels[i])),
+                "split": splits.SPLIT_NAMES[split[i]],
+            }
             if conflicting[group] and (group in conflicts or len(conflicts) < _LISTED):
-                conflicts.setdefault(group, []).append(
-                    {"sample_id": name, "character": character, "split": side}
-                )
-            yield [group, name, character, side, int(conflicting[group])]
+                conflicts.setdefault(group, []).append(sample)
+            yield {"group": group, **sample, "conflicting": int(conflicting[group])}
 
     head = ["group", "sample_id", "character", "split", "conflicting"]
     _write_csv(folder / "duplicates.csv", head, rows())
     return {
         "groups": int((sizes > 1).sum()),
         "extra_copies": int((sizes[sizes > 1] - 1).sum()),
-        "groups_across_splits": int(held_out.sum()),
-        "held_out": int((split == splits.DUPLICATE).sum()),
+        "groups_across_splits": len(np.unique(groups[duplicates])),
+        "held_out": int(duplicates.sum()),
         "conflicting_groups": int(conflicting.sum()),
         "conflicting_first": list(conflicts.values()),
     }
 
 
-def _read_ids(folder: Path, indices: np.ndarray) -> Iterator[str]:
-    offsets = np.load(folder / "ids_offsets.npy", mmap_mode="r")
-    with open(folder / "ids.bin", "rb") as stream:
-        for i in indices.tolist():
-            stream.seek(offsets[i])
-            yield stream.read(int(offsets[i + 1] - offsets[i])).decode("utf-8")
-
-
-def _write_csv(path: Path, head: list[str], rows: Iterable[list[Any]]) -> None:
+def _write_csv(path: Path, head: list[str], rows: Iterable[dict[str, Any]]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(head)
+        writer = csv.DictWriter(stream, head, lineterminator="\n")
+        writer.writeheader()
         writer.writerows(rows)
-
-
-def _describe_files(
-    folder: Path, shards: list[Shard], areas: np.ndarray
-) -> dict[str, dict[str, Any]]:
-    lists = ("ids.bin", "duplicates.csv", SKIPPED_FILE, "repaired_names.csv")
-    files: dict[str, dict[str, Any]] = {}
-    for name in (*map(array_file, ARRAYS), *lists):
-        path = folder / name
-        files[name] = {"num_bytes": path.stat().st_size, "sha256": sha256_file(path)}
-    done = 0
-    for shard in shards:
-        # Its images' checksums are in the digests.
-        images = areas[done : done + len(shard.index)]
-        done += len(images)
-        if len(images):
-            files[image_file(shard.number)] = {"num_bytes": int(images.sum())}
-    return files
