@@ -144,22 +144,22 @@ def test_the_number_of_steps_can_change_after_training():
 @pytest.mark.parametrize(
     ("backbone", "arguments", "maps", "places"),
     [
-        ("melnyk_net_c", {"width": 16}, ("feature_map",), 4 * 4),
-        ("melnyk_net_a", {"width": 16}, ("block2_relu3", "feature_map"), 16 * 16 + 4 * 4),
+        ("melnyk_net_c", {"width": 16}, ("feature_map",), 2 * 2),
+        ("melnyk_net_a", {"width": 16}, ("block2_relu3", "feature_map"), 8 * 8 + 2 * 2),
         (
             "brick_net",
             {"num_bricks": 3, "width": 16},
             ("brick1_inception_concat", "brick2_inception_concat"),
-            16 * 16 + 4 * 4,
+            8 * 8 + 2 * 2,
         ),
-        ("mrbc", {"width": 8}, ("scale1", "scale2", "feature_map"), 64 * 64 + 32 * 32 + 16 * 16),
+        ("mrbc", {"width": 8}, ("scale1", "scale2", "feature_map"), 32 * 32 + 16 * 16 + 8 * 8),
     ],
 )
 def test_any_networks_maps_are_refined(backbone, arguments, maps, places):
     model = create_model(
         "refined",
         num_classes=CLASSES,
-        image_shape=(64, 64, 1),
+        image_shape=(32, 32, 1),
         backbone=backbone,
         backbone_args=arguments,
         maps=maps,
@@ -168,7 +168,7 @@ def test_any_networks_maps_are_refined(backbone, arguments, maps, places):
         steps=2,
         attention_outputs=True,
     )
-    found = model(images(2, 64))
+    found = model(images(2, 32))
     assert found["attention2"].shape == (2, places)
     np.testing.assert_allclose(np.asarray(found["attention2"]).sum(axis=1), 1, rtol=1e-5)
     assert found[MAIN_OUTPUT].shape == (2, CLASSES)
