@@ -45,7 +45,7 @@ def broken(character: str) -> str:
     return character.encode().decode("cp852")
 
 
-def rows(path: Path) -> list[dict[str, str]]:
+def rows(path: Path) -> list[dict]:
     return pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
 
 
