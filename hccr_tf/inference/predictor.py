@@ -35,6 +35,8 @@ class Predictor:
         HccrError: no run there, or its weights are missing or damaged.
     """
 
+    compiles = True  # anew for each size of a batch
+
     def __init__(
         self,
         workdir: str | Path,

@@ -17,8 +17,7 @@ from hccr_tf.charset import Charset
 from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.decoding import MAX_BYTES, find_images, read_clean, read_input
-from hccr_tf.inference.predictor import Predictor
-from hccr_tf.pretrained import find_run
+from hccr_tf.pretrained import EXPORTED, FOLDER, find_run
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json
 from hccr_tf.utils.progress import track
@@ -80,11 +79,18 @@ class Recognizer:
         self, workdir: str | Path | None = None, *, level: int | None = None, tta: bool = True
     ):
         path = find_run(workdir)
-        self.predictor = Predictor(path)
-        self.charset = self.predictor.charset
-        self.temperature = 1.0
-        if (path / CALIBRATION).exists():
-            self.temperature = float(read_json(path / CALIBRATION)["temperature"])
+        self.predictor: Any
+        if (exported := _exported(path)) is not None:
+            from hccr_tf.inference.onnx_predictor import OnnxPredictor
+
+            self.predictor = OnnxPredictor(exported)
+            self.temperature = self.predictor.temperature
+        else:
+            from hccr_tf.inference.predictor import Predictor
+
+            self.predictor = Predictor(path)
+            self.temperature = read_temperature(path)
+        self.charset: Charset = self.predictor.charset
         keeps_aspect = self.predictor.preprocessing.fit == "pad"
         self._stretches = _STRETCHES if tta and keeps_aspect else _STRETCHES[:1]
         # Images for which a network is compiled; smaller batches are filled up.
@@ -173,10 +179,24 @@ class Recognizer:
                 for x, y in self._stretches
             ]
             prepared = self.predictor.preprocessing.apply_many(stretched)
-            size = views * next(b for b in self._batches if b >= len(chunk))
+            size = len(prepared)
+            if self.predictor.compiles:
+                size = views * next(b for b in self._batches if b >= len(chunk))
             filler = (0, size - len(prepared)), (0, 0), (0, 0), (0, 0)
             logits = self.predictor.logits(np.pad(prepared, filler))[: len(prepared)]
             yield from logits.reshape(len(chunk), views, -1).mean(axis=1)
+
+
+def read_temperature(run: Path) -> float:
+    """Returns what a run's logits are divided by; 1 where it wasn't calibrated."""
+    file = run / CALIBRATION
+    return float(read_json(file)["temperature"]) if file.exists() else 1.0
+
+
+def _exported(path: Path) -> Path | None:
+    """Returns the ONNX file that a path names; the package's own weights are one, too."""
+    own = FOLDER / EXPORTED
+    return path if path.suffix == ".onnx" else own if path == FOLDER and own.exists() else None
 
 
 def _clean(image: Any, single: bool) -> np.ndarray | ImageError:

@@ -9,6 +9,7 @@ from hccr_tf.utils.errors import HccrError
 
 NAME = "recogniser"
 FOLDER = Path(__file__).parent / NAME
+EXPORTED = "recogniser.onnx"  # the same weights for ONNX Runtime, which reads without Keras
 
 
 def find_run(workdir: str | Path | None) -> Path:
