@@ -7,7 +7,7 @@ which need no network don't wait for one to be imported.
 from importlib import import_module
 
 from hccr_tf.utils import backend as _backend
-from hccr_tf.utils.extras import missing_extra
+from hccr_tf.utils.errors import missing_extra
 
 __version__ = "0.1.0"
 

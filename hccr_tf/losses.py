@@ -22,7 +22,8 @@ class CategoricalFocalLoss(keras.losses.Loss):
 
     FCE(p_t) = -α_t (1 - p_t)^γ log p_t, with p_t the softmax at the true class. Equals
     `keras.losses.CategoricalFocalCrossentropy` on one-hot targets, but its gradient
-    doesn't vanish where that one clips the probability at 1e-7.
+    doesn't vanish where that one clips the probability at 1e-7. From labels, int (B,) or (B, 1),
+    and logits, float (B, C), to float (B,).
 
     Args:
         gamma: γ, at least 0; the paper takes 4.
@@ -30,11 +31,6 @@ class CategoricalFocalLoss(keras.losses.Loss):
         label_smoothing: share of the target spread evenly over all classes: the focal
             term is mixed with the plain cross-entropy against uniform targets, both
             weighted by α. 0 is the paper's loss.
-
-    Call:
-        y_true: int (B,) or (B, 1), classes. y_pred: float (B, C), logits.
-
-    Returns (`call`): float (B,).
     """
 
     def __init__(
@@ -56,8 +52,7 @@ class CategoricalFocalLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         log_probs = ops.log_softmax(ops.cast(y_pred, "float32"), axis=-1)
-        labels = _flat_labels(y_true)
-        log_p = _take_true(log_probs, labels)
+        log_p = _take_true(log_probs, y_true)
         loss = -log_p
         if self.gamma:
             rest = ops.maximum(-ops.expm1(log_p), _FLOOR)
@@ -65,7 +60,10 @@ class CategoricalFocalLoss(keras.losses.Loss):
         if self.label_smoothing:
             uniform = -ops.mean(log_probs, axis=-1)
             loss = (1 - self.label_smoothing) * loss + self.label_smoothing * uniform
-        return _take_alpha(self.alpha, labels) * loss
+        if isinstance(self.alpha, float):
+            return self.alpha * loss
+        alpha = ops.convert_to_tensor(self.alpha, "float32")
+        return ops.take(alpha, _flat_labels(y_true), axis=0) * loss
 
     def get_config(self):
         return {
@@ -82,16 +80,12 @@ class BinaryFocalLoss(keras.losses.Loss):
 
     Equals `keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True,
     from_logits=True)` on one-hot targets: the mean over the C classes of
-    -α (1 - σ)^γ log σ at the true class and -(1 - α) σ^γ log(1 - σ) at the others.
+    -α (1 - σ)^γ log σ at the true class and -(1 - α) σ^γ log(1 - σ) at the others. From labels,
+    int (B,) or (B, 1), and logits, float (B, C), to float (B,).
 
     Args:
         gamma: γ, at least 0; the code takes 4.
         alpha: weight of the true class, in [0, 1]; the code takes 0.25.
-
-    Call:
-        y_true: int (B,) or (B, 1), classes. y_pred: float (B, C), logits.
-
-    Returns (`call`): float (B,).
     """
 
     def __init__(
@@ -109,14 +103,12 @@ class BinaryFocalLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         logits = ops.cast(y_pred, "float32")
-        labels = _flat_labels(y_true)
-        true_logit = _take_true(logits, labels)
+        true_logit = _take_true(logits, y_true)
         # σ(z)^γ = exp(-γ softplus(-z)) stays exact where σ itself would round to 0 or 1.
         absent = _sigmoid_focal(-logits, self.gamma)
         total = ops.sum(absent, axis=-1) - _sigmoid_focal(-true_logit, self.gamma)
         present = _sigmoid_focal(true_logit, self.gamma)
-        num_classes = ops.cast(ops.shape(logits)[-1], "float32")
-        return (self.alpha * present + (1 - self.alpha) * total) / num_classes
+        return (self.alpha * present + (1 - self.alpha) * total) / logits.shape[-1]
 
     def get_config(self):
         return {**super().get_config(), "gamma": self.gamma, "alpha": self.alpha}
@@ -143,20 +135,16 @@ LOSSES = {
 
 
 def create_loss(name: str, class_counts: np.ndarray | None = None, **arguments):
-    """A loss by name.
+    """A loss of `LOSSES` by name, with its own arguments.
 
-    Args:
-        name: one of `LOSSES`.
-        class_counts: training samples by class; needed for `alpha="class_frequency"`.
-        **arguments: the loss's own. `alpha="class_frequency"` makes one weight a class
-            that is inverse to its frequency, with mean 1 over the training samples.
+    `alpha="class_frequency"` makes one weight a class of `class_counts`, the training samples by
+    class: inverse to its frequency, with mean 1 over the samples.
 
     Raises:
         HccrError: unknown name, or class counts missing or zero where they're needed.
     """
     known = loss_arguments(name)
-    unknown = sorted(set(arguments) - known)
-    if unknown:
+    if unknown := sorted(set(arguments) - known):
         raise HccrError(f"Loss {name!r} has no argument {unknown}; it has {sorted(known)}.")
     if arguments.get("alpha") == "class_frequency":
         if class_counts is None:
@@ -186,14 +174,9 @@ def _flat_labels(y_true):
     return ops.cast(ops.reshape(y_true, (-1,)), "int32")
 
 
-def _take_true(values, labels):
-    return ops.squeeze(ops.take_along_axis(values, labels[:, None], axis=-1), axis=-1)
-
-
-def _take_alpha(alpha, labels):
-    if isinstance(alpha, float):
-        return alpha
-    return ops.take(ops.convert_to_tensor(alpha, "float32"), labels, axis=0)
+def _take_true(values, y_true):
+    labels = _flat_labels(y_true)[:, None]
+    return ops.squeeze(ops.take_along_axis(values, labels, axis=-1), axis=-1)
 
 
 def _sigmoid_focal(logits, gamma):

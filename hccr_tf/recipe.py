@@ -17,20 +17,26 @@ from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.settings import settings_of, to_words
 
-SCHEDULES = ("constant", "cosine", "halve", "stall")
-LOSS_REDUCTIONS = ("sum", "mean")
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "schedule": ("constant", "cosine", "halve", "stall"),
+    "loss_reduction": ("sum", "mean"),
+    "mixed_precision": ("float16", "bfloat16", None),
+}
+_LEAST = {
+    **dict.fromkeys(("batch_size", "epochs", "patience"), 1),
+    **dict.fromkeys(("samples_per_class", "validation_per_class"), 1),
+    **dict.fromkeys(("warmup_steps", "first_steps", "seed"), 0),
+}
 
 
 @dataclass(frozen=True)
 class Stage:
     """A part of a run in which the same layers learn; each begins with a fresh optimiser.
 
-    Attributes:
-        epochs: its length at most; the recipe's patience can end it earlier.
-        frozen: which layers don't learn: "backbone" for all but the classifier, or how many of
-            the backbone's, from the image on. Their batch normalisation works by its moving
-            statistics, which stay as they are.
-        learning_rate: peak rate; the recipe's if None.
+    The recipe's patience can end it before its epochs. Frozen, so that they don't learn, are all
+    layers but the classifier ("backbone"), or so many of the backbone's, from the image on. Their
+    batch normalisation works by its moving statistics, which stay as they are. The peak learning
+    rate is the recipe's if None.
     """
 
     epochs: int
@@ -167,12 +173,14 @@ class Recipe:
 
     def __post_init__(self):
         object.__setattr__(self, "stages", Stages(self.stages))
-        for name in ("batch_size", "epochs", "patience"):
-            if getattr(self, name) < 1:
-                raise HccrError(f"{name} is at least 1, not {getattr(self, name)}.")
-        for name in ("samples_per_class", "validation_per_class"):
-            if (number := getattr(self, name)) is not None and number < 1:
-                raise HccrError(f"{name} is at least 1, not {number}.")
+        for name, least in _LEAST.items():
+            if (number := getattr(self, name)) is not None and number < least:
+                raise HccrError(f"{name} is at least {least}, not {number}.")
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise HccrError(f"{name} is one of {choices}, not {value!r}.")
+        if self.learning_rate <= 0:
+            raise HccrError(f"learning_rate is above 0, not {self.learning_rate}.")
         if self.stages and self.epochs != (together := sum(s.epochs for s in self.stages)):
             raise HccrError(
                 f"The stages of {self.name} have {together} epochs together, not {self.epochs}; "
@@ -183,26 +191,12 @@ class Recipe:
             raise HccrError('The schedule "stall" looks back on a whole run; it has no stages.')
         if own := {"num_classes", "image_shape", "aux_outputs", "weights"} & set(self.model_args):
             raise HccrError(f"{sorted(own)} are no arguments of a network of one's own.")
-        if self.schedule not in SCHEDULES:
-            raise HccrError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}.")
         if any(weight < 0 for weight in self.loss_weights.values()):
             raise HccrError(f"Loss weights are at least 0, not {dict(self.loss_weights)}.")
-        if self.loss_reduction not in LOSS_REDUCTIONS:
-            raise HccrError(
-                f"loss_reduction is one of {LOSS_REDUCTIONS}, not {self.loss_reduction!r}."
-            )
         if self.schedule in ("halve", "stall") and self.warmup_steps:
             raise HccrError(
                 f'The schedule "{self.schedule}" begins at its peak; set warmup_steps to 0.'
             )
-        if self.first_steps is not None and self.first_steps < 0:
-            raise HccrError(f"first_steps is at least 0, not {self.first_steps}.")
-        if self.mixed_precision not in (None, "float16", "bfloat16"):
-            raise HccrError(
-                f'mixed_precision is "float16" or "bfloat16", not {self.mixed_precision!r}.'
-            )
-        if self.learning_rate <= 0 or self.warmup_steps < 0 or self.seed < 0:
-            raise HccrError("learning_rate is above 0, warmup_steps and seed at least 0.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -210,19 +204,14 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "Recipe":
-        """Reads `to_dict`'s result.
-
-        Raises:
-            HccrError: a setting that this version doesn't know.
-        """
+        """Reads `to_dict`'s result; HccrError for a setting that this version doesn't know."""
         config = dict(config)
         if config.pop("device_preprocessing", False):
             raise HccrError(
                 "This recipe has device_preprocessing, which there isn't any more: images are "
                 "prepared on the host alone. Train it anew."
             )
-        unknown = set(config) - {f.name for f in fields(cls)}
-        if unknown:
+        if unknown := set(config) - {f.name for f in fields(cls)}:
             raise HccrError(
                 f"This recipe has settings unknown here: {sorted(unknown)}. It was made by "
                 "another version of hccr_tf."
@@ -276,12 +265,11 @@ class Recipe:
             )
         if "stages" in changes and "epochs" not in changes:
             changes["epochs"] = sum(s.epochs for s in Stages(changes["stages"])) or self.epochs
+        # Keras is imported here, as the flags of a command that needs none come from this file.
         if "model" in changes and self.weights is not None and "weights" not in changes:
-            # Keras is imported here, as the flags of a command that needs none come from this file.
             from hccr_tf.models import takes_weights
 
-            if not takes_weights(changes["model"]):
-                changes["weights"] = None
+            changes["weights"] = self.weights if takes_weights(changes["model"]) else None
         if changes.get("loss", self.loss) != self.loss:
             from hccr_tf.losses import loss_arguments
 
@@ -296,25 +284,17 @@ class Recipe:
         return self.stages or (Stage(self.epochs),)
 
     def output_weights(self, outputs: Iterable[str]) -> dict[str, float]:
-        """Weight of each output's loss: `loss_weights` under `loss_reduction`.
-
-        Args:
-            outputs: names of a model's outputs.
+        """Weight of each output's loss, by name: `loss_weights` under `loss_reduction`.
 
         Raises:
-            HccrError: one that the recipe gives no weight.
+            HccrError: an output that the recipe gives no weight, or none for all.
         """
-        weights, missing = {}, []
+        weights: dict[str, Any] = {}
         for name in outputs:
-            patterns = [p for p in self.loss_weights if p == name or fnmatchcase(name, p)]
-            if patterns:
-                weights[name] = self.loss_weights[name if name in patterns else patterns[0]]
-            else:
-                missing.append(name)
-        if missing:
-            raise HccrError(
-                f"Recipe {self.name} gives no loss weight for the outputs {sorted(missing)}."
-            )
+            matching = [w for p, w in self.loss_weights.items() if fnmatchcase(name, p)]
+            weights[name] = self.loss_weights.get(name, next(iter(matching), None))
+        if missing := sorted(name for name, weight in weights.items() if weight is None):
+            raise HccrError(f"Recipe {self.name} gives no loss weight for the outputs {missing}.")
         if not any(weights.values()):
             raise HccrError(f"Recipe {self.name} gives every output the loss weight 0.")
         total = sum(weights.values()) if self.loss_reduction == "mean" else 1
@@ -323,11 +303,8 @@ class Recipe:
     def differences(self, other: "Recipe") -> list[str]:
         """Lines "setting: mine, theirs" for every setting that differs."""
         mine, theirs = _flatten(self.to_dict()), _flatten(other.to_dict())
-        return [
-            f"{key}: {mine.get(key)!r}, {theirs.get(key)!r}"
-            for key in sorted(mine | theirs)
-            if mine.get(key) != theirs.get(key)
-        ]
+        pairs = {key: (mine.get(key), theirs.get(key)) for key in sorted(mine | theirs)}
+        return [f"{key}: {a!r}, {b!r}" for key, (a, b) in pairs.items() if a != b]
 
 
 OPEN_GROUPS = {
@@ -362,7 +339,7 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
     words = []
     for name, value in settings.items():
         if name in SETTINGS and isinstance(value, bool):
-            words.append(flag(name) if value else flag(f"no_{name}"))
+            words.append(flag(name if value else f"no_{name}"))
         elif name in SETTINGS:
             value = Stages(value) if name == "stages" else value
             words += [flag(name), "none" if value is None else str(value)]
@@ -371,11 +348,8 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix[:-1]: list(value) if isinstance(value, tuple) else value}
+    parts = [_flatten(part, f"{prefix}{name}.") for name, part in value.items()]
+    return {name: setting for part in parts for name, setting in part.items()}

@@ -184,6 +184,19 @@ def refined_run(make_once, sample_store) -> Path:
 
 
 @pytest.fixture(scope="session")
+def convnet_runs(make_once, sample_store) -> list[Path]:
+    """Runs of an epoch of `convnet` and `convnet_ir` at 16 pixels, without and with refinement."""
+    small = {"image_size": 16, "model.width": 4, "epochs": 1, "batch_size": 32}
+
+    def fill(folder):
+        for name in ("convnet", "convnet_ir"):
+            train(get_recipe(name).override(small), sample_store, folder / name)
+
+    folder = make_once("convnet_runs", fill)
+    return [folder / "convnet", folder / "convnet_ir"]
+
+
+@pytest.fixture(scope="session")
 def compact_run(make_once, numerals) -> Path:
     """A run of the recogniser's network that reads the numerals."""
     recipe = get_recipe("recogniser").override(

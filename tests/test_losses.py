@@ -91,35 +91,25 @@ def numpy_binary_focal(logits, labels, gamma, alpha):
 @on_tensorflow
 @pytest.mark.parametrize("alpha", [0.25, 0.8])
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_categorical_equals_keras_on_one_hot_targets(gamma, alpha):
-    logits, labels = draw_unclipped()
-    theirs = keras.losses.CategoricalFocalCrossentropy(
-        alpha=alpha, gamma=gamma, from_logits=True, reduction=None, dtype="float64"
-    )
+@pytest.mark.parametrize(
+    ("kind", "draws", "kerass", "settings"),
+    [
+        (CategoricalFocalLoss, draw_unclipped, keras.losses.CategoricalFocalCrossentropy, {}),
+        (
+            BinaryFocalLoss,
+            draw,
+            keras.losses.BinaryFocalCrossentropy,
+            {"apply_class_balancing": True},
+        ),
+    ],
+    ids=["categorical", "binary"],
+)
+def test_it_equals_keras_on_one_hot_targets(kind, draws, kerass, settings, gamma, alpha):
+    logits, labels = draws()
+    settings = {**settings, "from_logits": True, "reduction": None, "dtype": "float64"}
+    theirs = kerass(alpha=alpha, gamma=gamma, **settings)
     want, want_gradient = value_and_gradient(theirs, one_hot(labels), logits.astype(np.float64))
-    ours = CategoricalFocalLoss(gamma, alpha, reduction=None)
-    value, gradient = value_and_gradient(ours, labels, logits)
-    assert value.dtype == np.float32 and value.shape == (len(labels),)
-    np.testing.assert_allclose(value, want, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(gradient, want_gradient, rtol=1e-5, atol=1e-6)
-
-
-@on_tensorflow
-@pytest.mark.parametrize("alpha", [0.25, 0.8])
-@pytest.mark.parametrize("gamma", GAMMAS)
-def test_binary_equals_keras_on_one_hot_targets(gamma, alpha):
-    logits, labels = draw()
-    theirs = keras.losses.BinaryFocalCrossentropy(
-        apply_class_balancing=True,
-        alpha=alpha,
-        gamma=gamma,
-        from_logits=True,
-        reduction=None,
-        dtype="float64",
-    )
-    want, want_gradient = value_and_gradient(theirs, one_hot(labels), logits.astype(np.float64))
-    ours = BinaryFocalLoss(gamma, alpha, reduction=None)
-    value, gradient = value_and_gradient(ours, labels, logits)
+    value, gradient = value_and_gradient(kind(gamma, alpha, reduction=None), labels, logits)
     assert value.dtype == np.float32 and value.shape == (len(labels),)
     np.testing.assert_allclose(value, want, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(gradient, want_gradient, rtol=1e-5, atol=1e-6)
@@ -155,8 +145,13 @@ def test_one_alpha_a_class(gamma):
 
 @pytest.mark.parametrize("scale", [20, 50, 100])
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_categorical_on_large_logits(gamma, scale):
+def test_large_logits(gamma, scale):
     logits, labels = draw(scale=scale)
+    ours = BinaryFocalLoss(gamma, 0.25, reduction=None)
+    value, gradient = value_and_gradient(ours, labels, logits)
+    want = numpy_binary_focal(logits, labels, gamma, 0.25)
+    np.testing.assert_allclose(value, want, rtol=1e-5, atol=1e-4)
+    assert np.isfinite(gradient).all()
     logits[:50, 0], labels[:50] = scale, 0  # Confidently right ones too.
     ours = CategoricalFocalLoss(gamma, 0.25, reduction=None)
     value, gradient = value_and_gradient(ours, labels, logits)
@@ -165,20 +160,9 @@ def test_categorical_on_large_logits(gamma, scale):
     np.testing.assert_allclose(gradient, want_gradient, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("scale", [20, 50, 100])
-@pytest.mark.parametrize("gamma", GAMMAS)
-def test_binary_on_large_logits(gamma, scale):
-    logits, labels = draw(scale=scale)
-    ours = BinaryFocalLoss(gamma, 0.25, reduction=None)
-    value, gradient = value_and_gradient(ours, labels, logits)
-    want = numpy_binary_focal(logits, labels, gamma, 0.25)
-    np.testing.assert_allclose(value, want, rtol=1e-5, atol=1e-4)
-    assert np.isfinite(gradient).all()
-
-
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("size", [20.0, 50.0, 100.0])
-def test_a_confidently_wrong_sample_still_has_a_gradient(name, size):
+def test_a_confident_sample_costs_nothing_or_has_a_gradient(name, size):
     logits = np.full((1, NUM_CLASSES), -size, np.float32)
     logits[0, 3] = size
     value, gradient = value_and_gradient(create_loss(name), np.array([0]), logits)
@@ -187,13 +171,6 @@ def test_a_confidently_wrong_sample_still_has_a_gradient(name, size):
     least = 0.02 if name == "binary_focal" else 0.2
     assert gradient[0, 0] < -least
     assert gradient[0, 3] > least
-
-
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("size", [20.0, 100.0])
-def test_a_confidently_right_sample_costs_nothing(name, size):
-    logits = np.full((1, NUM_CLASSES), -size, np.float32)
-    logits[0, 3] = size
     value, gradient = value_and_gradient(create_loss(name), np.array([3]), logits)
     assert abs(value).max() < 1e-6
     assert abs(gradient).max() < 1e-6
@@ -248,16 +225,10 @@ def test_class_frequency_weights_by_hand():
     weights = class_frequency_weights(np.array([10, 20, 70]))
     assert weights.dtype == np.float32
     np.testing.assert_allclose(weights, [100 / 30, 100 / 60, 100 / 210], rtol=1e-6)
-
-
-def test_class_frequency_weights_have_mean_one_over_the_samples():
+    # They have the mean one over the samples; a class without any weighs like one sample.
     counts = np.array([3, 500, 41, 7])
     assert (class_frequency_weights(counts) * counts).sum() / counts.sum() == pytest.approx(1)
-
-
-def test_a_class_without_samples_weighs_like_one_sample():
-    weights = class_frequency_weights(np.array([0, 1, 8]))
-    np.testing.assert_allclose(weights, [3, 3, 9 / 24])
+    np.testing.assert_allclose(class_frequency_weights(np.array([0, 1, 8])), [3, 3, 9 / 24])
 
 
 def test_class_frequency_by_name():
@@ -273,6 +244,7 @@ def test_round_trip_through_keras(name):
         "binary_focal": {"gamma": 2.5, "alpha": 0.75},
         "cross_entropy": {"label_smoothing": 0.2},
     }[name]
+    assert loss_arguments(name) == set(arguments)
     loss = create_loss(name, **arguments)
     for copy in (
         type(loss).from_config(loss.get_config()),
@@ -281,12 +253,6 @@ def test_round_trip_through_keras(name):
         assert type(copy) is type(loss)
         assert copy.get_config() == loss.get_config()
         assert {k: getattr(copy, k) for k in arguments} == arguments
-
-
-def test_arguments_of_a_loss():
-    assert loss_arguments("categorical_focal") == {"gamma", "alpha", "label_smoothing"}
-    assert loss_arguments("binary_focal") == {"gamma", "alpha"}
-    assert loss_arguments("cross_entropy") == {"label_smoothing"}
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
+from runs import copy_run
 
 import hccr_tf
-from hccr_tf import fuse, get_recipe, predict_split, train
+from hccr_tf import fuse, predict_split
 from hccr_tf.cli.main import main
 from hccr_tf.runs.workdir import Workdir
 
@@ -39,8 +40,6 @@ COMMITTED = {**{name: IMAGES[name] for name in RESULTS}, "07_refinement": 2}
 MODELS = (1, 2, 3)
 
 notebooks = pytest.mark.parametrize("name", IMAGES)
-on_runs = pytest.mark.parametrize("name", [name for name in IMAGES if name not in RESULTS])
-on_results = pytest.mark.parametrize("name", RESULTS)
 
 
 @pytest.fixture(scope="session")
@@ -59,29 +58,21 @@ def demo_results(make_once, brick_run, sample_store) -> Path:
 
 
 @pytest.fixture(scope="session")
-def results(make_once, brick_run, refined_run, sample_store) -> Path:
-    """A folder like results/, of small runs."""
+def results(make_once, brick_run, convnet_runs, sample_store) -> Path:
+    """A folder like results/, of small runs; some differ from another by their recipe only."""
 
     def fill(folder):
         store = shutil.copytree(sample_store.path, folder / "sample" / "store")
         runs = folder / "runs"
-        model1, focal, begun, mrbc = (runs / name for name in ("model1", "gamma0", "begun", "mrbc"))
-        for run in (model1, focal):
-            shutil.copytree(brick_run, run)
-        shutil.copytree(refined_run, runs / "mrbc_ir")
-        brick = Workdir(brick_run).recipe
-        config = brick.to_dict() | {"loss_args": {**brick.loss_args, "gamma": 0.0}}
-        (focal / "recipe.json").write_text(json.dumps(config))
-        small = {"image_size": 16, "epochs": 1, "batch_size": 32}
-        like = {"model": "brick_net", "model_args": brick.model_args, "stages": ()}
-        recipe = get_recipe("transfer").override(**small, **like)
-        train(recipe, sample_store, begun, init_from=model1)
-        recipe = get_recipe("mrbc").override(**small, model_args={"width": 4})
-        train(recipe, sample_store, mrbc)
+        model1 = shutil.copytree(brick_run, runs / "model1")
+        gamma = {**Workdir(brick_run).recipe.loss_args, "gamma": 0.0}
+        focal = copy_run(brick_run, runs / "gamma0", loss_args=gamma)
+        origin = {"init_recipe": "brick_model1", "init_data_hash": sample_store.data_hash}
+        begun = copy_run(brick_run, runs / "begun", origin)
         for name, chosen in {
             "kriuk_figure8": [model1, focal],
             "kriuk_figure9": [model1, focal],
-            "yang_table1": [mrbc, runs / "mrbc_ir"],
+            "yang_table1": [shutil.copytree(run, runs / run.name) for run in convnet_runs],
             "chen_transfer": [model1, begun],
         }.items():
             command = ["reproduce", name, "--data", store, "--out", folder / name, "--workdir"]
@@ -161,27 +152,21 @@ def test_a_kernel_shows_no_warning_and_every_image(demo_results, monkeypatch):
     assert len(images) == IMAGES["03_ensemble"]
 
 
-@on_runs
-def test_says_which_command_makes_missing_results(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("HCCR_RUNS", str(tmp_path / "nothing"))
-    with pytest.raises(FileNotFoundError, match="nothing.*make demo.*HCCR_RUNS"):
-        exec(code(name)[0], {})
+@notebooks
+def test_says_which_command_makes_what_is_missing(name, tmp_path, monkeypatch):
+    first = code(name)[0]
+    command = "make demo.*HCCR_RUNS"
+    if name in RESULTS:
+        command = f"`hccr reproduce {RESULTS[name]} --.*HCCR_RESULTS"
+    else:
+        assert 'RUNS = Path(os.environ.get("HCCR_RUNS", "../runs/demo"))' in first
+    for variable in ("HCCR_RUNS", "HCCR_RESULTS"):
+        monkeypatch.setenv(variable, str(tmp_path / "nothing"))
+    with pytest.raises(FileNotFoundError, match=f"nothing.*{command}"):
+        exec(first, {})
 
 
-@on_results
-def test_says_which_command_makes_missing_tables(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("HCCR_RESULTS", str(tmp_path / "nothing"))
-    command = f"nothing.*`hccr reproduce {RESULTS[name]} --.*HCCR_RESULTS"
-    with pytest.raises(FileNotFoundError, match=command):
-        exec(code(name)[0], {})
-
-
-@on_runs
-def test_takes_the_demo_by_default(name):
-    assert 'RUNS = Path(os.environ.get("HCCR_RUNS", "../runs/demo"))' in code(name)[0]
-
-
-@on_results
+@pytest.mark.parametrize("name", RESULTS)
 def test_takes_ones_own_results_before_committed_ones(name, monkeypatch, tmp_path):
     monkeypatch.delenv("HCCR_RESULTS", raising=False)
     (tmp_path / "notebooks").mkdir()
@@ -220,10 +205,9 @@ def test_imports_only_what_is_public(name):
     source = "\n".join(code(name)).replace("%matplotlib inline", "")
     names = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            names += [f"{module}{alias.name}" for alias in node.names]
     ours = [imported.split(".") for imported in names if imported.startswith("hccr_tf")]
     assert ours
     for parts in ours:

@@ -13,18 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hccr_tf.audit.checks import (
-    check_balance,
-    check_duplicates,
-    check_images,
-    check_sizes,
-    check_writers,
-    what_was_listed,
-)
-from hccr_tf.audit.class_reports import check_merged, report_classes
+from hccr_tf.audit import checks
+from hccr_tf.audit.class_reports import add_doubts, check_merged
 from hccr_tf.audit.merged_classes import find_merged
 from hccr_tf.audit.report import Audit
-from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.progress import progress_bar
@@ -50,9 +42,6 @@ def audit(
         run: The name of the model's run, for the report; needed with `label_issues`.
         progress: Whether to show a progress bar, if standard error is a terminal.
 
-    Returns:
-        The audit.
-
     Raises:
         HccrError: There is no such split, or it is empty; or one of `label_issues` and `run` is
             given without the other.
@@ -61,23 +50,18 @@ def audit(
         raise HccrError("label_issues go with the name of the run that found them")
     indices = np.arange(len(store)) if split is None else store.indices(split)
     with progress_bar("looking at images", 2 * len(indices), progress) as advance:
-        checks = [
-            *check_duplicates(store, indices),
-            *check_writers(store),
-            *what_was_listed(store),
-            *check_images(store, indices, advance),
-            check_sizes(store, indices),
-            *check_balance(store, indices, split),
+        answers = [
+            *checks.check_duplicates(store, indices),
+            *checks.check_writers(store),
+            *checks.check_listed(store),
+            *checks.check_images(store, indices, advance),
+            checks.check_sizes(store, indices),
+            *checks.check_balance(store, indices, split),
         ]
-        evidence = find_merged(store, indices, advance)
-    classes = report_classes(store, indices, evidence, label_issues)
-    checks += check_merged(classes)
-    agreement = {}
-    if label_issues is not None:
-        checks.append(label_issues.check(indices))
-        said = indices[~np.isnan(label_issues.margin[indices])]
-        for code, name in enumerate(splits.SPLIT_NAMES):
-            margins = label_issues.margin[said[store.split[said] == code]]
-            if len(margins):
-                agreement[name] = float((margins <= 0).mean())
-    return Audit(store, split, len(indices), checks, classes, run, agreement)
+        classes = find_merged(store, indices, advance)
+    if label_issues is None:
+        return Audit(store, split, len(indices), [*answers, *check_merged(classes)], classes)
+    classes = add_doubts(classes, *label_issues.by_class(indices))
+    answers += [*check_merged(classes), label_issues.check(indices)]
+    agreement = label_issues.agreement(indices)
+    return Audit(store, split, len(indices), answers, classes, run, agreement)

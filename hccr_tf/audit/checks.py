@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from hccr_tf.audit.features import is_inverted
 from hccr_tf.data.sources.image_folder import NAMELESS
@@ -27,44 +28,26 @@ _IMBALANCE = 4.0
 
 
 class Finding(NamedTuple):
-    """One row of the audit.
+    """One row of the audit."""
 
-    Attributes:
-        sample: The store index, or None where it concerns no single sample.
-        character: The class, or None.
-        value: What was measured; its unit is in the check's title.
-        note: The rest in words: another class, a writer's name, a file.
-    """
-
-    sample: int | None
-    character: str | None
-    value: float | int | str | None
-    note: str = ""
+    sample: int | None  # The store index; None where it concerns no single sample.
+    character: str | None  # The class.
+    value: float | int | str | None  # What was measured, in the unit of the check's title.
+    note: str = ""  # The rest in words: another class, a writer's name, a file.
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question to the store, and its answer.
+    """One question to the store, and its answer."""
 
-    Attributes:
-        name: For tables: "odd_sizes".
-        severity: "error", "warning" or "info", where there are findings.
-        title: What was looked for, with its rule.
-        remedy: What to do about a finding.
-        findings: The worst first.
-        sheet: Texts under the images of the findings, by finding; None for a check without.
-        by_class: Whether the sheet takes some of every class, not the first of all.
-        counted: What the title counts, such as groups of copies; None where it's the findings.
-    """
-
-    name: str
-    severity: str
-    title: str
-    remedy: str
-    findings: list[Finding]
-    sheet: Callable[[Finding], str | None] | None = None
-    by_class: bool = False
-    counted: int | None = None
+    name: str  # For tables: "odd_sizes".
+    severity: str  # Of its findings.
+    title: str  # What was looked for, with its rule.
+    remedy: str  # What to do about a finding.
+    findings: list[Finding]  # The worst first.
+    sheet: Callable[[Finding], str | None] | None = None  # Text under a finding's image.
+    by_class: bool = False  # Whether the sheet takes some of every class, not the first of all.
+    counted: int | None = None  # What the title counts, such as groups; None for the findings.
 
     @property
     def count(self) -> int:
@@ -72,43 +55,49 @@ class Check:
         return len(self.findings) if self.counted is None else self.counted
 
 
+def find_sample(store: Store, index: int, value: float, note: str) -> Finding:
+    """Makes the finding of a sample under its own label."""
+    return Finding(int(index), store.charset.char(int(store.labels[index])), value, note)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Reads one of a store's lists, such as `repaired_names.csv`."""
+    with open(path, encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def count_by_split(keys: np.ndarray, split: np.ndarray, size: int) -> np.ndarray:
+    """Counts samples; shape (size, splits)."""
+    table = np.zeros((size, len(splits.SPLIT_NAMES)), np.int64)
+    np.add.at(table, (keys, split), 1)
+    return table
+
+
 # === Over the index ===
 
 
 def check_duplicates(store: Store, indices: np.ndarray) -> list[Check]:
-    """Images with identical pixels: across splits, within one, under several characters.
-
-    Args:
-        store: The store; copies of the samples are looked for in all of it.
-        indices: Shape (n,), int: the samples.
-    """
-    sizes = np.bincount(store.groups)
-    wanted = np.zeros(len(sizes), bool)
-    wanted[store.groups[indices]] = True
-    wanted &= sizes > 1
-    members = np.flatnonzero(wanted[store.groups])
-    members = members[np.argsort(store.groups[members], kind="stable")]
-    groups = np.split(members, np.flatnonzero(np.diff(store.groups[members])) + 1)
+    """Finds copies of the samples `indices`, by identical pixels, in all of the store."""
+    copied = np.bincount(store.groups) > 1
+    copied &= np.bincount(store.groups[indices], minlength=len(copied)) > 0
+    members = np.flatnonzero(copied[store.groups])
     across, held_out, within, conflicting = [], [], [], []
-    for group in groups if len(members) else ():
-        sides = {splits.SPLIT_NAMES[code] for code in store.split[group]}
-        classes = {store.charset.char(int(label)) for label in store.labels[group]}
+    for places in pd.Series(members).groupby(store.groups[members]).indices.values():
+        group = [find_sample(store, i, int(store.groups[i]), "") for i in members[places]]
+        sides = sorted({splits.SPLIT_NAMES[store.split[f.sample]] for f in group})
+        classes = sorted({str(f.character) for f in group})
         if len(classes) > 1:
-            conflicting.append((group, f"labelled {' and '.join(sorted(classes))}"))
-        if len(sides - {"duplicate"}) > 1:
-            across.append((group, f"in {', '.join(sorted(sides))}"))
-        elif len(sides) > 1:
-            held_out.append((group, f"in {', '.join(sorted(sides))}"))
+            conflicting.append((group, f"labelled {' and '.join(classes)}"))
+        if len(sides) == 1:
+            within.append((group, f"{len(group)} times in {sides[0]}"))
+        elif "duplicate" in sides and len(sides) == 2:
+            held_out.append((group, f"in {', '.join(sides)}"))
         else:
-            within.append((group, f"{len(group)} times in {sides.pop()}"))
+            across.append((group, f"in {', '.join(sides)}"))
 
-    def check(name, severity, title, remedy, found, **more) -> Check:
-        findings = [
-            Finding(int(i), store.charset.char(int(store.labels[i])), int(store.groups[i]), note)
-            for group, note in found
-            for i in group
-        ]
-        return Check(name, severity, title, remedy, findings, counted=len(found), **more)
+    def check(name, severity, title, remedy, groups, sheet=None) -> Check:
+        findings = [f._replace(note=note) for group, note in groups for f in group]
+        return Check(name, severity, title, remedy, findings, sheet, counted=len(groups))
 
     return [
         check(
@@ -138,50 +127,43 @@ def check_duplicates(store: Store, indices: np.ndarray) -> list[Check]:
             "images under more than one character",
             "at most one label is right: look, and take the wrong file out of the source",
             conflicting,
-            sheet=lambda f: f.character,
+            lambda f: f.character,
         ),
     ]
 
 
 def check_writers(store: Store) -> list[Check]:
-    """Writers in more than one split, and samples whose writer isn't known; of the whole store."""
+    """Finds writers in more than one split, and samples of unknown ones; of the whole store."""
     names = store.manifest["writers"]["names"]
     known = store.writers >= 0
-    table = np.zeros((len(names), len(splits.SPLIT_NAMES)), np.int64)
-    np.add.at(table, (store.writers[known], store.split[known]), 1)
-    train, validation, test = table[:, :3].T
-    sides = [
-        (
+    table = count_by_split(store.writers[known], store.split[known], len(names))
+    train, validation, test = table[:, :3].T > 0
+
+    def findings(chosen: np.ndarray) -> list[Finding]:
+        rows = []
+        for i in np.flatnonzero(chosen):
+            counts = zip(splits.SPLIT_NAMES, table[i], strict=True)
+            note = f"writer {names[i]}: " + ", ".join(f"{side} {n}" for side, n in counts)
+            rows.append(Finding(None, None, int(table[i].sum()), note))
+        return rows
+
+    unknown = int((~known).sum())
+    note = "writers on both sides can't be excluded"
+    return [
+        Check(
             "writers_on_both_sides",
             WARNING,
             "writers of training or validation and of the test",
             "a test of unknown writers takes `hccr data prepare --split writer`",
-            (train + validation > 0) & (test > 0),
+            findings((train | validation) & test),
         ),
-        (
+        Check(
             "writers_in_validation",
             INFO,
             "writers of training and of validation",
             "validation by writer comes with `hccr data prepare --split writer`",
-            (train > 0) & (validation > 0),
+            findings(train & validation),
         ),
-    ]
-    checks = []
-    for name, severity, title, remedy, there in sides:
-        findings = [
-            Finding(
-                None,
-                None,
-                int(table[i].sum()),
-                f"writer {names[i]}: "
-                + ", ".join(f"{s} {n}" for s, n in zip(splits.SPLIT_NAMES, table[i], strict=True)),
-            )
-            for i in np.flatnonzero(there)
-        ]
-        checks.append(Check(name, severity, title, remedy, findings))
-    unknown = int((~known).sum())
-    note = "writers on both sides can't be excluded" if unknown else ""
-    checks.append(
         Check(
             "writers_unknown",
             INFO,
@@ -189,22 +171,19 @@ def check_writers(store: Store) -> list[Check]:
             "writers are told apart in .gnt files and in Chinese MNIST",
             [Finding(None, None, unknown, note)] if unknown else [],
             counted=unknown,
-        )
-    )
-    return checks
+        ),
+    ]
 
 
-def what_was_listed(store: Store) -> list[Check]:
-    """What `hccr data prepare` listed: names and what it could not read."""
+def check_listed(store: Store) -> list[Check]:
+    """Takes over what `hccr data prepare` listed: names, and what it could not read."""
     repaired = [
         Finding(None, row["character"], row["code_page"], f"was {row['name']}")
-        for row in _read_csv(store.path / "repaired_names.csv")
+        for row in read_rows(store.path / "repaired_names.csv")
     ]
-    unreadable: list[Finding] = []
-    nameless: list[Finding] = []
-    for row in _read_csv(store.skipped_path):
-        finding = Finding(None, None, row["reason"], row["source"])
-        (nameless if row["reason"] == NAMELESS else unreadable).append(finding)
+    skipped = [
+        Finding(None, None, row["reason"], row["source"]) for row in read_rows(store.skipped_path)
+    ]
     return [
         Check(
             "repaired_names",
@@ -218,51 +197,39 @@ def what_was_listed(store: Store) -> list[Check]:
             WARNING,
             "files whose folder's name stands for no character",
             "rename the folder to the character, and prepare again",
-            nameless,
+            [finding for finding in skipped if finding.value == NAMELESS],
         ),
         Check(
             "unreadable",
             WARNING,
             "files and records that could not be read",
             "compare the source's size with the download page's; the rest is kept",
-            unreadable,
+            [finding for finding in skipped if finding.value != NAMELESS],
         ),
     ]
 
 
-def _read_csv(path: Path) -> Iterator[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as stream:
-        yield from csv.DictReader(stream)
-
-
 def check_sizes(store: Store, indices: np.ndarray) -> Check:
-    """Robust outliers of width, height and proportion, in logarithms.
+    """Finds robust outliers of width, height and proportion, in logarithms.
 
     An image is odd where it lies far from the store's median and also from its own class's: 一
     is flat by nature.
     """
-    labels = store.labels[indices]
-    order = np.argsort(labels, kind="stable")
-    classes = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
-    widths = np.log(store.widths[indices].astype(np.float64))
-    heights = np.log(store.heights[indices].astype(np.float64))
-    worst = np.zeros(len(indices))
-    which = np.zeros(len(indices), np.int64)
-    kinds = ("width", "height", "width / height")
-    for kind, values in enumerate((widths, heights, widths - heights)):
-        away = np.abs(_deviations(values))
-        if (away > _ODD).any():
-            for members in classes:
-                if len(members) >= _FEWEST_FOR_CLASS and (away[members] > _ODD).any():
-                    own = np.abs(_deviations(values[members]))
-                    away[members] = np.minimum(away[members], own)
-        which[away > worst] = kind
-        worst = np.maximum(worst, away)
+    width, height = (np.log(sides[indices], dtype=float) for sides in (store.widths, store.heights))
+    measures = {"width": width, "height": height, "width / height": width - height}
+    classes = pd.Series(indices).groupby(store.labels[indices]).indices.values()
+    away = np.stack([_deviations(values) for values in measures.values()])
+    for values, deviations in zip(measures.values(), away, strict=True):
+        for members in classes:
+            if len(members) >= _FEWEST_FOR_CLASS:
+                own = _deviations(values[members])
+                deviations[members] = np.minimum(deviations[members], own)
+    worst, which = away.max(axis=0), away.argmax(axis=0)
     findings = []
-    for k in np.flatnonzero(worst > _ODD)[np.argsort(-worst[worst > _ODD], kind="stable")]:
-        i = int(indices[k])
-        size = f"{store.widths[i]}×{store.heights[i]} pixels, {kinds[which[k]]}"
-        findings.append(Finding(i, store.charset.char(int(labels[k])), float(worst[k]), size))
+    for k in np.argsort(-worst, kind="stable")[: np.count_nonzero(worst > _ODD)]:
+        i = indices[k]
+        size = f"{store.widths[i]}×{store.heights[i]} pixels, {list(measures)[which[k]]}"
+        findings.append(find_sample(store, i, float(worst[k]), size))
     return Check(
         "odd_sizes",
         WARNING,
@@ -276,105 +243,76 @@ def check_sizes(store: Store, indices: np.ndarray) -> Check:
 
 def _deviations(values: np.ndarray) -> np.ndarray:
     """Distances from the median in units of the standard deviation that the MAD stands for."""
-    middle = np.median(values)
+    distances = np.abs(values - np.median(values))
     # Where most sizes are equal, one of 5 % more is no outlier.
-    scale = max(1.4826 * float(np.median(np.abs(values - middle))), 0.05)
-    return (values - middle) / scale
+    return distances / max(1.4826 * float(np.median(distances)), 0.05)
 
 
 def check_balance(store: Store, indices: np.ndarray, split: str | None) -> list[Check]:
-    """Classes with far more or fewer samples than the median, and splits that lack classes.
+    """Finds classes with far more or fewer samples than the median, and splits without them.
 
-    Args:
-        store: The store.
-        indices: Shape (n,), int: the samples.
-        split: What they were limited to; other splits can then not be said to lack any.
+    Of samples limited to one split, others can't be said to lack any.
     """
-    kept = indices[store.split[indices] != splits.DUPLICATE]
-    table = count_samples(store, kept)
+    labels, split_codes = store.labels[indices], store.split[indices]
+    table = count_by_split(labels, split_codes, len(store.charset))[:, : splits.DUPLICATE]
     totals = table.sum(axis=1)
-    there = totals > 0
-    middle = float(np.median(totals[there])) if there.any() else 0.0
-    odd = there & ((totals * _IMBALANCE < middle) | (totals > _IMBALANCE * middle))
+    there = totals[totals > 0]
+    middle = float(np.median(there)) if len(there) else 0.0
+    spread = f"{there.min():,} to {there.max():,}" if len(there) else "none"
+    odd = (totals > 0) & ((totals * _IMBALANCE < middle) | (totals > _IMBALANCE * middle))
     order = sorted(np.flatnonzero(odd), key=lambda i: -abs(np.log(totals[i] / middle)))
-    imbalance = [
-        Finding(None, store.charset.char(int(i)), int(totals[i]), f"the median is {middle:g}")
-        for i in order
-    ]
-    lacking = [
-        (
-            "training",
-            ERROR,
-            "they can't be learnt: add data, or prepare with --charset of the others",
-        ),
-        ("validation", INFO, "none needed"),
-        ("test", INFO, "the test says nothing about them"),
-    ]
-    without = []
-    for code, (name, severity, remedy) in enumerate(lacking):
-        judged = split in (None, "all") and table[:, code].any()
-        findings = [
-            Finding(None, store.charset.char(int(i)), 0, f"{totals[i]} samples in other splits")
-            for i in np.flatnonzero(judged & (table[:, code] == 0))
-        ]
-        title = f"classes without a {name} sample"
-        without.append(Check(f"classes_without_{name}", severity, title, remedy, findings))
-    spread = f"{totals[there].min():,} to {totals[there].max():,}" if there.any() else "none"
-    return [
+    note = f"the median is {middle:g}"
+    checks = [
         Check(
             "imbalance",
             WARNING,
             f"classes with over {_IMBALANCE:g} times more or fewer samples than the median "
             f"({spread})",
             "judge by accuracy per class (per_class.csv of `hccr fuse`) too",
-            imbalance,
-        ),
-        *without,
+            [Finding(None, store.charset.char(int(i)), int(totals[i]), note) for i in order],
+        )
     ]
-
-
-def count_samples(store: Store, indices: np.ndarray) -> np.ndarray:
-    """Shape (classes, splits): samples."""
-    size = len(splits.SPLIT_NAMES)
-    places = store.labels[indices].astype(np.int64) * size + store.split[indices]
-    return np.bincount(places, minlength=size * len(store.charset)).reshape(-1, size)
+    remedies = {
+        "training": "they can't be learnt: add data, or prepare with --charset of the others",
+        "validation": "none needed",
+        "test": "the test says nothing about them",
+    }
+    for (name, remedy), counts in zip(remedies.items(), table.T, strict=True):
+        judged = split in (None, "all") and counts.any()
+        lacking = [
+            Finding(None, store.charset.char(int(i)), 0, f"{totals[i]} samples in other splits")
+            for i in np.flatnonzero(judged & (counts == 0))
+        ]
+        severity = ERROR if name == "training" else INFO
+        title = f"classes without a {name} sample"
+        checks.append(Check(f"classes_without_{name}", severity, title, remedy, lacking))
+    return checks
 
 
 # === Over the images ===
 
 
 def check_images(store: Store, indices: np.ndarray, advance: Callable[[int], None]) -> list[Check]:
-    """Images with nothing on them, and with light ink on dark.
-
-    Args:
-        store: The store.
-        indices: Shape (n,), int: the samples, all of whose images are read.
-        advance: Called with the number of images after each piece.
-    """
+    """Finds images with nothing on them, and with light ink on dark, among the samples."""
     blank, inverted = [], []
     for start in range(0, len(indices), _CHUNK):
         chunk = indices[start : start + _CHUNK]
-        for i, image in zip(chunk.tolist(), store.images(chunk), strict=True):
+        for i, image in zip(chunk, store.images(chunk), strict=True):
             low, high = int(image.min()), int(image.max())
             if high - low < _FEW_LEVELS:
-                blank.append((float(high - low), i, f"grey {low} to {high} only"))
+                note = f"grey {low} to {high} only"
+                blank.append(find_sample(store, i, float(high - low), note))
                 continue
             # Apart from the median, which is paper, or ink where almost all is black.
             middle = int(np.median(image))
             apart = (image < middle - _FEW_LEVELS / 2) | (image > middle + _FEW_LEVELS / 2)
             share = np.count_nonzero(apart) / apart.size
             if share < _LITTLE_INK:
-                blank.append((share, i, f"{100 * share:.2g} % is not of grey {middle}"))
+                note = f"{100 * share:.2g} % is not of grey {middle}"
+                blank.append(find_sample(store, i, share, note))
             elif is_inverted(image):
-                inverted.append((share, i, f"paper of grey {middle}"))
+                inverted.append(find_sample(store, i, share, f"paper of grey {middle}"))
         advance(len(chunk))
-
-    def findings(found) -> list[Finding]:
-        return [
-            Finding(i, store.charset.char(int(store.labels[i])), value, note)
-            for value, i, note in found
-        ]
-
     most = 2 * len(inverted) > len(indices)
     return [
         Check(
@@ -383,7 +321,7 @@ def check_images(store: Store, indices: np.ndarray, advance: Callable[[int], Non
             f"fewer than {_FEW_LEVELS} levels of grey, or under {100 * _LITTLE_INK:g} % of the "
             "pixels apart from the rest",
             "take them out of the source: there is nothing to read",
-            findings(blank),
+            blank,
             lambda f: f.character,
         ),
         Check(
@@ -392,7 +330,7 @@ def check_images(store: Store, indices: np.ndarray, advance: Callable[[int], Non
             "light ink on dark: most pixels, and most at the border, are darker than the middle "
             "of the range" + (" (most of the store: it is of that kind)" if most else ""),
             "invert the source's images: every model here is trained on dark ink on white",
-            findings(inverted),
+            inverted,
             lambda f: f.character,
         ),
     ]

@@ -18,11 +18,8 @@ NUM_FEATURES = _ORIENTATIONS * _CELLS**2
 def image_features(images: Iterable[np.ndarray]) -> np.ndarray:
     """Describes images by histograms of their strokes' directions, cell by cell.
 
-    An image is cut to its ink and scaled to a square, so that margins and sizes, in which sources
-    differ, don't count; a dark background is inverted.
-
-    Args:
-        images: Each of shape (height, width), uint8.
+    An image, (height, width) uint8, is cut to its ink and scaled to a square, so that margins and
+    sizes, in which sources differ, don't count; a dark background is inverted.
 
     Returns:
         Shape (n, 288), float32: 8 directions in each of 6 × 6 cells.

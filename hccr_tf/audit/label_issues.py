@@ -1,12 +1,15 @@
 """Labels that a trained run doubts, ranked."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from hccr_tf.audit.checks import WARNING, Check, Finding
+from hccr_tf.audit.checks import WARNING, Check, find_sample
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.loader import Loader
+from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 from hccr_tf.inference.predictor import Predictor, iterate_logits
 from hccr_tf.utils.errors import HccrError
@@ -44,51 +47,63 @@ class LabelIssues:
         self.other = np.full(len(store), -1, np.int32)
 
     def add(self, logits: np.ndarray, indices: np.ndarray) -> None:
-        """Takes a batch.
-
-        Args:
-            logits: Shape (n, classes of the charset), float: logits or log-probabilities.
-            indices: Shape (n,), the samples in the store.
+        """Takes logits or log-probabilities (n, classes of the charset) of the samples (n,).
 
         Raises:
             HccrError: There are not as many logits as classes.
         """
-        if logits.ndim != 2 or logits.shape != (len(indices), len(self.charset)):
+        if logits.shape != (len(indices), len(self.charset)):
             raise HccrError(
                 f"logits of shape {logits.shape} don't fit {len(indices)} samples and "
                 f"{len(self.charset)} classes"
             )
         rows, own = np.arange(len(indices)), self._classes[indices]
         rest = np.array(logits, np.float32)
-        given = rest[rows, own]
+        own_logits = rest[rows, own]
         rest[rows, own] = -np.inf
-        other = rest.argmax(axis=1)
-        self.other[indices] = other
-        self.margin[indices] = rest[rows, other] - given
+        self.other[indices] = rest.argmax(axis=1)
+        self.margin[indices] = rest.max(axis=1) - own_logits
 
     def check(self, indices: np.ndarray) -> Check:
-        """Samples of `indices` that the model reads as another class, the clearest first."""
-        margins = self.margin[indices]
-        doubted = np.flatnonzero(margins > 0)  # NaN is not.
-        order = doubted[np.argsort(-margins[doubted], kind="stable")]
-        findings = [
-            Finding(
-                int(indices[k]),
-                self.store.charset.char(int(self.store.labels[indices[k]])),
-                float(margins[k]),
-                f"read as {self.charset.char(int(self.other[indices[k]]))}",
-            )
-            for k in order
-        ]
+        """Finds the samples of `indices` that the model reads as another class, clearest first."""
+        doubted = indices[self.margin[indices] > 0]  # NaN is not.
+        doubted = doubted[np.argsort(-self.margin[doubted], kind="stable")]
+        others = map(self.charset.char, self.other[doubted].tolist())
         return Check(
             "likely_wrong_labels",
             WARNING,
             "samples that the model reads as another class",
             "look at the first: the ranking is by doubt, the further down the more often it is the "
             "model that errs",
-            findings,
+            [
+                find_sample(self.store, i, float(self.margin[i]), f"read as {other}")
+                for i, other in zip(doubted, others, strict=True)
+            ],
             lambda f: f"{f.character}→{f.note[-1]}",
         )
+
+    def agreement(self, indices: np.ndarray) -> dict[str, float]:
+        """Returns the share of `indices` that the model reads as labelled, by split."""
+        judged = self._judged(indices)
+        shares = (~judged["doubted"]).groupby(judged["split"]).mean()
+        names = [splits.SPLIT_NAMES[code] for code in shares.index]
+        return dict(zip(names, shares.tolist(), strict=True))
+
+    def by_class(self, indices: np.ndarray) -> tuple[dict[int, float], dict[int, str]]:
+        """Returns the share of each class that is doubted, and as what it's mostly read then."""
+        judged = self._judged(indices)
+        others = judged[judged["doubted"]].groupby("label")["other"]
+        read_as = others.agg(
+            lambda classes: self.charset.char(Counter(classes).most_common(1)[0][0])
+        )
+        return dict(judged.groupby("label")["doubted"].mean()), dict(read_as)
+
+    def _judged(self, indices: np.ndarray) -> pd.DataFrame:
+        """A row for each of the samples that the model said something about."""
+        judged = indices[~np.isnan(self.margin[indices])]
+        columns = {"label": self.store.labels, "split": self.store.split, "other": self.other}
+        table = pd.DataFrame({name: values[judged] for name, values in columns.items()})
+        return table.assign(doubted=self.margin[judged] > 0)
 
 
 def predict_label_issues(
@@ -98,17 +113,8 @@ def predict_label_issues(
 
     Memory grows by eight bytes a sample.
 
-    Args:
-        workdir: folder of a training run.
-        store: data to read; its characters must lie in the run's charset.
-        split: "train", "validation", "test", "duplicate" or "all".
-        batch_size: images at a time.
-
-    Returns:
-        The issues, filled for the split.
-
     Raises:
-        HccrError: no run, a charset that doesn't cover the store (the message names what
+        HccrError: No run, a charset that doesn't cover the store (the message names what
             it lacks), an empty split.
     """
     predictor = Predictor(workdir)

@@ -24,18 +24,21 @@ Their sum (`score`) is ln(spread) + 2 ln(step / 5.5) + 2 · bimodality, each whe
 
 from __future__ import annotations
 
-import csv
+import os
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.mixture import GaussianMixture
 
+from hccr_tf.audit.checks import read_rows
 from hccr_tf.audit.features import NUM_FEATURES, glyph_features, image_features
 from hccr_tf.data.sources.folder_names import same_folder
+from hccr_tf.data.store.splits import SPLIT_NAMES
 from hccr_tf.data.store.store import Store
 
 SUSPICIOUS = 1.0
@@ -56,53 +59,39 @@ _ENDS = 8  # Images kept from either end of a class, for a sheet.
 
 
 @dataclass(frozen=True)
-class ClassEvidence:
-    """What speaks for a class holding two characters.
+class ClassReport:
+    """What speaks for a class holding two characters; None where too little is known."""
 
-    Attributes:
-        label: The class index in the store.
-        num_images: Images looked at.
-        partner: The character whose folder may have fallen together with the class's, or None.
-        spread: Variance along the direction from the character to its partner, relative to all
-            classes; None without a partner or with too few images.
-        step: t-statistic of the largest step between the two; None as for the spread.
-        block: Store indices of the images on the partner's side of that step, and of the other
-            folders' clear steps (from `CLEAR_STEP`).
-        bimodality: Gain of two distributions over one, nats an image; None with too few images.
-        score: Both together; see the module's docstring.
-        ends: Store indices of the images most like the character and most like its partner (or
-            of the one heap and the other), half and half.
-    """
-
-    label: int
-    num_images: int
-    partner: str | None
-    spread: float | None
-    step: float | None
-    block: tuple[int, ...]
-    bimodality: float | None
-    score: float
-    ends: tuple[int, ...]
+    label: int  # The class index in the store.
+    character: str
+    counts: tuple[int, ...]  # Samples by split.
+    num_images: int  # Images looked at.
+    partner: str | None  # The character whose folder may have fallen together with the class's.
+    spread: float | None  # Variance towards the partner, relative to all classes.
+    step: float | None  # t-statistic of the largest step between the two.
+    block: tuple[int, ...]  # Store indices on the partner's side of it, or of all clear steps.
+    bimodality: float | None  # Gain of two distributions over one, nats an image.
+    score: float  # All together, see above; with a model also its doubts.
+    ends: tuple[int, ...]  # Store indices, half most like the character, half like its partner.
+    doubted: float | None = None  # Share of the samples that a model reads as another class.
+    read_as: str | None = None  # The class that those are mostly read as.
 
 
 def folder_partners(store: Store) -> dict[int, tuple[str, ...]]:
     """Finds the classes whose folder may have fallen together with another character's.
 
-    Args:
-        store: The store; its `repaired_names.csv` says under which code page names were broken,
-            and the sample ids where names were right.
+    `repaired_names.csv` says under which code page names were broken, and the sample ids where
+    names were right.
 
     Returns:
         By class index: the other characters. A character that is a class of the store under the
         same code page is no candidate: the names were kept apart.
     """
     pages: dict[str, set[str | None]] = {}
-    with open(store.path / "repaired_names.csv", encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            pages.setdefault(row["character"], set()).add(row["code_page"])
+    for row in read_rows(store.path / "repaired_names.csv"):
+        pages.setdefault(row["character"], set()).add(row["code_page"])
     # A right name falls together too where it has a case ("a" and "A"), but only as a folder's.
-    first = dict(zip(*np.unique(store.labels, return_index=True), strict=True))
-    for label, sample in first.items():
+    for label, sample in zip(*np.unique(store.labels, return_index=True), strict=True):
         character = store.charset.char(int(label))
         if character not in pages and character in store.sample_id(int(sample)).split("/")[:-1]:
             pages[character] = {None}
@@ -121,10 +110,8 @@ def folder_partners(store: Store) -> dict[int, tuple[str, ...]]:
 
 def find_merged(
     store: Store, indices: np.ndarray, advance: Callable[[int], None] = lambda count: None
-) -> list[ClassEvidence]:
-    """Looks for classes with two characters in them, class by class.
-
-    Memory holds the features of one class at a time.
+) -> list[ClassReport]:
+    """Looks for classes with two characters in them, holding one class's features at a time.
 
     Args:
         store: The store.
@@ -134,100 +121,82 @@ def find_merged(
     Returns:
         Every class with images among them, the most suspicious first.
     """
-    indices = np.asarray(indices)
-    order = np.argsort(store.labels[indices], kind="stable")
-    labels, starts = np.unique(store.labels[indices][order], return_index=True)
-    classes = dict(zip(labels.tolist(), np.split(indices[order], starts[1:]), strict=True))
+    places = pd.Series(indices).groupby(store.labels[indices]).indices
+    classes = [indices[members] for members in places.values()]
     partners = folder_partners(store)
-    covariance = _pooled_covariance(store, classes.values())
+    covariance = _pooled_covariance(store, classes)
     # Directions in which writers differ most are damped. The fonts' difference is but roughly that
     # of the handwriting, so a weaker damping gains nothing: 0.1 to 1 rank the same.
     strongest = np.linalg.eigvalsh(covariance)[-1]
     damped = np.linalg.inv(covariance + max(strongest, 1e-9) * np.eye(len(covariance)))
-    evidence = []
-    for label, samples in classes.items():
-        others = partners.get(label, ())
-        evidence.append(_examine(store, label, samples, others, covariance, damped))
+    reports = []
+    for samples in classes:
+        reports.append(_examine(store, samples, partners, covariance, damped))
         advance(len(samples))
-    return sorted(evidence, key=lambda row: (-row.score, row.label))
+    return sorted(reports, key=lambda row: (-row.score, row.label))
 
 
 def _examine(
     store: Store,
-    label: int,
     samples: np.ndarray,
-    others: tuple[str, ...],
+    partners: dict[int, tuple[str, ...]],
     covariance: np.ndarray,
     damped: np.ndarray,
-) -> ClassEvidence:
-    chosen = evenly(samples, MAX_IMAGES)
+) -> ClassReport:
+    """Gathers the three traces of a class, the first two towards its likeliest partner."""
+    label = int(store.labels[samples[0]])
+    others = partners.get(label, ())
+    chosen = _evenly(samples, MAX_IMAGES)
     features = image_features(store.images(chosen))
-    best = _Direction()
-    if others and len(chosen) >= _FEWEST_FOR_SPREAD:
-        names = store.sample_ids(chosen)
-        for other in others:
-            found = _spread(features, store.charset.char(label), other, covariance, damped)
-            if found is not None:
-                step, block = _step(found[1], names)
-                best = max(best, _Direction(other, found[0], step, chosen[block], found[1]))
-    bimodality, axis = _two_heaps(features)
-    along = axis if best.along is None else best.along
-    ends = chosen[[]] if along is None else _both_ends(chosen[np.argsort(along)])
-    return ClassEvidence(
+    bimodality, along = _two_heaps(features)
+    score, spread, step, block = 0.0, None, None, chosen[[]]
+    character, partner = store.charset.char(label), others[0] if others else None
+    for other in others if len(chosen) >= _FEWEST_FOR_SPREAD else ():
+        direction = _direction(character, other, damped)
+        if direction is None or not (usual := direction @ covariance @ direction) > 0:
+            continue
+        places = features @ direction
+        ratio = float(places.var() / usual)
+        height, upper = _step(places, store.sample_ids(chosen))
+        named = np.log(max(ratio, 1.0)) + 2 * np.log(max(height / _USUAL_STEP, 1.0))
+        if (named, ratio) > (score, spread or 0.0):
+            score, spread, step, block = float(named), ratio, height, chosen[upper]
+            partner, along = other, places
+    ends = chosen[[]]
+    if along is not None:
+        count = min(_ENDS, len(chosen) // 2)
+        ordered = chosen[np.argsort(along)]
+        ends = np.concatenate([ordered[:count], ordered[len(chosen) - count :]])
+    return ClassReport(
         label,
+        character,
+        tuple(np.bincount(store.split[samples], minlength=len(SPLIT_NAMES)).tolist()),
         len(chosen),
-        best.other or next(iter(others), None),
-        best.spread,
-        best.step,
-        tuple(best.block.tolist()),
+        partner,
+        spread,
+        step,
+        tuple(block.tolist()),
         bimodality,
-        best.score + 2 * max(bimodality or 0.0, 0.0),
+        score + 2 * max(bimodality or 0.0, 0.0),
         tuple(ends.tolist()),
     )
 
 
-@dataclass(frozen=True)
-class _Direction:
-    """What a class shows along the direction to one partner."""
-
-    other: str | None = None
-    spread: float | None = None
-    step: float | None = None
-    block: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    along: np.ndarray | None = None
-
-    @property
-    def score(self) -> float:
-        if self.other is None:
-            return 0.0
-        step = 2 * np.log(max(self.step or 0.0, _USUAL_STEP) / _USUAL_STEP)
-        return float(np.log(max(self.spread or 0.0, 1.0)) + step)
-
-    def __lt__(self, other: _Direction) -> bool:
-        return (self.score, self.spread or 0.0) < (other.score, other.spread or 0.0)
+def _evenly(samples: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of the samples, at even distances."""
+    places = np.linspace(0, len(samples) - 1, min(count, len(samples)))
+    return samples[places.astype(np.int64)]
 
 
-def evenly(samples: np.ndarray, count: int) -> np.ndarray:
-    """Returns at most `count` of the samples, at even distances."""
-    if len(samples) <= count:
-        return samples
-    return samples[np.linspace(0, len(samples) - 1, count).astype(np.int64)]
+# === Spread and steps ===
 
 
-def _both_ends(ordered: np.ndarray) -> np.ndarray:
-    count = min(_ENDS, len(ordered) // 2)
-    return np.concatenate([ordered[:count], ordered[len(ordered) - count :]])
-
-
-# === Spread and heaps ===
-
-
-def _pooled_covariance(store: Store, classes: Iterable[np.ndarray]) -> np.ndarray:
+def _pooled_covariance(store: Store, classes: list[np.ndarray]) -> np.ndarray:
     """Shape (features, features): how images of one class differ from each other, over all."""
-    classes = [samples for samples in classes if len(samples) > 1]
     total, count = np.zeros((NUM_FEATURES, NUM_FEATURES)), 0
-    for samples in classes:
-        chosen = evenly(samples, max(_POOLED_IMAGES // len(classes), 8))
+    several = [samples for samples in classes if len(samples) > 1]
+    for samples in several:
+        chosen = _evenly(samples, max(_POOLED_IMAGES // len(several), 8))
         rest = image_features(store.images(chosen)).astype(np.float64)
         rest -= rest.mean(axis=0)
         total += rest.T @ rest
@@ -235,42 +204,27 @@ def _pooled_covariance(store: Store, classes: Iterable[np.ndarray]) -> np.ndarra
     return total / max(count, 1)
 
 
-def _spread(
-    features: np.ndarray, character: str, other: str, covariance: np.ndarray, damped: np.ndarray
-) -> tuple[float, np.ndarray] | None:
-    """The class's variance from one character to the other, relative to all classes, and places.
-
-    None where the font lacks one of the two.
-    """
+def _direction(character: str, other: str, damped: np.ndarray) -> np.ndarray | None:
+    """From one character to the other as a font draws them; None where it lacks one of them."""
     own, its = glyph_features(character), glyph_features(other)
     if own is None or its is None:
         return None
-    direction = damped @ (its - own).astype(np.float64)
-    usual = direction @ covariance @ direction
-    if usual <= 0:
-        return None
-    along = features @ direction
-    return float(along.var() / usual), along
+    return damped @ (its - own).astype(np.float64)
 
 
 def _step(along: np.ndarray, names: list[str]) -> tuple[float, np.ndarray]:
-    """The largest step along the numbers of the files of one folder.
-
-    Args:
-        along: Shape (n,), places from the character towards its partner.
-        names: The sample ids, "…/Train/ň«ç/12.png".
+    """The largest step along the numbers of the files of one folder, "…/Train/ň«ç/12.png".
 
     Returns:
         Its t-statistic without sign, 0 where there is none, and the places in `along` on its upper
         side; with several folders the largest t, and the places of every clear step.
     """
-    folders: dict[str, list[tuple[list[int], int]]] = {}
-    for i, name in enumerate(names):
-        folder, _, file = name.rpartition("/")
-        folders.setdefault(folder, []).append(([int(n) for n in re.findall(r"\d+", file)], i))
-    found = [(0.0, np.empty(0, np.int64))]
-    for files in folders.values():
-        order = np.array([i for _, i in sorted(files)])
+    folders, files = zip(*(os.path.split(name) for name in names), strict=True)
+    numbers = [[int(n) for n in re.findall(r"\d+", file)] for file in files]
+    ordered = sorted(range(len(names)), key=numbers.__getitem__)
+    steps: list[tuple[float, np.ndarray]] = [(0.0, np.empty(0, np.int64))]
+    for _, members in pd.Series(ordered).groupby([folders[i] for i in ordered], sort=False):
+        order = members.to_numpy()
         count = len(order)
         before = np.arange(_SHORTEST_BLOCK, count - _SHORTEST_BLOCK + 1)
         if not len(before):
@@ -285,21 +239,19 @@ def _step(along: np.ndarray, names: list[str]) -> tuple[float, np.ndarray]:
         largest = np.abs(t).argmax()
         cut = before[largest]
         upper = order[cut:] if t[largest] > 0 else order[:cut]
-        found.append((abs(float(t[largest])), upper))
-    step, block = max(found, key=lambda entry: entry[0])
-    clear = [upper for t, upper in found if t >= CLEAR_STEP]
+        steps.append((abs(float(t[largest])), upper))
+    step, block = max(steps, key=lambda entry: entry[0])
+    clear = [upper for t, upper in steps if t >= CLEAR_STEP]
     return step, np.concatenate(clear) if clear else block
 
 
+# === Heaps ===
+
+
 def _two_heaps(features: np.ndarray) -> tuple[float | None, np.ndarray | None]:
-    """The gain of two normal distributions over one on held-out images, and an axis.
+    """The gain of two normal distributions over one on held-out images, in nats an image.
 
-    Args:
-        features: Shape (n, features).
-
-    Returns:
-        Nats an image (None for too few images), and the places on the axis that parts all
-        images best (None where nothing does).
+    Beside it, the images' places along the axis that parts them best; None for too few images.
     """
     count = len(features)
     if count < _FEWEST_FOR_HEAPS:
@@ -307,18 +259,17 @@ def _two_heaps(features: np.ndarray) -> tuple[float | None, np.ndarray | None]:
     points = PCA(min(20, count // 4), random_state=0).fit_transform(features)
     points /= max(float(points[:, 0].std()), 1e-9)
     half = np.random.default_rng(0).permutation(count) % 2 == 0
-    gains = [_gain(points[fitted], points[~fitted]) for fitted in (half, ~half)]
+    gains = []
+    for fitted in (half, ~half):
+        axis = _best_axis(points[fitted])
+        if axis is None:
+            gains.append(0.0)
+            continue
+        known, new = ((points[half] @ axis)[:, None] for half in (fitted, ~fitted))
+        one, two = (_mixture(number).fit(known).score(new) for number in (1, 2))
+        gains.append(two - one)
     axis = _best_axis(points)
     return float(np.mean(gains)), None if axis is None else points @ axis
-
-
-def _gain(known: np.ndarray, new: np.ndarray) -> float:
-    axis = _best_axis(known)
-    if axis is None:
-        return 0.0
-    places, held_out = (known @ axis)[:, None], (new @ axis)[:, None]
-    one, two = (_mixture(number).fit(places).score(held_out) for number in (1, 2))
-    return two - one
 
 
 def _mixture(number: int) -> GaussianMixture:

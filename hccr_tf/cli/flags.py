@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hccr_tf.recipe import OPEN_GROUPS, SETTINGS, flag
@@ -19,10 +20,10 @@ Argument = Callable[["Parser"], Any]
 
 @dataclass
 class Command:
-    """A command of `hccr`: the function that runs it teaches in its docstring."""
+    """A command of `hccr`: `run` takes the arguments by name and teaches in its docstring."""
 
     help: str
-    run: Callable[[argparse.Namespace], None]
+    run: Callable[..., None]
     arguments: tuple[Argument, ...]
 
     def fill(self, parser: "Parser") -> None:
@@ -39,65 +40,89 @@ COMMANDS: dict[str, Command] = {}
 def command(name: str, help: str, *arguments: Argument):
     """Registers the decorated function as a command."""
 
-    def register(run: Callable[[argparse.Namespace], None]):
+    def register(run: Callable[..., None]):
         COMMANDS[name] = Command(help, run, arguments)
         return run
 
     return register
 
 
-def argument(*names: str, **options) -> Argument:
-    """Describes an argument, as `ArgumentParser.add_argument` takes it."""
-    return lambda parser: parser.add_argument(*names, **options)
+def argument(name: str, help: str, **options) -> Argument:
+    """Describes an argument, as `ArgumentParser.add_argument` takes it.
+
+    A default that is a text or a number is also the argument's type, and its help names it.
+    """
+    default = options.get("default")
+    if isinstance(default, str | float | int):
+        options = {"type": type(default), **options}
+        help += f" (default {default})"
+    return lambda parser: parser.add_argument(name, help=help, **options)
+
+
+def switch(name: str, help: str, off: str | None = None) -> Argument:
+    """Describes a flag without a value; with `off` it turns off what is called so."""
+    action = "store_true" if off is None else "store_false"
+    return lambda parser: parser.add_argument(name, help=help, action=action, dest=off)
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that also takes --GROUP.NAME VALUE… for any NAME of `open_groups`."""
+    """An ArgumentParser that also takes --GROUP.NAME VALUE… for any NAME of `open_groups`.
+
+    With `several`, each setting has a list of values to try; otherwise several are one list.
+    """
 
     open_groups: Collection[str] = ()
+    several = False
 
     def __init__(self, *arguments, **options):
         formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(*arguments, formatter_class=formatter, **options)
-        self._added: set[str] = set()
+        super().__init__(
+            *arguments, formatter_class=formatter, conflict_handler="resolve", **options
+        )
 
     def parse_known_args(self, args=None, namespace=None):
         """Adds the flags of open groups that are there, and parses."""
         args = list(sys.argv[1:] if args is None else args)
+        options: dict[str, Any] = {"nargs": "+", "type": parse_literal}
+        options |= {"default": argparse.SUPPRESS, "action": "store" if self.several else _Joined}
         for word in dict.fromkeys(word.partition("=")[0] for word in args):
-            group, dot, _ = word.removeprefix("--").replace("-", "_").partition(".")
+            group, dot, name = word.removeprefix("--").partition(".")
+            group = group.replace("-", "_")
             if word.startswith("--") and dot and group in self.open_groups:
-                name = f"{group}.{word.partition('.')[2]}"
-                options = {"nargs": "+", "type": parse_literal, "default": argparse.SUPPRESS}
-                if word not in self._added:
-                    self.add_argument(word, dest=name, **options)
-                    self._added.add(word)
+                self.add_argument(word, dest=f"{group}.{name}", **options)
         return super().parse_known_args(args, namespace)
 
 
-def add_settings(
-    parser, settings: Mapping[str, Setting], prefix: str = "", several: bool = False
-) -> None:
-    """Adds a flag for each setting.
+class _Joined(argparse.Action):
+    """Keeps the values behind a flag as one."""
 
-    Args:
-        parser: a parser or a group of its arguments.
-        settings: by name.
-        prefix: of the flags' names.
-        several: whether a flag takes several values.
-    """
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, from_words(values))
+
+
+def open_group(name: str) -> Argument:
+    """Lets a parser take --NAME.ARGUMENT VALUE…."""
+    return lambda parser: setattr(parser, "open_groups", (name,))
+
+
+def add_settings(parser, settings: Mapping[str, Setting], prefix: str = "", several: bool = False):
+    """Adds a flag for each setting, its name behind a prefix; with `several` for its values."""
     for name, setting in settings.items():
-        options: dict[str, Any] = {"help": setting.help.replace("%", "%%")}
-        if several:
-            options |= {"type": _reader(setting), "nargs": "+"}
-        elif setting.kind is bool:
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": prefix + name}
+        options["help"] = setting.help.replace("%", "%%")
+        if setting.kind is bool and not several:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options["type"] = _reader(setting)
-        options |= {"default": argparse.SUPPRESS, "dest": prefix + name}
-        if options.get("action") is None:
+            options |= {"type": partial(_read, setting), "nargs": "+" if several else None}
             options["metavar"] = name.rpartition(".")[2].upper()
         parser.add_argument(flag(prefix + name), **options)
+
+
+def _read(setting: Setting, text: str) -> Any:
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_recipe_settings(parser: Parser, several: bool = False) -> None:
@@ -108,34 +133,5 @@ def add_recipe_settings(parser: Parser, several: bool = False) -> None:
         "them), --loss.NAME (gamma, alpha, label_smoothing), --optimizer.NAME and "
         "--loss-weights.OUTPUT, such as --model.num_bricks 4 --loss.gamma 2 --model.aux_heads 2 3.",
     )
-    parser.open_groups = OPEN_GROUPS
+    parser.open_groups, parser.several = OPEN_GROUPS, several
     add_settings(group, SETTINGS, several=several)
-
-
-def recipe_settings(options: argparse.Namespace, several: bool = False) -> dict[str, Any]:
-    """Returns settings by name, in the order given; of `several` the list of each one's values."""
-    opened = open_settings(options, OPEN_GROUPS)
-    return {
-        name: from_words(value) if name in opened and not several else value
-        for name, value in vars(options).items()
-        if name in SETTINGS or name in opened
-    }
-
-
-def open_settings(options: argparse.Namespace, groups: Collection[str]) -> dict[str, list[Any]]:
-    """Returns the values behind each --GROUP.NAME that was given."""
-    return {
-        name: words
-        for name, words in vars(options).items()
-        if "." in name and name.partition(".")[0] in groups
-    }
-
-
-def _reader(setting: Setting) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return setting.parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return read

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from hccr_tf.cli.flags import argument, command, open_settings
+from hccr_tf.cli.flags import argument, command, open_group, switch
 from hccr_tf.papers.recipes import get_recipe, list_recipes
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.settings import from_words
 
 
 @command("list", "list models and recipes")
-def run_list(options) -> None:
+def run_list() -> None:
     """Lists the registered models with their own arguments, and the recipes."""
     backend.start()
     from hccr_tf.models import list_families, list_models, model_arguments, model_description
@@ -28,13 +27,13 @@ def run_list(options) -> None:
 @command(
     "model",
     "print a network's layers and cost",
-    argument("model", help="of `hccr list`"),
-    argument("--num-classes", type=int, default=3755, help="(default 3755)"),
-    argument("--image-size", type=int, help="side of the input, pixels (default: the paper's)"),
-    lambda parser: setattr(parser, "open_groups", ("model",)),
-    argument("--training", action="store_true", help="with the heads that only training uses"),
+    argument("model", "of `hccr list`"),
+    argument("--num-classes", "of the outputs", default=3755),
+    argument("--image-size", "side of the input, pixels (default: the paper's)", type=int),
+    switch("--training", "with the heads that only training uses"),
+    open_group("model"),
 )
-def run_model(options) -> None:
+def run_model(model, num_classes, image_size, training, **settings) -> None:
     """Prints a network's layers with output shape, parameters and multiply–accumulates.
 
     --model.NAME VALUE sets an argument of the network; a wrong NAME lists those that there are.
@@ -49,33 +48,25 @@ def run_model(options) -> None:
     from hccr_tf.evaluation.complexity import cost_table
     from hccr_tf.models import blueprint, model_arguments
 
-    arguments = {
-        name.partition(".")[2]: from_words(words)
-        for name, words in open_settings(options, ("model",)).items()
-    }
-    unknown = sorted(set(arguments) - set(model_arguments(options.model)))
-    if unknown:
-        known = ", ".join(model_arguments(options.model))
-        raise HccrError(f"{options.model} has no argument {unknown}; it has {known}.")
-    size = options.image_size
-    model = blueprint(
-        options.model,
-        num_classes=options.num_classes,
-        image_shape=None if size is None else (size, size, 1),
-        aux_outputs=options.training,
-        **arguments,
+    arguments = {name.removeprefix("model."): value for name, value in settings.items()}
+    known = model_arguments(model)
+    if unknown := sorted(set(arguments) - set(known)):
+        raise HccrError(f"{model} has no argument {unknown}; it has {', '.join(known)}.")
+    shape = None if image_size is None else (image_size, image_size, 1)
+    network = blueprint(
+        model, num_classes=num_classes, image_shape=shape, aux_outputs=training, **arguments
     )
-    print(cost_table(model))
+    print(cost_table(network))
 
 
 @command(
     "runs",
     "list runs, or compare two",
-    argument("folder", metavar="DIR", help="folder with runs at any depth"),
-    argument("--compare", nargs=2, metavar="RUN", help="two runs, by their names in the list"),
-    argument("--out", help="image of the compared curves (default: DIR/compared.png)"),
+    argument("folder", "folder with runs at any depth", type=Path, metavar="DIR"),
+    argument("--compare", "two runs, by their names in the list", nargs=2, metavar="RUN"),
+    argument("--out", "image of the compared curves (default: DIR/compared.png)"),
 )
-def run_runs(options) -> None:
+def run_runs(folder, compare, out) -> None:
     """Lists the runs below a folder with their state and best result, or compares two.
 
     A comparison says which settings, data and versions differ and draws the curves of the
@@ -85,11 +76,10 @@ def run_runs(options) -> None:
       hccr runs runs
       hccr runs runs --compare model1 model2
     """
-    from hccr_tf.runs.listing import compare, runs_table
+    from hccr_tf.runs import listing
 
-    folder = Path(options.folder)
-    if options.compare is None:
-        print(runs_table(folder).to_string(index=False))
+    if compare is None:
+        print(listing.runs_table(folder).to_string(index=False))
         return
-    first, second = (folder / name for name in options.compare)
-    print("\n".join(compare(first, second, Path(options.out or folder / "compared.png"))))
+    first, second = (folder / name for name in compare)
+    print("\n".join(listing.compare(first, second, Path(out or folder / "compared.png"))))

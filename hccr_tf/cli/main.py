@@ -2,13 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hccr_tf import __version__
 from hccr_tf.cli import data, evaluate, info, predict, reproduce, train  # noqa: F401
-from hccr_tf.cli.flags import COMMANDS, Parser, argument
-from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.extras import missing_extra
+from hccr_tf.cli.flags import COMMANDS, Command, Parser, argument
+from hccr_tf.utils.errors import HccrError, missing_extra
 from hccr_tf.utils.logs import print_logs
 
 _HELP = """\
@@ -38,68 +37,51 @@ def hccr_parser() -> Parser:
     parser = Parser("hccr", description=_HELP)
     parser.add_argument("--version", action="version", version=f"hccr_tf {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    groups = {
-        "": commands,
-        "data": commands.add_parser("data", help="prepare and look at data").add_subparsers(
-            metavar="COMMAND", required=True
-        ),
-    }
+    group = commands.add_parser("data", help="prepare and look at data")
+    of_data = group.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        group, _, last = name.rpartition(" ")
-        command.fill(
-            groups[group].add_parser(last, help=command.help, description=command.run.__doc__)
-        )
+        parsers = of_data if name.startswith("data ") else commands
+        last = name.removeprefix("data ")
+        command.fill(parsers.add_parser(last, help=command.help, description=command.run.__doc__))
     return parser
 
 
-def train_main(recipe: str, description: str, arguments: Sequence[str] | None = None) -> int:
+def train_main(recipe: str, description: str) -> int:
     """A trainer script: `hccr train` with its recipe as the default."""
     text = f"another recipe of `hccr list` (default: {recipe})"
-    return _script(
-        train.run_train,
-        description,
-        arguments,
-        argument("--recipe", default=recipe, help=text),
-        *train.RUN_ARGUMENTS,
-    )
+    named = argument("--recipe", text, default=recipe)
+    return _script(Command(description, train.run_train, (named, *train.RUN_ARGUMENTS)))
 
 
-def predict_main(description: str, arguments: Sequence[str] | None = None) -> int:
+def predict_main(description: str) -> int:
     """A predictor script: `hccr evaluate` with the run as --workdir."""
-    workdir = argument("--workdir", required=True, help="folder of the training run")
-    return _script(
-        evaluate.run_evaluate, description, arguments, workdir, *evaluate.SPLIT_ARGUMENTS
-    )
+    workdir = argument("--workdir", "folder of the training run", required=True)
+    arguments = (workdir, *evaluate.SPLIT_ARGUMENTS)
+    return _script(Command(description, evaluate.run_evaluate, arguments))
 
 
-def fuse_main(description: str, arguments: Sequence[str] | None = None) -> int:
+def fuse_main(description: str) -> int:
     """The finalizer script: `hccr fuse`."""
-    return _script(evaluate.run_fuse, description, arguments, *COMMANDS["fuse"].arguments)
+    return _script(Command(description, evaluate.run_fuse, COMMANDS["fuse"].arguments))
 
 
-def _script(run: Callable, description: str, words: Sequence[str] | None, *arguments) -> int:
-    parser = Parser(description=description)
-    parser.set_defaults(function=run)
-    for add in arguments:
-        add(parser)
-    return _run(parser, words)
+def _script(command: Command) -> int:
+    parser = Parser(description=command.help)
+    command.fill(parser)
+    return _run(parser)
 
 
-def _run(parser: Parser, arguments: Sequence[str] | None) -> int:
-    options = parser.parse_args(arguments)
+def _run(parser: Parser, arguments: Sequence[str] | None = None) -> int:
+    options = vars(parser.parse_args(arguments))
     print_logs()
     try:
-        options.function(options)
-    except (HccrError, OSError) as error:
-        if os.environ.get("HCCR_DEBUG"):
+        options.pop("function")(**options)
+    except (HccrError, OSError, ModuleNotFoundError) as error:
+        told = missing_extra(error) if isinstance(error, ModuleNotFoundError) else error
+        if told is None or os.environ.get("HCCR_DEBUG"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {told}", file=sys.stderr)
         print("(HCCR_DEBUG=1 shows where it was raised.)", file=sys.stderr)
-        return _ERROR
-    except ModuleNotFoundError as error:
-        if (missing := missing_extra(error)) is None:
-            raise
-        print(f"error: {missing}", file=sys.stderr)
         return _ERROR
     except KeyboardInterrupt as interrupted:
         # Training says where it was saved.

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from hccr_tf.cli.flags import argument, command
+from hccr_tf.cli.flags import argument, command, switch
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
 
@@ -11,38 +11,37 @@ from hccr_tf.utils.errors import HccrError
 @command(
     "reproduce",
     "make a table or figure of a paper",
-    argument("name", nargs="?", help="of --list; all for every one that has a plan"),
-    argument("--list", action="store_true", help="list what there is"),
-    argument("--data", metavar="STORE", help="store of `hccr data prepare`"),
-    argument("--test-data", metavar="STORE", help="another store to test on (default: --data)"),
-    argument("--split", default="test", help="to test on (default test)"),
+    argument("name", "of --list; all for every one that has a plan", nargs="?"),
+    argument("--list", "list what there is", action="store_true", dest="listed"),
+    argument("--data", "store of `hccr data prepare`", metavar="STORE"),
+    argument("--test-data", "another store to test on (default: --data)", metavar="STORE"),
+    argument("--split", "to test on", default="test"),
     argument(
         "--workdir",
+        "trained runs, a row each, in place of those of --scale",
         nargs="+",
         metavar="RUN",
         default=[],
-        help="trained runs, a row each, in place of those of --scale",
     ),
     argument(
         "--scale",
-        choices=["full", "hwdb100", "real-small", "smoke"],
-        help="train what's missing: full (the paper's size and epochs), hwdb100 (100 HWDB classes, "
+        "train what's missing: full (the paper's size and epochs), hwdb100 (100 HWDB classes, "
         "days of CPU), real-small (real data, hours), smoke (the embedded sample, which needs no "
         "--data; seconds)",
+        choices=["full", "hwdb100", "real-small", "smoke"],
     ),
-    argument("--only", nargs="+", metavar="CELL", help="train these runs of --scale"),
-    argument("--collect", action="store_true", help="train nothing; tabulate what there is"),
+    argument("--only", "train these runs of --scale", nargs="+", metavar="CELL"),
+    switch("--collect", "train nothing; tabulate what there is"),
     argument(
-        "--out",
-        help="folder for the results (default: results/NAME, with --scale results/SCALE/NAME)",
+        "--out", "folder for the results (default: results/NAME, with --scale results/SCALE/NAME)"
     ),
     argument(
         "--runs",
+        "folder of the runs of --scale, which tables share (default: runs beside OUT)",
         metavar="DIR",
-        help="folder of the runs of --scale, which tables share (default: runs beside OUT)",
     ),
 )
-def run_reproduce(options) -> None:
+def run_reproduce(name, listed, only, collect, out, **options) -> None:
     """Makes a table or figure of a paper, ours beside the paper's own numbers.
 
     Either of runs that are trained (--workdir), or of all it needs at a scale (--scale): these
@@ -58,81 +57,66 @@ def run_reproduce(options) -> None:
       hccr reproduce kriuk_figure8 --data store --scale real-small
       hccr reproduce all --scale smoke
     """
-    if not options.list and not options.name:
-        raise HccrError("Name what to make (`hccr reproduce --list`).")
-    if not options.list and not options.data and options.scale != "smoke":
-        raise HccrError("Name the --data to make it of (only --scale smoke brings its own).")
-    if not options.list and options.workdir and options.scale:
-        raise HccrError("Take either --workdir or --scale.")
-    if not options.scale and (options.only or options.collect or options.runs):
-        raise HccrError("--only, --collect and --runs go with --scale.")
+    scale = options["scale"]
+    if not listed:
+        if not name:
+            raise HccrError("Name what to make (`hccr reproduce --list`).")
+        if not options["data"] and scale != "smoke":
+            raise HccrError("Name the --data to make it of (only --scale smoke brings its own).")
+        if options["workdir"] and scale:
+            raise HccrError("Take either --workdir or --scale.")
+        if not scale and (name == "all" or only or collect or options["runs"]):
+            raise HccrError("all, --only, --collect and --runs go with --scale.")
     backend.start()
     from hccr_tf.papers.base import EXPERIMENTS
 
-    experiments = [EXPERIMENTS[name] for name in sorted(EXPERIMENTS)]
-    if options.list:
-        for experiment in experiments:
+    if listed:
+        for key, experiment in sorted(EXPERIMENTS.items()):
             scales = f" [{', '.join(experiment.scales)}]" if experiment.scales else ""
-            print(f"  {experiment.name:<22} {experiment.description}{scales}")
-        return
-    if options.name != "all":
-        _reproduce(options, options.name, options.out, options.only)
-        return
-    if not options.scale:
-        raise HccrError("all takes a --scale.")
-    plans = {e.name: e.cells(options.scale) for e in experiments if options.scale in e.scales}
-    names = {name: [cell.name for cell in cells] for name, cells in plans.items()}
-    known = sorted({cell for cells in names.values() for cell in cells})
-    if unknown := sorted(set(options.only or ()) - set(known)):
-        raise HccrError(f"There are no cells {unknown}; there are {', '.join(known)}.")
-    base, failed = Path(options.out or Path("results") / options.scale), []
-    for name, cells in names.items():
-        print(f"=== {name} ===", flush=True)
-        only = options.only and [cell for cell in options.only if cell in cells]
-        try:
-            _reproduce(options, name, base / name, only)
-        except (HccrError, OSError) as error:
-            # One that needs what isn't there, such as ImageNet weights, leaves the others be.
-            print(f"error: {error}", file=sys.stderr)
-            failed.append(name)
-    if failed:
-        raise HccrError(f"{', '.join(failed)} failed as said above; the others are made.")
+            print(f"  {key:<22} {experiment.description}{scales}")
+    elif name == "all":
+        plans = {n: e.cells(scale) for n, e in sorted(EXPERIMENTS.items()) if scale in e.scales}
+        cells = {key: [cell.name for cell in plan] for key, plan in plans.items()}
+        known = sorted({cell for names in cells.values() for cell in names})
+        if unknown := sorted(set(only or ()) - set(known)):
+            raise HccrError(f"There are no cells {unknown}; there are {', '.join(known)}.")
+        base, failed = Path(out or Path("results") / scale), []
+        for key, names in cells.items():
+            print(f"=== {key} ===", flush=True)
+            some = [] if collect else only and [cell for cell in only if cell in names]
+            try:
+                _reproduce(key, out=base / key, only=some, **options)
+            except (HccrError, OSError) as error:
+                # One that needs what isn't there, such as ImageNet weights, leaves the others be.
+                print(f"error: {error}", file=sys.stderr)
+                failed.append(key)
+        if failed:
+            raise HccrError(f"{', '.join(failed)} failed as said above; the others are made.")
+    else:
+        _reproduce(name, out=out, only=[] if collect else only, **options)
 
 
-def _reproduce(options, name, out, only) -> None:
+def _reproduce(name, **options) -> None:
     from hccr_tf.papers.base import reproduce
 
-    tables = reproduce(
-        name,
-        data=options.data,
-        scale=options.scale,
-        workdir=options.workdir,
-        out=out,
-        test_data=options.test_data,
-        split=options.split,
-        only=[] if options.collect else only,
-        runs=options.runs,
-    )
+    tables = reproduce(name, **options)
     if not tables:
         print(f"{name}: nothing is trained yet.")
     for path, table in tables.items():
-        shown = table.drop(columns=["train_command", "hardware"], errors="ignore")
-        history = path.stem == f"{name}_history"
-        print(
-            path,
-            "" if history else shown.to_string(index=False, na_rep="", max_rows=40),
-            "",
-            sep="\n",
-        )
+        print(path)
+        if path.stem != f"{name}_history":
+            shown = table.drop(columns=["train_command", "hardware"], errors="ignore")
+            print(shown.to_string(index=False, na_rep="", max_rows=40))
+        print()
 
 
 @command(
     "report",
     "make a page of all tables and figures",
-    argument("folder", metavar="DIR", help="folder with results of `hccr reproduce`"),
-    argument("--out", help="page to write (default: DIR/report.html)"),
+    argument("folder", "folder with results of `hccr reproduce`", type=Path, metavar="DIR"),
+    argument("--out", "page to write (default: DIR/report.html)", type=Path),
 )
-def run_report(options) -> None:
+def run_report(folder, out) -> None:
     """Makes one HTML page of all results below a folder: tables, images, what was not run.
 
     The page stands alone: images are in it, and characters are drawn where no font has them.
@@ -142,6 +126,5 @@ def run_report(options) -> None:
     """
     from hccr_tf.papers.report import write_report
 
-    out = Path(options.out or Path(options.folder) / "report.html")
-    number = write_report(Path(options.folder), out)
-    print(f"{number} tables and figures in {out}")
+    out = out or folder / "report.html"
+    print(f"{write_report(folder, out)} tables and figures in {out}")

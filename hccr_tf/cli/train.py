@@ -2,49 +2,50 @@
 
 from functools import partial
 
-from hccr_tf.cli.flags import add_recipe_settings, argument, command, recipe_settings
-from hccr_tf.papers.recipes import get_recipe, list_recipes
+from hccr_tf.cli.flags import add_recipe_settings, argument, command
+from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.recipe import Recipe
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
 
-_RECIPE = argument("recipe", choices=list_recipes(), metavar="RECIPE", help="of `hccr list`")
+_RECIPE = argument("recipe", "of `hccr list`")
 _SHARED = (
-    argument("--data", required=True, help="store of `hccr data prepare`"),
-    argument(
-        "--workdir",
-        required=True,
-        help="folder for all the run makes; one that holds an unfinished run goes on",
-    ),
+    argument("--data", "store of `hccr data prepare`", required=True),
+    argument("--workdir", "folder of the run; an unfinished one in it goes on", required=True),
     argument(
         "--init-from",
-        metavar="RUN",
-        help="start from this run's best weights, or from the package's own (recogniser); where "
+        "start from this run's best weights, or from the package's own (recogniser); where "
         "its charset differs, only rows of characters that both know are taken over",
+        metavar="RUN",
     ),
-    argument(
-        "--checkpoint-minutes",
-        type=float,
-        default=10.0,
-        help="save within an epoch so often (default 10)",
-    ),
-    argument("--checkpoint-steps", type=int, help="save after so many steps of an epoch, too"),
+    argument("--checkpoint-minutes", "save within an epoch so often", default=10.0),
+    argument("--checkpoint-steps", "save after so many steps of an epoch, too", type=int),
     argument(
         "--charset",
-        metavar="NAME|FILE",
-        help="classes in place of the store's own, whose characters it must cover: gb2312-1, "
+        "classes in place of the store's own, whose characters it must cover: gb2312-1, "
         "gb2312, chinese-mnist, a charset file, a run or a store",
+        metavar="NAME|FILE",
     ),
 )
 RUN_ARGUMENTS = (
     *_SHARED,
-    argument("--steps", type=int, help="length in steps, in place of --epochs"),
+    argument("--steps", "length in steps, in place of --epochs", type=int),
     add_recipe_settings,
 )
 
 
 @command("train", "train a recipe, or go on with a run", _RECIPE, *RUN_ARGUMENTS)
-def run_train(options) -> None:
+def run_train(
+    recipe,
+    data,
+    workdir,
+    steps,
+    init_from,
+    charset,
+    checkpoint_minutes,
+    checkpoint_steps,
+    **settings,
+) -> None:
     r"""Trains a recipe's network on a store. A GPU is used without a flag.
 
     Best weights are those of the epoch with the best validation accuracy of the main
@@ -56,53 +57,44 @@ def run_train(options) -> None:
       hccr train kriuk_model1 --data store --workdir runs/model1 \
           --image-size 64 --model.num_bricks 4
     """
-    settings = recipe_settings(options)
-    recipe = _overridden(options, settings)
+    overridden = _override(recipe, settings, init_from)
 
     from hccr_tf.data.dataset import open_dataset
     from hccr_tf.data.loading.loader import Loader
 
-    store = open_dataset(options.data)
-    if options.steps is not None:
-        if options.steps < 1 or "epochs" in settings:
+    store = open_dataset(data)
+    if steps is not None:
+        if steps < 1 or "epochs" in settings:
             raise HccrError("--steps is at least 1 and stands in place of --epochs.")
-        reader = Loader(
-            store,
-            "train",
-            recipe.preprocessing,
-            recipe.batch_size,
-            per_class=recipe.samples_per_class,
-            seed=recipe.seed,
-        )
-        recipe = recipe.override(epochs=-(-options.steps // reader.steps_per_epoch))
-
+        size, per_class = overridden.batch_size, overridden.samples_per_class
+        loader = Loader(store, "train", overridden.preprocessing, size, per_class=per_class)
+        overridden = overridden.override(epochs=-(-steps // loader.steps_per_epoch))
     backend.start()
     from hccr_tf.training import train
 
-    workdir = train(recipe, store, options.workdir, **_circumstances(options))
-    run = workdir.read_run()
+    circumstances = _circumstances(init_from, charset, checkpoint_minutes, checkpoint_steps)
+    trained = train(overridden, store, workdir, **circumstances)
+    run = trained.read_run()
     print(
         f"best epoch {run['best_epoch']}: validation accuracy "
-        f"{100 * run['best_val_accuracy']:.2f} %; all of it in {workdir.path}"
+        f"{100 * run['best_val_accuracy']:.2f} %; all of it in {trained.path}"
     )
 
 
-def _overridden(options, settings) -> Recipe:
-    if options.init_from is not None and settings.get("weights") is not None:
+def _override(recipe: str, settings: dict, init_from: str | None) -> Recipe:
+    if init_from is not None and settings.get("weights") is not None:
         raise HccrError("A run begins with --init-from or with --weights, not with both.")
-    return get_recipe(options.recipe).override(settings)
+    return get_recipe(recipe).override(settings)
 
 
-def _circumstances(options) -> dict:
+def _circumstances(init_from, charset, minutes, steps) -> dict:
     """What `train` takes besides recipe, store and folder."""
     from hccr_tf.charset import Charset
     from hccr_tf.training.checkpoints import CheckpointInterval
 
-    return {
-        "init_from": options.init_from,
-        "charset": None if options.charset is None else Charset.open(options.charset),
-        "checkpoints": CheckpointInterval(options.checkpoint_minutes, options.checkpoint_steps),
-    }
+    charset = None if charset is None else Charset.open(charset)
+    interval = CheckpointInterval(minutes, steps)
+    return {"init_from": init_from, "charset": charset, "checkpoints": interval}
 
 
 @command(
@@ -111,9 +103,19 @@ def _circumstances(options) -> dict:
     _RECIPE,
     *_SHARED,
     partial(add_recipe_settings, several=True),
-    argument("--split", help="evaluate each run on it besides, such as test (default: none)"),
+    argument("--split", "evaluate each run on it besides, such as test (default: none)"),
 )
-def run_sweep(options) -> None:
+def run_sweep(
+    recipe,
+    data,
+    workdir,
+    split,
+    init_from,
+    charset,
+    checkpoint_minutes,
+    checkpoint_steps,
+    **settings,
+) -> None:
     r"""Trains a recipe once for every combination of some settings' values.
 
     Settings are those of `hccr train`, with one value for all runs or several to try; a list is
@@ -125,47 +127,39 @@ def run_sweep(options) -> None:
       hccr sweep inception_v3_gru --data store --workdir runs/grid --epochs 3 \
           --learning-rate 1e-4 2e-4 1e-3 --batch-size 10 20 40
     """
-    settings = recipe_settings(options, several=True)
     grid = {name: values for name, values in settings.items() if len(values) > 1}
     if not grid:
         raise HccrError("Give at least one setting several values: --seed 1 2 3.")
     shared = {name: value for name, (value, *more) in settings.items() if not more}
-    recipe = _overridden(options, shared)
+    overridden = _override(recipe, shared, init_from)
 
     from hccr_tf.data.dataset import open_dataset
 
-    store = open_dataset(options.data)
+    store = open_dataset(data)
     backend.start()
     from hccr_tf.papers.sweep import sweep
 
-    table = sweep(
-        recipe, grid, store, options.workdir, split=options.split, **_circumstances(options)
-    )
+    circumstances = _circumstances(init_from, charset, checkpoint_minutes, checkpoint_steps)
+    table = sweep(overridden, grid, store, workdir, split=split, **circumstances)
     print(table.to_string(index=False, na_rep=""))
-    print(f"all of it in {options.workdir}: sweep.csv, sweep.png, a folder a run")
+    print(f"all of it in {workdir}: sweep.csv, sweep.png, a folder a run")
 
 
 @command(
     "import",
     "make a run of published weights",
-    argument("weights", help="HDF5 file of Keras 2, such as Melnyk-Net.hdf5"),
-    argument(
-        "--recipe",
-        default="melnyk_c",
-        choices=list_recipes(),
-        metavar="RECIPE",
-        help="of the network and its input (default: melnyk_c)",
-    ),
+    argument("weights", "HDF5 file of Keras 2, such as Melnyk-Net.hdf5"),
+    argument("--recipe", "of the network and its input", default="melnyk_c"),
     argument(
         "--charset",
+        "the file's classes in its own order: label2tagcode.npy beside the published "
+        "weights, a .txt of the characters, gb2312-1, a charset file, a run or a store",
         required=True,
         metavar="NAME|FILE",
-        help="the file's classes in its own order: label2tagcode.npy beside the published "
-        "weights, a .txt of the characters, gb2312-1, a charset file, a run or a store",
     ),
-    argument("--workdir", required=True, help="folder of the new run"),
+    argument("--workdir", "folder of the new run", required=True),
 )
-def run_import(options) -> None:
+def run_import(weights, recipe, charset, workdir) -> None:
     """Makes a run of weights that were trained elsewhere with Keras 2.
 
     Weights are matched to the recipe's network by order and shape. The run is taken by
@@ -178,7 +172,5 @@ def run_import(options) -> None:
     from hccr_tf.charset import Charset
     from hccr_tf.papers.melnyk_2018.importing import import_keras2
 
-    workdir = import_keras2(
-        options.weights, get_recipe(options.recipe), Charset.open(options.charset), options.workdir
-    )
-    print(f"{options.weights} as a run of {options.recipe} in {workdir.path}")
+    run = import_keras2(weights, get_recipe(recipe), Charset.open(charset), workdir)
+    print(f"{weights} as a run of {recipe} in {run.path}")

@@ -17,34 +17,23 @@ from hccr_tf.utils.errors import HccrError
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One call of one layer.
+    """One call of one layer."""
 
-    Attributes:
-        name: of the layer; with the names of the models around it, "/" between them.
-        kind: its class.
-        output_shape: without the batch; that of the first output where there are several.
-        parameters: values of its variables; 0 where an earlier call has counted them.
-        macs: multiply–accumulates for one image.
-    """
-
-    name: str
-    kind: str
-    output_shape: tuple[int | None, ...]
-    parameters: int
-    macs: int
+    name: str  # with the names of the models around it, "/" between them
+    kind: str  # its class
+    output_shape: tuple[int | None, ...]  # without the batch; that of the first output
+    parameters: int  # values of its variables; 0 where an earlier call has counted them
+    macs: int  # multiply–accumulates for one image
 
 
 def layer_costs(model: keras.Model) -> list[LayerCost]:
-    """The cost of every layer of a functional model for one image, in order.
+    """Lists the cost of every layer's calls for one image, those of models inside one by one.
 
-    A layer of another package that isn't one of Keras's can count for itself: a method
-    `count_macs(*input_shapes)`, given the shapes of its inputs without the batch.
+    A layer that isn't one of Keras's can count for itself: a method `count_macs(*input_shapes)`,
+    given the shapes of its inputs without the batch.
 
     Args:
         model: functional, with images of known size.
-
-    Returns:
-        One entry a call; layers inside of models inside are listed one by one.
 
     Raises:
         HccrError: a layer with a matrix that nothing here can count.
@@ -57,12 +46,12 @@ def layer_costs(model: keras.Model) -> list[LayerCost]:
 
 
 def count_macs(model: keras.Model) -> int:
-    """Multiply–accumulates of one image through a functional model; see `layer_costs`."""
+    """Counts the multiply–accumulates of one image; see `layer_costs`."""
     return sum(cost.macs for cost in layer_costs(model))
 
 
 def cost_table(model: keras.Model) -> str:
-    """A functional model's layers and their costs as text, the sums last."""
+    """Writes a functional model's layers and their costs as text, the sums last."""
     costs = layer_costs(model)
     width = max(len(cost.name) for cost in costs) + 2
     lines = [f"{'layer':<{width}}{'kind':<34}{'output':<18}{'parameters':>12}{'MAC':>16}"]
@@ -90,10 +79,7 @@ def _visit(model: keras.Model, prefix: str, costs: list[LayerCost], counted: set
     def call(layer, *args, **kwargs):
         name = f"{prefix}{layer.name}"
         if isinstance(layer, keras.Model):
-            graph = layer
-            if isinstance(layer, keras.Sequential):
-                graph = keras.Model(layer.inputs, layer.outputs)
-            _visit(graph, f"{name}/", costs, counted)
+            _visit(keras.Model(layer.inputs, layer.outputs), f"{name}/", costs, counted)
             return layer(*args, **kwargs)
         outputs = layer(*args, **kwargs)
         input_shapes = [

@@ -1,7 +1,4 @@
-"""Accuracy and confusions, gathered batch by batch.
-
-NumPy only: what is scored are logits, wherever they came from.
-"""
+"""Accuracy and confusions of logits, gathered batch by batch."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,26 +20,19 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def most_probable(logits: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
     """Ranks classes by their logits; of equal ones the lower class comes first, as in `argmax`.
 
-    Args:
-        logits: float (..., C).
-        top_k: how many classes.
-
     Returns:
-        The best classes, int64 (..., top_k), and their softmax probabilities, float64.
+        The best classes of logits (..., C), int64 (..., top_k), and their softmax probabilities,
+        float64.
     """
     order = np.argsort(-logits, axis=-1, kind="stable")[..., :top_k]
     return order, np.take_along_axis(softmax(logits), order, axis=-1)
 
 
 def true_rank(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """int64 (B,): how many classes come before the true one.
+    """Counts the classes before the true one: int64 (B,), of logits (B, C) and labels int (B,).
 
     Of equal logits the lower class comes first, as in `argmax`, so a model that gives
     every class the same logit isn't counted as right.
-
-    Args:
-        logits: float (B, C).
-        labels: int (B,).
     """
     own = np.take_along_axis(logits, labels[:, None].astype(np.int64), axis=1)
     before = np.arange(logits.shape[1]) < labels[:, None]
@@ -51,22 +41,15 @@ def true_rank(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Evaluation:
-    """Counts over a stream of batches.
-
-    Attributes:
-        num_classes: C.
-        total: samples seen.
-        correct: by k of `TOP_K`, samples whose true class is among the first k.
-        class_total: int64 (C,), samples by true class.
-        class_correct: int64 (C,), those read rightly.
-        confusions: by (true class, predicted class), wrong predictions.
-    """
+    """Counts over a stream of batches."""
 
     num_classes: int
-    total: int = 0
+    total: int = 0  # samples seen
+    # By k of `TOP_K`: samples whose true class is among the first k.
     correct: dict[int, int] = field(default_factory=lambda: dict.fromkeys(TOP_K, 0))
-    class_total: np.ndarray = field(init=False)
-    class_correct: np.ndarray = field(init=False)
+    class_total: np.ndarray = field(init=False)  # int64 (C,), samples by true class
+    class_correct: np.ndarray = field(init=False)  # int64 (C,), those read rightly
+    # By (true class, predicted class): wrong predictions.
     confusions: Counter = field(default_factory=Counter)
 
     def __post_init__(self):
@@ -87,9 +70,8 @@ class Evaluation:
 
     def metrics(self) -> dict[str, float | list[float]]:
         """Top-k accuracies in [0, 1] for k below the number of classes, with an interval."""
-        known = {k: n for k, n in self.correct.items() if k < self.num_classes}
-        result: dict[str, float | list[float]] = {
-            f"top{k}": n / self.total for k, n in known.items()
+        shares = {
+            f"top{k}": n / self.total for k, n in self.correct.items() if k < self.num_classes
         }
-        result["top1_interval95"] = list(wilson_interval(self.correct[1], self.total))
-        return result
+        interval = list(wilson_interval(self.correct[1], self.total))
+        return {**shares, "top1_interval95": interval}

@@ -1,8 +1,4 @@
-"""Curves and confusions as images, Chinese characters included.
-
-Characters are drawn with the font that OpenCV carries, so they are readable on a
-machine without a Chinese font.
-"""
+"""Curves and confusions as images, with Chinese characters in the font that OpenCV carries."""
 
 import re
 from collections.abc import Sequence
@@ -35,54 +31,38 @@ def glyphs_at(axes, texts: Sequence[str], axis: str = "y", zoom: float = 0.5) ->
         zoom: size; 0.5 is a character of about 22 pixels at 100 dpi.
     """
     getattr(axes, f"set_{axis}ticks")(range(len(texts)), [""] * len(texts))
+    transform = getattr(axes, f"get_{axis}axis_transform")()
+    options = {"xycoords": transform, "frameon": False, "annotation_clip": False}
     for i, text in enumerate(texts):
+        pixels = text_image(text, _GLYPH_PIXELS)
         # With its own range, a text without ink would come out black.
-        image = OffsetImage(
-            text_image(text, _GLYPH_PIXELS), zoom=zoom, cmap="gray", norm=Normalize(0, 255)
-        )
-        place = (0, i) if axis == "y" else (i, 0)
-        transform = axes.get_yaxis_transform() if axis == "y" else axes.get_xaxis_transform()
-        box = AnnotationBbox(
-            image,
-            place,
-            xycoords=transform,
-            box_alignment=(1.1, 0.5) if axis == "y" else (0.5, 1.1),
-            frameon=False,
-            annotation_clip=False,
-        )
-        axes.add_artist(box)
+        image = OffsetImage(pixels, zoom=zoom, cmap="gray", norm=Normalize(0, 255))
+        place, corner = ((0, i), (1.1, 0.5)) if axis == "y" else ((i, 0), (0.5, 1.1))
+        axes.add_artist(AnnotationBbox(image, place, box_alignment=corner, **options))
 
 
 def curves_figure(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Loss and accuracy of every head against epochs, a row a run.
+    """Plots loss and accuracy of every head against epochs, a row a run.
 
     Args:
         histories: `history.csv` as a frame, by the run's name.
-
-    Returns:
-        The figure: training as dashed, validation as full lines.
     """
     figure = Figure(figsize=(11, 3.6 * len(histories)), layout="constrained")
     rows = figure.subplots(len(histories), 2, squeeze=False)
     for axes, (name, history) in zip(rows, histories.items(), strict=True):
-        heads = {
-            c[len("val_") : -len("_loss")] for c in map(str, history) if re.match("val_.+_loss", c)
-        }
-        shown = sorted(heads, key=lambda head: (head != "main_output", head))
-        _plot_heads(axes, [(head, history, head) for head in shown], "epoch", name)
+        heads = re.findall(r"^val_(.+)_loss$", "\n".join(map(str, history)), re.M)
+        heads.sort(key=lambda head: (head != "main_output", head))
+        _plot_heads(axes, [(head, history, head) for head in heads], "epoch", name)
     return figure
 
 
 def overlay_figure(histories: dict[str, pd.DataFrame], over: str = "step") -> Figure:
-    """Loss and accuracy of several runs' main output over each other.
+    """Plots loss and accuracy of several runs' main output over each other.
 
     Args:
         histories: `history.csv` as a frame, by the run's name.
         over: column on the x axis: "step", over which runs of other batch sizes stand beside
             each other fairly, or "epoch".
-
-    Returns:
-        The figure: training as dashed, validation as full lines.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     lines = [(name, history, "main_output") for name, history in histories.items()]
@@ -107,18 +87,13 @@ def _plot_heads(pair, lines: Sequence[tuple[str, pd.DataFrame, str]], over: str,
     pair[1].legend(fontsize=8)
 
 
-def draw_curves(history: pd.DataFrame, path: Path, name: str) -> None:
-    """Writes a run's curves as PNG."""
-    save_figure(curves_figure({name: history}), path)
-
-
 def draw_confused_pairs(pairs: Sequence[tuple[str, str, int, int]], path: Path) -> None:
     """Writes the most confused pairs as a bar chart, PNG.
 
     Args:
         pairs: (true character, predicted character, count, samples of the true one),
             most frequent first.
-        path: file to write.
+        path: the PNG file.
     """
     figure = Figure(figsize=(7, 1.2 + 0.34 * max(1, len(pairs))), layout="constrained")
     axes = figure.subplots()
@@ -150,19 +125,15 @@ def images_figure(
     row_texts: Sequence[str] = (),
     column_texts: Sequence[str] = (),
     size: float = 0.8,
-):
-    """Images in rows and columns, each fitted into a square, with their texts.
+) -> Figure:
+    """Draws images in rows and columns, each fitted into a square, with their texts.
 
     Args:
         rows: images uint8 (H, W) or (H, W, 1) of any size, 0 shown black and 255
             white; None leaves a place empty, and rows may differ in length.
         row_texts: one a row, on its left; any Chinese.
-        column_texts: one a column, above it; any Chinese, made smaller where it is
-            wider than the column.
+        column_texts: one a column, above it, made smaller where it's wider than the column.
         size: side of the squares in inches.
-
-    Returns:
-        The figure.
 
     Raises:
         HccrError: there is no image.
@@ -213,13 +184,10 @@ def draw_size_against_accuracy(table: pd.DataFrame, path: Path) -> None:
             `test_set`; rows without a size are left out.
         path: file to write.
     """
-    numbers = pd.DataFrame(
-        {name: pd.to_numeric(table[name], errors="coerce") for name in ("size_mb", "accuracy")}
-    )
-    known = numbers.notna().all(axis=1)
+    numbers = table[["size_mb", "accuracy"]].apply(pd.to_numeric, errors="coerce").dropna()
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplots()
-    for i, (name, group) in enumerate(table[known].groupby("test_set", sort=False)):
+    for i, (name, group) in enumerate(table.loc[numbers.index].groupby("test_set", sort=False)):
         places = numbers.loc[group.index]
         axes.plot(*places.to_numpy().T, _MARKERS[i % len(_MARKERS)], color=f"C{i}", label=name)
         for method, place in zip(group["method"], places.to_numpy(), strict=True):
@@ -238,7 +206,7 @@ def simplex_figure(
     marks: dict[str, Sequence[float]],
     label: str,
 ) -> Figure:
-    """A value over three weights that sum to 1, as a triangle of hexagons.
+    """Draws a value over three weights that sum to 1, as a triangle of hexagons.
 
     Args:
         weights: float (N, 3), an even grid.
@@ -246,9 +214,6 @@ def simplex_figure(
         corners: three names; a corner is where that weight is 1.
         marks: weights to mark, by their name in the legend.
         label: what the values are.
-
-    Returns:
-        The figure.
     """
     # Left, right and top of a triangle with sides of length 1.
     places = np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
@@ -326,12 +291,12 @@ def draw_grid(table: pd.DataFrame, settings: Sequence[str], value: str, path: Pa
 
 
 def draw_bars(table: pd.DataFrame, name: str, path: str | Path, title: str) -> None:
-    """Draws accuracies in percent with their intervals, a bar a row.
+    """Draws accuracies in percent with their intervals, a bar a row, as PNG.
 
     Args:
         table: columns `accuracy`, `low` and `high`, and what the bars are called.
         name: the column of that.
-        path: PNG file to write.
+        path: the PNG file.
         title: above the bars.
     """
     figure = Figure(figsize=(7.5, 1.2 + 0.32 * len(table)), layout="constrained")
@@ -348,23 +313,18 @@ def draw_bars(table: pd.DataFrame, name: str, path: str | Path, title: str) -> N
 
 
 def draw_reliability(curves: dict[str, pd.DataFrame], path: str | Path) -> None:
-    """Draws how often images are read rightly against how probable that was said to be.
+    """Draws how often images are read rightly against how probable that was said to be, as PNG.
 
     Args:
         curves: tables of `calibration.reliability`, by what stands in the legend.
-        path: PNG file to write.
+        path: the PNG file.
     """
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for marker, (name, table) in zip(_MARKERS, curves.items(), strict=False):
         axes.plot(table["confidence"], table["accuracy"], marker=marker, label=name)
-    axes.set(
-        xlabel="claimed probability",
-        ylabel="share read rightly",
-        xlim=(0, 1),
-        ylim=(0, 1),
-        title="Reliability",
-    )
+    axes.set(xlabel="claimed probability", ylabel="share read rightly", title="Reliability")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.legend()
     save_figure(figure, path)

@@ -13,12 +13,7 @@ _CONFIDENCE_Z = 1.959963985  # two-sided 95 %
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927).
-
-    Example:
-        >>> [round(x, 3) for x in wilson_interval(90, 100)]
-        [0.826, 0.945]
-    """
+    """Returns the 95 % interval of a proportion (Wilson 1927): 0.826 to 0.945 for 90 of 100."""
     if total < 1:
         raise HccrError("An interval needs at least one sample.")
     z, p = _CONFIDENCE_Z, correct / total
@@ -38,10 +33,6 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
     Returns:
         Samples that only the first reads rightly, those that only the second does, and the
         two-sided probability of a difference at least as great if both were equally good.
-
-    Example:
-        >>> mcnemar(np.array([1, 1, 1, 1, 1, 0], bool), np.array([0, 0, 0, 0, 0, 0], bool))
-        (5, 0, 0.0625)
     """
     only_first = int((first & ~second).sum())
     only_second = int((second & ~first).sum())
@@ -51,12 +42,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    """Compare two readings of the same samples, as columns of a table.
-
-    Args:
-        first: bool (N,), which samples the one reads rightly.
-        second: bool (N,), which ones the other does.
-    """
+    """Compare two readings of the same samples, as for `mcnemar`, as columns of a table."""
     only_first, only_second, p = mcnemar(first, second)
     return {
         "difference": round(100 * float(second.mean() - first.mean()), 3),

@@ -5,6 +5,7 @@ bars at its sides, ruled or framed paper, specks. What it returns is what the ne
 preprocessing takes. An image that's clean already, such as those of CASIA-HWDB, stays as it is.
 """
 
+import cv2
 import numpy as np
 
 from hccr_tf.images.layout import pen_width
@@ -34,12 +35,10 @@ def clean(image: np.ndarray) -> np.ndarray:
         ImageError: nothing is to be seen on it.
         HccrError: another type or shape.
     """
-    import cv2
-
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
-        raise HccrError(f"An image is uint8 (H, W), (H, W, 3) or (H, W, 4), not {image.shape}.")
-    if image.ndim == 3 and image.shape[2] not in (1, 3, 4):
-        raise HccrError(f"An image has 1, 3 or 4 channels, not {image.shape[2]}.")
+    channels = image.shape[2:] in ((), (1,), (3,), (4,))
+    if image.dtype != np.uint8 or image.ndim < 2 or not channels or not image.size:
+        kind = f"{image.dtype} {image.shape}"
+        raise HccrError(f"An image is uint8 (H, W), (H, W, 3) or (H, W, 4), not {kind}.")
     longest = max(image.shape[:2])
     if longest > WORK_SIDE:
         size = [max(1, round(s * WORK_SIDE / longest)) for s in image.shape[1::-1]]
@@ -66,8 +65,6 @@ def clean(image: np.ndarray) -> np.ndarray:
 
 def _grey(image: np.ndarray) -> np.ndarray:
     """One channel in which the ink stands out: grey, or of coloured images the best one."""
-    import cv2
-
     if image.ndim == 2:
         return image
     if image.shape[2] == 1:
@@ -81,7 +78,7 @@ def _grey(image: np.ndarray) -> np.ndarray:
     # Coloured ruling and stamps vanish in the lightest of the channels, and ink that's dark in
     # all of them stays; coloured ink shows best in the channel with the most contrast.
     lightest = image.max(axis=2)
-    best = max((np.ascontiguousarray(image[..., c]) for c in range(3)), key=_contrast, default=luma)
+    best = max(map(np.ascontiguousarray, np.moveaxis(image, 2, 0)), key=_contrast)
     if _contrast(lightest) >= 0.7 * _contrast(luma):
         return lightest
     return best if _contrast(best) > 1.3 * _contrast(luma) else luma
@@ -89,8 +86,6 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 def _contrast(grey: np.ndarray) -> float:
     """Grey levels between the two classes that best part an image's pixels."""
-    import cv2
-
     threshold, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     low = grey <= threshold
     if low.all() or not low.any():
@@ -156,10 +151,8 @@ def _flat_paper(grey: np.ndarray) -> int | None:
 
 def _ink_on_flat(grey: np.ndarray, paper: int) -> np.ndarray:
     """Ink on even paper, its own grey levels kept where paper is white or black."""
-    darker, lighter = (
-        np.maximum(paper - grey.astype(np.int16), 0),
-        np.maximum(grey.astype(np.int16) - paper, 0),
-    )
+    difference = paper - grey.astype(np.int16)
+    darker, lighter = np.maximum(difference, 0), np.maximum(-difference, 0)
     ink = darker if darker.sum() >= lighter.sum() else lighter
     if ink.max() < _LOWEST_CONTRAST:
         raise ImageError("it shows nothing but paper")
@@ -173,24 +166,17 @@ def _ink_on_flat(grey: np.ndarray, paper: int) -> np.ndarray:
 
 def _ink_on_uneven(grey: np.ndarray) -> np.ndarray:
     """Ink on paper whose light changes over the image, on which there's grain."""
-    import cv2
-
     height, width = grey.shape
     shrink = max(1.0, max(height, width) / _LIGHT_SIDE)
-    small = cv2.resize(
-        grey,
-        (max(3, round(width / shrink)), max(3, round(height / shrink))),
-        interpolation=cv2.INTER_AREA,
-    )
-    light_ink = _is_light_ink(small)
-    if light_ink:
+    size = (max(3, round(width / shrink)), max(3, round(height / shrink)))
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    if _is_light_ink(small):
         grey, small = cv2.bitwise_not(grey), cv2.bitwise_not(small)
     # Closing lays paper over strokes; the median then takes grain and light grid lines away.
     side = 2 * (max(small.shape) // 6) + 1
     padded = cv2.copyMakeBorder(small, side, side, side, side, cv2.BORDER_REFLECT)
-    closed = cv2.morphologyEx(
-        padded, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    )
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc)
     closed = cv2.medianBlur(np.ascontiguousarray(closed), min(side, 31) | 1)
     closed = closed[side:-side, side:-side]
     paper = cv2.GaussianBlur(closed, (0, 0), side / 6)
@@ -203,11 +189,10 @@ def _ink_on_uneven(grey: np.ndarray) -> np.ndarray:
     strong = blurred > threshold
     weak = blurred[~strong].astype(np.float32)
     # Of mere grain, too, one half is darker: by 2.7 times the spread of the other half.
-    if (
-        not strong.any()
-        or not len(weak)
-        or blurred[strong].mean() - weak.mean() < max(_LOWEST_CONTRAST, 4 * float(weak.std()))
-    ):
+    if not strong.any() or not len(weak):
+        raise ImageError("it shows nothing but paper")
+    least = max(_LOWEST_CONTRAST, 4 * float(weak.std()))
+    if blurred[strong].mean() - weak.mean() < least:
         raise ImageError("it shows nothing but paper")
     full = float(np.percentile(levels[strong], 75))
     none = min(0.75 * threshold, 0.5 * full)
@@ -222,8 +207,6 @@ def _is_light_ink(small: np.ndarray) -> bool:
 
     Ink stands out from what surrounds it; in doubt, paper has the border and the larger area.
     """
-    import cv2
-
     side = 2 * (max(small.shape) // 4) + 1
     padded = cv2.copyMakeBorder(small, side, side, side, side, cv2.BORDER_REFLECT)
     paper = cv2.medianBlur(padded, side)[side:-side, side:-side].astype(np.int16)
@@ -240,8 +223,6 @@ def _is_light_ink(small: np.ndarray) -> bool:
 
 def _without_paper_edges(ink: np.ndarray) -> np.ndarray:
     """Takes away what's thick and lies along the image's edge: a table, a finger, a shadow."""
-    import cv2
-
     height, width = ink.shape
     number, labels, stats, _ = cv2.connectedComponentsWithStats((ink > 64).astype(np.uint8))
     edge = np.zeros(number, bool)
@@ -250,12 +231,9 @@ def _without_paper_edges(ink: np.ndarray) -> np.ndarray:
         edge[found[counts > 0.5 * len(line)]] = True
     if not edge.any() or edge[1:].all():
         return ink
-    solid = stats[:, cv2.CC_STAT_AREA] > 0.35 * (
-        stats[:, cv2.CC_STAT_WIDTH] * stats[:, cv2.CC_STAT_HEIGHT]
-    )
-    ink = ink.copy()
-    ink[(edge & solid)[labels]] = 0
-    return ink
+    _, _, wide, high, areas = stats.T
+    solid = areas > 0.35 * (wide * high)
+    return np.where((edge & solid)[labels], np.uint8(0), ink)
 
 
 def _without_ruling(ink: np.ndarray) -> np.ndarray:
@@ -263,8 +241,6 @@ def _without_ruling(ink: np.ndarray) -> np.ndarray:
 
     A character's own strokes aren't as straight, or don't run from edge to edge on two sides.
     """
-    import cv2
-
     height, width = ink.shape
     if min(height, width) < 24:
         return ink
@@ -303,17 +279,13 @@ def _without_ruling(ink: np.ndarray) -> np.ndarray:
     if free < 0.02:
         return ink
     # Where strokes crossed the lines they're mended from both sides.
-    thickness = int(max(ruled.sum(0).max(), ruled.sum(1).max()) > 0) * max(
-        3, int(0.035 * min(height, width))
-    )
+    thickness = max(3, int(0.035 * min(height, width)))
     mended = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, np.ones((thickness, thickness), np.uint8))
     return np.where(ruled, np.minimum(mended, ink), rest).astype(np.uint8)
 
 
 def _without_specks(ink: np.ndarray, least: float) -> np.ndarray:
     """Takes away what's smaller than a dot of this pen: than `least` times its width squared."""
-    import cv2
-
     mask = ink > min(48, 0.25 * int(ink.max()))  # faint pens, too
     number, labels = cv2.connectedComponents(mask.astype(np.uint8))
     if number <= 2:
@@ -326,9 +298,5 @@ def _without_specks(ink: np.ndarray, least: float) -> np.ndarray:
     if not small.any() or small.all():
         return ink
     specks = np.concatenate([[False], small])[labels]
-    ink = ink.copy()
-    ink[
-        cv2.dilate(specks.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-        & ((labels == 0) | specks)
-    ] = 0
-    return ink
+    around = cv2.dilate(specks.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    return np.where(around & ((labels == 0) | specks), np.uint8(0), ink)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from hccr_tf.utils.errors import HccrError
@@ -16,8 +17,6 @@ from hccr_tf.utils.files import atomic_write
 
 @cache
 def _font():
-    import cv2
-
     if not hasattr(cv2, "FontFace"):
         raise RuntimeError(
             f"OpenCV {cv2.__version__} carries no Chinese font; install opencv-python-headless>=5"
@@ -39,10 +38,7 @@ def text_image(text: str, size: int, margin: int = 2) -> np.ndarray:
 
     Raises:
         HccrError: The size is not positive.
-        RuntimeError: OpenCV is older than 5.
     """
-    import cv2
-
     if size < 1:
         raise HccrError(f"the font size must be at least 1 pixel, not {size}")
     font = _font()
@@ -56,10 +52,7 @@ def text_image(text: str, size: int, margin: int = 2) -> np.ndarray:
 
 def _fit(image: np.ndarray, height: int, width: int, enlarge: bool) -> np.ndarray:
     """Scales a grey or RGB image into a box, its proportions kept, and centres it on white."""
-    import cv2
-
-    image = np.asarray(image)
-    if image.ndim == 3 and image.shape[2] == 1:
+    if image.shape[2:] == (1,):
         image = image[..., 0]
     if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)):
         raise HccrError(
@@ -68,9 +61,9 @@ def _fit(image: np.ndarray, height: int, width: int, enlarge: bool) -> np.ndarra
         )
     scale = min(height / image.shape[0], width / image.shape[1])
     if scale < 1 or enlarge:
-        shape = [max(1, round(side * scale)) for side in image.shape]
+        size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        image = cv2.resize(image, (shape[1], shape[0]), interpolation=method)
+        image = cv2.resize(image, size, interpolation=method)
     box = np.full((height, width, *image.shape[2:]), 255, np.uint8)
     top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
     box[top : top + image.shape[0], left : left + image.shape[1]] = image
@@ -101,7 +94,6 @@ def sheet_image(
 
     Raises:
         HccrError: There is no image, not one text per image, or an image of another type.
-        RuntimeError: OpenCV is older than 5.
     """
     if not images or len(images) != len(labels_text):
         raise HccrError(f"{len(images)} images and {len(labels_text)} texts make no sheet")
@@ -139,20 +131,7 @@ def draw_sheet(
     path: str | os.PathLike[str],
     **layout: Any,
 ) -> np.ndarray:
-    """Writes `sheet_image` as a PNG file, atomically.
-
-    Args:
-        images: As for `sheet_image`, and so are `labels_text` and `layout`.
-        labels_text: One text per image.
-        path: The PNG file to write.
-        **layout: `columns`, `tile`, `text_size` and `title`.
-
-    Returns:
-        The sheet, shape (height, width), uint8.
-
-    Raises:
-        HccrError: As `sheet_image`.
-    """
+    """Writes `sheet_image`, whose arguments it takes, as a PNG file, and returns the sheet."""
     sheet = sheet_image(images, labels_text, **layout)
     with atomic_write(Path(path)) as temporary:
         temporary.write_bytes(encode_png(sheet))
@@ -161,8 +140,6 @@ def draw_sheet(
 
 def encode_png(image: np.ndarray) -> bytes:
     """Returns an image, uint8, grey (height, width) or RGB (height, width, 3), as a PNG file."""
-    import cv2
-
     # OpenCV's order of colours is blue, green, red.
     done, png = cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1])
     if not done:

@@ -66,7 +66,7 @@ def decode_grey(data: bytes) -> np.ndarray:
 
 
 def _load(data: bytes, max_pixels: int, strict: bool) -> Image.Image:
-    """Returns an image file's first image, 8 bits deep and turned upright."""
+    """An image file's first image, 8 bits deep and turned upright."""
     if not data:
         raise ImageError("empty file")
     too_large = ImageError(f"image of more than {max_pixels // 10**6} million pixels")
@@ -131,11 +131,9 @@ def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
         ImageError: it can't be read, is blank, or shows several characters.
     """
     if isinstance(image, str | Path):
-        path = Path(image)
         try:
-            if path.stat().st_size > MAX_BYTES:
-                raise ImageError(f"it has more than {MAX_BYTES >> 20} MiB")
-            image = path.read_bytes()
+            with open(image, "rb") as stream:
+                image = stream.read(MAX_BYTES + 1)
         except OSError as error:
             raise ImageError(error.strerror or str(error)) from None
     if isinstance(image, bytes | bytearray | memoryview):
@@ -153,9 +151,7 @@ def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
         image = image.astype(np.uint8) * 255
     cleaned = clean(image)
     if single and (layout := count_characters(cleaned)).characters > 1:
-        kind = "a page" if layout.rows > 1 else "a line"
-        if 1 < layout.rows == layout.characters:
-            kind = "a column"
+        kind = {1: "a line", layout.characters: "a column"}.get(layout.rows, "a page")
         raise ImageError(
             f"it looks like {kind} of about {layout.characters} characters, and this reads "
             "single ones; cut it into images of one character each, or take it as one "
@@ -167,7 +163,7 @@ def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
 def find_images(
     paths: Iterable[str], passed_over: Callable[[str], None] = lambda message: None
 ) -> list[str]:
-    """Files that paths, folders and patterns stand for, in their order; "-" is standard input.
+    """Lists the files that paths, folders and patterns stand for; "-" is standard input.
 
     Args:
         paths: as given.
@@ -178,12 +174,9 @@ def find_images(
     """
     files: list[str] = []
     for path in paths:
-        if path == "-":
-            files.append(path)
-        elif os.path.isdir(path):
-            # Hidden files are such as macOS's ._photo.jpg.
-            inside = [f for f in sorted(Path(path).rglob("*")) if not f.name.startswith(".")]
-            inside = [f for f in inside if f.is_file()]
+        if os.path.isdir(path):
+            inside = [f for f in sorted(Path(path).rglob("*")) if f.is_file()]
+            inside = [f for f in inside if not f.name.startswith(".")]  # macOS's ._photo.jpg
             images = [str(f) for f in inside if f.suffix.lower() in SUFFIXES]
             if not images:
                 raise FileNotFoundError(f"There's no image in {path} ({', '.join(SUFFIXES)}).")
@@ -192,7 +185,7 @@ def find_images(
                 kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(others).most_common(5))
                 passed_over(f"{path}: left out {len(others)} files that aren't images ({kinds})")
             files += images
-        elif os.path.exists(path):
+        elif path == "-" or os.path.exists(path):
             files.append(path)
         elif matches := sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f)):
             files += matches
@@ -202,5 +195,5 @@ def find_images(
 
 
 def read_input(path: str) -> str | bytes:
-    """What to give `read_clean` for a path of `find_images`."""
+    """Returns what to give `read_clean` for a path of `find_images`."""
     return sys.stdin.buffer.read(MAX_BYTES + 1) if path == "-" else path

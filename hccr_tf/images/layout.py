@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 
@@ -50,19 +51,12 @@ def count_characters(image: np.ndarray) -> LayoutGuess:
 
 def pen_width(mask: np.ndarray) -> float:
     """Width of most lines in pixels."""
-    import cv2
-
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     return 2 * float(np.percentile(inside[inside > 0], 75))
 
 
 def _count_in_line(mask: np.ndarray, least: float) -> int:
-    """How many characters stand in a row of ink, by its gaps.
-
-    Args:
-        mask: the row.
-        least: height in pixels under which it's a broken stroke.
-    """
+    """How many characters stand in a row of ink, by its gaps; lower than `least` it's a stroke."""
     rows = np.flatnonzero(mask.any(axis=1))
     blocks = _blocks(mask, axis=0)
     if not len(rows) or len(blocks) < 2:

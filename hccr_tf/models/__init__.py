@@ -27,25 +27,3 @@ from hccr_tf.models.registry import (
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
-
-__all__ = [
-    "ATTENTION",
-    "BACKBONE",
-    "FEATURE_MAP",
-    "INPUT_SCALING",
-    "MAIN_OUTPUT",
-    "POOLING",
-    "UNION",
-    "backbone_layers",
-    "blueprint",
-    "class_variables",
-    "create_model",
-    "is_refined",
-    "list_families",
-    "list_models",
-    "model_arguments",
-    "model_description",
-    "register_family",
-    "register_model",
-    "takes_weights",
-]

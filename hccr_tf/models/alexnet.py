@@ -35,16 +35,8 @@ def alexnet(
     found to bring nothing; one input channel; "same" padding, so that images from 32 pixels on
     go through.
 
-    Args:
-        num_classes: C.
-        image_shape: (H, W, 1) of the images, each side at least 32.
-        aux_outputs: there are none.
-        width: filters of the first convolution; the others are in proportion.
-        units: of each of the two dense layers.
-        dropout: before each of them.
-
-    Returns:
-        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
+    `width` are the filters of the first convolution, to which the others are in proportion;
+    `units` those of each of the two dense layers, `dropout` the share dropped before each.
 
     Raises:
         HccrError: images under 32 pixels, or a width or units under 1.

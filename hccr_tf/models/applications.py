@@ -55,20 +55,11 @@ def applications(
 ) -> keras.Model:
     """Any network of keras.applications under a classifier of two dense layers.
 
-    Args:
-        backbone: name in `keras.applications`, such as "MobileNetV3Large".
-        num_classes: C.
-        image_shape: (H, W, 1) of the images.
-        aux_outputs: there are none.
-        weights: the backbone's: "imagenet", fetched by Keras; an HDF5 file of the kind that
-            Keras fetches, without the top; or None for fresh ones.
-        units: of the first dense layer.
-        dropout: share of its outputs that is dropped in training.
-        enlarge: whole factor by which images are enlarged first; the least that the backbone
-            can take if None.
-
-    Returns:
-        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
+    `backbone` is a name in `keras.applications`, such as "MobileNetV3Large"; its `weights` are
+    "imagenet", fetched by Keras, an HDF5 file of the kind that Keras fetches, without the top, or
+    None for fresh ones. `units` are those of the first dense layer, `dropout` the share of its
+    outputs that is dropped in training. Images are enlarged first by the whole factor `enlarge`;
+    the least that the backbone can take if None.
 
     Raises:
         HccrError: no such network, or arguments that it can't be built with.
@@ -110,22 +101,11 @@ def inception_v3_gru(
     The map, 8×8×2048 at 299×299, is a sequence of 64 vectors, row by row. The paper adds
     Gaussian noise and dropout "to the input", batch normalisation and two dense layers.
 
-    Args:
-        num_classes: C.
-        image_shape: (H, W, 1) of the images.
-        aux_outputs: there are none.
-        weights: as for `applications`.
-        gru_units: of the GRU, whose reset gate acts before the product, as the paper's does.
-        units: of the first dense layer.
-        noise: standard deviation of the noise, in training.
-        dropout: share of what it's given that is dropped, in training.
-        noise_at: "features", where noise and dropout act on the vectors that the GRU reads, or
-            "images", where they act on the images, grey levels from -1 to 1.
-        enlarge: whole factor by which images are enlarged first; the least that leaves the
-            last map more than one place, from 107 pixels on, if None.
-
-    Returns:
-        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
+    Noise, of a standard deviation, and dropout, of a share, act in training on the vectors that
+    the GRU reads ("features") or on the images, grey levels from -1 to 1 ("images"). The GRU's
+    reset gate acts before the product, as the paper's does. `weights`, `units` and `enlarge` are
+    as for `applications`, but that the least enlargement leaves the last map more than one place,
+    from 107 pixels on.
 
     Raises:
         HccrError: another place for the noise, or arguments that the network can't be built
@@ -139,17 +119,10 @@ def inception_v3_gru(
         x = layers.GaussianNoise(noise, name="noise")(x)
         return layers.Dropout(dropout, name="dropout")(x)
 
-    on_images = noise_at == "images"
-    inputs, features = _features(
-        "InceptionV3",
-        image_shape,
-        weights,
-        enlarge,
-        _LEAST_SEQUENCE_SIDE,
-        disturb if on_images else None,
-    )
+    least, on_images = _LEAST_SEQUENCE_SIDE, disturb if noise_at == "images" else None
+    inputs, features = _features("InceptionV3", image_shape, weights, enlarge, least, on_images)
     x = layers.Reshape((-1, features.shape[-1]), name="sequence")(features)
-    if not on_images:
+    if on_images is None:
         x = disturb(x)
     # Half-precision states would drift from step to step.
     x = layers.GRU(gru_units, reset_after=False, dtype="float32", name=POOLING)(x)
@@ -159,37 +132,11 @@ def inception_v3_gru(
     return keras.Model(inputs, {MAIN_OUTPUT: x}, name="inception_v3_gru")
 
 
-def list_applications() -> list[str]:
-    """Names of the networks in `keras.applications`, sorted."""
-    found = keras.applications
-    return sorted(n for n in dir(found) if n[0].isupper() and inspect.isfunction(getattr(found, n)))
-
-
-def load_backbone_weights(model: keras.Model, path: str) -> None:
-    """Fills a network's backbone from an HDF5 file of `keras.applications`.
-
-    Args:
-        model: one that is built on `keras.applications`.
-        path: a file without the top, `…_notop.h5`.
-
-    Raises:
-        WeightsError: it's damaged, or of another network.
-    """
-    try:
-        load_keras2_weights(path, model.get_layer(BACKBONE))
-    except WeightsError as error:
-        raise WeightsError(
-            f"{error} The backbone of {model.name} takes a file without the top, whose name ends "
-            "in _notop.h5."
-        ) from error
-
-
 def _features(name, image_shape, weights, enlarge, least, disturb=None):
-    """The model's input, and the last map of the backbone."""
-    if name not in list_applications():
-        raise HccrError(
-            f"keras.applications has no {name!r}; it has {', '.join(list_applications())}."
-        )
+    """Builds the model's input, and the last map of the backbone."""
+    names = [known for known, _ in inspect.getmembers(keras.applications, inspect.isfunction)]
+    if name not in names:
+        raise HccrError(f"keras.applications has no {name!r}; it has {', '.join(names)}.")
     if enlarge is None:
         enlarge = -(-least // min(image_shape[:2]))
     if enlarge < 1:
@@ -198,6 +145,14 @@ def _features(name, image_shape, weights, enlarge, least, disturb=None):
     backbone = _backbone(name, shape)
     if weights == IMAGENET:
         backbone.set_weights(_fetched(name, shape))
+    elif weights is not None:
+        try:
+            load_keras2_weights(weights, backbone)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{error} The backbone {name} takes a file without the top, whose name ends in "
+                "_notop.h5."
+            ) from error
 
     # === Functional Model ===
     inputs = keras.Input(image_shape, dtype="uint8", name="image")
@@ -206,11 +161,7 @@ def _features(name, image_shape, weights, enlarge, least, disturb=None):
         x = layers.UpSampling2D(enlarge, interpolation="bilinear", name="enlarge")(x)
     if disturb is not None:
         x = disturb(x)
-    features = layers.Identity(name=FEATURE_MAP)(backbone(x))
-    model = keras.Model(inputs, features, name=name.lower())
-    if weights not in (None, IMAGENET):
-        load_backbone_weights(model, weights)
-    return inputs, features
+    return inputs, layers.Identity(name=FEATURE_MAP)(backbone(x))
 
 
 def _backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:

@@ -29,19 +29,11 @@ def compact_net(
     arithmetic; the classifier reads few features, as with thousands of classes it has most of the
     weights.
 
-    Args:
-        num_classes: C.
-        image_shape: (H, W, 1) of the images; each side shrinks to a sixteenth.
-        aux_outputs: there are none.
-        width: channels of the first scale; the others have 3, 6 and 10 times as many.
-        blocks: residual convolutions at each scale, one number for all or one a scale. All but
-            the first begin as if they weren't there, so that a trained network can be given more
-            (`--init-from`).
-        dropout: share of the pooled features that is dropped in training.
-
-    Returns:
-        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}. 4.3 million parameters
-        and 0.09 G multiply–accumulates an image at 6,763 classes and 64×64.
+    `width` are the channels of the first scale; the others have 3, 6 and 10 times as many.
+    `blocks` are residual convolutions at each scale, one number for all or one a scale. All but
+    the first begin as if they weren't there, so that a trained network can be given more
+    (`--init-from`). `dropout` is the share of the pooled features that is dropped in training.
+    4.3 million parameters and 0.09 G multiply–accumulates an image at 6,763 classes and 64×64.
 
     Raises:
         HccrError: a width or a number of blocks under 1.
@@ -55,11 +47,14 @@ def compact_net(
     inputs = keras.Input(image_shape, dtype="uint8", name="image")
     x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
     for i, filters in enumerate(widths):
-        x = _conv(x, filters, f"scale{i}")
+        x = _conv(x, filters, f"scale{i}", strides=2)
+        x = layers.ReLU(name=f"scale{i}_relu")(x)
         for j in range(counts[i]):
             last = (i, j) == (len(widths) - 1, counts[-1] - 1)
-            gain = "zeros" if j else "ones"
-            x = _block(x, filters, f"scale{i}_block{j}", FEATURE_MAP if last else None, gain)
+            name = f"scale{i}_block{j}"
+            y = _conv(x, filters, name, gain="zeros" if j else "ones")
+            x = layers.Add(name=f"{name}_add")([x, y])
+            x = layers.ReLU(name=FEATURE_MAP if last else f"{name}_relu")(x)
     x = GlobalWeightedAveragePooling2D(name=POOLING)(x)
     # Features that are never negative have a large part in common, which tells no class from
     # another; without it thousands of classes begin to be told apart many times sooner.
@@ -69,30 +64,16 @@ def compact_net(
     return keras.Model(inputs, {MAIN_OUTPUT: x}, name="compact_net")
 
 
-def _conv(x, filters, name):
+def _conv(x, filters, name, strides=1, gain="ones"):
     x = layers.Conv2D(
         filters,
         3,
-        strides=2,
+        strides=strides,
         padding="same",
         use_bias=False,
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    x = layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _block(x, filters, name, relu_name, gain):
-    shortcut = x
-    x = layers.Conv2D(
-        filters,
-        3,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    x = layers.BatchNormalization(momentum=_MOMENTUM, gamma_initializer=gain, name=f"{name}_bn")(x)
-    x = layers.Add(name=f"{name}_add")([shortcut, x])
-    return layers.ReLU(name=relu_name or f"{name}_relu")(x)
+    return layers.BatchNormalization(momentum=_MOMENTUM, gamma_initializer=gain, name=f"{name}_bn")(
+        x
+    )

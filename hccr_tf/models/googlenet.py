@@ -41,18 +41,8 @@ def _googlenet(
     what networks had learnt since, batch normalisation after every convolution, two 3×3 in place
     of 5×5, and a shortcut around every module.
 
-    Args:
-        name: of the network.
-        improved: whether it's the improved one.
-        num_classes: C.
-        image_shape: (H, W, 1) of the images, each side at least 16.
-        aux_outputs: there are none.
-        width: filters of the first convolution; the others are in proportion.
-        units: of the dense layer.
-        dropout: before it.
-
-    Returns:
-        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
+    `width` are the filters of the first convolution, to which the others are in proportion;
+    `units` those of the dense layer, `dropout` the share dropped before it.
 
     Raises:
         HccrError: images under 16 pixels, a width under 8, or units under 1.
@@ -87,12 +77,9 @@ def _googlenet(
 
 def _inception(x, widths, name, improved):
     one, before3, three, before5, five, pooled = widths
-    branches = [
-        _conv(x, one, 1, f"{name}_1x1", improved),
-        _conv(
-            _conv(x, before3, 1, f"{name}_before3x3", improved), three, 3, f"{name}_3x3", improved
-        ),
-    ]
+    branches = [_conv(x, one, 1, f"{name}_1x1", improved)]
+    y = _conv(x, before3, 1, f"{name}_before3x3", improved)
+    branches.append(_conv(y, three, 3, f"{name}_3x3", improved))
     y = _conv(x, before5, 1, f"{name}_before5x5", improved)
     if improved:
         y = _conv(y, five, 3, f"{name}_5x5a", improved)
@@ -126,14 +113,13 @@ def _conv(x, filters, kernel, name, improved, strides=1):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-for _name, _text in (
-    (
-        "googlenet",
-        "Zhong et al. 2015, HCCR-GoogLeNet: a stem, four inception modules, a dense layer.",
-    ),
-    (
-        "improved_googlenet",
-        'Our reading of Kriuk & Kriuk 2024\'s "Improved GoogLeNet": normalised, residual modules.',
-    ),
-):
-    register_model(partial(_googlenet, _name, _name != "googlenet"), _name, _text)
+register_model(
+    partial(_googlenet, "googlenet", False),
+    "googlenet",
+    "Zhong et al. 2015, HCCR-GoogLeNet: a stem, four inception modules, a dense layer.",
+)
+register_model(
+    partial(_googlenet, "improved_googlenet", True),
+    "improved_googlenet",
+    'Our reading of Kriuk & Kriuk 2024\'s "Improved GoogLeNet": normalised, residual modules.',
+)

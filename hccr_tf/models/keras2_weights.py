@@ -13,10 +13,7 @@ def load_keras2_weights(path: str | Path, model: keras.Model) -> None:
 
     Such a file numbers its layers on through the process that made it (`conv2d_17`), so names mean
     nothing. Models saved whole (`model.save`) and weights alone (`save_weights`) are read alike.
-
-    Args:
-        path: ends in .h5 or .hdf5.
-        model: whose weights stand in the file's order.
+    The name ends in .h5 or .hdf5, and the network's weights stand in the file's order.
 
     Raises:
         WeightsError: no such file; damage; another number of weights, or one of another shape.

@@ -35,22 +35,12 @@ def _melnyk_net(
     l2: float = 1e-3,
     dropout: float = 0.5,
 ) -> keras.Model:
-    """Builds one of the three networks.
+    """Builds one of the three networks, with the last pooling given.
 
-    Args:
-        name: of the network.
-        pooling: its last one.
-        num_classes: width of the output.
-        image_shape: (H, W, 1) of the images; each side shrinks to a sixteenth.
-        aux_outputs: there are none.
-        width: filters of the first convolution; the others are in proportion.
-        l2: weight of the squared weights of convolutions and classifier in the loss, the
-            classifier's bias included.
-        dropout: share of the pooled features that is dropped in training.
-
-    Returns:
-        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, num_classes)}. 6,507,691
-        parameters (A), 6,508,139 (B) and 6,523,819 (C, at 96×96) at 3755 classes.
+    `width` are the filters of the first convolution, to which the others are in proportion; `l2`
+    is the weight of the squared weights of convolutions and classifier in the loss, its bias
+    included, `dropout` the share of the pooled features that is dropped in training. 6,507,691
+    parameters (A), 6,508,139 (B) and 6,523,819 (C, at 96×96) at 3755 classes.
 
     Raises:
         HccrError: a width under 1.
@@ -102,17 +92,12 @@ def _conv(x, filters, l2, name, relu_name):
     return layers.ReLU(name=relu_name)(x)
 
 
-for _name, _pooling, _text in (
-    ("a", layers.GlobalAveragePooling2D, "A: global average pooling"),
-    (
-        "b",
-        GlobalWeightedOutputAveragePooling2D,
-        "B: global weighted output average pooling (GWOAP)",
-    ),
-    ("c", GlobalWeightedAveragePooling2D, "C, Melnyk-Net: global weighted average pooling (GWAP)"),
+for _pooling, _text in (
+    (layers.GlobalAveragePooling2D, "A: global average pooling"),
+    (GlobalWeightedOutputAveragePooling2D, "B: global weighted output average pooling (GWOAP)"),
+    (GlobalWeightedAveragePooling2D, "C, Melnyk-Net: global weighted average pooling (GWAP)"),
 ):
+    _name = f"melnyk_net_{_text[0].lower()}"
     register_model(
-        partial(_melnyk_net, f"melnyk_net_{_name}", _pooling),
-        f"melnyk_net_{_name}",
-        f"Melnyk, You & Li 2018, model {_text}.",
+        partial(_melnyk_net, _name, _pooling), _name, f"Melnyk, You & Li 2018, model {_text}."
     )

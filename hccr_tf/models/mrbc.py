@@ -46,28 +46,18 @@ def refined(
 ) -> keras.Model:
     """Yang et al. 2017, iterative refinement over the maps of any registered network.
 
-    Args:
-        num_classes: C.
-        image_shape: (H, W, 1) of the images.
-        aux_outputs: whether the predictions of the steps before the last are outputs too.
-        backbone: a registered model, of which all behind the maps is left out.
-        backbone_args: its own arguments.
-        maps: names of the layers whose outputs, (B, h, w, K) each, are read together; a text
-            is parted at its commas.
-        channels: K where the maps' channels differ, by a 1×1 convolution of each; the last
-            map's if None.
-        steps: T; weights of one T work with any other.
-        attention_width: A (reading 5).
-        units: of the GRU.
-        gru_bias: whether the GRU has biases, which eqs. 11 to 13 don't have.
-        reset_after: False is eq. 13, with the reset gate before the product; True is the form
-            that cuDNN computes (reading 3).
-        attention_outputs: whether the attention of every step is an output too.
+    Of `backbone`, a registered model with arguments of its own, all behind the `maps` is left out:
+    layers whose outputs, (B, h, w, K) each, are read together; a text is parted at its commas.
+    Where their channels differ, a 1×1 convolution of each makes K `channels`, the last map's if
+    None. `steps` is T, and weights of one T work with any other; `attention_width` is A (reading
+    5). The GRU has no biases in eqs. 11 to 13, and the reset gate before the product in eq. 13;
+    `reset_after` is the form that cuDNN computes (reading 3). `aux_outputs` and
+    `attention_outputs` are the predictions before the last and the attention of every step.
 
     Returns:
-        Model from uint8 (B, H, W, 1) to logits (B, C) by name, "step1" … of the first steps and
-        "main_output" of the last one; with `attention_outputs` also "attention1" …, float32
-        (B, N), each summing to 1 over the places of all maps, in their order and row by row.
+        Logits (B, C) by name, "step1" … of the first steps and "main_output" of the last one; with
+        `attention_outputs` also "attention1" …, float32 (B, N), each summing to 1 over the places
+        of all maps, in their order and row by row.
 
     Raises:
         HccrError: no steps, no maps, one that the backbone doesn't have, or a single vector
@@ -134,16 +124,13 @@ def refined(
 
 
 def _map(network: keras.Model, name: str):
-    try:
-        tensor = network.get_layer(name).output
-    except ValueError:
-        tensor = None
-    if tensor is None or len(tensor.shape) != 4:
+    outputs = [layer.output for layer in network.layers if layer.name == name]
+    if not outputs or len(outputs[0].shape) != 4:
         names = [
             layer.name for layer in network.layers if len(getattr(layer.output, "shape", ())) == 4
         ]
         raise HccrError(f"{network.name} has no map {name!r}; it has {', '.join(names)}.")
-    return tensor
+    return outputs[0]
 
 
 def _refined(
@@ -181,7 +168,7 @@ def _refined(
 def _classifier(
     name: str,
     residual: bool,
-    multi_scale: bool,
+    maps: Sequence[str],
     *,
     num_classes: int,
     image_shape: tuple[int, int, int] = (64, 64, 1),
@@ -191,23 +178,13 @@ def _classifier(
     project_first: bool = True,
     pooled: str = "mean",
 ) -> keras.Model:
-    """Builds blocks of convolutions at three scales, and a classifier.
+    """Builds blocks of convolutions at three scales, and a classifier of the vectors of `maps`.
 
-    Args:
-        name: of the network.
-        residual: whether blocks have shortcuts.
-        multi_scale: whether the vectors of all scales are read, or those of the last one.
-        num_classes: C.
-        image_shape: (H, W, 1) of the images, each side at least 4.
-        aux_outputs: there are none.
-        width: K, channels of every convolution.
-        blocks: how many blocks stand at each of the three scales (reading 1).
-        project_first: whether the first residual block has a 1×1 convolution as its shortcut,
-            since the image has one channel; without it, it has none (reading 1).
-        pooled: "mean" or "max" of the vectors goes into the dense layer (reading 6).
-
-    Returns:
-        Model from uint8 (B, H, W, 1) to {"main_output": logits (B, C)}.
+    Blocks have shortcuts where they're residual. `width` is K, the channels of every convolution,
+    `blocks` how many stand at each of the three scales (reading 1). Since the image has one
+    channel, the first residual block has a 1×1 convolution as its shortcut, or none without
+    `project_first` (reading 1). The "mean" or "max" of the vectors, `pooled`, goes into the dense
+    layer (reading 6).
 
     Raises:
         HccrError: images under 4×4, a width under 1, another number of scales, or another
@@ -230,16 +207,15 @@ def _classifier(
     # === Functional Model ===
     inputs = keras.Input(image_shape, dtype="uint8", name="image")
     x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
-    scales, number = [], 0
+    scales, number = {}, 0
     for i, scale in enumerate(_SCALE_NAMES):
         if i:
             x = layers.MaxPooling2D(2, name=f"pool{i}")(x)
         for _ in range(blocks[i]):
             number += 1
             x = _block(x, width, residual and (number > 1 or project_first), name=f"block{number}")
-        x = layers.Identity(name=scale)(x)
-        scales.append(x)
-    vectors = UnionOfVectors(name=UNION)(scales if multi_scale else scales[-1:])
+        x = scales[scale] = layers.Identity(name=scale)(x)
+    vectors = UnionOfVectors(name=UNION)([scales[name] for name in maps])
     x = poolings[pooled](name=POOLING)(vectors)
     x = layers.Dense(num_classes, dtype="float32", name=MAIN_OUTPUT)(x)
     return keras.Model(inputs, {MAIN_OUTPUT: x}, name=name)
@@ -263,19 +239,16 @@ def _conv(x, width, name):
     return layers.ReLU(name=name.replace("conv", "relu"))(x)
 
 
-for _name, _text, _residual, _multi_scale in (
-    ("convnet", "twelve convolutions without shortcuts", False, False),
-    ("resnet", "six residual blocks, read at their last scale only", True, False),
-    ("mrbc", "the multi-scale residual block cascade", True, True),
+_LAST = _SCALE_NAMES[-1:]
+for _name, _title, _text, _residual, _maps in (
+    ("convnet", "ConvNet", "twelve convolutions without shortcuts", False, _LAST),
+    ("resnet", "ResNet", "six residual blocks, read at their last scale only", True, _LAST),
+    ("mrbc", "M-RBC", "the multi-scale residual block cascade", True, _SCALE_NAMES),
 ):
-    _paper = (
-        "Yang et al. 2017, " + {"convnet": "ConvNet", "resnet": "ResNet", "mrbc": "M-RBC"}[_name]
-    )
+    _title = f"Yang et al. 2017, {_title}"
+    register_model(partial(_classifier, _name, _residual, _maps), _name, f"{_title}: {_text}.")
     register_model(
-        partial(_classifier, _name, _residual, _multi_scale), _name, f"{_paper}: {_text}."
-    )
-    register_model(
-        partial(_refined, _name, _SCALE_NAMES if _multi_scale else _SCALE_NAMES[-1:]),
+        partial(_refined, _name, _maps),
         f"{_name}_ir",
-        f"{_paper} + IR: `{_name}`, read by iterative refinement.",
+        f"{_title} + IR: `{_name}`, read by iterative refinement.",
     )

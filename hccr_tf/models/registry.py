@@ -40,37 +40,32 @@ BACKBONE = "backbone"
 UNION = "union"
 ATTENTION = "attention"
 
-_BUILDERS: dict[str, Callable[..., keras.Model]] = {}
+Builder = Callable[..., keras.Model]
+_BUILDERS: dict[str, Builder] = {}
 _DESCRIPTIONS: dict[str, str] = {}
-_FAMILIES: dict[str, Callable[..., keras.Model]] = {}
+_FAMILIES: dict[str, Builder] = {}
 _CONTRACT_ARGUMENTS = ("num_classes", "image_shape", "aux_outputs")
 
 
 def register_model(
-    builder: Callable[..., keras.Model], name: str | None = None, description: str | None = None
-) -> Callable[..., keras.Model]:
-    """Registers a builder under its function's name, or another.
+    builder: Builder, name: str | None = None, description: str | None = None
+) -> Builder:
+    """Registers a builder under its function's name, and returns it.
 
-    Args:
-        builder: a function; or a partial one, for one of several networks of a function.
-        name: for a partial one.
-        description: for a partial one: the paper and what the network is, in a line.
-
-    Returns:
-        The builder.
+    A partial function, for one of several networks of a function, has a name of its own, and a
+    description: the paper and what the network is, in a line.
     """
     name = name or builder.__name__
     if name in _BUILDERS:
         raise HccrError(f"A model named {name!r} is registered already.")
-    missing = set(_CONTRACT_ARGUMENTS) - set(inspect.signature(builder).parameters)
-    if missing:
+    if missing := set(_CONTRACT_ARGUMENTS) - set(inspect.signature(builder).parameters):
         raise TypeError(f"Builder {name!r} lacks the arguments {sorted(missing)}.")
     _BUILDERS[name] = builder
     _DESCRIPTIONS[name] = description or (inspect.getdoc(builder) or name).splitlines()[0]
     return builder
 
 
-def register_family(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+def register_family(builder: Builder) -> Builder:
     """Registers a builder of many networks, "FUNCTION:NAME" each; the name goes first."""
     _FAMILIES[builder.__name__] = builder
     _DESCRIPTIONS[builder.__name__] = (inspect.getdoc(builder) or builder.__name__).splitlines()[0]
@@ -140,8 +135,7 @@ def create_model(
     """
     builder = _builder(name)
     known = model_arguments(name)
-    unknown = sorted(set(arguments) - set(known))
-    if unknown:
+    if unknown := sorted(set(arguments) - set(known)):
         raise HccrError(f"{name} has no argument {unknown}; it has {sorted(known)}.")
     if num_classes < 2:
         raise HccrError(f"num_classes is at least 2, not {num_classes}.")
@@ -155,14 +149,10 @@ def create_model(
                 f"{name} is no network of another package: it takes no weights. Those of a run "
                 "of this one are taken by --init-from."
             )
-        arguments = {**arguments, "weights": weights}
+        arguments["weights"] = weights
+    shared = {"num_classes": num_classes, "image_shape": tuple(image_shape)}
     try:
-        return builder(
-            num_classes=num_classes,
-            image_shape=tuple(image_shape),
-            aux_outputs=aux_outputs,
-            **arguments,
-        )
+        return builder(**shared, aux_outputs=aux_outputs, **arguments)
     except TypeError as error:
         # A text where a number belongs, from a command line.
         given = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
@@ -190,27 +180,20 @@ def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def class_variables(name: str, **arguments) -> dict[str, int]:
-    """Variables that belong to the classes, whose shapes change with their number.
+    """The axis that counts classes, by the path of each variable that has one.
 
-    Args:
-        name: a registered model.
-        **arguments: as for `create_model`, without `num_classes`.
-
-    Returns:
-        The axis that counts classes, by the variable's path.
+    Arguments are those of `create_model`, without `num_classes`.
     """
-    few, more = (
-        {v.path: tuple(v.shape) for v in blueprint(name, num_classes=n, **arguments).weights}
-        for n in (2, 3)
-    )
+    few, more = (blueprint(name, num_classes=n, **arguments).weights for n in (2, 3))
     return {
-        path: next(i for i, (a, b) in enumerate(zip(few[path], more[path], strict=True)) if a != b)
-        for path in few
-        if few[path] != more[path]
+        v.path: axis
+        for v, w in zip(few, more, strict=True)
+        for axis, (a, b) in enumerate(zip(v.shape, w.shape, strict=True))
+        if a != b
     }
 
 
-def _builder(name: str) -> Callable[..., keras.Model]:
+def _builder(name: str) -> Builder:
     family, colon, member = name.partition(":")
     if family in _FAMILIES and (member or not colon):
         return partial(_FAMILIES[family], member)

@@ -11,7 +11,6 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,9 @@ class WeightsError(HccrError):
 def save_weights(
     path: Path, groups: Mapping[str, Variables], attributes: Mapping[str, Any]
 ) -> None:
-    """Writes variables atomically.
+    """Writes groups of variables atomically, with some plain values beside them.
 
-    Args:
-        path: file to write.
-        groups: variables by group, whose paths must differ within it; or variables or arrays by
-            name.
-        attributes: JSON values kept beside them.
+    Within a group paths must differ, or else variables, or arrays, are given by name.
 
     Raises:
         OSError: the file can't be written; an earlier one is intact.
@@ -112,10 +107,10 @@ def load_weights(
     Args:
         path: file written by `save_weights`.
         group: which group to read.
-        variables: variables to fill, by their paths; or by other names, as a mapping.
+        variables: what to fill, by their paths or, as a mapping, by other names.
         skip: names of variables that keep their values.
-        axes: variables that are filled in some rows only (a classifier with other classes), and
-            the axis that counts these.
+        axes: variables of which only `rows` are filled (a classifier with other classes), and the
+            axis that counts these.
         rows: positions in such variables, and as many in the file's arrays.
         verify: whether to check the file's checksum first.
 
@@ -133,12 +128,12 @@ def load_weights(
             )
         shapes, problems = _shapes(file, group), []
         for name, variable in wanted.items():
+            shape, axis = list(shapes.get(name, ())), axes.get(name)
+            if axis is not None and axis < len(shape):
+                shape[axis] = variable.shape[axis]
             if name not in shapes:
                 problems.append(f"{name} is missing")
-            elif any(
-                i != axes.get(name) and pair[0] != pair[1]
-                for i, pair in enumerate(zip_longest(shapes[name], variable.shape))
-            ):
+            elif tuple(shape) != tuple(variable.shape):
                 problems.append(f"{name} is {shapes[name]}, not {tuple(variable.shape)}")
         if problems:
             more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
@@ -211,7 +206,6 @@ def _converted(path: Path, out: Path) -> Path:
 
 
 def _checksum(attributes: str, names: Iterable[str], read: Callable[[str], np.ndarray]) -> str:
-    """Returns the SHA-256 over the attributes and all arrays by name."""
     digest = hashlib.sha256(attributes.encode())
     for name in sorted(names):
         array = read(name)

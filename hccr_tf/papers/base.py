@@ -17,11 +17,12 @@ from typing import Any
 import keras
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.papers.recipes import get_recipe, paper_modules
-from hccr_tf.papers.tables import Inputs, training_columns, training_table
+from hccr_tf.papers.scores import Inputs
+from hccr_tf.papers.tables import Tables, training_columns
 from hccr_tf.pretrained import find_run
 from hccr_tf.recipe import Recipe, flags
 from hccr_tf.runs.workdir import Workdir
@@ -78,14 +79,14 @@ class Experiment:
     Attributes:
         name: as `hccr reproduce` takes it.
         run: makes it; returns tables by name, each written as CSV besides.
-        plan: lists what has to be trained for it at a scale; None where any runs will do.
+        plan: lists what has to be trained for it at a scale.
         scales: those that the plan knows.
     """
 
     name: str
-    run: Callable[[Inputs], dict[str, pd.DataFrame]]
-    plan: Callable[[str], Sequence[Cell]] | None = None
-    scales: Sequence[str] = ()
+    run: Callable[[Inputs], Tables]
+    plan: Callable[[str], Sequence[Cell]]
+    scales: Sequence[str]
 
     @property
     def description(self) -> str:
@@ -98,11 +99,10 @@ class Experiment:
         Raises:
             HccrError: there's no plan for it.
         """
-        if self.plan is None or scale not in self.scales:
-            others = f"; there is one for {', '.join(self.scales)}" if self.scales else ""
+        if scale not in self.scales:
             raise HccrError(
-                f"{self.name} has no plan of what to train at the scale {scale}{others}. Name "
-                "runs: --workdir RUN…"
+                f"{self.name} has no plan of what to train at the scale {scale}; there is one for "
+                f"{', '.join(self.scales)}. Name runs: --workdir RUN…"
             )
         return self.plan(scale)
 
@@ -111,23 +111,18 @@ EXPERIMENTS: Registry[Experiment] = Registry("experiment", lambda: paper_modules
 
 
 def register_experiment(
-    function: Callable | None = None,
     *,
-    plan: Callable[[str], Sequence[Cell]] | None = None,
+    plan: Callable[[str], Sequence[Cell]],
     scales: Sequence[str] = ("full", "real-small", "smoke"),
 ):
-    """Registers an experiment under its function's name.
+    """Registers the decorated function as an experiment; arguments as of `Experiment`."""
 
-    Args:
-        function: makes it of runs.
-        plan: lists what has to be trained for it.
-        scales: those that the plan knows.
-    """
-    if function is None:
-        return lambda decorated: register_experiment(decorated, plan=plan, scales=scales)
-    experiment = Experiment(function.__name__, function, plan, scales if plan else ())
-    EXPERIMENTS.add(experiment.name, experiment)
-    return function
+    def register(function: Callable[[Inputs], Tables]):
+        name = function.__name__
+        EXPERIMENTS.add(name, Experiment(name, function, plan, scales))
+        return function
+
+    return register
 
 
 # === Trainings ===
@@ -141,9 +136,7 @@ def train_cells(
     only: Sequence[str] | None = None,
     **circumstances,
 ) -> Iterator[Cell]:
-    """Trains what isn't trained yet, one cell after another.
-
-    A cell that diverged isn't tried again: its end is a result.
+    """Trains the cells that aren't trained yet; one that diverged isn't tried again.
 
     Args:
         cells: of a plan.
@@ -153,7 +146,7 @@ def train_cells(
         **circumstances: other arguments of `hccr_tf.training.train`.
 
     Yields:
-        Each cell once it stands, whether it was trained or passed over.
+        Each cell once it's trained or passed over.
 
     Raises:
         HccrError: `only` names a cell that there isn't, a cell begins with a run that isn't
@@ -163,11 +156,11 @@ def train_cells(
     if unknown := [name for name in only or () if name not in names]:
         raise HccrError(f"There are no cells {unknown}; there are {', '.join(names)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    for place, cell in enumerate(cells):
+    for number, cell in enumerate(cells, 1):
         workdir = Workdir(folder / cell.name)
         diverged = workdir.exists() and workdir.read_run()["state"] == "diverged"
         if (only is None or cell.name in only) and not diverged:
-            logger.info("[%d of %d] %s: %s", place + 1, len(cells), cell.name, cell.command)
+            logger.info("[%d of %d] %s: %s", number, len(cells), cell.name, cell.command)
             own = {} if cell.init_from is None else {"init_from": folder / cell.init_from}
             if cell.init_from is not None and not is_trained(folder, cell.init_from):
                 raise HccrError(
@@ -195,11 +188,14 @@ def cells_table(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
         workdir = Workdir(folder / cell.name)
         row: dict[str, Any] = {"cell": cell.name, "state": "not run", "command": cell.command}
         if workdir.exists():
-            facts = workdir.read_run()
-            row |= {"state": facts["state"], "data_hash": facts["data_hash"][:16]}
-            row |= training_columns(workdir)
+            row |= {"state": workdir.read_run()["state"], **_training(workdir)}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _training(workdir: Workdir) -> dict[str, Any]:
+    """Tells how a run was trained; `data_hash` is of the data that it learnt from."""
+    return {"data_hash": workdir.read_run()["data_hash"][:16], **training_columns(workdir)}
 
 
 def sample_store(folder: Path) -> Store:
@@ -216,11 +212,11 @@ def sample_store(folder: Path) -> Store:
 def reproduce(
     name: str,
     *,
-    data: str | Path | Store | None = None,
+    data: str | Path | Dataset | None = None,
     scale: str | None = None,
     workdir: Sequence[str | Path] = (),
     out: str | Path | None = None,
-    test_data: str | Path | Store | None = None,
+    test_data: str | Path | Dataset | None = None,
     split: str = "test",
     only: Sequence[str] | None = None,
     runs: str | Path | None = None,
@@ -251,8 +247,8 @@ def reproduce(
     cells = [] if scale is None else experiment.cells(scale)
     out = Path(out or Path("results") / (scale or "") / name)
     out.mkdir(parents=True, exist_ok=True)
-    store = _store(data) if data is not None else sample_store(out.parent / "sample")
-    tested = _store(test_data) if test_data is not None else store
+    store = sample_store(out.parent / "sample") if data is None else open_dataset(data)
+    tested = store if test_data is None else open_dataset(test_data)
     tested.indices(split)  # says so if there are none, before hours of training
     paths = [find_run(path) for path in workdir]
     if cells:
@@ -265,31 +261,29 @@ def reproduce(
         paths = [folder / c.name for c in cells if c.shown and is_trained(folder, c.name)]
         if not paths:
             return {}
-    tables = experiment.run(Inputs(tested, split, paths, out, store))
-    if paths and "runs" not in tables:
-        tables["runs"] = training_table(Inputs(tested, split, paths, out).named_runs())
+    inputs = Inputs(tested, split, paths, out, store)
+    tables = experiment.run(inputs)
+    if paths:
+        trained = [(name, Workdir(path)) for name, path in inputs.named_runs().items()]
+        rows = [{"run": n, "recipe": w.recipe.name, **_training(w)} for n, w in trained]
+        tables["runs"] = pd.DataFrame(rows)
     commands = {cell.name: cell.command for cell in cells}
-    for table in tables.values():
+    written = {}
+    for title, table in tables.items():
         if "train_command" in table:  # what makes this run alone
             made = table["run" if "run" in table else "model"].map(commands)
             table["train_command"] = made.astype(object).fillna(table["train_command"])
-    written = {out / f"{name}_{title}.csv": table for title, table in tables.items()}
-    for path, table in written.items():
+        path = out / f"{name}_{title}.csv"
         write_csv(path, table)
-    write_json(
-        out / "about.json",
-        {
-            "experiment": name,
-            "description": experiment.description,
-            "scale": scale,
-            "data": tested.path.name,
-            "data_hash": tested.data_hash,
-            "split": split,
-            "tables": [path.name for path in written],
-        },
-    )
+        written[path] = table
+    about = {
+        "experiment": name,
+        "description": experiment.description,
+        "scale": scale,
+        "data": tested.path.name,
+        "data_hash": tested.data_hash,
+        "split": split,
+        "tables": [path.name for path in written],
+    }
+    write_json(out / "about.json", about)
     return written
-
-
-def _store(data: str | Path | Store) -> Store:
-    return data if isinstance(data, Store) else Store(data)

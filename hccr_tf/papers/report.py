@@ -32,31 +32,25 @@ def find_results(name: str, folders: Sequence[str | Path]) -> Path:
 
     Args:
         name: of the experiment.
-        folders: where to look, the best first: each holds results as `hccr reproduce` leaves
-            them: of the scales from the paper's down, of runs that were named, of smoke; the
-            first of these that there is.
+        folders: where `hccr reproduce` left results, the best first. In each, those of the
+            paper's scale go before smaller ones, named runs before smoke, which only shows
+            that it works.
 
     Raises:
         FileNotFoundError: there are none; it says which command makes them.
     """
+    *real, smoke = SCALES
     for folder in map(Path, folders):
-        # Named runs are real ones; smoke shows that it works.
-        for place in (
-            *(folder / scale / name for scale in SCALES[:-1]),
-            folder / name,
-            folder / SCALES[-1] / name,
-        ):
-            about = place / "about.json"
+        for place in (*(folder / scale for scale in real), folder, folder / smoke):
+            about = place / name / "about.json"
             if about.exists() and read_json(about).get("experiment") == name:
-                return place
+                return about.parent
     looked = " or ".join(str(Path(folder).resolve()) for folder in folders)
-    command = f"hccr reproduce {name}"
-    ways = f"`{command} --data STORE --workdir RUN…` with runs that are trained"
-    if "smoke" in EXPERIMENTS[name].scales:
-        ways = (
-            f"`{command} --scale smoke` (drawn handwriting, minutes) or "
-            f"`{command} --data STORE --scale real-small` (hours)"
-        )
+    command = f"`hccr reproduce {name}"
+    ways = f"{command} --data STORE --workdir RUN…` with runs that are trained"
+    if smoke in EXPERIMENTS[name].scales:
+        ways = f"{command} --scale smoke` (drawn handwriting, minutes) or "
+        ways += f"{command} --data STORE --scale real-small` (hours)"
     raise FileNotFoundError(
         f"There are no results of {name} in {looked}. In the repository's folder run {ways}; or "
         "set HCCR_RESULTS to the folder of your own results before starting Jupyter."
@@ -64,11 +58,7 @@ def find_results(name: str, folders: Sequence[str | Path]) -> Path:
 
 
 def read_results(name: str, folders: Sequence[str | Path]) -> tuple[dict, dict[str, pd.DataFrame]]:
-    """Reads the results that `find_results` finds.
-
-    Returns:
-        `about.json`, and the tables by name ("ours", "pairs", …).
-    """
+    """Reads what `find_results` finds: `about.json`, and tables by name ("ours", "pairs", …)."""
     folder = find_results(name, folders)
     about = read_json(folder / "about.json")
     tables = {file.removeprefix(f"{name}_").removesuffix(".csv"): file for file in about["tables"]}
@@ -90,23 +80,17 @@ def pairs_by_setting(
     """
     runs = tables["ours"].set_index("run")
     columns = ["first", "second", "difference", "only_first_right", "only_second_right", "p"]
-    pairs = tables.get("pairs", pd.DataFrame(columns=columns))
+    pairs = tables.get("pairs", pd.DataFrame(columns=columns)).copy()
     if within is not None:
-        first, second = pairs["first"].map(runs[within]), pairs["second"].map(runs[within])
-        pairs = pairs[first == second]
-        pairs.insert(0, within, first[first == second])
-    for name in ("first", "second"):
-        pairs = pairs.assign(**{name: pairs[name].map(runs[setting])})
-    pairs = pairs.rename(columns={"first": setting, "second": f"other {setting}"})
-    return beyond_chance(pairs)
+        pairs.insert(0, within, pairs["first"].map(runs[within]))
+        pairs = pairs[pairs[within] == pairs["second"].map(runs[within])]
+    names = {"first": setting, "second": f"other {setting}"}
+    values = {name: pairs[name].map(runs[setting]) for name in names}
+    return beyond_chance(pairs.assign(**values).rename(columns=names))
 
 
 def write_report(folder: Path, out: Path) -> int:
-    """Writes a page of all results below a folder.
-
-    Args:
-        folder: with folders that `hccr reproduce` wrote, at any depth.
-        out: HTML file.
+    """Writes an HTML page of all that `hccr reproduce` wrote below a folder, at any depth.
 
     Returns:
         How many tables and figures, by their experiments, are on it.
@@ -114,9 +98,9 @@ def write_report(folder: Path, out: Path) -> int:
     Raises:
         FileNotFoundError: there are no results.
     """
-    results = {path.parent: read_json(path) for path in Path(folder).rglob("about.json")}
+    results = {path.parent: read_json(path) for path in folder.rglob("about.json")}
     results = {path: about for path, about in results.items() if "experiment" in about}
-    for path in Path(folder).rglob("cells.csv"):
+    for path in folder.rglob("cells.csv"):
         waiting = "No tables of it yet; its runs stand as below."
         nothing = {"experiment": path.parent.name, "tables": [], "description": waiting}
         results.setdefault(path.parent, nothing)

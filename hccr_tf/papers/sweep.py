@@ -10,7 +10,8 @@ import pandas as pd
 from hccr_tf.data.dataset import Dataset
 from hccr_tf.evaluation.plots import draw_grid
 from hccr_tf.papers.base import Cell, is_trained, train_cells
-from hccr_tf.papers.tables import Inputs, accuracy_columns, evaluate, outcome, score_runs
+from hccr_tf.papers.scores import Inputs, score_runs
+from hccr_tf.papers.tables import outcome
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.compilation import check_recipe
@@ -49,36 +50,27 @@ def sweep(
             is trained.
     """
     folder = Path(folder)
-    cells = []
+    cells, rows = [], {}
     for values in product(*grid.values()):
-        settings = dict(zip(grid, values, strict=True))
-        name = ",".join(f"{key}={_text(value)}" for key, value in settings.items())
-        cells.append(Cell(name, recipe, settings))
-    if len({cell.name for cell in cells}) < len(cells):
+        # As a folder's name may hold them.
+        texts = [to_text(value).replace("/", "_").replace(" ", "") for value in values]
+        name = ",".join(map("=".join, zip(grid, texts, strict=True)))
+        cells.append(Cell(name, recipe, dict(zip(grid, values, strict=True))))
+        rows[name] = dict(zip(grid, texts, strict=True)) | outcome(Workdir(folder / name))
+    if len(rows) < len(cells):
         raise HccrError("A setting has one value twice.")
     # Rates, sizes of batches and seeds don't decide whether a recipe can be trained.
     kinds = [cell.build().override(seed=0, learning_rate=1.0, batch_size=1) for cell in cells]
     for kind in {repr(kind): kind for kind in kinds}.values():
         check_recipe(kind, len(circumstances.get("charset") or store.charset))
-    ends = {cell.name: outcome(Workdir(folder / cell.name)) for cell in cells}
-    table = pd.DataFrame()
     for cell in train_cells(cells, store, folder, **circumstances):
-        workdir = Workdir(folder / cell.name)
-        ends[cell.name] = outcome(workdir)
+        path = folder / cell.name
+        rows[cell.name] |= outcome(Workdir(path))
         if split is not None and is_trained(folder, cell.name):
-            (run,) = score_runs(Inputs(store, split, [workdir.path], folder))
-            ends[cell.name] |= accuracy_columns(evaluate([run]).right)
-        rows = [
-            {**{key: _text(value) for key, value in c.settings.items()}, **ends[c.name]}
-            for c in cells
-        ]
-        table = pd.DataFrame(rows)
+            (run,) = score_runs(Inputs(store, split, [path], folder, store))
+            rows[cell.name] |= run.score.columns()
+        table = pd.DataFrame(list(rows.values()))
         write_csv(folder / "sweep.csv", table)
     value = "val_accuracy" if split is None else "accuracy"
     draw_grid(table, list(grid), value, folder / "sweep.png")
     return table
-
-
-def _text(value: Any) -> str:
-    """A value as a folder's name may hold it."""
-    return to_text(value).replace("/", "_").replace(" ", "")

@@ -1,32 +1,16 @@
-"""What tables are made of: runs scored on one split, the papers' own numbers, shared columns.
+"""What tables are made of: the papers' own numbers, and columns that they share."""
 
-Logits are kept, so that nothing is predicted twice.
-"""
-
-import contextlib
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
-import keras
-import numpy as np
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset
-from hccr_tf.evaluation.complexity import count_macs, size_mb
-from hccr_tf.evaluation.metrics import softmax
-from hccr_tf.evaluation.significance import wilson_interval
-from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
-from hccr_tf.inference.predictor import Predictor, predict_split
-from hccr_tf.models import MAIN_OUTPUT
-from hccr_tf.models.weights import read_checksum
+from hccr_tf.evaluation.significance import compare_pairs
+from hccr_tf.papers.scores import Inputs, ScoredRun
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.stages import best_epoch
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import distinct_names
 
 # Columns of the best epoch's row, by those of `history.csv`.
 _OUTCOMES = {
@@ -35,6 +19,9 @@ _OUTCOMES = {
     "val_loss": "val_loss",
     "val_main_output_accuracy": "val_accuracy",
 }
+
+Tables = dict[str, pd.DataFrame]
+"""Tables by name; that of our runs is "ours", the paper's is "paper"."""
 
 
 def paper_table(paper: str, table: str) -> pd.DataFrame:
@@ -59,215 +46,40 @@ def paper_table(paper: str, table: str) -> pd.DataFrame:
     return wide.loc[cells["row"].unique(), cells["column"].unique()]
 
 
-# === Runs and their scores ===
+def runs_table(
+    runs: Sequence[ScoredRun], inputs: Inputs, columns: Callable[[ScoredRun], Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Makes a row of each run: network, cost, accuracy, and where all this comes from.
 
-
-@dataclass(frozen=True)
-class Inputs:
-    """Data and runs of which an experiment makes its tables.
-
-    Attributes:
-        store: the data to test on.
-        split: of the store.
-        runs: folders of trained runs, in the order in which they're shown.
-        out: folder for the results.
-        validation_store: whose validation split is looked at where something is chosen; `store`
-            if None.
+    `columns` makes further ones of a run, of what the table is about.
     """
-
-    store: Dataset
-    split: str
-    runs: Sequence[Path]
-    out: Path
-    validation_store: Dataset | None = None
-
-    def named_runs(self) -> dict[str, Path]:
-        """Returns the runs by distinct names.
-
-        Raises:
-            HccrError: there are none.
-        """
-        if not self.runs:
-            raise HccrError("Name the trained runs: --workdir RUN…")
-        return dict(zip(distinct_names(self.runs), self.runs, strict=True))
-
-
-@dataclass
-class ScoredRun:
-    """A run and its logits of whole images.
-
-    Attributes:
-        name: distinct among the runs of an experiment.
-        workdir: its folder.
-        logits: HDF5 file with the logits of the split.
-        parameters: of the network without auxiliary heads.
-        size_mb: of these as float32.
-        macs: multiply–accumulates for one image.
-        bias: float (C,), the classifier's; None where the main output is no dense layer.
-    """
-
-    name: str
-    workdir: Workdir
-    logits: Path
-    parameters: int
-    size_mb: float
-    macs: int
-    bias: np.ndarray | None
+    rows = [
+        {
+            "run": run.name,
+            "network": run.workdir.recipe.model,
+            "image_size": run.workdir.preprocessing.image_size,
+            **columns(run),
+            "parameters": run.parameters,
+            "size_mb": round(run.size_mb, 2),
+            "gmac": round(run.macs / 1e9, 4),
+            **run.score.columns(),
+            "test_set": inputs.test_set(),
+            "samples": len(run.score.right),
+            "data_hash": inputs.store.data_hash[:16],
+            **training_columns(run.workdir),
+        }
+        for run in runs
+    ]
+    return pd.DataFrame(rows)
 
 
-def score_runs(inputs: Inputs) -> list[ScoredRun]:
-    """Predicts the split with every run; logits of the same weights and data are kept.
-
-    Raises:
-        HccrError: no runs, or one without weights, or whose charset doesn't cover the store.
-    """
-    scored = []
-    for name, path in inputs.named_runs().items():
-        predictor = Predictor(path)
-        logits = inputs.out / "logits" / f"{name}.h5"
-        predict_once(path, inputs.store, logits, inputs.split, "none")
-        model = predictor.model
-        classifier = model.get_layer(MAIN_OUTPUT)
-        bias = None
-        if isinstance(classifier, keras.layers.Dense):
-            bias = keras.ops.convert_to_numpy(classifier.bias)
-        cost = model.count_params(), size_mb(model), count_macs(model)
-        scored.append(ScoredRun(name, predictor.workdir, logits, *cost, bias))
-    return scored
+def pairs_tables(runs: Sequence[ScoredRun]) -> Tables:
+    """Compares every two runs (`pairs`, McNemar's exact test); no table of a single run."""
+    right = {run.name: run.score.right for run in runs}
+    return {"pairs": compare_pairs(right)} if len(runs) > 1 else {}
 
 
-def predict_once(
-    run: Path, store: Dataset, out: Path, split: str, crops: str, *, blur: bool = True
-) -> None:
-    """Writes a split's logits unless those of the same weights, data and crops are there.
-
-    Args:
-        run: as for `predict_split`, as all others are.
-        store: the data.
-        out: HDF5 file.
-        split: of the store.
-        crops: "five" or "none".
-        blur: whether images are blurred as in training.
-    """
-    workdir = Workdir(run)
-    wanted = {
-        "weights_sha256": read_checksum(workdir.prediction_weights),
-        "data_hash": store.data_hash,
-        "split": split,
-        "crops": crops,
-        "blur": blur and workdir.preprocessing.blur_kernel > 0,
-    }
-    try:
-        with h5py.File(out) as file:
-            if all(file.attrs.get(name) == value for name, value in wanted.items()):
-                return
-    except OSError:
-        pass
-    out.parent.mkdir(parents=True, exist_ok=True)
-    predict_split(run, store, out, split=split, crops=crops, blur=blur)
-
-
-@dataclass(frozen=True)
-class Score:
-    """Readings of a split by a run, or by several together.
-
-    Attributes:
-        read: int64 (N,), each sample's class under the run's own charset.
-        right: bool (N,), which samples are read rightly.
-    """
-
-    read: np.ndarray
-    right: np.ndarray
-
-
-def evaluate(runs: Sequence[ScoredRun], *, without_bias: bool = False) -> Score:
-    """Scores one run, or several with their logits averaged.
-
-    Args:
-        runs: one or more, of the same samples.
-        without_bias: whether the classifiers' biases are reset to 0.
-
-    Raises:
-        HccrError: runs with different samples or charsets, or no bias to reset.
-    """
-    biases = [run.bias for run in runs if run.bias is not None]
-    if without_bias and len(biases) < len(runs):
-        raise HccrError("The bias is reset in networks that end in a dense layer only.")
-    files = tuple(run.logits for run in runs)
-    fusion = Fusion(files, (1,) * len(files), bias=sum(biases) if without_bias else 0)
-    return score_fusions([fusion])[0]
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """Logits files whose weighted sum is read.
-
-    Attributes:
-        files: of the same samples.
-        weights: one for each of them.
-        dataset: "logits", or "logits_center" for the centre crop of five.
-        probabilities: whether probabilities are summed in place of logits.
-        bias: float (C,), subtracted from the sum.
-    """
-
-    files: tuple[Path, ...]
-    weights: tuple[float, ...]
-    dataset: str = "logits"
-    probabilities: bool = False
-    bias: Any = 0
-
-
-def score_fusions(fusions: Sequence[Fusion]) -> list[Score]:
-    """Scores many fusions of the same samples at once.
-
-    Goes through the files in pieces: at a paper's scale a model's logits are 26 GB.
-
-    Raises:
-        HccrError: files with different samples or charsets.
-    """
-    paths = dict.fromkeys(path for fusion in fusions for path in fusion.files)
-    read: list[list[np.ndarray]] = [[] for _ in fusions]
-    labels = []
-    with contextlib.ExitStack() as stack:
-        files = {path: stack.enter_context(closing(LogitsFile(path))) for path in paths}
-        first, *_ = files.values()
-        check_same_samples(list(files.values()))
-        for rows in first.chunks():
-            labels.append(first.labels(rows))
-            blocks: dict[tuple, np.ndarray] = {}
-            for fusion, parts in zip(fusions, read, strict=True):
-                total = -fusion.bias
-                for path, weight in zip(fusion.files, fusion.weights, strict=True):
-                    block = path, fusion.dataset, fusion.probabilities
-                    if block not in blocks:
-                        logits = files[path].logits(rows, fusion.dataset)
-                        blocks[block] = softmax(logits) if fusion.probabilities else logits
-                    total = total + weight * blocks[block]
-                parts.append(total.argmax(axis=1))
-    true = np.concatenate(labels)
-    return [Score(whole, whole == true) for whole in map(np.concatenate, read)]
-
-
-# === Columns ===
-
-
-def percent(right: np.ndarray, digits: int = 3) -> float:
-    """Returns the accuracy in percent, of bool (N,)."""
-    return round(100 * float(right.mean()), digits)
-
-
-def accuracy_columns(right: np.ndarray) -> dict[str, float]:
-    """Accuracy in percent with its 95 % interval, as columns of a table; of bool (N,)."""
-    low, high = wilson_interval(int(right.sum()), len(right))
-    return {"accuracy": percent(right), "low": round(100 * low, 2), "high": round(100 * high, 2)}
-
-
-def test_set(inputs: Inputs) -> str:
-    """Names the data that a row was measured on."""
-    return f"{inputs.store.path.name} {inputs.split}, {len(inputs.store.charset)} classes"
-
-
-def beginnings(run: ScoredRun) -> dict[str, object]:
+def beginnings(run: ScoredRun) -> dict[str, Any]:
     """Data and weights that a run began with, as columns of a table."""
     recipe, facts = run.workdir.recipe, run.workdir.read_run()
     begins = recipe.weights or "fresh weights"
@@ -280,45 +92,7 @@ def beginnings(run: ScoredRun) -> dict[str, object]:
     }
 
 
-def run_row(run: ScoredRun, inputs: Inputs, right: np.ndarray, **own) -> dict[str, Any]:
-    """Makes a row of a table of runs: network, cost, accuracy, and where all this comes from.
-
-    Args:
-        run: the run.
-        inputs: the data that it was tested on.
-        right: bool (N,), which samples it reads rightly.
-        **own: further columns, of what the table is about.
-    """
-    return {
-        "run": run.name,
-        "network": run.workdir.recipe.model,
-        "image_size": run.workdir.preprocessing.image_size,
-        **own,
-        "parameters": run.parameters,
-        "size_mb": round(run.size_mb, 2),
-        "gmac": round(run.macs / 1e9, 4),
-        **accuracy_columns(right),
-        "test_set": test_set(inputs),
-        "samples": len(right),
-        "data_hash": inputs.store.data_hash[:16],
-        **training_columns(run.workdir),
-    }
-
-
-def training_table(runs: Mapping[str, Path]) -> pd.DataFrame:
-    """Tells how runs were trained, a row each; `data_hash` is of the data they learnt from."""
-    rows = []
-    for name, path in runs.items():
-        workdir = Workdir(path)
-        learnt_from = {
-            "recipe": workdir.recipe.name,
-            "data_hash": workdir.read_run()["data_hash"][:16],
-        }
-        rows.append({"run": name, **learnt_from, **training_columns(workdir)})
-    return pd.DataFrame(rows)
-
-
-def training_columns(workdir: Workdir) -> dict[str, object]:
+def training_columns(workdir: Workdir) -> dict[str, Any]:
     """Seed, length, time and machine of a training, as columns of a table."""
     facts = workdir.read_run()
     return {
@@ -347,8 +121,8 @@ def outcome(workdir: Workdir) -> dict[str, Any]:
     return columns
 
 
-def histories(inputs: Inputs) -> dict[str, pd.DataFrame]:
-    """Reads the curves of runs, by name.
+def histories(inputs: Inputs) -> tuple[Tables, pd.DataFrame]:
+    """Reads the curves of runs: by name, and one after another with a column `run`.
 
     Raises:
         HccrError: no runs, or one without a whole epoch.
@@ -358,12 +132,8 @@ def histories(inputs: Inputs) -> dict[str, pd.DataFrame]:
         curves[name] = pd.DataFrame(Workdir(path).read_history())
         if curves[name].empty:
             raise HccrError(f"{path} has no epoch that is done; train on.")
-    return curves
-
-
-def together(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Joins curves one after another, with a column `run`."""
-    return pd.concat([h.assign(run=n) for n, h in curves.items()], ignore_index=True)
+    together = [curve.assign(run=name) for name, curve in curves.items()]
+    return curves, pd.concat(together, ignore_index=True)
 
 
 def check_distinct(rows: pd.DataFrame, columns: Sequence[str]) -> None:

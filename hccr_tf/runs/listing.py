@@ -8,7 +8,7 @@ import pandas as pd
 from hccr_tf.evaluation.plots import overlay_figure, save_figure
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import is_locked, read_json
+from hccr_tf.utils.files import is_locked
 
 _ACTIVE_SECONDS = 180
 
@@ -36,18 +36,11 @@ def run_state(workdir: Workdir) -> str:
     "running" of a run in which no process trains reads "stopped".
     """
     state = workdir.read_run()["state"]
-    if state in ("begun", "running") and not _is_active(workdir):
-        return "stopped"
-    return state
-
-
-def _is_active(workdir: Workdir) -> bool:
-    """Returns whether a process holds the run's lock; without locks, whether files are new."""
-    locked = is_locked(workdir.lock_path)
-    if locked is not None:
-        return locked
-    newest = max(p.stat().st_mtime for p in workdir.path.iterdir())
-    return time.time() - newest < _ACTIVE_SECONDS
+    trains = is_locked(workdir.lock_path)
+    if trains is None:  # without locks, by how new its files are
+        newest = max(p.stat().st_mtime for p in workdir.path.iterdir())
+        trains = time.time() - newest < _ACTIVE_SECONDS
+    return "stopped" if state in ("begun", "running") and not trains else state
 
 
 def runs_table(folder: Path) -> pd.DataFrame:
@@ -72,12 +65,7 @@ def runs_table(folder: Path) -> pd.DataFrame:
 
 
 def compare(first: Path, second: Path, image: Path) -> list[str]:
-    """Says how two runs differ and draws their curves over each other.
-
-    Args:
-        first: a run's folder.
-        second: another's.
-        image: PNG to write; not written where one of them has no epoch yet.
+    """Says how two runs differ, and draws their curves over each other where both have some.
 
     Returns:
         Lines: every setting that differs, the data if it does, then the best results.
@@ -85,25 +73,25 @@ def compare(first: Path, second: Path, image: Path) -> list[str]:
     runs = [Workdir(path) for path in (first, second)]
     lines = [f"recipe      {line}" for line in runs[0].recipe.differences(runs[1].recipe)]
     facts = [run.read_run() for run in runs]
-    for name, title in (("data_hash", "data"), ("charset_sha256", "charset")):
-        mine, theirs = (fact[name][:12] for fact in facts)
-        if mine != theirs:
-            lines.append(f"{title:<12}{mine}, {theirs}")
-    environments = [read_json(run.path / "environment.json") for run in runs]
-    for name in ("backend", "devices", "packages"):
-        mine, theirs = (environment.get(name) for environment in environments)
+    described = [
+        {
+            "data": fact["data_hash"][:12],
+            "charset": fact["charset_sha256"][:12],
+            **run.read_environment(),
+        }
+        for run, fact in zip(runs, facts, strict=True)
+    ]
+    for name in ("data", "charset", "backend", "devices", "packages"):
+        mine, theirs = (description.get(name) for description in described)
         if mine != theirs:
             lines.append(f"{name:<12}{mine}, {theirs}")
     if not lines:
         lines.append("same recipe, data, charset and environment")
     histories = {}
     for run, fact in zip(runs, facts, strict=True):
-        best = fact.get("best_val_accuracy")
-        result = (
-            "no epoch yet"
-            if best is None
-            else (f"best validation accuracy {100 * best:.2f} % at epoch {fact['best_epoch']}")
-        )
+        result = "no epoch yet"
+        if (best := fact.get("best_val_accuracy")) is not None:
+            result = f"best validation accuracy {100 * best:.2f} % at epoch {fact['best_epoch']}"
         lines.append(f"{run.path}: {result}")
         if run.history_path.exists():
             histories[str(run.path)] = pd.read_csv(run.history_path)

@@ -15,6 +15,7 @@ prediction.safetensors the best epoch's weights on the path to the main output o
 tensorboard/           events
 """
 
+import contextlib
 import os
 import platform
 import shlex
@@ -47,17 +48,19 @@ _PACKAGES = (
 )
 
 
-def _path(name: str) -> property:
-    return property(lambda workdir: workdir.path / name, doc=f"Returns the path of {name}.")
+def _path(name: str, first: str | None = None) -> property:
+    """Makes a property: the path of a file, or of the `first` version's where only that is."""
+
+    def get(workdir: "Workdir") -> Path:
+        path, old = workdir.path / name, workdir.path / (first or name)
+        return old if old.exists() and not path.exists() else path
+
+    return property(get, doc=f"Returns the path of {name}.")
 
 
 @dataclass(frozen=True)
 class Workdir:
-    """Paths and small files of a run's folder.
-
-    Attributes:
-        path: the folder.
-    """
+    """Paths and small files of a run's folder, `path`."""
 
     path: Path
 
@@ -67,16 +70,8 @@ class Workdir:
     history_path = _path("history.csv")
     curves_path = _path("curves.png")
     tensorboard = _path("tensorboard")
-
-    @property
-    def best_weights(self) -> Path:
-        """Returns the file of the best epoch's weights."""
-        return self._weights("best")
-
-    @property
-    def prediction_weights(self) -> Path:
-        """Returns the file of those that prediction needs."""
-        return self._weights("prediction")
+    best_weights = _path("best.safetensors", "best.weights.h5")
+    prediction_weights = _path("prediction.safetensors", "prediction.weights.h5")
 
     def exists(self) -> bool:
         """Returns whether a run was begun here."""
@@ -127,30 +122,21 @@ class Workdir:
     ) -> None:
         """Writes everything that is fixed for the whole run; the recipe last.
 
-        `exists` looks for the recipe, so a run killed in here is simply begun anew.
-
-        Args:
-            recipe: of the run.
-            charset: its characters in class order.
-            data_hash: of the dataset.
-            store: the dataset's folder.
-            **origin: what its weights began with, where that is another run.
+        `exists` looks for the recipe, so a run killed in here is simply begun anew. `store` is
+        the dataset's folder; `origin` says which run the weights come from, if any.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         charset.save(self.path / "charset.json")
         write_json(self.path / "preprocessing.json", recipe.preprocessing.to_dict())
-        write_json(
-            self.path / "run.json",
-            {
-                "state": "begun",
-                "data_hash": data_hash,
-                "store": str(store),
-                "charset_sha256": charset.sha256,
-                "seed": recipe.seed,
-                "command": command_line(),
-                **origin,
-            },
-        )
+        run = {
+            "state": "begun",
+            "data_hash": data_hash,
+            "store": str(store),
+            "charset_sha256": charset.sha256,
+            "seed": recipe.seed,
+            "command": command_line(),
+        }
+        write_json(self.path / "run.json", {**run, **origin})
         write_json(self.path / "environment.json", environment())
         write_json(self.recipe_path, recipe.to_dict())
 
@@ -158,11 +144,6 @@ class Workdir:
         """Writes the recipe of a run that goes on with another length or patience."""
         write_json(self.recipe_path, recipe.to_dict())
         self.__dict__.pop("recipe", None)  # what `cached_property` kept
-
-    def _weights(self, name: str) -> Path:
-        # Runs of the first version have HDF5 files.
-        path, first = self.path / f"{name}.safetensors", self.path / f"{name}.weights.h5"
-        return first if first.exists() and not path.exists() else path
 
     def _read(self, name: str) -> dict[str, Any]:
         if not self.exists():
@@ -182,10 +163,8 @@ def environment() -> dict[str, Any]:
     """Returns versions, backend and hardware of this process."""
     versions = {}
     for name in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -198,10 +177,8 @@ def environment() -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    try:
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()

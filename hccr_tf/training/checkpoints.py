@@ -7,11 +7,10 @@ choice of the best epoch need none either: they are functions of the history.
 """
 
 import logging
-import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,24 +21,19 @@ from hccr_tf.models.weights import (
     read_attributes,
     read_names,
     save_weights,
+    values,
 )
 from hccr_tf.utils.errors import HccrError
 
 logger = logging.getLogger(__name__)
 
 KEPT = 2
-_NAME = re.compile(r"step-(\d+)\.safetensors")
 _COST = 0.02  # Largest share of the time that saving may take, whatever the interval.
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands.
-
-    Attributes:
-        epoch: epochs done.
-        step: steps done in the epoch that runs.
-    """
+    """Where a run stands: epochs done, and steps done in the epoch that runs."""
 
     epoch: int = 0
     step: int = 0
@@ -50,12 +44,7 @@ class Position:
 
 @dataclass(frozen=True)
 class CheckpointInterval:
-    """How often to save within an epoch.
-
-    Attributes:
-        minutes: time between checkpoints, or None for steps only.
-        steps: steps between checkpoints, or None for time only.
-    """
+    """How often to save within an epoch: by minutes, by steps, or by both; None for not by it."""
 
     minutes: float | None = 10.0
     steps: int | None = None
@@ -68,45 +57,34 @@ class CheckpointInterval:
 
 
 class Checkpoints:
-    """The checkpoints of a run.
-
-    Args:
-        folder: where they lie; made when the first is saved.
-        interval: how often to save.
-    """
+    """The checkpoints of a run, in a folder that is made when the first is saved."""
 
     def __init__(self, folder: Path, interval: CheckpointInterval | None = None):
         self.folder = folder
         self.interval = interval or CheckpointInterval()
-        self._saved = time.monotonic()
-        self._seconds = 0.0
+        self.newest: Any = None  # path of the one saved or restored last
+        self._steps, self._seconds, self._saved = 0, 0.0, time.monotonic()
 
     def paths(self) -> list[Path]:
         """Returns the files there are, newest first."""
-        found = []
-        for path in self.folder.glob("step-*.safetensors"):
-            if match := _NAME.fullmatch(path.name):
-                found.append((int(match[1]), path))
-        return [path for _, path in sorted(found, reverse=True)]
+        return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
 
     def due(self, steps: int) -> bool:
-        """Returns whether to save, `steps` after the last one.
+        """Returns whether to save after so many steps since the run began.
 
         Saving that takes long happens less often than asked for, at an interval of time.
         """
-        if self.interval.steps is not None and steps >= self.interval.steps:
+        if self.interval.steps is not None and steps - self._steps >= self.interval.steps:
             return True
         if self.interval.minutes is None:
             return False
-        return self._passed() >= max(60 * self.interval.minutes, self._seconds / _COST)
-
-    def _passed(self) -> float:
-        return time.monotonic() - self._saved
+        passed = time.monotonic() - self._saved
+        return passed >= max(60 * self.interval.minutes, self._seconds / _COST)
 
     def save(
         self, model: keras.Model, position: Position, steps: int, history: list[dict], **attributes
     ) -> Path:
-        """Writes a checkpoint and deletes all but the newest two.
+        """Writes a checkpoint, deletes all but the newest two, and returns its path.
 
         Args:
             model: compiled; on JAX with its state written back to its variables.
@@ -115,52 +93,38 @@ class Checkpoints:
             history: rows of the epochs done.
             **attributes: other plain values to be kept.
 
-        Returns:
-            The file written.
-
         Raises:
             FloatingPointError: the weights aren't finite; nothing is written.
             OSError: the disk is full; earlier checkpoints are intact.
         """
         begin = time.monotonic()
         for variable in model.trainable_variables:
-            values = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
             # By their sum: of many finite numbers it's finite too, and quicker to look at.
-            if not np.isfinite(values.sum(dtype=np.float64)):
+            if not np.isfinite(values(variable).sum(dtype=np.float64)):
                 raise FloatingPointError(variable.path)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{steps:09d}.safetensors"
-        save_weights(
-            path,
-            {
-                "model": model.variables,
-                "optimizer": model.optimizer.variables,
-                "metrics": _named(model.metrics_variables),
-            },
-            {"epoch": position.epoch, "step": position.step, "history": history, **attributes},
-        )
+        groups = {
+            "model": model.variables,
+            "optimizer": model.optimizer.variables,
+            "metrics": _metrics(model),
+        }
+        stand = {"epoch": position.epoch, "step": position.step, "history": history}
+        save_weights(path, groups, {**stand, **attributes})
         # Left by a run that went on from an older one of them, newer ones are damaged.
         for old in [p for p in self.paths() if p.name > path.name] + self.paths()[KEPT:]:
             old.unlink(missing_ok=True)
         for partial in self.folder.glob(".step-*.partial-*"):
             partial.unlink(missing_ok=True)
-        self._saved = time.monotonic()
+        self._note(path)
         self._seconds = self._saved - begin
         return path
 
-    def restore(
-        self, model: keras.Model, prepare: "Callable[[Restored], bool] | None" = None
-    ) -> "Restored | None":
-        """Fills a model from the newest intact checkpoint.
-
-        Args:
-            model: of the recipe that the checkpoint was made with; compiled, if `prepare` doesn't
-                do that.
-            prepare: called with a checkpoint before the optimiser is filled from it; says whether
-                that goes on.
+    def restore(self, model: keras.Model) -> dict[str, Any] | None:
+        """Fills a model with the weights of the newest intact checkpoint.
 
         Returns:
-            What else the checkpoint holds; None where there's none.
+            The plain values in it; None where there's no checkpoint.
 
         Raises:
             WeightsError: there are checkpoints, and none is intact.
@@ -169,16 +133,12 @@ class Checkpoints:
         for path in self.paths():
             try:
                 load_weights(path, "model", model.variables)
-                # The first call has checked the whole file.
-                restored = Restored(path, read_attributes(path))
-                if prepare is None or prepare(restored):
-                    load_weights(path, "optimizer", model.optimizer.variables, verify=False)
             except WeightsError as error:
                 problems.append(str(error))
                 logger.warning("Passed over a checkpoint: %s", error)
                 continue
-            self._saved = time.monotonic()
-            return restored
+            self._note(path)
+            return read_attributes(path)
         if problems:
             raise WeightsError(
                 f"No checkpoint in {self.folder} can be used: {'; '.join(problems)}. Take "
@@ -186,28 +146,11 @@ class Checkpoints:
             )
         return None
 
+    # What follows is read from the restored checkpoint, which was checked as a whole.
 
-@dataclass(frozen=True)
-class Restored:
-    """A checkpoint that a model was filled from.
-
-    Attributes:
-        path: the file.
-        attributes: plain values kept with it.
-    """
-
-    path: Path
-    attributes: dict
-
-    @property
-    def position(self) -> Position:
-        """Returns where the run stood."""
-        return Position(self.attributes["epoch"], self.attributes["step"])
-
-    @property
-    def history(self) -> list[dict]:
-        """Returns the rows of the epochs that were done."""
-        return self.attributes["history"]
+    def restore_optimizer(self, model: keras.Model) -> None:
+        """Fills the optimiser of a model that is compiled as the one which was saved."""
+        load_weights(self.newest, "optimizer", model.optimizer.variables, verify=False)
 
     def restore_metrics(self, model: keras.Model) -> None:
         """Fills the metrics of the running epoch; at its begin, when Keras has reset them.
@@ -215,15 +158,18 @@ class Restored:
         Raises:
             WeightsError: the model has other metrics, or hasn't made them yet.
         """
-        stored = read_names(self.path, "metrics")
-        metrics = _named(model.metrics_variables)
+        stored, metrics = read_names(self.newest, "metrics"), _metrics(model)
         if stored != sorted(metrics):
             raise WeightsError(
-                f"{self.path} holds {len(stored)} metric values and the model {len(metrics)}."
+                f"{self.newest} holds {len(stored)} metric values and the model {len(metrics)}."
             )
-        load_weights(self.path, "metrics", metrics, verify=False)
+        load_weights(self.newest, "metrics", metrics, verify=False)
+
+    def _note(self, path: Path) -> None:
+        self.newest, self._saved = path, time.monotonic()
+        self._steps = int(path.stem.removeprefix("step-"))
 
 
-def _named(variables):
+def _metrics(model: keras.Model) -> dict[str, keras.Variable]:
     # Metrics of several outputs have variables of one path: they're told apart by their position.
-    return {f"{i:04d}": variable for i, variable in enumerate(variables)}
+    return {f"{i:04d}": variable for i, variable in enumerate(model.metrics_variables)}

@@ -1,11 +1,12 @@
 """A recipe's network, built and compiled for one stage after another."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 
+from hccr_tf.data.loading.loader import Loader
 from hccr_tf.losses import create_loss
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, blueprint, create_model
 from hccr_tf.recipe import Recipe, Stage
@@ -25,63 +26,44 @@ def distribution_strategy():
 def build_network(
     recipe: Recipe, num_classes: int, weights: str | None, strategy=None
 ) -> keras.Model:
-    """Builds a recipe's network with all its outputs.
+    """Builds a recipe's network with all its outputs, `weights` in its backbone.
 
-    Args:
-        recipe: names the network.
-        num_classes: width of every output.
-        weights: of the backbone, as `create_model` takes them.
-        strategy: of TensorFlow, over several devices; None for one.
+    A strategy of TensorFlow, here and in `compile_network`, is for several devices.
     """
-    with _scope(strategy), dtype_policy(recipe.mixed_precision):
-        model = create_model(
-            recipe.model,
-            num_classes=num_classes,
-            image_shape=recipe.preprocessing.image_shape,
-            weights=weights,
-            **recipe.model_args,
-        )
+    model = _build(create_model, recipe, num_classes, strategy, weights=weights)
     for layer in _all_layers(model) if strategy else ():
         # Otherwise each replica normalises by its own part of the batch, and live and reloaded
         # predictions differ.
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
-    for stage in recipe.stages:  # each, so that what's wrong shows at once
-        freeze(backbone_layers(model), stage.frozen)
     return model
 
 
 def compile_network(
-    model: keras.Model,
-    recipe: Recipe,
-    stage: Stage,
-    class_counts: np.ndarray,
-    steps_per_epoch: int,
-    strategy=None,
+    model: keras.Model, recipe: Recipe, stage: Stage, train: Loader, strategy=None
 ) -> None:
-    """Compiles a network for a stage, with a fresh optimiser.
+    """Compiles a network for a stage of its recipe and its training images.
 
-    Args:
-        model: of `build_network`.
-        recipe: gives losses and optimiser.
-        stage: says which layers learn.
-        class_counts: training images of each class, (num_classes,).
-        steps_per_epoch: of the training split.
-        strategy: as in `build_network`.
+    The optimiser is a fresh one.
     """
+    class_counts = np.bincount(train.labels, minlength=len(train.charset))
     if recipe.stages:
         freeze(backbone_layers(model), stage.frozen)
     outputs = list(model.output)
-    with _scope(strategy), dtype_policy(recipe.mixed_precision):
+    compiles = recipe.jit_compile
+    if compiles is None:
+        on_jax = keras.backend.backend() == "jax"
+        compiles = on_jax or bool(keras.distribution.list_devices("gpu"))
+    with _building(recipe, strategy):
         model.compile(
-            optimizer=_optimizer(recipe, steps_per_epoch, stage),
+            optimizer=_optimizer(recipe, train.steps_per_epoch, stage),
             loss={
                 name: create_loss(recipe.loss, class_counts=class_counts, **recipe.loss_args)
                 for name in outputs
             },
             loss_weights=recipe.output_weights(outputs),
             metrics={name: _metrics(name, outputs, len(class_counts)) for name in outputs},
-            jit_compile=_jit_compile(recipe),
+            jit_compile=compiles,
         )
         # Here and not at the first step: a continuation fills these variables, and under a
         # strategy they must be made in its scope.
@@ -94,45 +76,45 @@ def check_recipe(recipe: Recipe, num_classes: int) -> None:
     Raises:
         HccrError: a network, stage, loss or optimiser that there isn't or that doesn't fit.
     """
-    network = blueprint(
-        recipe.model,
-        num_classes=num_classes,
-        image_shape=recipe.preprocessing.image_shape,
-        **recipe.model_args,
-    )
-    for stage in recipe.stages:
-        freeze(backbone_layers(network), stage.frozen)
-    recipe.output_weights(network.output)
+    recipe.output_weights(_build(blueprint, recipe, num_classes).output)
     create_loss(recipe.loss, class_counts=np.ones(num_classes), **recipe.loss_args)
     _optimizer(recipe, 1, recipe.all_stages()[0])
 
 
 def prediction_names(recipe: Recipe, num_classes: int) -> set[str]:
     """Returns the paths of the variables of the network without its auxiliary heads."""
-    with dtype_policy(recipe.mixed_precision):
-        model = blueprint(
-            recipe.model,
-            num_classes=num_classes,
-            image_shape=recipe.preprocessing.image_shape,
-            aux_outputs=False,
-            **recipe.model_args,
-        )
+    model = _build(blueprint, recipe, num_classes, aux_outputs=False)
     return {variable.path for variable in model.weights}
 
 
+def _build(
+    create: Callable[..., keras.Model], recipe: Recipe, num_classes: int, strategy=None, **arguments
+) -> keras.Model:
+    """Calls `create_model` or `blueprint`, and tries every stage, so that a wrong one shows now."""
+    with _building(recipe, strategy):
+        model = create(
+            recipe.model,
+            num_classes=num_classes,
+            image_shape=recipe.preprocessing.image_shape,
+            **arguments,
+            **recipe.model_args,
+        )
+    for stage in recipe.stages:
+        freeze(backbone_layers(model), stage.frozen)
+    return model
+
+
 @contextlib.contextmanager
-def dtype_policy(mixed_precision: str | None) -> Iterator[None]:
-    """Sets Keras's policy while the context lasts."""
+def _building(recipe: Recipe, strategy=None) -> Iterator[None]:
+    """Sets the recipe's precision, and the strategy's scope, while the context lasts."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(f"mixed_{mixed_precision}" if mixed_precision else "float32")
+    precision = recipe.mixed_precision
+    keras.config.set_dtype_policy(f"mixed_{precision}" if precision else "float32")
     try:
-        yield
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _scope(strategy):
-    return strategy.scope() if strategy else contextlib.nullcontext()
 
 
 def _all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
@@ -159,11 +141,3 @@ def _optimizer(recipe: Recipe, steps_per_epoch: int, stage: Stage) -> keras.opti
         name="optimizer",
         **recipe.optimizer_args,
     )
-
-
-def _jit_compile(recipe: Recipe) -> bool:
-    if recipe.jit_compile is not None:
-        return recipe.jit_compile
-    if keras.backend.backend() == "jax":
-        return True
-    return bool(keras.distribution.list_devices("gpu"))

@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -19,9 +18,7 @@ logger = logging.getLogger(__name__)
 class InputWait:
     """Time that training has spent waiting for its next batch.
 
-    Args:
-        measured: whether anything is added; TensorFlow's clock isn't to be had in its
-            deterministic mode.
+    Not `measured`, it stays 0: TensorFlow's clock isn't to be had in its deterministic mode.
     """
 
     def __init__(self, measured: bool = True):
@@ -32,9 +29,7 @@ class InputWait:
     @property
     def seconds(self) -> float:
         """Returns the time waited since the run began in this process."""
-        if self._variable is not None:
-            return float(self._variable.numpy())
-        return self._seconds
+        return self._seconds if self._variable is None else float(self._variable.numpy())
 
     def add(self, seconds: float) -> None:
         """Adds time that was waited."""
@@ -50,61 +45,43 @@ class InputWait:
 
 
 class KerasDataset(keras.utils.PyDataset):
-    """Random access to a loader's batches of one epoch, for backends without tf.data.
+    """A loader's batches of one epoch, from a step on, for backends without tf.data.
 
-    Reads ahead by itself: Keras takes the first batch of a generator, or of its own
-    threads over a PyDataset, to build the model, and doesn't give it back.
-
-    Args:
-        loader: what to read.
-        output_names: the model's outputs; all share one label.
-        epoch: whose batches are given.
-        step: the first of them.
-        wait: where to add the time that Keras waits for a batch.
+    Not a generator: Keras takes the first batch of one to build the model, and doesn't give it
+    back. Here it asks for that batch once more.
     """
 
     def __init__(
         self,
         loader: Loader,
-        output_names: Iterable[str],
+        output_names: Sequence[str],
         epoch: int = 0,
         step: int = 0,
         wait: InputWait | None = None,
     ):
-        super().__init__(workers=1)
-        self._loader, self._output_names = loader, list(output_names)
-        self._epoch, self._step = epoch, step
-        self._wait = wait or InputWait()
-        self._pool = ThreadPoolExecutor(loader.workers, thread_name_prefix="hccr-loader")
-        self._ahead: dict[int, Future] = {}
+        super().__init__(workers=1)  # the loader reads ahead
+        self._loader, self._epoch, self._step = loader, epoch, step
+        self._output_names, self._wait = output_names, wait or InputWait()
+        self._batches, self._index = loader.batches(epoch, step), -1
 
     def __len__(self) -> int:
         """Returns the number of batches from the first step on."""
         return self._loader.steps_per_epoch - self._step
 
     def __getitem__(self, index: int):
-        """Returns (images, labels by output) of one batch."""
-        begun = time.perf_counter()
-        wanted = range(index, min(index + 3 * self._loader.workers, len(self)))
-        kept = {i: self._ahead[i] for i in wanted if i in self._ahead}
-        self._ahead = {
-            i: kept.get(i) or self._pool.submit(self._loader.batch, self._epoch, self._step + i)
-            for i in wanted
-        }
-        images, labels, _ = self._ahead[index].result()
-        self._wait.add(time.perf_counter() - begun)
-        return images, dict.fromkeys(self._output_names, labels)
+        """Returns (images, labels by output) of one batch; they're read ahead in order."""
+        if index != self._index:
+            begun = time.perf_counter()
+            if index != self._index + 1:
+                self._batches = self._loader.batches(self._epoch, self._step + index)
+            images, labels, _ = next(self._batches)
+            self._wait.add(time.perf_counter() - begun)
+            self._index, self._batch = index, (images, dict.fromkeys(self._output_names, labels))
+        return self._batch
 
 
 def open_split(recipe: Recipe, dataset: Dataset, charset: Charset, split: str) -> Loader:
-    """Opens a split as a recipe trains or validates on it.
-
-    Args:
-        recipe: gives preprocessing, augmentation, batch size, seed and images of each class.
-        dataset: what to read.
-        charset: class order.
-        split: "train" or "validation".
-    """
+    """Opens the split "train" or "validation" as a recipe reads it."""
     trains = split == "train"
     per_class = recipe.samples_per_class if trains else recipe.validation_per_class
     loader = Loader(
@@ -130,28 +107,22 @@ def fit_arguments(
     validation: Loader,
     output_names: Sequence[str],
     epoch: int,
-    step: int = 0,
-    *,
-    wait: InputWait | None = None,
+    step: int,
+    wait: InputWait,
     num_replicas: int = 1,
 ) -> dict:
     """Makes the arguments with which Keras fits one epoch of the loaders' batches, in order.
 
-    Args:
-        train: batches of `epoch` from `step` on.
-        validation: all its batches after that.
-        output_names: the model's outputs; all share one label.
-        epoch: whose batches are trained on.
-        step: of that epoch, to begin with.
-        wait: where to add the time spent waiting for training batches.
-        num_replicas: devices that share each batch.
+    Those of `epoch` from `step` on are trained on, and all of the validation split follow. Every
+    output learns the one label; `wait` gets the time spent waiting for training batches, and
+    `num_replicas` devices share each batch.
     """
     if keras.backend.backend() == "tensorflow":
         from hccr_tf.data.loading.tf_dataset import tf_dataset, timed
 
         dataset = tf_dataset(train, output_names, epoch=epoch, step=step, multiple_of=num_replicas)
         return {
-            "x": timed(dataset, wait.variable()) if wait and wait.measured else dataset,
+            "x": timed(dataset, wait.variable()) if wait.measured else dataset,
             "validation_data": tf_dataset(validation, output_names, multiple_of=num_replicas),
         }
     return {

@@ -20,14 +20,9 @@ logger = logging.getLogger(__name__)
 def check_same(
     workdir: Workdir, recipe: Recipe, data_hash: str, charset: Charset, init_from: str | Path | None
 ) -> None:
-    """Refuses another recipe, charset, data or origin than those a run was begun with.
+    """Refuses another recipe, `init_from`, data or charset than those a run was begun with.
 
-    Args:
-        workdir: of the run.
-        recipe: that is asked for; longer, or more patient, it takes the place of the run's own.
-        data_hash: of the dataset.
-        charset: of the network.
-        init_from: another run whose weights are asked for.
+    A recipe that is longer, or more patient, takes the place of the run's own.
 
     Raises:
         HccrError: something differs; it's named.
@@ -40,31 +35,24 @@ def check_same(
     if recipe.stages:
         free = ()
     changed = recipe.differences(workdir.recipe)
-    differences = [line for line in changed if not line.startswith(free)]
-    if differences:
-        raise HccrError(
-            f"{workdir.path} holds a run of another recipe, so it can't be continued "
-            f"(asked for, there): {'; '.join(differences)}. Take another --workdir, or the "
-            "settings it was begun with."
-        )
     run = workdir.read_run()
     origin, asked = run.get("init_from"), None if init_from is None else _origin_name(init_from)
+
+    def refuse(what: str, difference: str, remedy: str):
+        raise HccrError(
+            f"{workdir.path} was begun with {what} ({difference}), so it can't be continued. Take "
+            f"another --workdir, or the {remedy} it was begun with; --init-from starts from its "
+            "weights."
+        )
+
+    if settings := [line for line in changed if not line.startswith(free)]:
+        refuse("another recipe", f"asked for, there: {'; '.join(settings)}", "settings")
     if origin != asked:
-        raise HccrError(
-            f"{workdir.path} was begun with {_origin_text(origin)}, so it can't be continued with "
-            f"{_origin_text(asked)}. Take another --workdir, or what it was begun with."
-        )
+        refuse("another --init-from", f"{origin or 'none'}, not {asked or 'none'}", "--init-from")
     if run["data_hash"] != data_hash:
-        raise HccrError(
-            f"{workdir.path} was trained on other data (hash {run['data_hash'][:12]}, not "
-            f"{data_hash[:12]}), so it can't be continued. Take another --workdir, or "
-            "the store it was begun with; --init-from starts from its weights."
-        )
+        refuse("other data", f"hash {run['data_hash'][:12]}, not {data_hash[:12]}", "store")
     if difference := workdir.charset.difference(charset):
-        raise HccrError(
-            f"{workdir.path} was begun with another charset ({difference}), so it can't be "
-            "continued. Take another --workdir, or the --charset it was begun with."
-        )
+        refuse("another charset", difference, "--charset")
     if changed:
         workdir.replace_recipe(recipe)
 
@@ -72,13 +60,9 @@ def check_same(
 def initialise(
     model: keras.Model, recipe: Recipe, init_from: str | Path, charset: Charset
 ) -> dict[str, str]:
-    """Fills a network from another run's best weights.
+    """Fills a network, with all its outputs, from another run's best weights.
 
-    Args:
-        model: of the recipe, with all its outputs.
-        recipe: of the run that begins.
-        init_from: workdir of the other run, or the shipped recogniser's name.
-        charset: of the run that begins; rows of characters that the other knows too are taken.
+    Of output layers, the rows of characters that both charsets know are taken.
 
     Returns:
         What `run.json` keeps of it.
@@ -124,7 +108,3 @@ def _origin_name(init_from: str | Path) -> str:
     """Names a run as those that begin with its weights remember it."""
     path = find_run(init_from)
     return NAME if path == FOLDER else str(path.absolute())
-
-
-def _origin_text(init_from: str | None) -> str:
-    return "no --init-from" if init_from is None else f"--init-from {init_from}"

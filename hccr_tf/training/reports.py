@@ -26,15 +26,8 @@ class Report(keras.callbacks.Callback):
     """Reports every step in a terminal's bar, and every epoch in the log and to TensorBoard.
 
     Keras's own bar would print the loss and accuracy of every head at every step, and its
-    TensorBoard callback needs TensorFlow on every backend.
-
-    Args:
-        workdir: the run's folder.
-        epochs: of the recipe.
-        train: the training batches.
-        validation: batches of which the first is shown as images after each epoch.
-        start: where the run begins.
-        wait: time spent waiting for input.
+    TensorBoard callback needs TensorFlow on every backend. Images of the first validation batch
+    are shown after each epoch of the recipe's `epochs`, with what is read.
     """
 
     def __init__(
@@ -63,38 +56,30 @@ class Report(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar on."""
         self._done += 1
-        accuracy = 100 * logs.get(f"{MAIN_OUTPUT}_accuracy", 0)
-        rate, share = self._rates()
-        self._advance(
-            1,
-            f"{self._done}/{self._train.steps_per_epoch}  loss {logs.get('loss', 0):.4f}  "
-            f"accuracy {accuracy:.2f} %  {rate:.0f} images/s{_wait_text(share)}",
-        )
+        count = f"{self._done}/{self._train.steps_per_epoch}"
+        self._advance(1, f"{count}  {_learning(logs)}, {self._speed()}")
 
     def on_test_begin(self, logs=None):
-        """Keeps the rates of training, to which validation doesn't count."""
-        self._epoch_rates = self._rates()
+        """Keeps the speed of training, to which validation doesn't count."""
+        self._trained = self._speed()
         self._advance(0, "validating")
 
     def on_epoch_end(self, epoch, logs=None):
         """Logs the epoch's line and writes its events."""
         self._bar.close()
-        rate, share = self._epoch_rates
         logger.info(
-            "epoch %d/%d: loss %.4f, accuracy %.2f %%, validation %.2f %%, %.0f s, %.0f images/s%s",
+            "epoch %d/%d: %s, validation %.2f %%, %.0f s, %s",
             epoch + 1,
             self._epochs,
-            logs.get("loss", float("nan")),
-            100 * logs.get(f"{MAIN_OUTPUT}_accuracy", 0),
+            _learning(logs),
             100 * logs.get(MONITOR, 0),
             time.monotonic() - self._begun,
-            rate,
-            _wait_text(share),
+            self._trained,
         )
         step = (epoch + 1) * self._train.steps_per_epoch
         scalars = {**logs, "learning_rate": current_rate(self.model)}
-        if share is not None:
-            scalars["input_wait"] = share
+        if self._wait.measured:
+            scalars["input_wait"] = self._share
         for name, value in scalars.items():
             validation = name.removeprefix("val_")
             tag = f"train/{name}" if name == validation else f"validation/{validation}"
@@ -107,20 +92,16 @@ class Report(keras.callbacks.Callback):
         self._bar.close()
         self._writer.close()
 
-    def _rates(self) -> tuple[float, float | None]:
-        """Returns images a second, and the share of the time spent waiting for them."""
+    def _speed(self) -> str:
+        """Measures images a second, and the share of the time spent waiting for them."""
         seconds = max(time.monotonic() - self._begun, 1e-9)
         rate = (self._done - self._first) * self._train.batch_size / seconds
-        if not self._wait.measured:
-            return rate, None
-        return rate, min(1.0, (self._wait.seconds - self._waited) / seconds)
+        self._share = min(1.0, (self._wait.seconds - self._waited) / seconds)
+        wait = f", input wait {100 * self._share:.0f} %" if self._wait.measured else ""
+        return f"{rate:.0f} images/s{wait}"
 
     def _sheet(self) -> np.ndarray:
-        """Draws validation images with what is read, and in brackets what they are where it isn't.
-
-        Returns:
-            uint8 (H, W).
-        """
+        """Draws validation images with what is read, and in brackets what they are, as uint8."""
         images, labels, indices = self._validation.batch(0, 0)
         logits = np.asarray(self.model.predict_on_batch(images)[MAIN_OUTPUT])
         charset = self._validation.charset
@@ -139,5 +120,6 @@ def current_rate(model: keras.Model) -> float:
     return float(keras.ops.convert_to_numpy(rate))
 
 
-def _wait_text(share: float | None) -> str:
-    return "" if share is None else f", input wait {100 * share:.0f} %"
+def _learning(logs: dict[str, float]) -> str:
+    accuracy = 100 * logs.get(f"{MAIN_OUTPUT}_accuracy", 0)
+    return f"loss {logs.get('loss', float('nan')):.4f}, accuracy {accuracy:.2f} %"

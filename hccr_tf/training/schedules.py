@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.recipe import Recipe, Stage
-from hccr_tf.training.checkpoints import Position
 
 # Melnyk et al. 2018, section 4.2; the last two from the released code.
 _DIVISOR = 10.0
@@ -15,14 +13,10 @@ _FLOOR = 1e-6
 
 
 def learning_rate(recipe: Recipe, steps_per_epoch: int, stage: Stage | None = None):
-    """Returns what an optimiser takes as its learning rate: a number, or a Keras schedule.
+    """Returns what an optimiser takes as its learning rate in a stage, the first if None.
 
-    Under the schedule "stall" it's the number to begin with, which `StallSchedule` changes.
-
-    Args:
-        recipe: gives the schedule.
-        steps_per_epoch: of the training split.
-        stage: of the recipe; its first if None.
+    A number, or a Keras schedule. Under the schedule "stall" it's the number to begin with, in
+    whose place those of `stall_rate` are set.
     """
     stage = stage or recipe.all_stages()[0]
     peak = stage.learning_rate or recipe.learning_rate
@@ -46,17 +40,22 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, stage: Stage | None = No
 
 
 def stall_rate(
-    peak: float, first_steps: int, accuracies: Sequence[float], steps_per_epoch: int, step: int
+    peak: float,
+    first_steps: int | None,
+    accuracies: Sequence[float],
+    steps_per_epoch: int,
+    step: int,
 ) -> float:
     """Computes the rate of one step under the schedule "stall".
 
     The peak for `first_steps`, then a tenth; after each later epoch whose training accuracy
     isn't above the best before it by 0.0001, another tenth; never under 1e-6. A pure function
     of the history, so a run that was interrupted goes on with the rates of one that wasn't.
+    With no first steps the peak lasts until the first stall.
 
     Args:
         peak: rate of the first steps.
-        first_steps: how many they are; with 0 the peak lasts until the first stall.
+        first_steps: how many they are; those of an epoch if None.
         accuracies: training accuracies of the epochs that are done.
         steps_per_epoch: of the training split.
         step: number of the step, from 0.
@@ -67,6 +66,8 @@ def stall_rate(
         >>> stall_rate(0.1, 10, [0.5, 0.4], 10, 20)
         0.001
     """
+    if first_steps is None:
+        first_steps = steps_per_epoch
     if step < first_steps:
         return peak
     divisions, best = int(first_steps > 0), float("-inf")
@@ -75,48 +76,3 @@ def stall_rate(
             divisions += 1
         best = max(best, accuracy)
     return max(peak / _DIVISOR**divisions, min(peak, _FLOOR))
-
-
-class StallSchedule(keras.callbacks.Callback):
-    """Sets the optimiser's rate by `stall_rate`, at each epoch and where the first steps end.
-
-    Args:
-        recipe: gives peak and first steps; None of them is one epoch.
-        steps_per_epoch: of the training split.
-        history: rows of the epochs that are done, to which others append.
-        position: where the run begins.
-    """
-
-    def __init__(
-        self, recipe: Recipe, steps_per_epoch: int, history: list[dict], position: Position
-    ):
-        super().__init__()
-        self._peak = recipe.learning_rate
-        first = recipe.first_steps
-        self._first_steps = steps_per_epoch if first is None else first
-        self._steps_per_epoch = steps_per_epoch
-        self._history = history
-        self._start = position
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Sets the rate of the epoch's first step."""
-        begun = self._start.step if epoch == self._start.epoch else 0
-        # By batches: under float16 an optimiser doesn't count steps that overflow.
-        self._step = epoch * self._steps_per_epoch + begun
-        self._set()
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Sets the rate where the first steps end."""
-        self._step += 1
-        if self._step == self._first_steps:
-            # JAX keeps the optimiser's state in the step's own; it's written back, changed, and
-            # read again at the next step.
-            if hasattr(self.model, "jax_state_sync"):
-                self.model.jax_state_sync()
-            self._set()
-
-    def _set(self) -> None:
-        accuracies = [row[f"{MAIN_OUTPUT}_accuracy"] for row in self._history]
-        self.model.optimizer.learning_rate = stall_rate(
-            self._peak, self._first_steps, accuracies, self._steps_per_epoch, self._step
-        )

@@ -8,28 +8,19 @@ from collections.abc import Iterator
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training left on a signal, after it had saved.
-
-    Attributes:
-        exit_code: 128 and the signal's number, as shells count.
-    """
+    """Training left on a signal, after it had saved."""
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
-        self.exit_code = 128 + number
+        self.exit_code = 128 + number  # as shells count
 
 
 class StopRequest:
-    """Notes the first signal, for the loop to leave at its next step; a second one ends at once.
-
-    Attributes:
-        number: the signal's number, None while there was none.
-        since: when it came, by `time.monotonic`.
-    """
+    """Notes the first signal, for the loop to leave at its next step; a second one ends at once."""
 
     def __init__(self):
-        self.number: int | None = None
-        self.since = 0.0
+        self.number: int | None = None  # the signal's
+        self.since = 0.0  # when it came, by `time.monotonic`
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["StopRequest"]:

@@ -16,15 +16,9 @@ def best_epoch(history: list[dict]) -> int:
 def current_stage(history: list[dict], recipe: Recipe) -> tuple[int, int]:
     """Finds the stage that the next epoch belongs to, and the epoch it began with, both from 0.
 
-    A pure function of the history, so a run that was interrupted goes on and stops as one that
-    wasn't. A stage ends with its epochs, or when the recipe's patience is at its end.
-
-    Args:
-        history: rows of the epochs that are done.
-        recipe: gives stages and patience.
-
-    Returns:
-        (index of the stage, epoch); the index is the number of stages where all are done.
+    A pure function of the rows of the epochs that are done, so a run that was interrupted goes on
+    and stops as one that wasn't. A stage ends with its epochs, or when the recipe's patience is at
+    its end. Where all are done, the stage is their number.
     """
     *stages, last = recipe.all_stages()
     first = 0
@@ -44,11 +38,7 @@ def is_finished(history: list[dict], recipe: Recipe) -> bool:
 
 
 def freeze(layers: list[keras.layers.Layer], frozen: str | int) -> None:
-    """Lets a backbone's layers learn, or not.
-
-    Args:
-        layers: in their order.
-        frozen: "backbone" for all of them, or how many from the first on.
+    """Lets a backbone's layers learn, or not: `frozen` of them, or all of the "backbone".
 
     Raises:
         HccrError: more than there are.

@@ -6,18 +6,20 @@ import math
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.store.format import STROKES_FORMAT
-from hccr_tf.evaluation.plots import draw_curves
+from hccr_tf.evaluation.plots import curves_figure, save_figure
+from hccr_tf.models import MAIN_OUTPUT
+from hccr_tf.models.weights import save_weights
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
-from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Position, Restored
+from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Position
 from hccr_tf.training.compilation import (
     build_network,
     compile_network,
@@ -27,13 +29,12 @@ from hccr_tf.training.compilation import (
 from hccr_tf.training.keras_data import InputWait, fit_arguments, open_split
 from hccr_tf.training.origin import check_same, initialise
 from hccr_tf.training.reports import Report, current_rate
-from hccr_tf.training.results import Results
-from hccr_tf.training.schedules import StallSchedule
+from hccr_tf.training.schedules import stall_rate
 from hccr_tf.training.signals import Interrupted, StopRequest
-from hccr_tf.training.stages import best_epoch, current_stage, is_finished
+from hccr_tf.training.stages import MONITOR, best_epoch, current_stage, is_finished
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import exclusive_lock, write_json
+from hccr_tf.utils.files import atomic_write, exclusive_lock, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,15 @@ def train(
     Args:
         recipe: what to train, or its name.
         dataset: with a training and a validation split, or its folder.
-        workdir: folder for everything the run makes.
-        **options: `init_from`, `charset` and `checkpoints`, as for `Trainer`.
+        workdir: folder for everything the run makes; one that holds an unfinished run
+            of the same recipe and data is continued from its last checkpoint.
+        **options: `init_from`, workdir of another run whose best weights this one starts from, in
+            place of the recipe's `weights`, or "recogniser" for those that come with the package;
+            where the charsets differ, output layers keep the rows of characters that both know,
+            and others start fresh. A run that goes on is given the same, of which nothing is read
+            then. `charset`, class order of the network, which must cover the dataset; the
+            dataset's own if None. `checkpoints`, how often to save within an epoch; every ten
+            minutes if None. After each epoch a run saves anyway.
 
     Returns:
         The run's folder.
@@ -76,21 +84,7 @@ def train(
 
 
 class Trainer:
-    """Trains one run.
-
-    Args:
-        recipe: what to train, or its name.
-        dataset: with a training and a validation split, or its folder.
-        workdir: folder for everything the run makes; one that holds an unfinished run
-            of the same recipe and data is continued from its last checkpoint.
-        init_from: workdir of another run whose best weights this one starts from, in place of
-            the recipe's `weights`; "recogniser" for those that come with the package. Where the
-            charsets differ, output layers keep the rows of characters that both know, and
-            others start fresh. A run that goes on is given the same, of which nothing is read
-            then.
-        charset: class order of the network; must cover the dataset. The dataset's own if None.
-        checkpoints: how often to save within an epoch; every ten minutes if None. After
-            each epoch a run saves anyway.
+    """Trains one run; arguments are those of `train`.
 
     Attributes:
         history: a row an epoch that is done.
@@ -108,11 +102,10 @@ class Trainer:
         charset: Charset | None = None,
         checkpoints: CheckpointInterval | None = None,
     ):
-        if isinstance(recipe, str):
-            # Recipes stand on a floor above training.
-            self.recipe: Recipe = import_module("hccr_tf.papers.recipes").get_recipe(recipe)
-        else:
+        if isinstance(recipe, Recipe):
             self.recipe = recipe
+        else:  # recipes stand on a floor above training
+            self.recipe = import_module("hccr_tf.papers.recipes").get_recipe(recipe)
         if init_from is not None:
             self.recipe = self.recipe.override(weights=None)  # they'd be written over
         self.dataset = open_dataset(dataset)
@@ -124,13 +117,11 @@ class Trainer:
         self._init_from = init_from
         self._checkpoints = Checkpoints(self.workdir.checkpoints, checkpoints)
         self._stop = StopRequest()
-        self._restored: Restored | None = None
         self._stage: int | None = None
+        self._rate: float | None = None  # set last under the schedule "stall"
         # Times are no part of the history, which repeats to the bit.
         self._seconds: list[float] = []  # of the epochs that are done
         self._spent = 0.0  # on the running epoch by earlier processes
-        self._steps_since_saved = 0
-        self._saved: str | None = None
 
     def run(self) -> Workdir:
         """Trains to the end of the recipe; returns and raises what `train` does."""
@@ -141,12 +132,12 @@ class Trainer:
             if self._is_finished():
                 logger.info("%s is finished; nothing to do.", workdir.path)
                 return workdir
-            self._start_framework()
             self._build()
             if not self._restore():
                 self._begin()
             self._train_epochs()
-            draw_curves(pd.DataFrame(self.history), workdir.curves_path, workdir.path.name)
+            curves = curves_figure({workdir.path.name: pd.DataFrame(self.history)})
+            save_figure(curves, workdir.curves_path)
         return workdir
 
     # === Before the first step ===
@@ -156,53 +147,51 @@ class Trainer:
         if not self.workdir.exists():
             return False
         check_same(self.workdir, self.recipe, self.dataset.data_hash, self.charset, self._init_from)
-        return self.workdir.read_run()["state"] == "finished" and is_finished(
-            self.workdir.read_history(), self.recipe
-        )
+        state = self.workdir.read_run()["state"]
+        return state == "finished" and is_finished(self.workdir.read_history(), self.recipe)
 
-    def _start_framework(self) -> None:
+    def _build(self) -> None:
+        """Starts the framework, opens the splits and builds the network."""
         backend.prepare_fit()
-        if self.recipe.deterministic and keras.backend.backend() == "tensorflow":
+        fixed_order = self.recipe.deterministic and keras.backend.backend() == "tensorflow"
+        if fixed_order:
             import tensorflow as tf
 
             tf.config.experimental.enable_op_determinism()
+        # TensorFlow's clock isn't to be had in that mode.
+        self._wait = InputWait(measured=not fixed_order)
         keras.utils.set_random_seed(self.recipe.seed)
-
-    def _build(self) -> None:
-        """Opens the splits and builds the network."""
         self._train, self._validation = (
             open_split(self.recipe, self.dataset, self.charset, split)
             for split in ("train", "validation")
         )
-        self._class_counts = np.bincount(self._train.labels, minlength=len(self.charset))
         # What a run begins with is in its checkpoints; to go on, it needn't be there any more.
         begins = self._init_from is None and not self._checkpoints.paths()
         self._strategy = distribution_strategy()
         self.model = build_network(
             self.recipe, len(self.charset), self.recipe.weights if begins else None, self._strategy
         )
-        names = prediction_names(self.recipe, len(self.charset))
-        self._results = Results(self.workdir, self.recipe, names)
+        self._prediction_names = prediction_names(self.recipe, len(self.charset))
 
     def _restore(self) -> bool:
         """Goes on from the newest intact checkpoint; returns whether there's one."""
-        restored = self._checkpoints.restore(self.model, self._compile_as_saved)
-        if restored is None:
+        kept = self._checkpoints.restore(self.model)
+        if kept is None:
             return False
-        logger.info("Going on in %s from %s.", self.workdir.path, restored.position)
-        self._restored, self._saved = restored, str(restored.path)
-        self.history, self.position = list(restored.history), restored.position
-        self._seconds = list(restored.attributes["seconds"])
-        self._spent = restored.attributes["spent"]
+        self.position, self.history = Position(kept["epoch"], kept["step"]), kept["history"]
+        self._seconds, self._spent = kept["seconds"], kept["spent"]
+        logger.info("Going on in %s from %s.", self.workdir.path, self.position)
+        stage, first_epoch = current_stage(self.history, self.recipe)
+        self._compile(min(stage, len(self.recipe.all_stages()) - 1))
+        if self.position != Position(first_epoch):  # a stage begins with a fresh one
+            self._checkpoints.restore_optimizer(self.model)
         if self.position.step:
             # Keras makes the outputs' metrics, which are to be filled, with a first batch.
             images, labels, _ = self._validation.batch(0, 0)
             self.model.test_on_batch(images, dict.fromkeys(self.model.output, labels))
         if self.history:
             # A kill may have come between the checkpoint and the epoch's other files.
-            if not self.position.step and not self._results.has_best(self.history):
-                self._results.save_best(self.model, self.history)
-            self._results.write_progress(self.history, self._seconds)
+            self._write_results()
         return True
 
     def _begin(self) -> None:
@@ -214,9 +203,8 @@ class Trainer:
                 "checkpoint to go on from. Take another --workdir; --init-from starts from this "
                 "run's best weights."
             )
-        origin: dict[str, str] = {}
-        if self._init_from is not None:
-            origin = initialise(self.model, self.recipe, self._init_from, self.charset)
+        source = self._init_from
+        origin = {} if source is None else initialise(self.model, self.recipe, source, self.charset)
         if not self.workdir.exists():
             # Not before: what can't begin leaves nothing that other settings would contradict.
             self.workdir.begin(
@@ -225,11 +213,13 @@ class Trainer:
 
     # === Epochs ===
 
+    @property
+    def _steps_done(self) -> int:
+        # By batches: under float16 an optimiser doesn't count steps that overflow.
+        return self.position.epoch * self._train.steps_per_epoch + self.position.step
+
     def _train_epochs(self) -> None:
-        recipe = self.recipe
-        # TensorFlow's clock isn't to be had in its deterministic mode.
-        clock = not (recipe.deterministic and keras.backend.backend() == "tensorflow")
-        self._wait = InputWait(measured=clock)
+        recipe, stages = self.recipe, self.recipe.all_stages()
         report = Report(
             self.workdir, recipe.epochs, self._train, self._validation, self.position, self._wait
         )
@@ -241,61 +231,34 @@ class Trainer:
                 on_test_batch_end=lambda batch, logs: self._end_validation_step(),
             ),
         ]
-        if recipe.schedule == "stall":
-            steps = self._train.steps_per_epoch
-            schedule = StallSchedule(recipe, steps, self.history, self.position)
-            self._callbacks.insert(0, schedule)
         drawn = self.dataset.manifest.get("format") == STROKES_FORMAT
         in_processes = drawn and len(self._train) >= MANY_IMAGES
         processes = self._train.processes() if in_processes else contextlib.nullcontext()
         with contextlib.closing(report), processes:
             for epoch in range(self.position.epoch, recipe.epochs):
                 stage, first_epoch = current_stage(self.history, recipe)
-                if stage == len(recipe.all_stages()):
+                if stage == len(stages):
                     break
-                self._begin_stage(stage, first_epoch)
+                if stage != self._stage:
+                    if len(stages) > 1:
+                        said = stage + 1, len(stages), first_epoch + 1, stages[stage].description
+                        logger.info("Stage %d of %d, from epoch %d on: %s.", *said)
+                    self._compile(stage)
                 self._end_epoch(epoch, self._fit(epoch))
 
-    def _begin_stage(self, stage: int, first_epoch: int) -> None:
-        """Compiles for a stage, if that isn't done."""
-        stages = self.recipe.all_stages()
-        if stage == self._stage:
-            return
-        if len(stages) > 1:
-            said = stage + 1, len(stages), first_epoch + 1, stages[stage].description
-            logger.info("Stage %d of %d, from epoch %d on: %s.", *said)
-        self._compile(stage)
-
-    def _compile_as_saved(self, restored: Restored) -> bool:
-        """Compiles for a checkpoint's stage; returns whether its optimiser goes on."""
-        stage, first_epoch = current_stage(restored.history, self.recipe)
-        self._compile(min(stage, len(self.recipe.all_stages()) - 1))
-        return restored.position != Position(first_epoch)
-
     def _compile(self, stage: int) -> None:
-        compile_network(
-            self.model,
-            self.recipe,
-            self.recipe.all_stages()[stage],
-            self._class_counts,
-            self._train.steps_per_epoch,
-            self._strategy,
-        )
+        settings = self.recipe.all_stages()[stage]
+        compile_network(self.model, self.recipe, settings, self._train, self._strategy)
         self._stage = stage
 
     def _fit(self, epoch: int) -> dict[str, float]:
         """Trains and validates one epoch, or what is left of it; returns its metrics."""
+        names, step = list(self.model.output), self.position.step
+        replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
+        loaders = self._train, self._validation
         fitted = self.model.fit(
             # An epoch a call: its data begin where they are asked to, in the middle too.
-            **fit_arguments(
-                self._train,
-                self._validation,
-                list(self.model.output),
-                epoch,
-                self.position.step,
-                wait=self._wait,
-                num_replicas=self._strategy.num_replicas_in_sync if self._strategy else 1,
-            ),
+            **fit_arguments(*loaders, names, epoch, step, self._wait, replicas),
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,
@@ -303,32 +266,40 @@ class Trainer:
             callbacks=self._callbacks,
         )
         metrics = {name: float(values[-1]) for name, values in fitted.history.items()}
-        if len(self.model.output) == 1:  # of which Keras names no loss
-            (output,) = self.model.output
-            metrics |= {
-                f"{output}_loss": metrics["loss"],
-                f"val_{output}_loss": metrics["val_loss"],
-            }
+        for output in self.model.output:  # Keras names no loss of an only one
+            metrics.setdefault(f"{output}_loss", metrics["loss"])
+            metrics.setdefault(f"val_{output}_loss", metrics["val_loss"])
         return metrics
 
     def _begin_epoch(self, epoch: int) -> None:
         self._begun = time.monotonic()
-        if self.position.step and self._restored is not None:
-            self._restored.restore_metrics(self.model)
-        self._restored = None
+        if self.position.step:  # restored within the epoch
+            self._checkpoints.restore_metrics(self.model)
+        self._set_stall_rate()
 
     def _end_step(self, loss: float) -> None:
-        epoch, step = self.position.epoch, self.position.step + 1
+        self.position = Position(self.position.epoch, self.position.step + 1)
         if not math.isfinite(loss):
-            self._diverged(f"The loss is {loss}", step)
-        self.position = Position(epoch, step)
-        self._steps_since_saved += 1
+            self._diverged(f"The loss is {loss}")
+        self._set_stall_rate()
         # Not at the last step: validation and the epoch's own checkpoint follow.
-        if step < self._train.steps_per_epoch and (
-            self._stop.number or self._checkpoints.due(self._steps_since_saved)
+        if self._steps_done % self._train.steps_per_epoch and (
+            self._stop.number or self._checkpoints.due(self._steps_done)
         ):
             self._save()
             self._leave_if_asked()
+
+    def _set_stall_rate(self) -> None:
+        """Sets the rate of the next step, if the schedule is "stall" and it changes."""
+        if self.recipe.schedule != "stall":
+            return
+        recipe, steps = self.recipe, self._train.steps_per_epoch
+        accuracies = [row[f"{MAIN_OUTPUT}_accuracy"] for row in self.history]
+        peak, first = recipe.learning_rate, recipe.first_steps
+        rate = stall_rate(peak, first, accuracies, steps, self._steps_done)
+        if rate != self._rate:
+            self._sync_variables()
+            self.model.optimizer.learning_rate = self._rate = rate
 
     def _end_validation_step(self) -> None:
         # A validation that ends soon ends with a checkpoint. One that takes longer than whoever
@@ -337,64 +308,82 @@ class Trainer:
             self._leave_if_asked()
 
     def _end_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        row = {
-            "epoch": epoch + 1,
-            "step": (epoch + 1) * self._train.steps_per_epoch,
-            "learning_rate": current_rate(self.model),
-            **dict(sorted(metrics.items())),
-        }
-        self.history.append(row)
         self._seconds.append(round(self._spent + time.monotonic() - self._begun, 2))
         self.position, self._spent = Position(epoch + 1), 0.0
+        row = {
+            "epoch": epoch + 1,
+            "step": self._steps_done,
+            "learning_rate": current_rate(self.model),
+        }
+        self.history.append({**row, **dict(sorted(metrics.items()))})
         # First, because a continuation reads it, and from it writes what is missing of the rest.
         self._save()
-        if best_epoch(self.history) == len(self.history) - 1:
-            self._results.save_best(self.model, self.history)
-        if not self._results.write_progress(self.history, self._seconds):
+        self._write_results()
+        if not is_finished(self.history, self.recipe):
             self._leave_if_asked()
+
+    def _sync_variables(self) -> None:
+        # JAX keeps weights and optimiser in the step's state; Keras writes them back on request,
+        # and reads them again at the next step.
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
 
     # === Saving and leaving ===
 
     def _save(self) -> None:
         """Writes a checkpoint."""
-        # JAX keeps the weights in the step's state; Keras writes them back only on request.
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
-        position = self.position
-        spent = self._spent + (time.monotonic() - self._begun if position.step else 0.0)
-        steps = position.epoch * self._train.steps_per_epoch + position.step
+        self._sync_variables()
+        now = time.monotonic() - self._begun if self.position.step else 0.0
+        times: dict[str, Any] = {"seconds": self._seconds, "spent": self._spent + now}
+        stand = self.position, self._steps_done, self.history
         try:
-            path = self._checkpoints.save(
-                self.model, position, steps, self.history, seconds=self._seconds, spent=spent
-            )
+            self._checkpoints.save(self.model, *stand, **times)
         except FloatingPointError as error:
-            self._diverged(f"The weights {error} aren't finite", position.step)
-        self._saved = str(path)
-        self._steps_since_saved = 0
+            self._diverged(f"The weights {error} aren't finite")
+
+    def _write_results(self) -> None:
+        """Writes what an epoch leaves: its weights, if it's the best, then history and state."""
+        best = self.history[best_epoch(self.history)]
+        if best is self.history[-1] and not self.position.step:
+            epoch, variables = len(self.history), self.model.variables
+            stand = {"epoch": epoch, "history": self.history}
+            save_weights(self.workdir.best_weights, {"model": variables}, stand)
+            needed = [v for v in variables if v.path in self._prediction_names]
+            save_weights(self.workdir.prediction_weights, {"model": needed}, {"epoch": epoch})
+        with atomic_write(self.workdir.history_path) as temporary:
+            pd.DataFrame(self.history).to_csv(temporary, index=False)
+        self.workdir.update_run(
+            state="finished" if is_finished(self.history, self.recipe) else "running",
+            epochs_done=len(self.history),
+            best_epoch=best["epoch"],
+            best_val_accuracy=best[MONITOR],
+            train_seconds=round(sum(self._seconds), 1),
+        )
 
     def _leave_if_asked(self) -> None:
         if self._stop.number is not None:
-            where = f"saved in {self._saved}" if self._saved else "before anything was saved"
+            newest = self._checkpoints.newest
+            where = f"saved in {newest}" if newest else "before anything was saved"
             raise Interrupted(
                 f"Stopped in epoch {self.position.epoch + 1} after {self.position.step} of its "
                 f"{self._train.steps_per_epoch} steps, {where}. The same command goes on there.",
                 self._stop.number,
             )
 
-    def _diverged(self, what: str, step: int) -> None:
+    def _diverged(self, what: str) -> None:
         """Names the samples after which numbers weren't finite any more, and raises."""
-        epoch, last = self.position.epoch, step - 1
-        if not step:  # A checkpoint at the end of an epoch looks back on its last step.
-            epoch, last = epoch - 1, self._train.steps_per_epoch - 1
-        ids = self.dataset.sample_ids(self._train.batch(epoch, last).indices)
-        epoch = self.position.epoch + 1
+        epoch, step = self.position.epoch + 1, self.position.step
+        # A checkpoint at the end of an epoch looks back on its last step.
+        batch = self._train.batch(*divmod(self._steps_done - 1, self._train.steps_per_epoch))
+        ids = self.dataset.sample_ids(batch.indices)
         report = self.workdir.path / "diverged.json"
         write_json(report, {"what": what, "epoch": epoch, "step": step, "sample_ids": ids})
         self.workdir.update_run(state="diverged")
         shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
+        newest = self._checkpoints.newest or "none yet"
         raise DivergenceError(
             f"{what} at step {step} of epoch {epoch}, with the batch {shown} (all in {report}). "
-            f"The last good checkpoint is {self._saved or 'none yet'}; lower --learning-rate in a "
-            "new --workdir (--init-from takes this run's best weights), or use --mixed-precision "
+            f"The last good checkpoint is {newest}; lower --learning-rate in a new --workdir ("
+            "--init-from takes this run's best weights), or use --mixed-precision "
             "bfloat16 in place of float16."
         )

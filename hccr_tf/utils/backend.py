@@ -21,8 +21,7 @@ _NOTE = re.compile(r"WARNING: All log messages before|[IW]\d{4} |To enable the f
 def choose() -> None:
     """Takes JAX where nothing was chosen and TensorFlow isn't installed, and no notes.
 
-    Keras takes TensorFlow unless told otherwise, and fails where there's none. Machines
-    with only JAX exist, and everything but tf.data and tf.distribute works there.
+    Keras takes TensorFlow unless told otherwise, and fails where there's none.
     """
     if "KERAS_BACKEND" not in os.environ and find_spec("tensorflow") is None and find_spec("jax"):
         os.environ["KERAS_BACKEND"] = "jax"
@@ -35,7 +34,7 @@ def without_notes() -> Iterator[None]:
     """Keeps TensorFlow's notes at its import from stderr; TF_CPP_MIN_LOG_LEVEL=0 shows them.
 
     They're written past Python's own stderr and before any level counts, so its file is put aside
-    for a moment. Everything else is passed on.
+    for a moment; everything else is passed on.
     """
     if "tensorflow" in sys.modules or os.environ.get(_LEVEL) == "0":
         yield
@@ -72,14 +71,11 @@ def start() -> None:
 
 
 def input_gradient(function: Callable, inputs: np.ndarray) -> np.ndarray:
-    """Computes the gradient of a function's sum with regard to its input.
+    """Computes the gradient of a function's sum with regard to its input, of the input's shape.
 
     Args:
         function: from one tensor to another, made of Keras layers and operations.
         inputs: float array.
-
-    Returns:
-        An array of the inputs' shape.
     """
     import keras
 

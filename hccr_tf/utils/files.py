@@ -17,8 +17,6 @@ from filelock import FileLock, Timeout
 
 from hccr_tf.utils.errors import HccrError
 
-_CHUNK = 1 << 20
-
 
 def _temporary_sibling(path: Path, kind: str) -> Path:
     # A sibling lies on the same file system, which os.replace needs. Names are short because
@@ -39,17 +37,10 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path that takes the place of `path` if the block succeeds.
+    """Yields a temporary path in the same folder that takes the place of `path` at the end.
 
-    The temporary file lies in the same folder. At the end of the block it is flushed to the disk
-    and renamed, so that `path` holds the earlier or the new content at every moment, also when the
-    process is killed. If the block raises, the temporary file is removed and `path` is untouched.
-
-    Args:
-        path: The file to write. Its folder must exist.
-
-    Yields:
-        The path to write to.
+    It is flushed to the disk and renamed, so that `path` holds the earlier or the new content at
+    every moment, also when the process is killed. If the block raises, `path` is untouched.
 
     Raises:
         FileNotFoundError: The folder of `path` does not exist, or the block wrote nothing.
@@ -69,16 +60,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def replace_directory(made: Path, path: Path) -> None:
-    """Flushes a folder to the disk and gives it a name, in place of an earlier one if need be.
+    """Flushes a folder to the disk and renames it to a path on the same file system.
 
-    Args:
-        made: The finished folder, on the same file system.
-        path: Its name to be. An earlier folder is moved aside and deleted only once the new one
-            stands in its place; whatever fails, one of the two is there.
+    An earlier folder there is moved aside and deleted only once the new one stands in its place;
+    whatever fails, one of the two is there.
     """
-    for file in sorted(made.rglob("*")):
+    for file in (*made.rglob("*"), made):
         sync(file)
-    sync(made)
     old = _temporary_sibling(path, "old")
     if path.exists():
         os.rename(path, old)
@@ -105,15 +93,11 @@ def exclusive_lock(path: Path, busy: str, patience: float = 10.0) -> Iterator[No
     Raises:
         BlockingIOError: Another process holds the lock.
     """
-    lock = FileLock(path, timeout=patience)
     try:
-        lock.acquire()
+        with FileLock(path, timeout=patience):
+            yield
     except Timeout:
         raise BlockingIOError(errno.EAGAIN, busy) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def is_locked(path: Path) -> bool | None:
@@ -131,11 +115,8 @@ def is_locked(path: Path) -> bool | None:
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """Returns the SHA-256 of a file's content as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        while block := stream.read(_CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
@@ -152,28 +133,17 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         FileNotFoundError: There is no such file.
         HccrError: The file is not UTF-8 or not JSON; the message names the file and the place.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise HccrError(
-            f"{path} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise HccrError(f"{path} is not UTF-8 text (byte {error.start})") from error
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise HccrError(f"{path} is not valid JSON in UTF-8 ({error})") from error
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """Short names of folders: their own, with their parents' before it where two are alike.
-
-    Example:
-        >>> distinct_names([Path("/runs/1/best"), Path("/runs/2/best")])
-        ['1-best', '2-best']
+    """Returns short names of folders: "1-best" and "2-best" for runs/1/best and runs/2/best.
 
     Raises:
-        HccrError: two are the same folder.
+        HccrError: Two are the same folder.
     """
     paths = [Path(path).absolute() for path in paths]
     for depth in range(1, max(len(path.parts) for path in paths)):
@@ -183,7 +153,7 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     raise HccrError(f"A folder was named twice: {', '.join(map(str, paths))}.")
 
 
-def write_csv(path: str | os.PathLike[str], table: Any) -> None:
-    """Writes a pandas DataFrame atomically as UTF-8 CSV, without its index."""
+def write_csv(path: str | os.PathLike[str], table: Any, **options: Any) -> None:
+    """Writes a pandas DataFrame atomically as UTF-8 CSV, without its index; see `to_csv`."""
     with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        table.to_csv(temporary, index=False, lineterminator="\n", **options)

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -12,13 +12,7 @@ Item = TypeVar("Item")
 def progress_bar(
     title: str, total: int, wanted: bool = True, *, done: int = 0
 ) -> Iterator[Callable[..., None]]:
-    """Shows a bar on stderr while the context lasts, if that's a terminal.
-
-    Args:
-        title: in front of the bar.
-        total: how much there is to do, in any unit.
-        wanted: False for no bar.
-        done: how much is done already.
+    """Shows a bar for `total` units of work on stderr, if that's a terminal and one is wanted.
 
     Yields:
         `advance(number, note="")`, to be called with what was done since the last call, and a
@@ -28,33 +22,17 @@ def progress_bar(
         yield lambda number, note="": None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        "{task.fields[note]}",
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = Progress.get_default_columns()
+    screen = Console(stderr=True)
+    with Progress(*columns, "{task.fields[note]}", console=screen, transient=True) as bar:
         task = bar.add_task(title, total=total, completed=done, note="")
         yield lambda number, note="": bar.update(task, advance=number, note=note)
 
 
-def track(
-    items: Iterable[Item], title: str, total: int | None = None, wanted: bool = True
-) -> Iterator[Item]:
-    """Yields items beside a bar.
-
-    Args:
-        items: any; without `total` they have a length.
-        title: in front of the bar.
-        total: how many there are.
-        wanted: False for no bar.
-    """
-    if total is None:
-        total = len(items) if isinstance(items, Sized) else 0
+def track(items: Iterable[Item], title: str, total: int, wanted: bool = True) -> Iterator[Item]:
+    """Yields items beside a bar; arguments as for `progress_bar`."""
     with progress_bar(title, total, wanted) as advance:
         for item in items:
             yield item

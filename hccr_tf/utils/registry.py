@@ -9,23 +9,17 @@ Item = TypeVar("Item")
 
 
 class Registry(Mapping[str, Item], Generic[Item]):
-    """A mapping that its entries fill themselves, in the order in which they're added.
+    """A mapping whose entries add themselves, when `load` imports their modules at the first look.
 
-    Args:
-        kind: such as "recipe", for messages.
-        load: imports the modules whose entries add themselves; called before the first look.
+    Its `kind`, such as "recipe", stands in messages.
     """
 
-    def __init__(self, kind: str, load: Callable[[], object] = lambda: None):
+    def __init__(self, kind: str, load: Callable[[], object]):
         self._kind, self._load, self._loaded = kind, load, False
         self._items: dict[str, Item] = {}
 
     def add(self, name: str, item: Item) -> None:
-        """Adds an entry.
-
-        Raises:
-            HccrError: there is one of that name.
-        """
+        """Adds an entry; raises HccrError where there is one of that name."""
         if name in self._items:
             raise HccrError(f"The {self._kind} {name!r} is registered already.")
         self._items[name] = item

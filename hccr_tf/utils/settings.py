@@ -16,24 +16,14 @@ from hccr_tf.utils.errors import HccrError
 
 @dataclass(frozen=True)
 class Setting:
-    """A field's type, without its None, and its help.
+    """A field's type, without its None, and its help."""
 
-    Attributes:
-        kind: a type that is made of a text.
-        optional: whether the field can be None, written "none" or "all".
-        help: its line of the docstring.
-    """
-
-    kind: Any
-    optional: bool
-    help: str
+    kind: Any  # a type that is made of a text
+    optional: bool  # whether the field can be None, written "none" or "all"
+    help: str  # its line of the docstring
 
     def parse(self, text: str) -> Any:
-        """Reads a value.
-
-        Raises:
-            ValueError: the text isn't of the field's type.
-        """
+        """Reads a value; raises ValueError for a text that isn't of the field's type."""
         if self.optional and text.lower() in ("none", "all"):
             return None
         if self.kind is bool:
@@ -61,10 +51,9 @@ def settings_of(described: type) -> dict[str, Setting]:
 
 def parse_literal(text: str) -> Any:
     """Reads a value whose type isn't known: a Python literal, or else the text itself."""
-    if text.lower() in ("true", "false", "none"):
-        return {"true": True, "false": False, "none": None}[text.lower()]
+    word = text.title() if text.lower() in ("true", "false", "none") else text
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(word)
     except (ValueError, SyntaxError):
         return text
 

@@ -37,8 +37,8 @@ def test_every_argument_has_help(name):
     class Recorder:
         open_groups = ()
 
-        def add_argument(self, *names, help=None, **options):
-            words.append((names[0], help))
+        def add_argument(self, name, help=None, **options):
+            words.append((name, help))
 
         def add_argument_group(self, *texts):
             return self
@@ -106,7 +106,7 @@ def test_faults_are_one_line_with_exit_code_2(arguments, message, tmp_path, monk
 
 
 def fail(error: BaseException):
-    def run(options):
+    def run(**options):
         raise error
 
     return run

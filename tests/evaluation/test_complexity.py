@@ -14,19 +14,13 @@ def one_layer(layer, shape):
     return keras.Model(inputs, layer(inputs))
 
 
-def test_a_convolution_by_equation_2():
-    # H=W=10, P=1, R=Q=3, S=1, C=4, M=7.
-    by_hand = (10 + 2 - 3 + 1) ** 2 * 3 * 3 * 4 * 7
-    assert by_hand == 25_200
-    assert count_macs(one_layer(layers.Conv2D(7, 3, padding="same"), (10, 10, 4))) == by_hand
-    # H=W=11, P=0, R=5, Q=3, S=2: (11 - 5 + 2) / 2 = 4 rows, (11 - 3 + 2) / 2 = 5 columns.
-    strided = one_layer(layers.Conv2D(7, (5, 3), strides=2), (11, 11, 4))
-    assert count_macs(strided) == 4 * 5 * 5 * 3 * 4 * 7
-
-
 @pytest.mark.parametrize(
     ("layer", "shape", "expected"),
     [
+        # By equation 2. H=W=10, P=1, R=Q=3, S=1, C=4, M=7.
+        (layers.Conv2D(7, 3, padding="same"), (10, 10, 4), (10 + 2 - 3 + 1) ** 2 * 3 * 3 * 4 * 7),
+        # H=W=11, P=0, R=5, Q=3, S=2: (11 - 5 + 2) / 2 = 4 rows, (11 - 3 + 2) / 2 = 5 columns.
+        (layers.Conv2D(7, (5, 3), strides=2), (11, 11, 4), 4 * 5 * 5 * 3 * 4 * 7),
         (layers.Conv2D(8, 3, groups=2, padding="same"), (6, 6, 4), 36 * 9 * 2 * 8),
         (layers.DepthwiseConv2D(3, depth_multiplier=2), (6, 6, 4), 16 * 9 * 8),
         (layers.SeparableConv2D(5, 3, padding="same"), (6, 6, 4), 36 * (9 * 4 + 4 * 5)),

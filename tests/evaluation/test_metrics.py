@@ -21,33 +21,30 @@ def evaluate(logits, labels, pieces=1):
     return result
 
 
-# === Softmax ===
+# === Softmax and ranks ===
 
 
 def test_softmax_by_hand():
     got = softmax(np.log(np.array([[1.0, 2.0, 5.0]])))
     np.testing.assert_allclose(got, [[0.125, 0.25, 0.625]])
     assert softmax(np.zeros((2, 3, 4), np.float32)).dtype == np.float64
+    large = softmax(np.array([[1e4, 1e4, -1e4], [-1e4, -1e4 - 1, -2e4]], np.float32))
+    np.testing.assert_allclose(large[0], [0.5, 0.5, 0])
+    np.testing.assert_allclose(large[1], [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 0])
 
 
-def test_softmax_of_large_logits():
-    got = softmax(np.array([[1e4, 1e4, -1e4], [-1e4, -1e4 - 1, -2e4]], np.float32))
-    np.testing.assert_allclose(got[0], [0.5, 0.5, 0])
-    np.testing.assert_allclose(got[1], [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 0])
-
-
-# === Ranks ===
-
-
-def test_rank_by_hand():
-    logits = np.array([[3.0, 1.0, 2.0]] * 3)
-    assert true_rank(logits, np.array([0, 1, 2])).tolist() == [0, 2, 1]
-
-
-def test_of_equal_logits_the_lower_class_comes_first():
-    logits = np.array([[1.0, 1.0, 0.0, 1.0]] * 4)
-    assert true_rank(logits, np.array([0, 1, 2, 3])).tolist() == [0, 1, 3, 2]
-    assert true_rank(np.zeros((3, 3)), np.array([0, 1, 2])).tolist() == [0, 1, 2]
+@pytest.mark.parametrize(
+    ("logits", "ranks"),
+    [
+        ([3.0, 1.0, 2.0], [0, 2, 1]),
+        # Of equal logits the lower class comes first.
+        ([1.0, 1.0, 0.0, 1.0], [0, 1, 3, 2]),
+        ([0.0, 0.0, 0.0], [0, 1, 2]),
+    ],
+)
+def test_rank_by_hand(logits, ranks):
+    labels = np.arange(len(logits))
+    assert true_rank(np.array([logits] * len(logits)), labels).tolist() == ranks
 
 
 def test_rank_equals_a_stable_sort():
@@ -56,13 +53,8 @@ def test_rank_equals_a_stable_sort():
     want = (order == labels[:, None]).argmax(axis=1)
     np.testing.assert_array_equal(true_rank(logits, labels), want)
     np.testing.assert_array_equal(true_rank(logits, labels) == 0, logits.argmax(axis=1) == labels)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
-def test_labels_of_any_integer_type(dtype):
-    logits, labels = draw()
-    want = true_rank(logits, labels)
-    np.testing.assert_array_equal(true_rank(logits, labels.astype(dtype)), want)
+    for dtype in (np.uint8, np.int32, np.int64):
+        np.testing.assert_array_equal(true_rank(logits, labels.astype(dtype)), want)
 
 
 # === Intervals ===
@@ -83,9 +75,6 @@ def test_wilsons_interval(correct, total, interval):
     got = wilson_interval(correct, total)
     np.testing.assert_allclose(got, interval, atol=5e-5)
     assert 0 <= got[0] <= correct / total <= got[1] <= 1
-
-
-def test_no_interval_without_samples():
     with pytest.raises(ValueError, match="at least one sample"):
         wilson_interval(0, 0)
 
@@ -125,22 +114,17 @@ def test_how_samples_are_batched_changes_nothing(pieces):
     np.testing.assert_array_equal(many.class_correct, one.class_correct)
 
 
-def test_metrics():
-    logits, labels = draw()
-    metrics = evaluate(logits, labels).metrics()
-    correct = int((logits.argmax(axis=1) == labels).sum())
-    assert list(metrics) == ["top1", "top5", "top10", "top1_interval95"]
-    assert metrics["top1"] == correct / 500
-    assert metrics["top1_interval95"] == list(wilson_interval(correct, 500))
-
-
 @pytest.mark.parametrize(
     ("num_classes", "names"),
     [(5, ["top1"]), (6, ["top1", "top5"]), (11, ["top1", "top5", "top10"])],
 )
-def test_no_top_k_of_which_every_class_is_part(num_classes, names):
-    metrics = evaluate(*draw(num_classes=num_classes)).metrics()
+def test_metrics_without_a_top_k_of_which_every_class_is_part(num_classes, names):
+    logits, labels = draw(num_classes=num_classes)
+    metrics = evaluate(logits, labels).metrics()
+    correct = int((logits.argmax(axis=1) == labels).sum())
     assert list(metrics) == [*names, "top1_interval95"]
+    assert metrics["top1"] == correct / 500
+    assert metrics["top1_interval95"] == list(wilson_interval(correct, 500))
 
 
 def test_a_constant_model_is_right_by_chance_only():

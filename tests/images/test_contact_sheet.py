@@ -12,14 +12,15 @@ def ink(image):
     return int((image < 128).sum())
 
 
+def edge(image):
+    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+
+
 def test_text_is_drawn_and_differs():
     drawn = {text: text_image(text, 32) for text in ("我", "们", "A", "我们")}
     for image in drawn.values():
         assert image.dtype == np.uint8 and image.ndim == 2
-        assert ink(image) > 20
-        # Nothing is cut off: the margin stays white.
-        edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-        assert edge.min() == 255
+        assert ink(image) > 20 and edge(image).min() == 255  # nothing is cut off
     assert len({image.shape[0] for image in drawn.values()}) == 1
     assert drawn["我们"].shape[1] > drawn["我"].shape[1]
     assert (drawn["我"] != drawn["们"]).any()
@@ -27,9 +28,7 @@ def test_text_is_drawn_and_differs():
 
 def test_text_of_every_size_fits():
     for size in (8, 13, 22, 60):
-        image = text_image("ÅgjpqÄ|龘（）", size, margin=3)
-        edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-        assert edge.min() > 200
+        assert edge(text_image("ÅgjpqÄ|龘（）", size, margin=3)).min() > 200
     assert ink(text_image("", 20)) == 0
     with pytest.raises(ValueError):
         text_image("我", 0)
@@ -49,12 +48,8 @@ def test_sheet_shows_images_at_their_places(tmp_path):
 def test_sheet_refuses_what_it_cannot_draw(tmp_path):
     path = tmp_path / "sheet.png"
     image = np.zeros((3, 3), np.uint8)
-    for images, texts in (
-        ([], []),
-        ([image], []),
-        ([np.zeros((3, 3), np.float32)], ["a"]),
-        ([np.zeros((3, 3, 2), np.uint8)], ["a"]),
-    ):
+    wrong = [image.astype(np.float32)], [np.zeros((3, 3, 2), np.uint8)]
+    for images, texts in (([], []), ([image], []), *((images, ["a"]) for images in wrong)):
         with pytest.raises(ValueError):
             draw_sheet(images, texts, path)
     assert not path.exists()

@@ -1,12 +1,12 @@
 """Weights files of Keras 2, written here in the structure that Keras 2 gave them."""
 
-import subprocess
-import sys
+from collections import Counter
 
 import h5py
 import keras
 import numpy as np
 import pytest
+from keras2_files import write_keras2
 
 from hccr_tf import Predictor, create_model, get_recipe
 from hccr_tf.charset import Charset
@@ -46,47 +46,22 @@ def random_network():
     return model
 
 
-def write_keras2(path, model, whole=True, chunked=False):
-    """Writes a model as `model.save` (or `save_weights`) of Keras 2.2 did."""
-    numbers = {}
-    with h5py.File(path, "w") as file:
-        file.attrs["keras_version"] = b"2.2.0"
-        file.attrs["backend"] = b"tensorflow"
-        group = file
-        if whole:
-            file.attrs["model_config"] = b'{"class_name": "Model"}'
-            group = file.create_group("model_weights")
-            file.create_group("optimizer_weights").create_dataset("decay:0", data=0.0)
-        layer_names = []
-        for layer in model.layers:
-            if type(layer).__name__ not in KERAS2_NAMES:
-                continue  # the casting of images, which Keras 2 did outside of the network
-            kind = KERAS2_NAMES[type(layer).__name__]
-            numbers[kind] = numbers.get(kind, 0) + 1
-            name = f"{kind}_{numbers[kind]}"
-            layer_names.append(name.encode())
-            own = group.create_group(name)
-            weights = []
-            for variable in layer.weights:
-                part = variable.name
-                if kind.startswith("global_weighted"):
-                    part = "W"
-                weights.append(f"{name}/{part}:0")
-                own[weights[-1]] = np.asarray(variable)
-            own.attrs["weight_names"] = np.array([w.encode() for w in weights], dtype="S80")
-        if chunked:
-            half = len(layer_names) // 2
-            group.attrs["layer_names0"] = np.array(layer_names[:half])
-            group.attrs["layer_names1"] = np.array(layer_names[half:])
-        else:
-            group.attrs["layer_names"] = np.array(layer_names)
-    return path
+def write(path, model=None, whole=True, chunked=False):
+    """Writes a network as Keras 2.2 did, which numbered the layers of each kind."""
+    numbers: Counter[str] = Counter()
+    named = {}
+    for layer in (model or random_network()).layers:
+        # The casting of images was outside of the network.
+        if kind := KERAS2_NAMES.get(type(layer).__name__):
+            numbers[kind] += 1
+            named[f"{kind}_{numbers[kind]}"] = layer
+    return write_keras2(path, named, whole, chunked)
 
 
 @pytest.mark.parametrize(("whole", "chunked"), [(True, False), (False, False), (True, True)])
 def test_a_file_of_that_structure_gives_the_same_network(tmp_path, whole, chunked):
     source = random_network()
-    path = write_keras2(tmp_path / "Melnyk-Net.hdf5", source, whole, chunked)
+    path = write(tmp_path / "Melnyk-Net.hdf5", source, whole, chunked)
     model = network()
     load_keras2_weights(path, model)
     images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
@@ -102,7 +77,7 @@ def test_a_file_of_that_structure_gives_the_same_network(tmp_path, whole, chunke
     ],
 )
 def test_what_does_not_fit_is_told(tmp_path, arguments, message):
-    path = write_keras2(tmp_path / "w.hdf5", random_network())
+    path = write(tmp_path / "w.hdf5")
     with pytest.raises(WeightsError, match=message):
         load_keras2_weights(path, network(**arguments))
 
@@ -146,7 +121,7 @@ def link(dense):
     ],
 )
 def test_damaged_files_are_told(tmp_path, damage, message):
-    path = write_keras2(tmp_path / "w.hdf5", random_network())
+    path = write(tmp_path / "w.hdf5")
     with h5py.File(path, "a") as file:
         damage(file)
     with pytest.raises(WeightsError, match=message):
@@ -156,7 +131,7 @@ def test_damaged_files_are_told(tmp_path, damage, message):
 def test_foreign_files_are_told(tmp_path):
     with pytest.raises(WeightsError, match="no weights file"):
         load_keras2_weights(tmp_path / "missing.hdf5", network())
-    path = write_keras2(tmp_path / "w.hdf5", random_network())
+    path = write(tmp_path / "w.hdf5")
     (tmp_path / "cut.hdf5").write_bytes(path.read_bytes()[:3000])
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1.0
@@ -170,7 +145,7 @@ def test_foreign_files_are_told(tmp_path):
 
 def test_an_imported_run_reads_with_the_files_own_class_order(tmp_path):
     source = random_network()
-    path = write_keras2(tmp_path / "Melnyk-Net.hdf5", source)
+    path = write(tmp_path / "Melnyk-Net.hdf5", source)
     run = import_keras2(path, RECIPE, CHARSET, tmp_path / "run")
     predictor = Predictor(run.path)
     assert predictor.charset.text == CHARSET.text
@@ -185,24 +160,14 @@ def test_an_imported_run_reads_with_the_files_own_class_order(tmp_path):
 def test_the_command_takes_the_published_class_order(tmp_path, capsys):
     # At full size with few classes; codes as the published label2tagcode.npy has them.
     model = create_model("melnyk_net_c", num_classes=4)
-    path = write_keras2(tmp_path / "Melnyk-Net.hdf5", model)
+    path = write(tmp_path / "Melnyk-Net.hdf5", model)
     codes = [int.from_bytes(c.encode("gbk"), "big") for c in "座垂啊一"]
     np.save(tmp_path / "label2tagcode.npy", np.array(codes, np.uint16)[:, None])
-    command = [
-        sys.executable,
-        "-m",
-        "hccr_tf",
-        "import",
-        str(path),
-        "--charset",
-        str(tmp_path / "label2tagcode.npy"),
-        "--workdir",
-    ]
-    done = subprocess.run([*command, str(tmp_path / "run")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "as a run of melnyk_c" in done.stdout
-    assert Predictor(tmp_path / "run").charset.text == "座垂啊一"
-    arguments = ["import", str(path), "--charset", "chinese-mnist", "--workdir"]
-    assert main([*arguments, str(tmp_path / "other")]) == 2
+    run, other = str(tmp_path / "run"), str(tmp_path / "other")
+    codes_path = str(tmp_path / "label2tagcode.npy")
+    assert main(["import", str(path), "--charset", codes_path, "--workdir", run]) == 0
+    assert "as a run of melnyk_c" in capsys.readouterr().out
+    assert Predictor(run).charset.text == "座垂啊一"
+    assert main(["import", str(path), "--charset", "chinese-mnist", "--workdir", other]) == 2
     assert "as many classes as the charset has characters" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()

@@ -14,34 +14,17 @@ from hccr_tf.models.layers import (
 # Table 2.
 PARAMETERS = {"melnyk_net_a": 6_507_691, "melnyk_net_b": 6_508_139, "melnyk_net_c": 6_523_819}
 # Table 1: filters, and side of the map, of each convolution at 96×96.
-CONVOLUTIONS = [
-    (64, 96),
-    (64, 96),
-    (96, 48),
-    (64, 48),
-    (96, 48),
-    (128, 24),
-    (96, 24),
-    (128, 24),
-    (256, 12),
-    (192, 12),
-    (256, 12),
-    (448, 6),
-    (256, 6),
-    (448, 6),
-]
+FILTERS = [64, 64, 96, 64, 96, 128, 96, 128, 256, 192, 256, 448, 256, 448]
+MAPS = [96, 96, 48, 48, 48, 24, 24, 24, 12, 12, 12, 6, 6, 6]
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_of_table_2(name):
-    assert blueprint(name, num_classes=3755).count_params() == PARAMETERS[name]
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_layers_of_table_1(name):
+def test_layers_of_table_1_and_parameters_of_table_2(name):
     model = blueprint(name, num_classes=3755)
+    assert model.count_params() == PARAMETERS[name]
     convolutions = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
-    assert [(x.filters, x.output.shape[1]) for x in convolutions] == CONVOLUTIONS
+    assert [x.filters for x in convolutions] == FILTERS
+    assert [x.output.shape[1] for x in convolutions] == MAPS
     for layer in convolutions:
         assert (layer.kernel_size, layer.strides, layer.use_bias) == ((3, 3), (1, 1), False)
         assert layer.kernel_regularizer.l2 == pytest.approx(1e-3)
@@ -102,23 +85,19 @@ def test_weighted_poolings_are_equations_6_and_7():
 @pytest.mark.parametrize(
     "kind", [GlobalWeightedAveragePooling2D, GlobalWeightedOutputAveragePooling2D]
 )
-def test_weighted_poolings_are_serialisable(kind):
+def test_weighted_poolings_are_serialisable_and_keep_their_bits_in_half_precision(kind):
     layer = kind(kernel_initializer="he_normal", name="pooling")
     config = keras.saving.serialize_keras_object(layer)
     again = keras.saving.deserialize_keras_object(config)
     assert type(again) is kind
     assert again.get_config() == layer.get_config()
-
-
-def test_sums_keep_their_bits_in_half_precision():
     features = np.random.default_rng(0).uniform(0.5, 1, (2, 6, 6, 8)).astype(np.float32)
-    for kind in (GlobalWeightedAveragePooling2D, GlobalWeightedOutputAveragePooling2D):
-        found = kind(dtype="mixed_bfloat16")(features)
-        assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
-        # A number of eight bits is within 1/256 of the exact sum of its rounded parts.
-        exact = keras.ops.cast(keras.ops.cast(features, "bfloat16"), "float32")
-        exact = np.asarray(exact).sum(axis=(1, 2))
-        np.testing.assert_allclose(keras.ops.cast(found, "float32"), exact, rtol=1 / 256)
+    found = kind(dtype="mixed_bfloat16")(features)
+    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+    # A number of eight bits is within 1/256 of the exact sum of its rounded parts.
+    exact = keras.ops.cast(keras.ops.cast(features, "bfloat16"), "float32")
+    exact = np.asarray(exact).sum(axis=(1, 2))
+    np.testing.assert_allclose(keras.ops.cast(found, "float32"), exact, rtol=1 / 256)
 
 
 def test_a_weight_for_every_place_needs_a_known_size():

@@ -65,11 +65,8 @@ def test_backbones_have_twelve_convolutions_at_three_scales(name, shortcuts, vec
 
 
 def test_order_of_the_blocks_is_r_r_p_r_r_p_r_r():
-    kinds = [
-        type(x).__name__
-        for x in blueprint("mrbc", num_classes=9).layers
-        if isinstance(x, (keras.layers.Add, keras.layers.MaxPooling2D))
-    ]
+    kinds = [type(x).__name__ for x in blueprint("mrbc", num_classes=9).layers]
+    kinds = [kind for kind in kinds if kind in ("Add", "MaxPooling2D")]
     assert kinds == ["Add", "Add", "MaxPooling2D", "Add", "Add", "MaxPooling2D", "Add", "Add"]
 
 
@@ -147,22 +144,22 @@ def test_the_number_of_steps_can_change_after_training():
 @pytest.mark.parametrize(
     ("backbone", "arguments", "maps", "places"),
     [
-        ("melnyk_net_c", {"width": 16}, ("feature_map",), 4 * 4),
-        ("melnyk_net_a", {"width": 16}, ("block2_relu3", "feature_map"), 16 * 16 + 4 * 4),
+        ("melnyk_net_c", {"width": 16}, ("feature_map",), 2 * 2),
+        ("melnyk_net_a", {"width": 16}, ("block2_relu3", "feature_map"), 8 * 8 + 2 * 2),
         (
             "brick_net",
             {"num_bricks": 3, "width": 16},
             ("brick1_inception_concat", "brick2_inception_concat"),
-            16 * 16 + 4 * 4,
+            8 * 8 + 2 * 2,
         ),
-        ("mrbc", {"width": 8}, ("scale1", "scale2", "feature_map"), 64 * 64 + 32 * 32 + 16 * 16),
+        ("mrbc", {"width": 8}, ("scale1", "scale2", "feature_map"), 32 * 32 + 16 * 16 + 8 * 8),
     ],
 )
 def test_any_networks_maps_are_refined(backbone, arguments, maps, places):
     model = create_model(
         "refined",
         num_classes=CLASSES,
-        image_shape=(64, 64, 1),
+        image_shape=(32, 32, 1),
         backbone=backbone,
         backbone_args=arguments,
         maps=maps,
@@ -171,7 +168,7 @@ def test_any_networks_maps_are_refined(backbone, arguments, maps, places):
         steps=2,
         attention_outputs=True,
     )
-    found = model(images(2, 64))
+    found = model(images(2, 32))
     assert found["attention2"].shape == (2, places)
     np.testing.assert_allclose(np.asarray(found["attention2"]).sum(axis=1), 1, rtol=1e-5)
     assert found[MAIN_OUTPUT].shape == (2, CLASSES)
@@ -226,18 +223,17 @@ def test_vectors_times_classes_are_never_made():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="steps is at least 1"):
-        small(steps=0)
-    with pytest.raises(ValueError, match="at least one map"):
-        small("refined", maps=())
-    with pytest.raises(ValueError, match="can't hold .'num_classes'."):
-        small("refined", backbone_args={"num_classes": 3})
-    with pytest.raises(ValueError, match="is a single place at 16×16; name earlier maps"):
-        small("refined", backbone="melnyk_net_a", backbone_args={"width": 4})
-    with pytest.raises(ValueError, match="mrbc_ir can't be built with .*steps='two'"):
-        small(steps="two")
-    with pytest.raises(ValueError, match="mrbc has no map 'a2'; it has .*scale1"):
-        small("refined", maps=("a2",))
+    narrow = {"backbone": "melnyk_net_a", "backbone_args": {"width": 4}}
+    for name, arguments, message in (
+        ("mrbc_ir", {"steps": 0}, "steps is at least 1"),
+        ("mrbc_ir", {"steps": "two"}, "mrbc_ir can't be built with .*steps='two'"),
+        ("refined", {"maps": ()}, "at least one map"),
+        ("refined", {"maps": ("a2",)}, "mrbc has no map 'a2'; it has .*scale1"),
+        ("refined", {"backbone_args": {"num_classes": 3}}, "can't hold .'num_classes'."),
+        ("refined", narrow, "is a single place at 16×16; name earlier maps"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small(name, **arguments)
     with pytest.raises(ValueError, match="smallest size that works is 4×4"):
         create_model("mrbc", num_classes=3, image_shape=(3, 8, 1))
 

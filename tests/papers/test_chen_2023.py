@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from runs import copy_run
 
 from hccr_tf import get_recipe, train
 from hccr_tf.papers.chen_2023.experiments import gain_over_fresh
@@ -15,16 +16,16 @@ SMALL = {"image_size": 16, "batch_size": 16, "model_args": {"width": 4, "blocks"
 
 @pytest.fixture(scope="module")
 def runs(sample_store, tmp_path_factory):
-    """One from scratch, one in stages that begins with it, and one of another subset."""
+    """One from scratch, one of another subset by its recipe, one in stages that begins with it."""
     folder = tmp_path_factory.mktemp("runs")
     recipe = get_recipe("convnet").override(**SMALL, epochs=2, samples_per_class=10)
-    scratch = train(recipe, sample_store, folder / "scratch")
-    larger = train(recipe.override(samples_per_class=20), sample_store, folder / "larger")
+    scratch = train(recipe, sample_store, folder / "scratch").path
+    larger = copy_run(scratch, folder / "larger", samples_per_class=20)
     staged = get_recipe("transfer").override(
         model="convnet", **SMALL, stages=(Stage(1, "backbone"), Stage(1)), samples_per_class=10
     )
-    begun = train(staged, sample_store, folder / "begun", init_from=scratch.path)
-    return [run.path for run in (scratch, larger, begun)]
+    begun = train(staged, sample_store, folder / "begun", init_from=scratch).path
+    return [scratch, larger, begun]
 
 
 @pytest.mark.integration

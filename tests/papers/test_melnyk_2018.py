@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from runs import copy_run
 
 from hccr_tf import Predictor, get_recipe, train
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import save_weights
-from hccr_tf.papers.melnyk_2018.experiments import melnyk_table2
-from hccr_tf.papers.tables import Inputs
+from hccr_tf.runs.workdir import Workdir
 
 pytestmark = pytest.mark.integration
 
@@ -90,18 +90,16 @@ def test_table_2_resets_the_bias(make_tables, runs, sample_store, tmp_path):
     assert (tmp_path / "melnyk_table3.png").stat().st_size > 10_000
 
 
-def test_runs_of_different_charsets_are_compared_by_character(sample_store, tmp_path):
-    recipe = get_recipe("melnyk_net_a").override(image_size=32, **{"model.width": 8}, epochs=1)
-    turned = Charset.from_text(sample_store.charset.text[::-1])
-    first = train(recipe, sample_store, tmp_path / "first")
-    second = train(recipe, sample_store, tmp_path / "second", charset=turned)
+def test_runs_of_different_charsets_are_compared_by_character(make_tables, runs, tmp_path):
     # The same network, its classes in the other order.
-    predictor = Predictor(first.path)
+    other = copy_run(runs[1], tmp_path / "other")
+    Charset.from_text(Workdir(other).charset.text[::-1]).save(other / "charset.json")
+    predictor = Predictor(runs[1])
     classifier = predictor.model.get_layer(MAIN_OUTPUT)
     kernel, bias = classifier.get_weights()
     classifier.set_weights([kernel[:, ::-1], bias[::-1]])
-    save_weights(second.prediction_weights, {"model": predictor.model.variables}, {"epoch": 1})
-    inputs = Inputs(sample_store, "test", [first.path, second.path], tmp_path)
-    pairs = melnyk_table2(inputs)["pairs"]
+    weights = {"model": predictor.model.variables}
+    save_weights(Workdir(other).prediction_weights, weights, {"epoch": 2})
+    pairs = make_tables("melnyk_table2", [runs[1], other])["pairs"]
     columns = ["difference", "only_first_right", "only_second_right"]
     assert pairs[columns].to_numpy().tolist() == [[0, 0, 0]]

@@ -15,22 +15,16 @@ def runs(sample_store, tmp_path):
         workdir = Workdir(tmp_path / name)
         recipe = get_recipe("kriuk_model1").override(**{"loss.gamma": gamma}, epochs=2)
         workdir.begin(recipe, sample_store.charset, sample_store.data_hash, sample_store.path)
-        rows = [
-            {
-                "epoch": i + 1,
-                "step": 10 * (i + 1),
-                "main_output_loss": 1.0 / (i + 1),
-                "val_main_output_loss": 1.5 / (i + 1),
-                "main_output_accuracy": value,
-                "val_main_output_accuracy": value,
-            }
-            for i, value in enumerate(accuracies)
-        ]
-        pd.DataFrame(rows).to_csv(workdir.history_path, index=False)
+        history = pd.DataFrame({"epoch": range(1, len(accuracies) + 1)})
+        history["step"] = 10 * history["epoch"]
+        for prefix in ("", "val_"):
+            history[f"{prefix}main_output_loss"] = 1 / history["epoch"]
+            history[f"{prefix}main_output_accuracy"] = accuracies
+        history.to_csv(workdir.history_path, index=False)
         workdir.update_run(
-            state="finished" if len(rows) == 2 else "running",
-            epochs_done=len(rows),
-            best_epoch=len(rows),
+            state="finished" if len(history) == 2 else "running",
+            epochs_done=len(history),
+            best_epoch=len(history),
             best_val_accuracy=max(accuracies),
         )
     return tmp_path
@@ -39,12 +33,8 @@ def runs(sample_store, tmp_path):
 def test_runs_are_listed_with_state_and_result(runs):
     table = runs_table(runs).set_index("run")
     assert list(table.index) == ["a", "deep/b"]
-    assert table.loc["a", ["state", "epochs", "best", "at"]].tolist() == [
-        "finished",
-        "2/2",
-        "70.00 %",
-        "2",
-    ]
+    shown = ["finished", "2/2", "70.00 %", "2"]
+    assert table.loc["a", ["state", "epochs", "best", "at"]].tolist() == shown
     assert table.loc["deep/b", "state"] == "stopped"
     with exclusive_lock(runs / "deep" / "b" / "lock", "busy"):
         assert run_state(Workdir(runs / "deep" / "b")) == "running"

@@ -46,11 +46,11 @@ def test_fit_trains_on_the_loaders_batches(sample_store):
     accuracies = []
     for epoch in range(start, stop):
         # The second epoch comes in two parts, as after an interruption.
-        data = fit_arguments(reader, validation, names, epoch, 0, wait=wait)
+        data = fit_arguments(reader, validation, names, epoch, 0, wait)
         if epoch == start + 1:
             data["x"] = data["x"].take(4) if hasattr(data["x"], "take") else First(data["x"], 4)
             fitted.fit(**data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, shuffle=False)
-            data = fit_arguments(reader, validation, names, epoch, 4, wait=wait)
+            data = fit_arguments(reader, validation, names, epoch, 4, wait)
         history = fitted.fit(
             **data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, shuffle=False
         ).history

@@ -24,14 +24,8 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
     sample_store, tmp_path, number, code, monkeypatch, capsys
 ):
     run = Workdir(tmp_path / "run")
-    command = [
-        "train",
-        "kriuk_model1",
-        "--data",
-        str(sample_store.path),
-        "--workdir",
-        str(run.path),
-    ]
+    command = ["train", "kriuk_model1", "--data", str(sample_store.path)]
+    command += ["--workdir", str(run.path), "--epochs", "2"]
     command += "--image-size 16 --model.num_bricks 2 --model.width 16 --batch-size 32".split()
     end_step = Trainer._end_step
 
@@ -42,7 +36,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_end_step", kill)
-        assert main([*command, "--epochs", "2"]) == code
+        assert main(command) == code
     errors = capsys.readouterr().err
     said = re.search(
         r"Stopped in epoch 1 after (\d) of its (\d+) steps, saved in (\S+)\. The same command "
@@ -58,9 +52,9 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
     if number == signal.SIGINT:
         return
     with exclusive_lock(run.lock_path, "busy"):
-        assert main([*command, "--epochs", "2"]) == 2
+        assert main(command) == 2
     assert "another process trains in" in capsys.readouterr().err
-    assert main([*command, "--epochs", "2"]) == 0
+    assert main(command) == 0
     assert f"Going on in {run.path} from epoch" in capsys.readouterr().out
     history = pd.read_csv(run.history_path)
     assert history["step"].tolist() == [steps, 2 * steps]

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from hccr_tf import get_recipe, train
-from hccr_tf.training import trainer as loop
-from hccr_tf.training.schedules import StallSchedule, learning_rate, stall_rate
+from hccr_tf.training.schedules import learning_rate, stall_rate
 from hccr_tf.training.signals import Interrupted
+from hccr_tf.training.trainer import Trainer
 
 
 def rate(step, *accuracies, peak=0.1, first=10):
@@ -30,6 +30,9 @@ def test_the_papers_rates():
     assert rate(30, 0.5, 0.6, 0.60005) == pytest.approx(0.001)
     assert rate(40, 0.5, 0.8, 0.6, 0.7) == pytest.approx(1e-4)
     assert rate(200, *[0.5] * 20) == 1e-6
+    # Without a first phase the peak lasts until a stall.
+    assert rate(20, 0.5, 0.6, peak=0.01, first=0) == 0.01
+    assert rate(20, 0.5, 0.5, peak=0.01, first=0) == pytest.approx(0.001)
 
 
 def test_the_first_phase_counts_steps():
@@ -38,11 +41,6 @@ def test_the_first_phase_counts_steps():
     assert rate(25, 0.5, 0.5, first=25) == pytest.approx(0.01)
     assert rate(30, 0.5, 0.5, 0.5, first=25) == pytest.approx(0.01)
     assert rate(40, 0.5, 0.5, 0.5, 0.5, first=25) == pytest.approx(0.001)
-
-
-def test_without_a_first_phase_the_peak_lasts_until_a_stall():
-    assert rate(20, 0.5, 0.6, peak=0.01, first=0) == 0.01
-    assert rate(20, 0.5, 0.5, peak=0.01, first=0) == pytest.approx(0.001)
 
 
 def test_warm_up_and_negative_steps_are_refused():
@@ -106,17 +104,17 @@ def test_it_goes_on_within_an_epoch(sample_store, tmp_path, stopped_at):
         first_steps=8,
         epochs=3,
     )
-    rates = []
+    rates, end_step = [], Trainer._end_step
 
-    class Watch(StallSchedule):
-        def on_train_batch_end(self, batch, logs=None):
-            rates.append((self._step, float(self.model.optimizer.learning_rate)))
-            super().on_train_batch_end(batch, logs)
-            if len(rates) == stopped_at and self._step == stopped_at:
-                os.kill(os.getpid(), signal.SIGTERM)
+    def watch(self, loss):
+        step = 6 * self.position.epoch + self.position.step
+        rates.append((step, float(self.model.optimizer.learning_rate)))
+        end_step(self, loss)
+        if len(rates) == stopped_at:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "StallSchedule", Watch)
+        patch.setattr(Trainer, "_end_step", watch)
         with pytest.raises(Interrupted):
             train(recipe, sample_store, tmp_path / "run")
         begun = len(rates)

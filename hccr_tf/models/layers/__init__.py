@@ -7,14 +7,3 @@ from hccr_tf.models.layers.pooling import (
     SameAveragePooling2D,
 )
 from hccr_tf.models.layers.refinement import AdditiveAttention, RefinementStart, UnionOfVectors
-
-__all__ = [
-    "AdditiveAttention",
-    "GlobalWeightedAveragePooling2D",
-    "GlobalWeightedOutputAveragePooling2D",
-    "GreyToColour",
-    "InputScaling",
-    "RefinementStart",
-    "SameAveragePooling2D",
-    "UnionOfVectors",
-]

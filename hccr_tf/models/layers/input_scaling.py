@@ -8,17 +8,10 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("hccr_tf")
 class InputScaling(keras.layers.Layer):
-    """Casts uint8 images to the compute dtype and multiplies them.
+    """Casts uint8 images (B, H, W, C) to the compute dtype and multiplies them.
 
-    `keras.layers.Rescaling` does the same but needs TensorFlow on every backend.
-
-    Args:
-        scale: factor; 1 / 255 gives [0, 1], 1 leaves 0–255.
-
-    Call:
-        images: uint8 or float (B, H, W, C).
-
-    Returns (`call`): the layer's compute dtype, same shape.
+    A scale of 1 / 255 gives [0, 1], 1 leaves 0–255. `keras.layers.Rescaling` does the same but
+    needs TensorFlow on every backend.
     """
 
     def __init__(self, scale: float = 1.0, **kwargs):
@@ -37,16 +30,9 @@ class InputScaling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hccr_tf")
 class GreyToColour(keras.layers.Layer):
-    """Makes three channels of one, each multiplied and shifted.
+    """Makes three channels of the one of images, (B, H, W, 1) to (B, H, W, 3).
 
-    Args:
-        scale: three factors.
-        offset: three numbers added after that.
-
-    Call:
-        images: uint8 or float (B, H, W, 1).
-
-    Returns (`call`): the layer's compute dtype, (B, H, W, 3).
+    Each is multiplied by its scale, then its offset is added, in the compute dtype.
     """
 
     def __init__(self, scale: Sequence[float], offset: Sequence[float], **kwargs):
@@ -55,10 +41,8 @@ class GreyToColour(keras.layers.Layer):
         self.offset = [float(value) for value in offset]
 
     def call(self, images):
-        scale = ops.array(self.scale, self.compute_dtype)
-        return ops.cast(images, self.compute_dtype) * scale + ops.array(
-            self.offset, self.compute_dtype
-        )
+        scale, offset = (ops.array(x, self.compute_dtype) for x in (self.scale, self.offset))
+        return ops.cast(images, self.compute_dtype) * scale + offset
 
     def compute_output_spec(self, images):
         return keras.KerasTensor((*images.shape[:-1], 3), dtype=self.compute_dtype)

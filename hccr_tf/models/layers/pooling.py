@@ -15,10 +15,6 @@ class SameAveragePooling2D(keras.layers.AveragePooling2D):
 
     A window that reaches over the edge averages what it has of the image. So does Keras on
     TensorFlow and JAX; on PyTorch (Keras 3.15) it counts the padding too.
-
-    Args:
-        pool_size: side of the window.
-        strides: step between windows.
     """
 
     def __init__(self, pool_size: int = 2, strides: int | None = None, **kwargs):
@@ -46,16 +42,7 @@ class SameAveragePooling2D(keras.layers.AveragePooling2D):
 
 
 class _GlobalWeightedPooling(keras.layers.Layer):
-    """Sum over all places of a map times trainable weights, which begin at 1.
-
-    Args:
-        kernel_initializer: of the weights.
-
-    Call:
-        features: (B, H, W, C).
-
-    Returns (`call`): (B, C).
-    """
+    """Sum over all places of a map, (B, H, W, C) to (B, C), times trainable weights."""
 
     def __init__(self, kernel_initializer="ones", **kwargs):
         super().__init__(**kwargs)
@@ -97,9 +84,8 @@ class _GlobalWeightedPooling(keras.layers.Layer):
 class GlobalWeightedAveragePooling2D(_GlobalWeightedPooling):
     """GWAP: a weight for every place of every channel (Melnyk et al. 2018, eq. 6).
 
-    Σ_ij w_ijm f_ijm, a sum and not a mean; H·W·C weights, so the image's size is fixed.
-    Arguments, input and output are those of every weighted pooling: `kernel_initializer`,
-    (B, H, W, C) to (B, C).
+    Σ_ij w_ijm f_ijm of (B, H, W, C), a sum and not a mean; H·W·C weights, which begin at 1, so
+    the image's size is fixed.
     """
 
     def _kernel_shape(self, features_shape):
@@ -115,8 +101,7 @@ class GlobalWeightedAveragePooling2D(_GlobalWeightedPooling):
 class GlobalWeightedOutputAveragePooling2D(_GlobalWeightedPooling):
     """GWOAP: a weight for every channel (Melnyk et al. 2018, eq. 7).
 
-    Σ_ij w_m f_ijm, a sum and not a mean; C weights. Arguments, input and output are those of
-    every weighted pooling: `kernel_initializer`, (B, H, W, C) to (B, C).
+    Σ_ij w_m f_ijm of (B, H, W, C), a sum and not a mean; C weights, which begin at 1.
     """
 
     def _kernel_shape(self, features_shape):

@@ -8,10 +8,7 @@ from keras import ops
 class UnionOfVectors(keras.layers.Layer):
     """The feature vectors of several maps, one after another (Yang et al. 2017, eqs. 16, 17).
 
-    Call:
-        maps: a list of (B, h, w, K), of any sizes.
-
-    Returns (`call`): (B, N, K), N = Σ h·w, each map row by row.
+    From a list of (B, h, w, K), of any sizes, to (B, N, K), N = Σ h·w, each map row by row.
     """
 
     def call(self, maps):
@@ -26,14 +23,8 @@ class UnionOfVectors(keras.layers.Layer):
 class RefinementStart(keras.layers.Layer):
     """What refinement begins with: a uniform prediction and a state of zeros.
 
-    Args:
-        num_classes: C.
-        units: of the state.
-
-    Call:
-        vectors: (B, N, K), of which only the number of images is taken.
-
-    Returns (`call`): (B, C) of 1 / C, and (B, units) of 0.
+    From vectors (B, N, K), of which only the number of images is taken, to (B, C) of 1 / C, and
+    (B, units) of 0.
     """
 
     def __init__(self, num_classes: int, units: int, **kwargs):
@@ -61,14 +52,9 @@ class AdditiveAttention(keras.layers.Layer):
     """Where to look, and what is there (Yang et al. 2017, eqs. 5, 8 and 10).
 
     e_n = vᵀ tanh(query + key_n), α = softmax(e), context = Σ α_n V_n. `keras.layers` has an
-    additive attention whose query is a sequence and whose keys' width is the values'.
-
-    Call:
-        query: (B, A), W y_{t-1}.
-        keys: (B, N, A), U V.
-        vectors: (B, N, K), V.
-
-    Returns (`call`): the context (B, K) and α, float32 (B, N).
+    additive attention whose query is a sequence and whose keys' width is the values'. From the
+    query W y_{t-1} (B, A), keys U V (B, N, A) and vectors V (B, N, K) to the context (B, K) and α,
+    float32 (B, N).
     """
 
     def build(self, query_shape, keys_shape, vectors_shape):

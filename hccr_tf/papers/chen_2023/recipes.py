@@ -15,8 +15,6 @@ Result:  the paper reports validation accuracies of 93.14, 95.05 and 96.67 % (Ef
 `chen_*` are the paper's settings, and begin with ImageNet weights, which Keras fetches;
 `--weights FILE` takes them from a file, `--weights none` trains from scratch, and `--init-from RUN`
 begins with another run's. `efficientnet_v2s` and `inception_v3_gru` are ours: the same networks
-from typing import Any
-
 from scratch under a schedule for small data. `transfer` is ours: the paper's two stages for
 weights of another run, and for any network (`--model`; one with fewer than 100 layers takes
 `--stages` of its own). Where the paper is silent:

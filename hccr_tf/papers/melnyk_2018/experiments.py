@@ -7,22 +7,14 @@ import pandas as pd
 
 from hccr_tf.evaluation.complexity import layer_costs
 from hccr_tf.evaluation.plots import draw_size_against_accuracy
-from hccr_tf.evaluation.significance import compare_pairs
 from hccr_tf.inference.cam import write_cams
 from hccr_tf.inference.images import images_of_characters
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import create_model
 from hccr_tf.papers.base import SCALES, Cell, register_experiment
-from hccr_tf.papers.tables import (
-    Inputs,
-    accuracy_columns,
-    evaluate,
-    paper_table,
-    percent,
-    run_row,
-    score_runs,
-    test_set,
-)
+from hccr_tf.papers.scores import Fusion, Inputs, ScoredRun, score_fusions, score_runs
+from hccr_tf.papers.tables import Tables, pairs_tables, paper_table, runs_table
+from hccr_tf.utils.errors import HccrError
 
 _PAPER = "melnyk_2018"
 _TEST_SET = "ICDAR-2013"  # the paper's
@@ -65,7 +57,7 @@ def _plan_table2(scale: str) -> Sequence[Cell]:
 
 
 @register_experiment(plan=lambda scale: ())
-def melnyk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
+def melnyk_table1(inputs: Inputs) -> Tables:
     """Melnyk et al. 2018, table 1: the layers of the three networks, with what each costs.
 
     At 96×96 pixels and 3,755 classes; a convolution's parameters are with its normalisation's.
@@ -91,7 +83,7 @@ def melnyk_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 
 @register_experiment(plan=_plan, scales=SCALES)
-def melnyk_figure2(inputs: Inputs) -> dict[str, pd.DataFrame]:
+def melnyk_figure2(inputs: Inputs) -> Tables:
     """Melnyk et al. 2018, figure 2: class activation maps of the three networks side by side.
 
     Of 己, 已, 鲍 and 吗 as in the paper; the charset's first characters stand in for those that the
@@ -108,7 +100,7 @@ def melnyk_figure2(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 
 @register_experiment(plan=_plan_table2, scales=SCALES)
-def melnyk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
+def melnyk_table2(inputs: Inputs) -> Tables:
     """Melnyk et al. 2018, table 2: parameters, accuracy, and accuracy without the last bias.
 
     Our accuracies are of whole images, with 95 % intervals (Wilson); `changed` counts the
@@ -116,26 +108,24 @@ def melnyk_table2(inputs: Inputs) -> dict[str, pd.DataFrame]:
     compared on the same samples (`pairs`, McNemar's exact test).
     """
     runs = score_runs(inputs)
-    rows, right = [], {}
-    for run in runs:
-        with_bias, without = evaluate([run]), evaluate([run], without_bias=True)
-        right[run.name] = with_bias.right
-        drop = with_bias.right.mean() - without.right.mean()
-        bias = {
-            "accuracy_without_bias": percent(without.right, 5),
-            "accuracy_drop": round(100 * drop, 5),
-            "changed": int((with_bias.read != without.read).sum()),
-        }
-        rows.append(run_row(run, inputs, with_bias.right, **bias))
-    pairs = compare_pairs(right)
+    ours = runs_table(runs, inputs, _without_bias).rename(columns={"run": "model"})
     paper = paper_table(_PAPER, "table 2").reset_index(names="model")
-    ours = pd.DataFrame(rows).rename(columns={"run": "model"})
-    tables = {"ours": ours, "paper": paper}
-    return {**tables, "pairs": pairs} if len(pairs) else tables
+    return {"ours": ours, "paper": paper, **pairs_tables(runs)}
+
+
+def _without_bias(run: ScoredRun) -> dict[str, float]:
+    if run.bias is None:
+        raise HccrError("The bias is reset in networks that end in a dense layer only.")
+    (without,) = score_fusions([Fusion([run.logits], bias=run.bias)])
+    return {
+        "accuracy_without_bias": round(without.accuracy, 5),
+        "accuracy_drop": round(run.score.accuracy - without.accuracy, 5),
+        "changed": int((run.score.read != without.read).sum()),
+    }
 
 
 @register_experiment(plan=_plan, scales=SCALES)
-def melnyk_table3(inputs: Inputs) -> dict[str, pd.DataFrame]:
+def melnyk_table3(inputs: Inputs) -> Tables:
     """Melnyk et al. 2018, table 3: size, accuracy, ensemble and raw data of all methods.
 
     Literature as the paper prints it, then our runs and, of several, their mean logits. Our
@@ -144,23 +134,23 @@ def melnyk_table3(inputs: Inputs) -> dict[str, pd.DataFrame]:
     runs = score_runs(inputs)
     literature = paper_table(_PAPER, "table 3").reset_index(names="method")
     literature = literature.rename(columns={"size": "size_mb", "raw data": "raw_data"})
-    literature["test_set"] = _TEST_SET
-    groups = [(run.name, [run]) for run in runs]
+    groups = [(run.name, [run], run.score) for run in runs]
     if len(runs) > 1:
-        groups.append((f"mean logits of {len(runs)}", runs))
-    ours = []
-    for name, members in groups:
-        ours.append(
-            {
-                "method": name,
-                "size_mb": f"{sum(m.size_mb for m in members):.1f}",
-                **accuracy_columns(evaluate(members).right),
-                "ensemble": "no" if len(members) == 1 else f"yes ({len(members)})",
-                "raw_data": "yes",
-                "reference": "this package",
-                "test_set": test_set(inputs),
-            }
-        )
-    table = pd.concat([literature, pd.DataFrame(ours)], ignore_index=True)
+        (score,) = score_fusions([Fusion([run.logits for run in runs])])
+        groups.append((f"mean logits of {len(runs)}", runs, score))
+    ours = [
+        {
+            "method": name,
+            "size_mb": f"{sum(run.size_mb for run in members):.1f}",
+            **score.columns(),
+            "ensemble": "no" if len(members) == 1 else f"yes ({len(members)})",
+            "raw_data": "yes",
+            "reference": "this package",
+            "test_set": inputs.test_set(),
+        }
+        for name, members, score in groups
+    ]
+    tables = [literature.assign(test_set=_TEST_SET), pd.DataFrame(ours)]
+    table = pd.concat(tables, ignore_index=True)
     draw_size_against_accuracy(table, inputs.out / "melnyk_table3.png")
     return {"table": table}

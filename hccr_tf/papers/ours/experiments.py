@@ -7,44 +7,39 @@ import pandas as pd
 
 from hccr_tf.models import list_models
 from hccr_tf.papers.base import Cell, register_experiment
-from hccr_tf.papers.tables import Inputs, beginnings, check_distinct, evaluate, run_row, score_runs
+from hccr_tf.papers.scores import Inputs, score_runs
+from hccr_tf.papers.tables import Tables, beginnings, check_distinct, runs_table
 
 # Three seeds of those that take the least time, and of ConvNet.
 _CHEAPEST = ("googlenet", "compact_net", "improved_googlenet", "brick_net", "convnet")
+_SHARED = {
+    **{"stages": (), "epochs": 6, "image_size": 32, "mixed_precision": "bfloat16"},
+    **{"samples_per_class": 200, "validation_per_class": 70},
+}
+_OWN: dict[str, dict[str, Any]] = {
+    "brick_net": {"model.num_bricks": 3},  # as many as this size allows
+    # Depthwise convolutions are slower in half precision on a CPU, all others faster.
+    "efficientnet_v2s": {"mixed_precision": None},
+}
 
 
 def _plan(scale: str) -> Sequence[Cell]:
-    shared = {
-        **{"stages": (), "epochs": 6, "image_size": 32, "mixed_precision": "bfloat16"},
-        **{"samples_per_class": 200, "validation_per_class": 70},
-    }
-    own: dict[str, dict[str, Any]] = {
-        "brick_net": {"model.num_bricks": 3},  # as many as this size allows
-        # Depthwise convolutions are slower in half precision on a CPU, all others faster.
-        "efficientnet_v2s": {"mixed_precision": None},
-    }
-    return [
-        Cell(
-            f"all_{network}_{seed}",
-            "transfer",
-            {**shared, "model": network, "seed": seed, **own.get(network, {})},
-        )
-        for network in list_models()
-        for seed in ((1, 2, 3) if network in _CHEAPEST else (1,))
-    ]
+    cells = []
+    for network in list_models():
+        for seed in (1, 2, 3) if network in _CHEAPEST else (1,):
+            settings = {**_SHARED, "model": network, "seed": seed, **_OWN.get(network, {})}
+            cells.append(Cell(f"all_{network}_{seed}", "transfer", settings))
+    return cells
 
 
 @register_experiment(plan=_plan, scales=["real-small"])
-def networks(inputs: Inputs) -> dict[str, pd.DataFrame]:
+def networks(inputs: Inputs) -> Tables:
     """Any runs beside each other: parameters, cost, accuracy over seeds, time relative.
 
     A row a run (`ours`), and one for all seeds of a network (`summary`): mean and standard
     deviation of the accuracy, and training time in proportion to the fastest's.
     """
-    rows = [
-        run_row(run, inputs, evaluate([run]).right, **beginnings(run)) for run in score_runs(inputs)
-    ]
-    ours = pd.DataFrame(rows)
+    ours = runs_table(score_runs(inputs), inputs, beginnings)
     return {"ours": ours, "summary": summary(ours)}
 
 
@@ -54,9 +49,9 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     Raises:
         HccrError: two of them differ in nothing, not even the seed.
     """
-    same = ["network", "image_size", "samples_per_class", "begins_with", "stages"]
-    check_distinct(rows, [*same, "epochs_asked", "seed"])
-    groups = rows.groupby([*same, "epochs_asked"], sort=False)
+    same = ["network", "image_size", "samples_per_class", "begins_with", "stages", "epochs_asked"]
+    check_distinct(rows, [*same, "seed"])
+    groups = rows.groupby(same, sort=False)
     table = groups.agg(
         parameters=("parameters", "first"),
         gmac=("gmac", "first"),

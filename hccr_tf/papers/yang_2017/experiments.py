@@ -1,20 +1,19 @@
 """Yang et al. 2017: table I with our rows beside the paper's, figures 1 and 5."""
 
-import time
+import timeit
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from hccr_tf.evaluation.significance import compare_pairs
 from hccr_tf.inference.images import sample_images
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 from hccr_tf.models import is_refined, model_arguments
 from hccr_tf.papers.base import SCALES, Cell, register_experiment
 from hccr_tf.papers.recipes import get_recipe
-from hccr_tf.papers.tables import Inputs, ScoredRun, evaluate, paper_table, run_row, score_runs
-from hccr_tf.recipe import Recipe
+from hccr_tf.papers.scores import Inputs, ScoredRun, score_runs
+from hccr_tf.papers.tables import Tables, pairs_tables, paper_table, runs_table
 from hccr_tf.utils.errors import HccrError
 
 _BATCH = 32
@@ -51,7 +50,7 @@ def _plan(scale: str) -> Sequence[Cell]:
 
 
 @register_experiment(plan=_plan, scales=SCALES)
-def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
+def yang_table1(inputs: Inputs) -> Tables:
     """Yang et al. 2017, table I: networks with and without refinement, beside the paper's.
 
     `changed` says what a run's settings are where they aren't its recipe's. Of runs with
@@ -61,36 +60,37 @@ def yang_table1(inputs: Inputs) -> dict[str, pd.DataFrame]:
     (`pairs`). `ms_per_image` is this machine's, in batches of 32; only its ratios mean
     something.
     """
-    runs = score_runs(inputs)
-    rows, right, steps = [], {}, []
+    runs, steps = score_runs(inputs), []
     for run in runs:
-        right[run.name] = evaluate([run]).right
-        recipe = run.workdir.recipe
-        arguments = {**model_arguments(recipe.model), **recipe.model_args}
-        refines = is_refined(recipe.model)
-        own = {
-            "recipe": recipe.name,
-            "refinement": f"T = {arguments['steps']}" if refines else "no",
-            "changed": _changed(recipe),
-            "ms_per_image": round(_milliseconds(run), 3),
-        }
-        rows.append(run_row(run, inputs, right[run.name], **own))
-        if refines:
+        if is_refined(run.workdir.recipe.model):
             predictor = StepPredictor(run.workdir.path, _MOST_STEPS)
             counts = count_steps(predictor, inputs.store, inputs.split).table
             counts.insert(0, "run", run.name)
             steps.append(counts)
+    ours = runs_table(runs, inputs, _columns)
     tables = {
-        "ours": pd.DataFrame(rows),
+        "ours": ours,
         "paper": paper_table("yang_2017", "table I").reset_index(names="method"),
+        "gain": gain_of_refinement(ours),
+        **pairs_tables(runs),
     }
     if steps:
         tables["steps"] = pd.concat(steps, ignore_index=True)
-    if len(gain := gain_of_refinement(tables["ours"])):
-        tables["gain"] = gain
-    if len(runs) > 1:
-        tables["pairs"] = compare_pairs(right)
-    return tables
+    return {name: table for name, table in tables.items() if len(table)}
+
+
+def _columns(run: ScoredRun) -> dict[str, object]:
+    """Recipe, refinement, the run's own settings and its time, as columns of a table."""
+    recipe = run.workdir.recipe
+    arguments = {**model_arguments(recipe.model), **recipe.model_args}
+    # Such as "model_args.pooled: 'max', None": the run's value, the recipe's.
+    changed = recipe.differences(get_recipe(recipe.name))
+    return {
+        "recipe": recipe.name,
+        "refinement": f"T = {arguments['steps']}" if is_refined(recipe.model) else "no",
+        "changed": "; ".join(line for line in changed if not line.startswith(_ELSEWHERE)),
+        "ms_per_image": round(_milliseconds(run), 3),
+    }
 
 
 def _plan_figures(scale: str) -> Sequence[Cell]:
@@ -98,7 +98,7 @@ def _plan_figures(scale: str) -> Sequence[Cell]:
 
 
 @register_experiment(plan=_plan_figures, scales=SCALES)
-def yang_figure1(inputs: Inputs) -> dict[str, pd.DataFrame]:
+def yang_figure1(inputs: Inputs) -> Tables:
     """Yang et al. 2017, figure 1: attention at each step over two characters that look alike.
 
     The two that the run confuses most often, two samples each: `yang_figure1.png`. `read` says
@@ -118,7 +118,7 @@ def yang_figure1(inputs: Inputs) -> dict[str, pd.DataFrame]:
 
 
 @register_experiment(plan=_plan_figures, scales=SCALES)
-def yang_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
+def yang_figure5(inputs: Inputs) -> Tables:
     """Yang et al. 2017, figure 5: the best five characters at each step, where refinement helps.
 
     Of up to eight samples that are wrong at first and right at last, and of as many of which the
@@ -127,10 +127,8 @@ def yang_figure5(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """
     predictor = _one_run(inputs)
     counts = count_steps(predictor, inputs.store, inputs.split)
-    tables = {
-        "steps": counts.table,
-        "paper": paper_table("yang_2017", "figure 5").reset_index(names="example, rank"),
-    }
+    paper = paper_table("yang_2017", "figure 5").reset_index(names="example, rank")
+    tables = {"steps": counts.table, "paper": paper}
     top_k = min(5, len(predictor.charset))
     for name, first_right in (("corrected", False), ("broken", True)):
         rows = counts.changed(first_right)[:8]
@@ -147,16 +145,11 @@ def _one_run(inputs: Inputs) -> StepPredictor:
 
 
 def gain_of_refinement(rows: pd.DataFrame) -> pd.DataFrame:
-    """Computes the gain of refinement over each backbone.
-
-    Args:
-        rows: columns `recipe`, `image_size`, `seed`, `accuracy` in percent, and `changed`:
-            settings that aren't the recipe's, empty for none.
+    """Computes the gain of refinement over each backbone, from `ours` of `yang_table1`.
 
     Returns:
         A row a run with refinement, beside the backbone alone with the same changes or else with
-        its recipe's settings; mean and standard deviation of the gain are over seeds. No rows
-        where there are none.
+        its recipe's settings; mean and standard deviation of the gain are over seeds.
     """
     rows = rows.assign(changed=rows["changed"].fillna(""))
     rows["backbone"] = rows["recipe"].str.removesuffix("_ir")
@@ -177,19 +170,8 @@ def gain_of_refinement(rows: pd.DataFrame) -> pd.DataFrame:
     return table.merge(spread, how="left")
 
 
-def _changed(recipe: Recipe) -> str:
-    """Such as "model_args.pooled: 'max', None": the run's value, the recipe's."""
-    lines = recipe.differences(get_recipe(recipe.name))
-    return "; ".join(line for line in lines if not line.startswith(_ELSEWHERE))
-
-
 def _milliseconds(run: ScoredRun) -> float:
     predictor = Predictor(run.workdir.path)
     images = np.zeros((_BATCH, *predictor.preprocessing.image_shape), np.uint8)
     predictor.logits(images)
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        predictor.logits(images)
-        times.append(time.perf_counter() - begin)
-    return 1000 * min(times) / _BATCH
+    return 1000 * min(timeit.repeat(lambda: predictor.logits(images), number=1)) / _BATCH

@@ -1,0 +1,194 @@
+"""Runs scored on one split. Logits are kept, so that nothing is predicted twice."""
+
+import contextlib
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from hccr_tf.data.dataset import Dataset
+from hccr_tf.evaluation.complexity import count_macs, size_mb
+from hccr_tf.evaluation.metrics import softmax
+from hccr_tf.evaluation.significance import wilson_interval
+from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
+from hccr_tf.inference.predictor import Predictor, predict_split
+from hccr_tf.models import MAIN_OUTPUT
+from hccr_tf.models.weights import read_checksum
+from hccr_tf.runs.workdir import Workdir
+from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.files import distinct_names
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Data and runs of which an experiment makes its tables.
+
+    Attributes:
+        store: the data to test on.
+        split: of the store.
+        runs: folders of trained runs, in the order in which they're shown.
+        out: folder for the results.
+        validation_store: whose validation split is looked at where something is chosen.
+    """
+
+    store: Dataset
+    split: str
+    runs: Sequence[Path]
+    out: Path
+    validation_store: Dataset
+
+    def named_runs(self) -> dict[str, Path]:
+        """Returns the runs by distinct names.
+
+        Raises:
+            HccrError: there are none.
+        """
+        if not self.runs:
+            raise HccrError("Name the trained runs: --workdir RUN…")
+        return dict(zip(distinct_names(self.runs), self.runs, strict=True))
+
+    def test_set(self) -> str:
+        """Names the data that a row was measured on."""
+        return f"{self.store.path.name} {self.split}, {len(self.store.charset)} classes"
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Logits files whose weighted sum is read.
+
+    Attributes:
+        files: of the same samples.
+        weights: one for each of them; all 1 if empty.
+        dataset: "logits", or "logits_center" for the centre crop of five.
+        probabilities: whether probabilities are summed in place of logits.
+        bias: float (C,), subtracted from the sum.
+    """
+
+    files: Sequence[Path]
+    weights: Sequence[float] = ()
+    dataset: str = "logits"
+    probabilities: bool = False
+    bias: Any = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """Readings of a split by a run, or by several together.
+
+    Attributes:
+        read: int64 (N,), each sample's class under the run's own charset.
+        right: bool (N,), which samples are read rightly.
+    """
+
+    read: np.ndarray
+    right: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        """In percent."""
+        return 100 * float(self.right.mean())
+
+    def columns(self) -> dict[str, float]:
+        """Accuracy in percent with its 95 % interval, as columns of a table."""
+        low, high = wilson_interval(int(self.right.sum()), len(self.right))
+        limits = {"low": round(100 * low, 2), "high": round(100 * high, 2)}
+        return {"accuracy": round(self.accuracy, 3), **limits}
+
+
+def score_fusions(fusions: Sequence[Fusion]) -> list[Score]:
+    """Scores many fusions of the same samples at once.
+
+    Goes through the files in pieces: at a paper's scale a model's logits are 26 GB.
+
+    Raises:
+        HccrError: files with different samples or charsets.
+    """
+    paths = dict.fromkeys(path for fusion in fusions for path in fusion.files)
+    read: list[list[np.ndarray]] = [[] for _ in fusions]
+    labels = []
+    with contextlib.ExitStack() as stack:
+        files = {path: stack.enter_context(closing(LogitsFile(path))) for path in paths}
+        first, *_ = files.values()
+        check_same_samples(list(files.values()))
+        for rows in first.chunks():
+            labels.append(first.labels(rows))
+            blocks: dict[tuple, np.ndarray] = {}
+            for fusion, parts in zip(fusions, read, strict=True):
+                total = -fusion.bias
+                weights = fusion.weights or (1,) * len(fusion.files)
+                for path, weight in zip(fusion.files, weights, strict=True):
+                    block = path, fusion.dataset, fusion.probabilities
+                    if block not in blocks:
+                        logits = files[path].logits(rows, fusion.dataset)
+                        blocks[block] = softmax(logits) if fusion.probabilities else logits
+                    total = total + weight * blocks[block]
+                parts.append(total.argmax(axis=1))
+    true = np.concatenate(labels)
+    return [Score(whole, whole == true) for whole in map(np.concatenate, read)]
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run and its logits of whole images.
+
+    Attributes:
+        name: distinct among the runs of an experiment.
+        workdir: its folder.
+        logits: HDF5 file with the logits of the split.
+        score: what it reads.
+        size_mb: of the parameters as float32, auxiliary heads left out.
+        parameters, macs: their number; multiply–accumulates for one image.
+        bias: float (C,), the classifier's; None where the main output is no dense layer.
+    """
+
+    name: str
+    workdir: Workdir
+    logits: Path
+    score: Score
+    parameters: int
+    size_mb: float
+    macs: int
+    bias: np.ndarray | None
+
+
+def score_runs(inputs: Inputs) -> list[ScoredRun]:
+    """Predicts the split with every run; logits of the same weights and data are kept.
+
+    Raises:
+        HccrError: no runs, or one without weights, or whose charset doesn't cover the store.
+    """
+    scored = []
+    for name, path in inputs.named_runs().items():
+        model = Predictor(path).model
+        logits = inputs.out / "logits" / f"{name}.h5"
+        predict_once(path, inputs.store, logits, inputs.split, "none")
+        (score,) = score_fusions([Fusion([logits])])
+        classifier = model.get_layer(MAIN_OUTPUT)
+        dense = isinstance(classifier, keras.layers.Dense)
+        bias = keras.ops.convert_to_numpy(classifier.bias) if dense else None
+        cost = model.count_params(), size_mb(model), count_macs(model)
+        scored.append(ScoredRun(name, Workdir(path), logits, score, *cost, bias))
+    return scored
+
+
+def predict_once(
+    run: Path, store: Dataset, out: Path, split: str, crops: str, *, blur: bool = True
+) -> None:
+    """Calls `predict_split` unless logits of the same weights, data and crops are there."""
+    workdir = Workdir(run)
+    wanted = {
+        "weights_sha256": read_checksum(workdir.prediction_weights),
+        "data_hash": store.data_hash,
+        "split": split,
+        "crops": crops,
+        "blur": blur and workdir.preprocessing.blur_kernel > 0,
+    }
+    with contextlib.suppress(OSError), h5py.File(out) as file:
+        if all(file.attrs.get(name) == value for name, value in wanted.items()):
+            return
+    predict_split(run, store, out, split=split, crops=crops, blur=blur)
