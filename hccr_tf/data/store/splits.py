@@ -44,10 +44,10 @@ class SplitRule:
     validation_mode: str = "auto"
 
     def __post_init__(self) -> None:
-        modes = ("auto", "source", "writer", "shuffle")
+        modes = ["auto", "source", "writer", "shuffle"]
         if self.mode not in modes:
             raise HccrError(f"unknown split mode {self.mode!r}; there are {', '.join(modes)}")
-        modes = ("auto", "writer", "shuffle")
+        modes = ["auto", "writer", "shuffle"]
         if (mode := self.validation_mode) not in modes:
             raise HccrError(f"unknown validation split {mode!r}; there are {', '.join(modes)}")
         if not 0 <= self.test_fraction <= 1:
