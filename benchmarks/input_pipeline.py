@@ -32,6 +32,7 @@ import statistics
 import sys
 import tempfile
 import time
+import timeit
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import metadata
@@ -215,11 +216,7 @@ def cases(
 
 
 def microseconds(function, num_images: int, repeats: int = 5) -> float:
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        best = min(best, time.perf_counter() - start)
+    best = min(timeit.repeat(function, number=1, repeat=repeats))
     return round(best / num_images * 1e6, 2)
 
 
@@ -275,7 +272,6 @@ def hand_over(store: Store, indices: np.ndarray, batch_size: int) -> dict:
     ready = ours.batch(0, 0)
     ours.batch = lambda epoch, step: ready
     steps = EPOCHS * ours.steps_per_epoch
-
     return {
         "NumPy iterator": microseconds(partial(read_numpy, ours), steps),
         "tf.data": microseconds(partial(read_tf, ours), steps),
@@ -333,20 +329,12 @@ def rows(results: dict[tuple, list[dict]], copies: dict[int, list[float]]) -> pd
 def main() -> None:
     parser = arguments_of(__doc__)
     parser.add_argument("--store", type=Path, required=True, help="a store of `hccr data prepare`")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=RESULTS / "input_pipeline.csv",
-        help="the CSV to write; the JSON goes beside it",
-    )
+    out = RESULTS / "input_pipeline.csv"
+    parser.add_argument("--out", type=Path, default=out, help="CSV; the JSON goes beside it")
     parser.add_argument("--images", type=int, default=10_000, help="of the store (default 10000)")
     parser.add_argument("--rounds", type=int, default=5, help="epochs of each way (default 5)")
-    parser.add_argument(
-        "--retries",
-        type=int,
-        default=2,
-        help="how often to measure again where other programs took over 0.1 processors (default 2)",
-    )
+    again = "how often to measure again where other programs took over 0.1 processors (default 2)"
+    parser.add_argument("--retries", type=int, default=2, help=again)
     parser.add_argument("--batch-size", type=int, default=128, help="default 128")
     options = parser.parse_args()
     store = Store(options.store)

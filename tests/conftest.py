@@ -224,8 +224,8 @@ def make_logits_file(tmp_path):
         path = tmp_path / name
         with write_logits(
             path, len(labels), charset, attributes, center=center is not None
-        ) as writer:
-            writer.add(labels, ids, logits, *([] if center is None else [center]))
+        ) as add_rows:
+            add_rows(labels, ids, logits, *([] if center is None else [center]))
         return path
 
     return make

@@ -100,11 +100,6 @@ class _Joined(argparse.Action):
         setattr(namespace, self.dest, from_words(values))
 
 
-def open_group(name: str) -> Argument:
-    """Lets a parser take --NAME.ARGUMENT VALUE…."""
-    return lambda parser: setattr(parser, "open_groups", (name,))
-
-
 def add_settings(parser, settings: Mapping[str, Setting], prefix: str = "", several: bool = False):
     """Adds a flag for each setting, its name behind a prefix; with `several` for its values."""
     for name, setting in settings.items():

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hccr_tf.cli.flags import argument, command, open_group, switch
+from hccr_tf.cli.flags import argument, command, switch
 from hccr_tf.papers.recipes import get_recipe, list_recipes
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
@@ -31,7 +31,7 @@ def run_list() -> None:
     argument("--num-classes", "of the outputs", default=3755),
     argument("--image-size", "side of the input, pixels (default: the paper's)", type=int),
     switch("--training", "with the heads that only training uses"),
-    open_group("model"),
+    lambda parser: setattr(parser, "open_groups", ("model",)),
 )
 def run_model(model, num_classes, image_size, training, **settings) -> None:
     """Prints a network's layers with output shape, parameters and multiply–accumulates.

@@ -105,8 +105,7 @@ def _print_answers(files, answers, csv) -> None:
 def _draw_maps(recognizer, read, folder) -> None:
     """Draws maps of (file, image, character) triples: of what was read, whoever competes."""
     from hccr_tf.images.decoding import read_clean
-    from hccr_tf.inference.cam import write_cams
-    from hccr_tf.inference.images import NamedImage
+    from hccr_tf.inference.cam import NamedImage, write_cams
 
     images = [
         NamedImage(file, f"{Path(file).stem}: {character}", read_clean(image, single=False))
@@ -145,8 +144,7 @@ def run_cam(images, workdir, out, data, characters, split, single, **options) ->
     if bool(data) != bool(characters) or bool(images) == bool(data):
         raise HccrError("Name either image files, or --data and --characters.")
     backend.start()
-    from hccr_tf.inference.cam import write_cams
-    from hccr_tf.inference.images import images_of_characters, read_images
+    from hccr_tf.inference.cam import images_of_characters, read_images, write_cams
     from hccr_tf.inference.predictor import Predictor
 
     predictors = [Predictor(path) for path in workdir]
@@ -188,7 +186,7 @@ def run_refine(images, workdir, out, top_k, steps, data, split, cases, single) -
     if bool(images) == bool(data):
         raise HccrError("Name either image files or --data.")
     backend.start()
-    from hccr_tf.inference.images import read_images, sample_images
+    from hccr_tf.inference.cam import read_images, sample_images
     from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 
     predictor = StepPredictor(workdir, steps)

@@ -20,7 +20,7 @@ from hccr_tf.evaluation.plots import draw_reliability
 from hccr_tf.inference.recognizer import CALIBRATION, Recognizer
 from hccr_tf.pretrained import FOLDER, find_run
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import atomic_write, write_json
+from hccr_tf.utils.files import write_csv, write_json
 
 _BINS = 15
 _BATCH = 32
@@ -28,15 +28,11 @@ _FEWEST = 20
 
 
 def find_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Finds the temperature that makes the true classes most likely, from 0.1 to 10.
+    """Finds the temperature that makes labels (N,) most likely by logits (N, C), from 0.1 to 10.
 
-    A few images that are all read rightly would ask for a probability of 1: below 1, the
-    temperature isn't lower than it takes to claim on the average (right + 1) / (N + 2), Laplace's
-    rule of succession.
-
-    Args:
-        logits: float (N, C); -inf for classes that don't compete.
-        labels: int (N,).
+    Below 1, as a few images that are all read rightly would ask for, it isn't lower than it takes
+    to claim (right + 1) / (N + 2) on the average, Laplace's rule of succession. Classes that
+    don't compete have logits of -inf.
     """
     logits = np.asarray(logits, np.float64)
     rows = np.arange(len(labels))
@@ -68,38 +64,21 @@ def _bisect(low: float, high: float, too_high: Callable[[float], bool]) -> float
 
 
 def reliability(probabilities: np.ndarray, is_right: np.ndarray) -> tuple[pd.DataFrame, float]:
-    """Counts how often images are read rightly, by the probability that was claimed.
-
-    Args:
-        probabilities: float (N,) of what each image was read as, 0 to 1.
-        is_right: bool (N,).
+    """Counts how often images are read rightly (N,), by the probability that was claimed (N,).
 
     Returns:
         A row for each of fifteen equal ranges that isn't empty (`low`, `high`, `samples`,
         `confidence`, `accuracy`), and the expected calibration error: the mean difference of
         the last two, by samples.
-
-    Example:
-        >>> table, error = reliability(np.array([0.9, 0.9]), np.array([True, False]))
-        >>> round(error, 3)
-        0.4
     """
     edges = np.linspace(0, 1, _BINS + 1)
-    place = np.clip(np.digitize(probabilities, edges) - 1, 0, _BINS - 1)
-    rows = []
-    for i in range(_BINS):
-        chosen = place == i
-        if chosen.any():
-            rows.append(
-                {
-                    "low": edges[i],
-                    "high": edges[i + 1],
-                    "samples": int(chosen.sum()),
-                    "confidence": float(probabilities[chosen].mean()),
-                    "accuracy": float(is_right[chosen].mean()),
-                }
-            )
-    table = pd.DataFrame(rows).round(4)
+    bins = np.clip(np.digitize(probabilities, edges) - 1, 0, _BINS - 1)
+    columns = {"low": edges[bins], "high": edges[bins + 1], "claimed": probabilities}
+    ranges = pd.DataFrame(columns | {"is_right": is_right}).groupby(["low", "high"])
+    table = ranges.agg(
+        samples=("claimed", "size"), confidence=("claimed", "mean"), accuracy=("is_right", "mean")
+    )
+    table = table.reset_index().round(4)
     gaps = abs(table["confidence"] - table["accuracy"])
     return table, float((gaps * table["samples"]).sum() / len(is_right))
 
@@ -113,13 +92,11 @@ def calibrate(
     per_class: int | None = None,
     seed: int = 1,
 ) -> dict[str, Any]:
-    """Finds a run's temperature, writes it into the run, and draws the reliability curve.
-
-    Temperature and curve go into `calibration.json`, `reliability.csv` and `reliability.png`.
+    """Finds a run's temperature and reliability curve and writes them into the run.
 
     Args:
         workdir: the run.
-        data: a dataset or its folder, of images that it hasn't learnt; characters that it
+        data: a dataset or its folder, of images that the run hasn't learnt; characters that it
             doesn't know, or that don't compete, are left out and counted.
         split: of the data.
         level: as for `Recognizer`.
@@ -139,31 +116,24 @@ def calibrate(
             "The package's own weights are calibrated, and calibrating them anew would change the "
             "package; make a run of your own first: hccr pack recogniser --out RUN."
         )
-    dataset = open_dataset(data)
-    recognizer = Recognizer(folder, level=level)
-    indices, competing = dataset.indices(split), recognizer.competing
-    classes = np.array(
-        [recognizer.charset.index(c) if c in recognizer.charset else -1 for c in dataset.charset]
-    )
+    dataset, recognizer = open_dataset(data), Recognizer(folder, level=level)
+    charset, competing = recognizer.charset, recognizer.competing
+    classes = np.array([charset.index(c) if c in charset else -1 for c in dataset.charset])
+    indices = dataset.indices(split)
     labels = classes[dataset.labels_for(dataset.charset, indices)]
-    known = labels >= 0
-    known_indices, labels = indices[known], labels[known]
-    if per_class is not None:
-        drawn = draw_per_class(labels, per_class, seed)
-        known_indices, labels = known_indices[drawn], labels[drawn]
-    kept = competing[labels]
-    left_out = int((~known).sum() + (~kept).sum())
-    indices, labels = known_indices[kept], labels[kept]
+    known = np.flatnonzero(labels >= 0)
+    drawn = known if per_class is None else known[draw_per_class(labels[known], per_class, seed)]
+    kept = drawn[competing[labels[drawn]]]
+    left_out = len(labels) - len(known) + len(drawn) - len(kept)
+    indices, labels = indices[kept], labels[kept]
     if len(labels) < _FEWEST or len(np.unique(labels)) < 2:
         raise HccrError(
             f"{len(labels)} images of {split} are too few to calibrate on; {_FEWEST} of two "
             f"characters are needed, and {left_out} of others don't count. Prepare more with a "
             "larger --validation-fraction, or take another --split that the run hasn't learnt from."
         )
-    logits = np.empty((len(labels), len(recognizer.charset)), np.float32)
-    for start in range(0, len(labels), _BATCH):
-        chunk = indices[start : start + _BATCH]
-        logits[start : start + len(chunk)] = recognizer.logits(dataset.images(chunk))
+    chunks = np.split(indices, range(_BATCH, len(indices), _BATCH))
+    logits = np.concatenate([recognizer.logits(dataset.images(chunk)) for chunk in chunks])
     logits[:, ~competing] = -np.inf
 
     # By characters, not by images: confidence must hold for characters it wasn't fitted to.
@@ -187,7 +157,6 @@ def calibrate(
     about = {"data_hash": dataset.data_hash, "split": split, "level": level, "seed": seed}
     write_json(folder / CALIBRATION, {**result, "temperature": round(temperature, 4), **about})
     both = [table.assign(calibration=name) for name, table in curves.items()]
-    with atomic_write(folder / "reliability.csv") as temporary:
-        pd.concat(both).to_csv(temporary, index=False)
+    write_csv(folder / "reliability.csv", pd.concat(both))
     draw_reliability(curves, folder / "reliability.png")
     return result

@@ -8,46 +8,109 @@ pooling is the very same map, and for a mean over h·w places that map divided b
 Draelos & Carin 2020).
 """
 
+import logging
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import keras
 import numpy as np
 import pandas as pd
 
+from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.evaluation.metrics import most_probable, softmax
+from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.contact_sheet import draw_sheet, encode_png
-from hccr_tf.inference.images import NamedImage
+from hccr_tf.images.decoding import find_images, read_clean, read_input
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING
 from hccr_tf.utils.backend import input_gradient
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import atomic_write, distinct_names
+from hccr_tf.utils.files import atomic_write, distinct_names, write_csv
 
+logger = logging.getLogger(__name__)
+_CANDIDATES = 64  # samples of a character that are looked at
 _BATCH = 32
 _SHOWN = 40  # images in the sheet
+_STRENGTH = 0.6  # of the colours over the image
 _LEAST_SIDE = 2  # a single place shows nothing of where
 _PASSIVE = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.Identity)
 
 
-@dataclass(frozen=True)
-class ActivationMaps:
-    """Maps of a batch.
+class NamedImage(NamedTuple):
+    """An image to make maps of."""
 
-    Attributes:
-        maps: float32 (B, K, h, w), for each image and class asked for; positive where the
-            features speak for the class.
-        classes: int64 (B, K), whose maps they are.
-        logits: float32 (B, num_classes) of the images.
+    name: str  # for tables
+    label: str  # what stands under it
+    image: np.ndarray  # uint8 (H, W), dark ink on white
+
+
+def read_images(paths: Sequence[str], *, single: bool = True) -> list[NamedImage]:
+    """Reads and cleans image files; of a folder all that lie in it.
+
+    Files that can't be read or, with `single`, show several characters are logged and left out.
+
+    Raises:
+        FileNotFoundError: there's no such file, or no image in a folder.
+        HccrError: none is left.
     """
+    images, files = [], find_images(paths, logger.warning)
+    for file in files:
+        try:
+            image = read_clean(read_input(file), single=single)
+            images.append(NamedImage(file, Path(file).stem, image))
+        except ImageError as error:
+            logger.warning("%s: %s", file, error)
+    if not images:
+        raise HccrError(f"None of {len(files)} images could be read; see above.")
+    return images
 
-    maps: np.ndarray
-    classes: np.ndarray
-    logits: np.ndarray
+
+def sample_images(dataset: Dataset, indices: Sequence[int] | np.ndarray) -> list[NamedImage]:
+    """Takes samples of a dataset, each with its character as its label."""
+    indices = np.asarray(indices)
+    labels = dataset.labels_for(dataset.charset, indices)
+    samples = zip(dataset.sample_ids(indices), labels, dataset.images(indices), strict=True)
+    return [
+        NamedImage(name, dataset.charset.char(int(label)), np.array(image))
+        for name, label, image in samples
+    ]
+
+
+def images_of_characters(
+    data: str | Path | Dataset, split: str, characters: str, predictors: Sequence[Predictor]
+) -> list[NamedImage]:
+    """Takes a sample of each character that all models read rightly, or its first where none is.
+
+    Raises:
+        HccrError: a character has no sample in that split.
+    """
+    dataset = open_dataset(data)
+    indices = dataset.indices(split)
+    labels = dataset.labels_for(dataset.charset, indices)
+    chosen = []
+    for character in characters:
+        candidates = indices[labels == dataset.charset.index(character)]
+        if not len(candidates):
+            raise HccrError(f"{dataset.path} has no sample of {character} in its split {split}.")
+        # Always as many: TensorFlow compiles anew for each number.
+        candidates = np.resize(candidates, _CANDIDATES)
+        images, is_right = dataset.images(candidates), np.ones(_CANDIDATES, bool)
+        for predictor in predictors:
+            read = predictor.logits(predictor.preprocessing.apply_many(images)).argmax(axis=1)
+            is_right &= read == predictor.charset.index(character)
+        chosen.append(candidates[is_right.argmax()])
+    return sample_images(dataset, chosen)
+
+
+class ActivationMaps(NamedTuple):
+    """Maps of a batch, positive where the features speak for the class."""
+
+    maps: np.ndarray  # float32 (B, K, h, w)
+    classes: np.ndarray  # int64 (B, K), whose maps they are
+    logits: np.ndarray  # float32 (B, num_classes) of the images
 
 
 class ActivationMapper:
@@ -56,57 +119,36 @@ class ActivationMapper:
     Args:
         model: a registered model, as `create_model` or `Predictor.model` gives it.
         layer: name of the layer whose output is the feature map. By default `feature_map`
-            where its sides have at least 2 places, else the last layer before it whose
-            output has.
+            where its sides have at least 2 places, else the last layer before it whose have.
 
     Attributes:
         layer: name of that layer.
-        through_gradients: whether maps are made through gradients, because the network
-            doesn't go from that layer through one pooling straight to its classifier.
+        through_gradients: whether the network doesn't go from that layer through one pooling
+            straight to its classifier, so that maps are made through gradients.
 
     Raises:
         HccrError: no layer of that name, or none with a map.
 
     Example:
-        >>> from hccr_tf import create_model
-        >>> model = create_model("melnyk_net_c", num_classes=5, image_shape=(96, 96, 1))
-        >>> mapper = ActivationMapper(model)
+        >>> mapper = ActivationMapper(Predictor("runs/mine").model)
         >>> mapper(np.zeros((2, 96, 96, 1), np.uint8)).maps.shape
         (2, 1, 6, 6)
     """
 
     def __init__(self, model: keras.Model, layer: str | None = None):
-        self.layer = layer or _map_layer(model)
-        features = _output(model, self.layer)
-        if len(features.shape) != 4:
-            raise HccrError(
-                f"The output of layer {self.layer!r} is no map (B, h, w, channels): "
-                f"{features.shape}."
-            )
-        logits = model.output[MAIN_OUTPUT]
+        self.layer, features = _feature_map(model, layer)
+        logits, self._model = model.output[MAIN_OUTPUT], model
         self._features = keras.Model(model.input, [features, logits])
-        self.through_gradients = not (
-            self.layer == FEATURE_MAP and _is_pooled_and_classified(model)
-        )
-        if self.through_gradients:
-            # With the image as an input too, networks that also lead past the map work.
-            self._rest = keras.Model([model.input, features], logits)
-        else:
-            self._pooling = model.get_layer(POOLING)
-            self._kernel = model.get_layer(MAIN_OUTPUT).kernel
+        # With the image as an input too, networks that also lead past the map work.
+        self._rest = keras.Model([model.input, features], logits)
+        self.through_gradients = self.layer != FEATURE_MAP or not _is_pooled_and_classified(model)
 
     def __call__(
         self, images: np.ndarray, classes: Sequence[int] | np.ndarray | None = None
     ) -> ActivationMaps:
-        """Maps of prepared images.
+        """Maps images as `Preprocessing` makes them: uint8 (B, H, W, 1), or one (H, W, 1).
 
-        Args:
-            images: uint8 (B, H, W, 1) as `Preprocessing` makes them, or one (H, W, 1).
-            classes: class indices (B,) or (B, K), or one for one image; what each image is
-                read as if None.
-
-        Returns:
-            The maps; B is 1 for one image.
+        Classes are indices (B,) or (B, K), or one for one image; if None, what each is read as.
 
         Raises:
             HccrError: classes that don't fit the images or the network.
@@ -127,17 +169,19 @@ class ActivationMapper:
         if classes.size and not 0 <= classes.min() <= classes.max() < logits.shape[1]:
             raise HccrError(f"Classes are 0 to {logits.shape[1] - 1}; not {classes.tolist()}.")
         if self.through_gradients:
-            maps = [self._by_gradient(images, features, column) for column in classes.T]
-            return ActivationMaps(np.stack(maps, axis=1), classes, logits)
-        return ActivationMaps(self._by_weights(features, classes), classes, logits)
+            columns = [self._by_gradient(images, features, column) for column in classes.T]
+            maps = np.stack(columns, axis=1)
+        else:
+            maps = self._by_weights(features, classes)
+        return ActivationMaps(maps, classes, logits)
 
     def _by_weights(self, features, classes) -> np.ndarray:
-        weighted = features
-        if hasattr(self._pooling, "weighted"):
-            weighted = self._pooling.weighted(keras.ops.array(features))
-            weighted = keras.ops.convert_to_numpy(weighted)
-        kernel = keras.ops.convert_to_numpy(self._kernel.value).astype(np.float32)
-        return np.einsum("bhwc,cbk->bkhw", weighted, kernel[:, classes], optimize=True)
+        pooling = self._model.get_layer(POOLING)
+        if hasattr(pooling, "weighted"):
+            features = keras.ops.convert_to_numpy(pooling.weighted(keras.ops.array(features)))
+        kernel = keras.ops.convert_to_numpy(self._model.get_layer(MAIN_OUTPUT).kernel)
+        kernel = kernel.astype(np.float32)[:, classes]
+        return np.einsum("bhwc,cbk->bkhw", features, kernel, optimize=True)
 
     def _by_gradient(self, images, features, column) -> np.ndarray:
         images, column = keras.ops.array(images), keras.ops.array(column[:, None])
@@ -150,15 +194,7 @@ class ActivationMapper:
 
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarges maps bilinearly to the images they belong to (Melnyk et al. 2018, section 4.3).
-
-    Args:
-        maps: float (..., h, w).
-        size: (H, W) of the images.
-
-    Returns:
-        float32 (..., H, W).
-    """
+    """Enlarges maps (..., h, w) bilinearly to (..., *size) (Melnyk et al. 2018, section 4.3)."""
     maps = np.asarray(maps, np.float32)
     flat = maps.reshape(-1, *maps.shape[-2:])
     enlarged = [cv2.resize(m, size[::-1], interpolation=cv2.INTER_LINEAR) for m in flat]
@@ -166,22 +202,12 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def overlay(
-    image: np.ndarray,
-    cam: np.ndarray,
-    strength: float = 0.6,
-    limits: tuple[float, float] | None = None,
+    image: np.ndarray, cam: np.ndarray, limits: tuple[float, float] | None = None
 ) -> np.ndarray:
-    """Lays a map in colours over its image: blue for its least value, red for its greatest.
+    """Lays a map (h, w) in colours over its prepared image, uint8 (H, W) or (H, W, 1).
 
-    Args:
-        image: uint8 (H, W) or (H, W, 1), the prepared image.
-        cam: float (h, w), enlarged to the image.
-        strength: of the colours, 0 to 1.
-        limits: values that are blue and red, to compare maps; the map's own if None. A map
-            without differences is all blue.
-
-    Returns:
-        uint8 (H, W, 3), RGB.
+    Blue and red are the limits, or the map's own least and greatest value; a map without
+    differences is all blue. Returned is RGB, uint8 (H, W, 3).
     """
     from matplotlib import colormaps
 
@@ -189,12 +215,9 @@ def overlay(
     image = np.asarray(image).reshape(height, width)
     enlarged = upsample(cam, (height, width))
     low, high = limits or (float(enlarged.min()), float(enlarged.max()))
-    scaled = np.zeros_like(enlarged)
-    if high > low:
-        scaled = np.clip((enlarged - low) / (high - low), 0, 1)
+    scaled = np.clip((enlarged - low) / ((high - low) or 1), 0, 1)
     colours = 255 * colormaps["turbo"](scaled)[..., :3]
-    mixed = strength * colours + (1 - strength) * image[..., None]
-    return np.rint(mixed).astype(np.uint8)
+    return np.rint(_STRENGTH * colours + (1 - _STRENGTH) * image[..., None]).astype(np.uint8)
 
 
 def write_cams(
@@ -210,40 +233,28 @@ def write_cams(
 
     `cam.png` has a row for each of the first 40 images and each rank, a column for each run and
     the image itself at the right; under each map stand character and softmax score.
-    `cam.csv` says the same of all images in numbers, `maps.npz` holds RUN/maps, float32
-    (images, top_k, h, w), and RUN/classes, int64 (images, top_k), and `overlays/` has each
-    map over its prepared image. Maps by weights of a network that ends in a mean are h·w
-    times those that its gradients give.
-
-    Args:
-        predictors: trained runs.
-        images: what they read.
-        out: folder to write to.
-        top_k: the most probable classes to draw maps for.
-        layer: as for `ActivationMapper`.
-        classes: (images, top_k) class indices to map; the most probable ones if None.
-
-    Returns:
-        The table: a row for each image, run and rank.
+    `cam.csv` says the same of all images in numbers, as the table that is returned, `maps.npz`
+    holds RUN/maps, float32 (images, top_k, h, w), and RUN/classes, int64 (images, top_k), and
+    `overlays/` has each map over its prepared image. There's at least one run and one image;
+    `layer` is as for `ActivationMapper`, and classes (images, top_k) are mapped in place of the
+    most probable ones.
 
     Raises:
-        HccrError: nothing to do, more ranks than classes, or no such layer.
+        HccrError: more ranks than classes, or no such layer.
     """
-    if not predictors or not images:
-        raise HccrError("Maps need at least one run and one image.")
     fewest = min(len(p.charset) for p in predictors)
     if not 1 <= top_k <= fewest:
         raise HccrError(f"top_k is 1 to {fewest}, the number of classes; not {top_k}.")
     out = Path(out)
     (out / "overlays").mkdir(parents=True, exist_ok=True)
     names = distinct_names([predictor.workdir.path for predictor in predictors])
-    rows: list[dict] = []
+    rows = []
     arrays: dict[str, Any] = {}
-    places = product(range(min(len(images), _SHOWN)), range(top_k))
-    shown: dict[tuple[int, int], list] = {place: [] for place in places}
+    tiles: dict[tuple[int, int], list] = defaultdict(list)  # by image and rank, a row of the sheet
     for name, predictor in zip(names, predictors, strict=True):
         mapper = ActivationMapper(predictor.model, layer)
-        found = []
+        method = "gradients" if mapper.through_gradients else "weights"
+        parts = []
         for begin in range(0, len(images), _BATCH):
             batch = images[begin : begin + _BATCH]
             prepared = predictor.preprocessing.apply_many([p.image for p in batch])
@@ -251,74 +262,50 @@ def write_cams(
             mapped, _ = most_probable(logits, top_k)
             if classes is not None:
                 mapped = np.asarray(classes[begin : begin + _BATCH], np.int64)
-            found.append(mapper(prepared, mapped))
+            parts.append(mapper(prepared, mapped))
             probabilities = softmax(logits)
             for i, rank in np.ndindex(mapped.shape):
                 label, number = int(mapped[i, rank]), begin + i
                 character, probability = predictor.charset.char(label), probabilities[i, label]
-                coloured = overlay(prepared[i], found[-1].maps[i, rank])
-                file = f"{number + 1:03d}-{name}-{rank + 1}-{character_file_name(character)}.png"
+                coloured = overlay(prepared[i], parts[-1].maps[i, rank])
+                # Every system takes a code point in a file's name.
+                file = f"{number + 1:03d}-{name}-{rank + 1}-U+{ord(character):04X}.png"
                 with atomic_write(out / "overlays" / file) as temporary:
                     temporary.write_bytes(encode_png(coloured))
-                if (number, rank) in shown:
+                if number < _SHOWN:
                     text = f"{name}: {character} {100 * probability:.1f} %"
-                    shown[number, rank].append((coloured, text))
-                rows.append(
-                    {
-                        "image": batch[i].name,
-                        "run": name,
-                        "rank": rank + 1,
-                        "character": character,
-                        "probability": round(float(probability), 6),
-                        "layer": mapper.layer,
-                        "method": "gradients" if mapper.through_gradients else "weights",
-                        "overlay": f"overlays/{file}",
-                    }
-                )
-        arrays[f"{name}/maps"] = np.concatenate([part.maps for part in found])
-        arrays[f"{name}/classes"] = np.concatenate([part.classes for part in found])
-    for (i, rank), row in shown.items():
-        row.append((images[i].image if rank == 0 else None, images[i].label))
-    tiles, texts = zip(*(tile for row in shown.values() for tile in row), strict=True)
-    columns = len(predictors) + 1
-    draw_sheet(tiles, texts, out / "cam.png", columns=columns, tile=144, text_size=20)
+                    tiles[number, rank].append((coloured, text))
+                read = (batch[i].name, name, rank + 1, character, round(float(probability), 6))
+                rows.append((*read, mapper.layer, method, f"overlays/{file}"))
+        arrays[f"{name}/maps"] = np.concatenate([part.maps for part in parts])
+        arrays[f"{name}/classes"] = np.concatenate([part.classes for part in parts])
+    for (number, rank), row in tiles.items():
+        row.append((None if rank else images[number].image, images[number].label))
+    drawn, texts = zip(*(tile for row in tiles.values() for tile in row), strict=True)
+    layout = {"columns": len(predictors) + 1, "tile": 144, "text_size": 20}
+    draw_sheet(drawn, texts, out / "cam.png", **layout)
     with atomic_write(out / "maps.npz") as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **arrays)
-    table = pd.DataFrame(rows)
-    with atomic_write(out / "cam.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    columns = ["image", "run", "rank", "character", "probability", "layer", "method", "overlay"]
+    table = pd.DataFrame(rows, columns=columns)
+    write_csv(out / "cam.csv", table)
     return table
 
 
-def character_file_name(character: str) -> str:
-    """A character as part of a file name that every system takes: its code point.
-
-    Example:
-        >>> character_file_name("永")
-        'U+6C38'
-    """
-    return f"U+{ord(character):04X}"
-
-
-def _output(model: keras.Model, layer: str):
-    try:
-        return model.get_layer(layer).output
-    except ValueError:
-        names = ", ".join(
-            one.name for one in model.layers if len(getattr(one.output, "shape", ())) == 4
-        )
-        raise HccrError(f"There's no layer {layer!r}; those with a map are: {names}.") from None
-
-
-def _map_layer(model: keras.Model) -> str:
-    layers = model.layers
+def _feature_map(model: keras.Model, name: str | None) -> tuple[str, Any]:
+    """Returns name and output of the layer that's mapped."""
+    outputs = {layer.name: layer.output for layer in model.layers}
+    maps = {name: x for name, x in outputs.items() if len(getattr(x, "shape", ())) == 4}
+    if name is not None:
+        if name not in maps:
+            raise HccrError(f"There's no layer {name!r} with a map; those are: {', '.join(maps)}.")
+        return name, maps[name]
     # What has no weights before it is the image, made larger or of three channels at most.
-    first = next(i for i, layer in enumerate(layers) if layer.weights)
-    last = [layer.name for layer in layers].index(FEATURE_MAP)
-    for one in reversed(layers[first : last + 1]):
-        shape = getattr(one.output, "shape", ())
-        if len(shape) == 4 and min(shape[1:3]) >= _LEAST_SIDE:
-            return one.name
+    names = list(outputs)
+    first = next(i for i, layer in enumerate(model.layers) if layer.weights)
+    for one in reversed(names[first : names.index(FEATURE_MAP) + 1]):
+        if one in maps and min(maps[one].shape[1:3]) >= _LEAST_SIDE:
+            return one, maps[one]
     raise HccrError(
         f"No layer of {model.name} has a map of at least {_LEAST_SIDE}×{_LEAST_SIDE}; its "
         "images are too small for one. Train with larger ones, or, a network of "
@@ -330,10 +317,11 @@ def _is_pooled_and_classified(model: keras.Model) -> bool:
     """Whether one pooling and a linear classifier are all that follows the feature map."""
     pooling, classifier = model.get_layer(POOLING), model.get_layer(MAIN_OUTPUT)
     known = hasattr(pooling, "weighted") or isinstance(pooling, keras.layers.GlobalAveragePooling2D)
-    if not known or not isinstance(classifier, keras.layers.Dense):
-        return False
-    features = model.get_layer(FEATURE_MAP).output
-    if pooling.input is not features:
+    if not (
+        known
+        and isinstance(classifier, keras.layers.Dense)
+        and pooling.input is model.get_layer(FEATURE_MAP).output
+    ):
         return False
     rest = keras.Model(pooling.output, classifier.output).layers
-    return all(one is classifier or isinstance(one, _PASSIVE) for one in rest)
+    return all(layer is classifier or isinstance(layer, _PASSIVE) for layer in rest)

@@ -1,6 +1,6 @@
 """From a run's folder to logits: one image batch, or a whole split into a file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,8 @@ import numpy as np
 
 from hccr_tf.data.dataset import Dataset, open_dataset
 from hccr_tf.data.loading.loader import NUM_CROPS, Loader
-from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.evaluation.metrics import Evaluation
-from hccr_tf.inference.logits_file import write_logits
+from hccr_tf.inference.logits_file import LOGITS, write_logits
 from hccr_tf.models import MAIN_OUTPUT, create_model
 from hccr_tf.models.weights import load_weights, read_checksum
 from hccr_tf.pretrained import find_run
@@ -19,24 +18,17 @@ from hccr_tf.runs.workdir import Workdir, command_line
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.progress import track
 
-CENTER_CROP = 0  # position of the centre among `five_crops`
-
 
 class Predictor:
-    """A trained run, ready to read images.
+    """A trained run, ready to read images: its network with its best epoch's weights.
 
     Args:
-        workdir: folder of a training run, or "recogniser" for the package's own weights; its best
-            epoch's prediction weights are used.
-        aux_outputs: whether to build outputs that serve training only; those with weights of
-            their own are in the run's training weights only.
-        model_args: arguments of the network that differ from the recipe's without changing its
-            weights, such as the number of refinement's steps.
+        workdir: folder of a training run, or "recogniser" for the package's own weights.
+        aux_outputs: whether to build outputs that serve training only, if their weights are kept.
+        model_args: of the network, in place of the recipe's: such as leave the weights as they are.
 
     Attributes:
-        charset: characters in class order.
-        preprocessing: how images must be prepared.
-        recipe: what was trained.
+        workdir, recipe, charset, preprocessing: the run's own.
         model: the network, without auxiliary heads unless asked for.
 
     Raises:
@@ -73,21 +65,12 @@ class Predictor:
         return np.asarray(self.model.predict_on_batch(images)[MAIN_OUTPUT], np.float32)
 
 
-def with_progress(loader: Loader) -> Iterable:
-    """Returns a loader's batches, with a bar where somebody looks."""
-    return track(loader.batches(), f"predicting {loader.split}", loader.steps_per_epoch)
-
-
 def iterate_logits(
     predictor: Predictor, loader: Loader
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Computes the logits of every crop, batch by batch.
-
-    Yields:
-        (logits float32 (B, crops, C), labels int32 (B,), store indices int64 (B,)).
-    """
+    """Yields logits float32 (B, crops, C), labels int32 (B,) and store indices int64 (B,)."""
     crops = NUM_CROPS[loader.crops]
-    for batch in with_progress(loader):
+    for batch in track(loader.batches(), f"predicting {loader.split}", loader.steps_per_epoch):
         logits = predictor.logits(batch.images)
         yield logits.reshape(len(batch.labels), crops, -1), batch.labels, batch.indices
 
@@ -104,29 +87,26 @@ def predict_split(
 ) -> dict[str, dict]:
     """Writes a split's logits and returns their accuracy.
 
-    Images are resized (to 280 for 256), blurred as in training, cropped five times,
-    and the five crops' logits averaged (Kriuk & Kriuk 2024, eq. 3). Memory doesn't grow
-    with the number of samples.
+    Images are resized (to 280 for 256), blurred as in training, cropped five times, and the five
+    crops' logits averaged (Kriuk & Kriuk 2024, eq. 3). Memory doesn't grow with their number.
 
     Args:
         workdir: folder of a training run.
-        data: a dataset or its folder; its characters must lie in the run's charset.
+        data: a dataset or its folder.
         out: HDF5 file to write; see `logits_file`.
         split: "train", "validation", "test" or "all".
         crops: "five", or "none" for the whole image as in training.
-        blur: False leaves out the blur that the model was trained with, as the released
-            predictors do.
+        blur: False leaves out the training's blur, as the released predictors do.
         batch_size: images at a time; each counts five with five crops.
 
     Returns:
-        Metrics by dataset of the file: `Evaluation.metrics` of "logits", and of
-        "logits_center" with five crops.
+        `Evaluation.metrics` of "logits" and, with five crops, of "logits_center".
 
     Raises:
         HccrError: no run, a charset that doesn't cover the data, an empty split.
     """
     dataset, predictor = open_dataset(data), Predictor(workdir)
-    preprocessing: Preprocessing = predictor.preprocessing
+    preprocessing = predictor.preprocessing
     loader = Loader(
         dataset,
         split,
@@ -147,16 +127,13 @@ def predict_split(
         "weights_sha256": read_checksum(predictor.workdir.prediction_weights),
     }
     center = crops == "five"
-    names = ["logits", "logits_center"] if center else ["logits"]
-    results = {name: Evaluation(len(predictor.charset)) for name in names}
-    with write_logits(
-        Path(out), len(loader), predictor.charset, attributes, center=center
-    ) as writer:
+    results = {name: Evaluation(len(predictor.charset)) for name in LOGITS[: 1 + center]}
+    writing = write_logits(out, len(loader), predictor.charset, attributes, center=center)
+    with writing as add_rows:
         for logits, labels, indices in iterate_logits(predictor, loader):
-            rows = [logits.mean(axis=1)]
-            if center:
-                rows.append(logits[:, CENTER_CROP])
-            writer.add(labels, dataset.sample_ids(indices), *rows)
-            for name, values in zip(names, rows, strict=True):
-                results[name].add(values, labels)
+            # The centre is the first of five crops.
+            rows = [logits.mean(axis=1), logits[:, 0]][: 1 + center]
+            add_rows(labels, dataset.sample_ids(indices), *rows)
+            for result, values in zip(results.values(), rows, strict=True):
+                result.add(values, labels)
     return {name: result.metrics() for name, result in results.items()}

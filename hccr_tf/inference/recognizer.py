@@ -35,12 +35,10 @@ _STRETCHES = ((1.0, 1.0), (1.2, 1.0), (1.0, 1.2))
 
 @dataclass(frozen=True)
 class Recognition:
-    """What one image was read as.
+    """What one image was read as: the most probable character.
 
-    Attributes:
-        character: the most probable character.
-        probability: its calibrated probability, 0 to 1, among the characters that compete.
-        alternatives: the next ones with their probabilities, the most probable first.
+    `probability` is calibrated, 0 to 1, among the characters that compete; `alternatives` are the
+    next ones with theirs, the most probable first.
     """
 
     character: str
@@ -57,8 +55,7 @@ class Recognizer:
     """Reads images of single characters with the package's own weights, or with a run's.
 
     Args:
-        workdir: folder of a training run, or of packed weights; None for those that come with
-            the package.
+        workdir: folder of a training run, or of packed weights; None for the package's own.
         level: which characters compete: 1 for the 3,755 of GB2312 level 1, 2 for all 6,763 of
             GB2312, None for all that the run knows.
         tta: test-time augmentation: each image is read as it is, wider and higher, and the
@@ -68,8 +65,7 @@ class Recognizer:
         charset: characters in class order, those that don't compete included.
         predictor: the network and how its images are prepared.
         competing: bool (C,), which characters can be read.
-        temperature: what logits are divided by, so that probabilities are true to frequencies;
-            1 where the run wasn't calibrated.
+        temperature: what logits are divided by; 1 where the run wasn't calibrated.
 
     Raises:
         HccrError: no run there, or a level of which it knows no character.
@@ -85,17 +81,15 @@ class Recognizer:
     ):
         path = find_run(workdir)
         self.predictor = Predictor(path)
-        self.charset: Charset = self.predictor.charset
-        calibration = path / CALIBRATION
-        self.temperature = (
-            float(read_json(calibration)["temperature"]) if calibration.exists() else 1.0
-        )
+        self.charset = self.predictor.charset
+        self.temperature = 1.0
+        if (path / CALIBRATION).exists():
+            self.temperature = float(read_json(path / CALIBRATION)["temperature"])
         keeps_aspect = self.predictor.preprocessing.fit == "pad"
         self._stretches = _STRETCHES if tta and keeps_aspect else _STRETCHES[:1]
         # Images for which a network is compiled; smaller batches are filled up.
         most = _BATCH // len(self._stretches)
         self._batches = (1, most // 4, most)
-        self.level = level
         self.competing = np.ones(len(self.charset), bool)
         if level is not None:
             if level not in LEVELS:
@@ -114,76 +108,56 @@ class Recognizer:
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
     ) -> list[Any]:
-        """Reads images.
+        """Reads images of any size, ink dark or light.
 
         Args:
-            images: one image or several: paths, folders, patterns, bytes of image files, binary
-                files, Pillow images, or uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4). Any
-                size, ink dark or light.
+            images: one or several: paths, folders, patterns, bytes of image files, binary files,
+                Pillow images, or uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4).
             top_k: how many characters to name.
             single: whether to refuse images of several characters.
             on_error: "raise", or "return" for the error in place of what can't be read.
             progress: whether to show a bar where somebody looks.
 
         Returns:
-            A `Recognition` of each, in the images' order, of a folder of all that lie in it; or
-            the `ImageError`.
+            A `Recognition` or the `ImageError` of each in order, of a folder of all in it.
 
         Raises:
-            ImageError: an image can't be read or doesn't show a single character; it's named
-                by its path or its position.
+            ImageError: an image, named by path or position, can't be read or isn't single.
         """
         if on_error not in ("raise", "return"):
             raise HccrError(f'on_error is "raise" or "return", not {on_error!r}.')
         named = _named(images)
-        answers = self.predict_each([image for _, image in named], top_k, single=single)
-        found: list[Recognition | ImageError] = []
+        each = self.predict_each([image for _, image in named], top_k, single=single)
+        answers: list[Recognition | ImageError] = []
         for (name, _), answer in zip(
-            named, track(answers, "reading", len(named), progress), strict=True
+            named, track(each, "reading", len(named), progress), strict=True
         ):
             if isinstance(answer, ImageError):
                 answer = ImageError(f"{name}: {answer}")
                 if on_error == "raise":
                     raise answer
-            found.append(answer)
-        return found
+            answers.append(answer)
+        return answers
 
     def predict_each(
         self, images: Iterable[Any], top_k: int = 5, *, single: bool = True
     ) -> Iterator[Recognition | ImageError]:
-        """Yields what each image is read as, or why it can't be, some images at a time.
-
-        Arguments are those of `predict`, without folders and patterns.
-        """
-        images = iter(images)
-        while batch := list(itertools.islice(images, _BATCH)):
-            cleaned: list[np.ndarray | ImageError] = []
-            for image in batch:
-                try:
-                    data = image.read(MAX_BYTES + 1) if hasattr(image, "read") else image
-                    cleaned.append(read_clean(data, single=single))
-                except ImageError as error:
-                    cleaned.append(error)
-            readable = [image for image in cleaned if isinstance(image, np.ndarray)]
-            answers = iter(self.predict_clean(readable, top_k))
-            for image in cleaned:
-                yield image if isinstance(image, ImageError) else next(answers)
-
-    def predict_clean(self, images: Sequence[np.ndarray], top_k: int = 5) -> list[Recognition]:
-        """Reads images uint8 (H, W) that are dark ink on 255 already, as `clean` makes them."""
-        top_k = min(top_k, int(self.competing.sum()))
+        """Yields what `predict` returns, some images at a time; takes no folders and patterns."""
         if top_k < 1:
             raise HccrError("top_k is at least 1.")
-        found = []
-        for logits in self._logits(images):
-            scaled = np.where(self.competing, logits / self.temperature, -np.inf)
-            classes, probabilities = most_probable(scaled, top_k)
-            first, *others = (
-                (self.charset.char(int(c)), float(p))
-                for c, p in zip(classes, probabilities, strict=True)
-            )
-            found.append(Recognition(*first, tuple(others)))
-        return found
+        images = iter(images)
+        while batch := list(itertools.islice(images, _BATCH)):
+            cleaned = [_clean(image, single) for image in batch]
+            each = self._logits([image for image in cleaned if isinstance(image, np.ndarray)])
+            for image in cleaned:
+                yield image if isinstance(image, ImageError) else self._read(next(each), top_k)
+
+    def _read(self, logits: np.ndarray, top_k: int) -> Recognition:
+        scaled = np.where(self.competing, logits / self.temperature, -np.inf)
+        classes, probabilities = most_probable(scaled, min(top_k, int(self.competing.sum())))
+        characters = map(self.charset.char, classes.tolist())
+        (first, probability), *others = zip(characters, probabilities.tolist(), strict=True)
+        return Recognition(first, probability, tuple(others))
 
     def logits(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Returns float32 (B, C) logits of clean images; calibration and levels aren't applied."""
@@ -193,41 +167,40 @@ class Recognizer:
         largest, views = self._batches[-1], len(self._stretches)
         for start in range(0, len(images), largest):
             chunk = images[start : start + largest]
+            stretched = [
+                cv2.resize(image, (round(image.shape[1] * x), round(image.shape[0] * y)))
+                for image in chunk
+                for x, y in self._stretches
+            ]
+            prepared = self.predictor.preprocessing.apply_many(stretched)
             size = views * next(b for b in self._batches if b >= len(chunk))
-            prepared = self.predictor.preprocessing.apply_many(
-                [_stretched(image, *by) for image in chunk for by in self._stretches]
-            )
-            if size > len(prepared):
-                filler = np.zeros((size - len(prepared), *prepared.shape[1:]), np.uint8)
-                prepared = np.concatenate([prepared, filler])
-            logits = self.predictor.logits(prepared)[: views * len(chunk)]
+            filler = (0, size - len(prepared)), (0, 0), (0, 0), (0, 0)
+            logits = self.predictor.logits(np.pad(prepared, filler))[: len(prepared)]
             yield from logits.reshape(len(chunk), views, -1).mean(axis=1)
 
 
-def _stretched(image: np.ndarray, width: float, height: float) -> np.ndarray:
-    if width == height == 1:
-        return image
-    size = round(image.shape[1] * width), round(image.shape[0] * height)
-    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+def _clean(image: Any, single: bool) -> np.ndarray | ImageError:
+    try:
+        data = image.read(MAX_BYTES + 1) if hasattr(image, "read") else image
+        return read_clean(data, single=single)
+    except ImageError as error:
+        return error
 
 
 def _named(images: Any) -> list[tuple[str, Any]]:
     """Lists images with what errors call them; folders and patterns as the files in them."""
+    if isinstance(images, np.ndarray):
+        is_one = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))
+    else:  # binary files are iterable; what's no sequence either is refused by name
+        is_file = isinstance(images, str | Path | bytes | bytearray | memoryview)
+        is_one = is_file or hasattr(images, "read") or not isinstance(images, Iterable)
     named: list[tuple[str, Any]] = []
-    for i, image in enumerate([images] if _is_one(images) else images):
+    for i, image in enumerate([images] if is_one else images):
         if not isinstance(image, str | Path):
             named.append((f"image {i}", image))
             continue
-        files = [str(image)]
+        paths = [str(image)]
         with contextlib.suppress(FileNotFoundError):  # named when it's to be read
-            files = find_images(files, logger.warning)
-        named += [(file, read_input(file)) for file in files]
+            paths = find_images(paths, logger.warning)
+        named += [(path, read_input(path)) for path in paths]
     return named
-
-
-def _is_one(images: Any) -> bool:
-    if isinstance(images, np.ndarray):
-        return images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3, 4))
-    # Binary files are iterable; what's no sequence either is refused by name.
-    kinds = str | Path | bytes | bytearray | memoryview
-    return isinstance(images, kinds) or hasattr(images, "read") or not isinstance(images, Iterable)

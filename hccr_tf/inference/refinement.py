@@ -3,50 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
+import keras
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.images.contact_sheet import draw_sheet
-from hccr_tf.inference.cam import overlay
-from hccr_tf.inference.images import NamedImage
-from hccr_tf.inference.predictor import Predictor, with_progress
+from hccr_tf.inference.cam import NamedImage, overlay
+from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import ATTENTION, MAIN_OUTPUT, UNION, is_refined
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import atomic_write
+from hccr_tf.utils.files import atomic_write, write_csv
+from hccr_tf.utils.progress import track
 
 _BATCH = 32
 _SHOWN = 40
 
 
-@dataclass(frozen=True)
-class Steps:
-    """What a network reads at each step.
+class Steps(NamedTuple):
+    """What a network reads at each step."""
 
-    Attributes:
-        logits: float32 (B, T, num_classes).
-        attention: float32 (B, T, N), each summing to 1 over the places of all maps.
-    """
-
-    logits: np.ndarray
-    attention: np.ndarray
+    logits: np.ndarray  # float32 (B, T, num_classes)
+    attention: np.ndarray  # float32 (B, T, N), each summing to 1 over the places of all maps
 
 
 class StepPredictor(Predictor):
-    """A trained run with iterative refinement, all steps of it.
-
-    Args:
-        workdir: folder of the run.
-        steps: T, if another than it was trained with.
+    """A trained run with iterative refinement, all T steps of it: its own T or another.
 
     Attributes:
         steps: T.
@@ -66,8 +57,7 @@ class StepPredictor(Predictor):
             model_args={"attention_outputs": True} | ({} if steps is None else {"steps": steps}),
         )
         self.steps = sum(name.startswith(ATTENTION) for name in self.model.output)
-        maps = self.model.get_layer(UNION).input
-        maps = maps if isinstance(maps, (list, tuple)) else [maps]
+        maps = keras.tree.flatten(self.model.get_layer(UNION).input)
         self.map_shapes = [tuple(m.shape[1:3]) for m in maps]
 
     def read(self, images: np.ndarray) -> Steps:
@@ -79,14 +69,7 @@ class StepPredictor(Predictor):
         return Steps(logits, np.stack(attention, axis=1))
 
     def attention_map(self, attention: np.ndarray) -> np.ndarray:
-        """Attention over the image: that of every map, spread evenly over its places.
-
-        Args:
-            attention: float (N,), of one image and step.
-
-        Returns:
-            float32 (H, W) of the prepared image; sums to 1 but for the interpolation.
-        """
+        """Spreads the attention (N,) of one image and step over its pixels, to a sum of about 1."""
         height, width = self.preprocessing.image_shape[:2]
         total, begin = np.zeros((height, width), np.float32), 0
         for h, w in self.map_shapes:
@@ -105,106 +88,68 @@ def write_steps(
     top_k: int = 5,
     name: str = "refine",
 ) -> pd.DataFrame:
-    """Writes what a network reads at each step, and where it looks, for some images.
+    """Writes what a network reads at each step, and where it looks, for at least one image.
 
     `NAME.png` has a row for each of the first 40 images: its attention at every step, blue for
     none and red for the most in any step, with the best character under it, then the image.
     `NAME.txt` lists the `top_k` characters with probabilities at every step, as the paper's
-    figure 5; `NAME.csv` the same as a table.
-
-    Args:
-        predictor: the run.
-        images: what it reads.
-        out: folder to write to.
-        top_k: characters at every step.
-        name: of the files.
-
-    Returns:
-        The table: a row for each image, step and rank.
+    figure 5; `NAME.csv` the same as the table that is returned, a row for each image, step, rank.
 
     Raises:
-        HccrError: no images, or more characters than classes.
+        HccrError: `top_k` is 0 or more than there are classes.
     """
-    if not 1 <= top_k <= len(predictor.charset) or not images:
+    if not 1 <= top_k <= len(predictor.charset):
         raise HccrError(
-            f"top_k is 1 to {len(predictor.charset)}, the number of classes, and there's at least "
-            f"one image; not {top_k} and {len(images)}."
+            f"top_k is 1 to {len(predictor.charset)}, the number of classes; not {top_k}."
         )
-    rows, tiles, texts, lines = [], [], [], []
+    rows, tiles, lines = [], [], []
     for number, image in enumerate(images):
         i = number % _BATCH
         if i == 0:
             batch = images[number : number + _BATCH]
             prepared = predictor.preprocessing.apply_many([p.image for p in batch])
-            found = predictor.read(prepared)
-            best, probabilities = most_probable(found.logits, top_k)
-        maps = [predictor.attention_map(attention) for attention in found.attention[i]]
+            steps = predictor.read(prepared)
+            best, probabilities = most_probable(steps.logits, top_k)
+        maps = [predictor.attention_map(attention) for attention in steps.attention[i]]
         # One scale for all steps of an image: evenly spread attention looks so.
         limits = (0.0, float(np.max(maps)))
-        for t in range(predictor.steps):
-            first = int(best[i, t, 0])
-            tile = overlay(prepared[i], maps[t], limits=limits)
-            if number < _SHOWN:
-                tiles.append(tile)
-            shown = f"{predictor.charset.char(first)} {100 * probabilities[i, t, 0]:.1f} %"
-            if number < _SHOWN:
-                texts.append(f"t = {t + 1}: {shown}")
-            rows += [
-                {
-                    "image": image.name,
-                    "step": t + 1,
-                    "rank": rank + 1,
-                    "character": predictor.charset.char(int(k)),
-                    "probability": round(float(probabilities[i, t, rank]), 6),
-                }
-                for rank, k in enumerate(best[i, t])
-            ]
+        # Figure 5: a column a step, a row a rank. A hanzi is two columns wide.
+        figure = [[f"{f't = {t + 1}':<13}" for t in range(predictor.steps)]]
+        figure += [[] for _ in range(top_k)]
+        for t, rank in np.ndindex(best.shape[1:]):
+            character = predictor.charset.char(int(best[i, t, rank]))
+            probability = float(probabilities[i, t, rank])
+            figure[1 + rank].append(f"{f'{character}: {probability:.3f}':<12}")
+            if rank == 0 and number < _SHOWN:
+                text = f"t = {t + 1}: {character} {100 * probability:.1f} %"
+                tiles.append((overlay(prepared[i], maps[t], limits=limits), text))
+            rows.append((image.name, t + 1, rank + 1, character, round(probability, 6)))
         if number < _SHOWN:
-            tiles.append(image.image)
-            texts.append(image.label)
-        lines += _as_figure_5(predictor, image, best[i], probabilities[i])
+            tiles.append((image.image, image.label))
+        lines += [f"{image.label}  ({image.name})", *("".join(row).rstrip() for row in figure), ""]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    draw_sheet(tiles, texts, out / f"{name}.png", columns=predictor.steps + 1, tile=144)
+    drawn, texts = zip(*tiles, strict=True)
+    draw_sheet(drawn, texts, out / f"{name}.png", columns=predictor.steps + 1, tile=144)
     with atomic_write(out / f"{name}.txt") as temporary:
         temporary.write_text("\n".join(lines), "utf-8")
-    table = pd.DataFrame(rows)
-    with atomic_write(out / f"{name}.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    table = pd.DataFrame(rows, columns=["image", "step", "rank", "character", "probability"])
+    write_csv(out / f"{name}.csv", table)
     return table
 
 
-def _as_figure_5(predictor, image, best, probabilities) -> list[str]:
-    steps = range(predictor.steps)
-    lines = [f"{image.label}  ({image.name})"]
-    # A hanzi is two columns wide.
-    lines.append("".join(f"{f't = {t + 1}':<13}" for t in steps).rstrip())
-    for rank in range(best.shape[1]):
-        cells = [
-            f"{predictor.charset.char(int(best[t, rank]))}: {probabilities[t, rank]:.3f}"
-            for t in steps
-        ]
-        lines.append("".join(f"{cell:<12}" for cell in cells).rstrip())
-    return [*lines, ""]
-
-
-@dataclass(frozen=True)
-class StepCounts:
+class StepCounts(NamedTuple):
     """What the steps do to a split.
 
-    Attributes:
-        table: a row a step: accuracy with its 95 % interval, how many samples are read
-            rightly that the step before read wrongly (`corrected`), and the reverse
-            (`broken`); the same against the first step.
-        read: int32 (N, T), the classes read.
-        labels: int32 (N,).
-        indices: int64 (N,), positions in the data.
+    The table has a row a step: accuracy with its 95 % interval, how many samples are read rightly
+    that the step before read wrongly (`corrected`), the reverse (`broken`), and the same against
+    the first step.
     """
 
     table: pd.DataFrame
-    read: np.ndarray
-    labels: np.ndarray
-    indices: np.ndarray
+    read: np.ndarray  # int (N, T), the classes read
+    labels: np.ndarray  # int32 (N,)
+    indices: np.ndarray  # int64 (N,), positions in the data
 
     def changed(self, first_right: bool) -> np.ndarray:
         """Rows wrong at the first and right at the last step, or the reverse."""
@@ -212,37 +157,31 @@ class StepCounts:
         return np.flatnonzero((right[:, 0] == first_right) & (right[:, -1] != first_right))
 
 
-def count_steps(
-    predictor: StepPredictor, data: str | Path | Dataset, split: str = "test", batch_size: int = 64
-) -> StepCounts:
+def count_steps(predictor: StepPredictor, dataset: Dataset, split: str = "test") -> StepCounts:
     """Reads a split's whole images and counts what each step corrects and breaks.
 
     Raises:
         HccrError: a charset that doesn't cover the data, an empty split.
     """
-    loader = Loader(
-        open_dataset(data), split, predictor.preprocessing, batch_size, charset=predictor.charset
-    )
-    parts = []
-    for batch in with_progress(loader):
-        read = predictor.read(batch.images).logits.argmax(axis=2).astype(np.int32)
-        parts.append((read, batch.labels, batch.indices))
-    read, labels, indices = map(np.concatenate, zip(*parts, strict=True))
+    loader = Loader(dataset, split, predictor.preprocessing, 2 * _BATCH, charset=predictor.charset)
+    batches = track(loader.batches(), f"predicting {split}", loader.steps_per_epoch)
+    read = np.concatenate([predictor.read(b.images).logits.argmax(axis=2) for b in batches])
+    labels = loader.labels
     right = read == labels[:, None]
-    rows = []
-    for t in range(predictor.steps):
-        low, high = wilson_interval(int(right[:, t].sum()), len(labels))
-        before = right[:, max(0, t - 1)]
-        rows.append(
-            {
-                "step": t + 1,
-                "accuracy": round(100 * right[:, t].mean(), 3),
-                "low": round(100 * low, 2),
-                "high": round(100 * high, 2),
-                "corrected": int((right[:, t] & ~before).sum()),
-                "broken": int((~right[:, t] & before).sum()),
-                "corrected_since_first": int((right[:, t] & ~right[:, 0]).sum()),
-                "broken_since_first": int((~right[:, t] & right[:, 0]).sum()),
-            }
-        )
-    return StepCounts(pd.DataFrame(rows), read, labels, indices)
+    # A step before the first that reads as the first does.
+    before = np.concatenate([right[:, :1], right[:, :-1]], axis=1)
+    first, number = right[:, :1], right.sum(axis=0)
+    interval = 100 * np.array([wilson_interval(int(n), len(labels)) for n in number])
+    table = pd.DataFrame(
+        {
+            "step": np.arange(1, predictor.steps + 1),
+            "accuracy": (100 * right.mean(axis=0)).round(3),
+            "low": interval[:, 0].round(2),
+            "high": interval[:, 1].round(2),
+            "corrected": (right & ~before).sum(axis=0),
+            "broken": (~right & before).sum(axis=0),
+            "corrected_since_first": (right & ~first).sum(axis=0),
+            "broken_since_first": (~right & first).sum(axis=0),
+        }
+    )
+    return StepCounts(table, read, labels, loader.indices)

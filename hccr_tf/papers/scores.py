@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hccr_tf.data.dataset import Dataset
 from hccr_tf.evaluation.complexity import count_macs, size_mb
 from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.evaluation.significance import wilson_interval
-from hccr_tf.inference.logits_file import LogitsFile, check_same_samples
+from hccr_tf.inference.logits_file import open_same_samples
 from hccr_tf.inference.predictor import Predictor, predict_split
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import read_checksum
@@ -111,10 +110,8 @@ def score_fusions(fusions: Sequence[Fusion]) -> list[Score]:
     paths = dict.fromkeys(path for fusion in fusions for path in fusion.files)
     read: list[list[np.ndarray]] = [[] for _ in fusions]
     labels = []
-    with contextlib.ExitStack() as stack:
-        files = {path: stack.enter_context(closing(LogitsFile(path))) for path in paths}
-        first, *_ = files.values()
-        check_same_samples(list(files.values()))
+    with open_same_samples(list(paths)) as opened:
+        files, first = dict(zip(paths, opened, strict=True)), opened[0]
         for rows in first.chunks():
             labels.append(first.labels(rows))
             blocks: dict[tuple, np.ndarray] = {}

@@ -3,24 +3,17 @@
 Images are uint8, ink dark on 255, as they're drawn; they may grow by what's beside the ink.
 """
 
+import cv2
 import numpy as np
 
-from hccr_tf.data.loading.preprocessing import WHITE
+from hccr_tf.images.cleaning import WHITE
 
 _TURN = 15  # degrees, at most
 _SMALLEST = 16  # pixels of the longer side
 
 
 def clutter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Adds one to three kinds of clutter to an image.
-
-    Args:
-        image: uint8 (height, width), ink dark on 255.
-        rng: of all that's random.
-
-    Returns:
-        uint8 (height, width), of another size maybe; the ink stays the most of it.
-    """
+    """Adds one to three kinds of clutter to an image, which may grow; the ink stays most of it."""
     # What lies on the paper first, then what a camera and a file do to all of it.
     count = 1 + int(rng.random() < 0.35) + int(rng.random() < 0.12)
     for kind in sorted(rng.choice(len(KINDS), count, replace=False, p=_SHARES)):
@@ -29,8 +22,6 @@ def clutter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _turned(image, rng):
-    import cv2
-
     height, width = image.shape
     angle = rng.uniform(-_TURN, _TURN)
     map_ = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
@@ -42,8 +33,6 @@ def _turned(image, rng):
 
 def _broken(image, rng):
     """Ink that ran dry: missing in blots, or along thin lines as where ruling was taken out."""
-    import cv2
-
     if rng.random() < 0.5:
         cells = rng.random((max(3, image.shape[0] // 4), max(3, image.shape[1] // 4)), np.float32)
         gone = cv2.resize(cells, image.shape[::-1]) < rng.uniform(0.15, 0.35)
@@ -106,8 +95,6 @@ def _neighbour(image, rng):
 
 def _stain(image, rng):
     """What's left of a shadow or a stamp: a soft blot, or an arc, lighter than the ink."""
-    import cv2
-
     height, width = image.shape
     side = max(height, width)
     blot = np.zeros(image.shape, np.uint8)
@@ -115,16 +102,9 @@ def _stain(image, rng):
     axes = [max(2, int(v)) for v in rng.uniform(0.1, 0.5, 2) * side]
     arc = rng.random() < 0.5
     start = int(rng.integers(360))
-    cv2.ellipse(
-        blot,
-        centre,
-        axes,
-        int(rng.integers(180)),
-        start,
-        start + int(rng.integers(60, 360)),
-        255,
-        int(rng.integers(1, 4)) if arc else -1,
-    )
+    angle, stop = int(rng.integers(180)), start + int(rng.integers(60, 360))
+    thick = int(rng.integers(1, 4)) if arc else -1
+    cv2.ellipse(blot, centre, axes, angle, start, stop, 255, thick)
     blot = cv2.GaussianBlur(blot, (0, 0), 0.5 if arc else side * rng.uniform(0.02, 0.1))
     dark = rng.uniform(0.15, 0.6) if arc else rng.uniform(0.05, 0.3)
     return np.minimum(image, WHITE - (dark * blot).astype(np.uint8))
@@ -140,8 +120,6 @@ def _speckled(image, rng):
 
 
 def _small(image, rng):
-    import cv2
-
     scale = rng.uniform(_SMALLEST, 2 * _SMALLEST) / max(image.shape)
     if scale >= 1:
         return image
@@ -150,8 +128,6 @@ def _small(image, rng):
 
 
 def _compressed(image, rng):
-    import cv2
-
     padded = np.pad(image, 4, constant_values=WHITE)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(8, 45))]
     return cv2.imdecode(cv2.imencode(".jpg", padded, quality)[1], cv2.IMREAD_GRAYSCALE)
@@ -176,7 +152,5 @@ def _across(image, rng) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _line(image, start, stop, grey: int, thick: int) -> None:
-    import cv2
-
     first, last = (np.rint(np.asarray(end) * 16).astype(int).tolist() for end in (start, stop))
     cv2.line(image, first, last, grey, thick, cv2.LINE_AA, 4)

@@ -1,8 +1,8 @@
 """A store whose images are drawn when they're asked for, from stroke centre lines.
 
-It's a folder as a `Store` is, and is read like one: `hccr train --data` takes it. Its training
-images are new in every epoch; each is a pure function of its number, so orders, resuming and
-processes work as they do with images on disk. What lies on disk is the centre lines.
+It's read as a `Store` is: `hccr train --data` takes it. Its training images are new in every
+epoch; each is a pure function of its number, so orders, resuming and processes work as they do
+with images on disk. What lies on disk is the centre lines.
 
 The centre lines come from a file `{character: [[[x, y], ...], ...]}` as Make Me a Hanzi's
 `graphics.txt` gives them (its `medians`); the package carries those of fifteen numerals only.
@@ -15,6 +15,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +33,16 @@ from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
 
 _VERSION = 4  # of how images are drawn: another one draws others from the same settings
-_HELD_OUT = ("validation", "test")
 
 
 class StrokeDataset:
     """An opened store of stroke centre lines.
 
     Images are numbered: the number's remainder by the number of classes is the class. The first
-    ones of each class validate, the next are for tests, and all others are for training:
+    `held_out` of each class validate, as many are for tests, and all others are for training:
     `per_class` of each class in an epoch.
 
-    Attributes:
-        path: the store's folder.
-        manifest: what `manifest.json` says.
-        charset: the characters of the class indices.
-        data_hash: identifies centre lines, variation and splits: 64 hexadecimal digits.
-        variation: how images differ from the centre lines.
-        per_class: training images of each class in an epoch.
-        held_out: images of each class in validation, and as many in test.
-        seed: of all images.
+    `variation` says how images differ from the centre lines.
 
     Raises:
         FileNotFoundError: there's no such store, or one of its files is missing.
@@ -64,8 +56,7 @@ class StrokeDataset:
                 f"{self.path} is no store (it has no {MANIFEST}); make one with `hccr data strokes`"
             )
         self.manifest: dict[str, Any] = read_json(self.path / MANIFEST)
-        found = self.manifest.get("format")
-        if found != FORMAT:
+        if (found := self.manifest.get("format")) != FORMAT:
             raise HccrError(
                 f"{self.path} has the format {found!r}, and {FORMAT!r} is needed; make it again "
                 "with `hccr data strokes`"
@@ -91,9 +82,9 @@ class StrokeDataset:
             raise HccrError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
         sources = self.manifest["sources"]
         self._sources = Sources(
-            np.load(self.path / "lines.npy", mmap_mode="r", allow_pickle=False),
-            np.load(self.path / "first.npy", allow_pickle=False),
-            np.load(self.path / "reference.npy", allow_pickle=False),
+            np.load(self.path / "lines.npy", mmap_mode="r"),
+            np.load(self.path / "first.npy"),
+            np.load(self.path / "reference.npy"),
             [source["weight"] for source in sources],
             [source["haste"] for source in sources],
         )
@@ -101,45 +92,23 @@ class StrokeDataset:
     def __len__(self) -> int:
         return len(self.charset) * (self.per_class + 2 * self.held_out)
 
-    @property
-    def heights(self) -> np.ndarray:
-        """uint16 (1,): the largest height that an image can have, in pixels."""
-        # A margin for the pen on both sides, and for clutter.
-        return np.array([self.variation.side_high * 2.5], np.uint16)
-
-    widths = heights
-
-    def verify(self, progress: bool = False) -> None:
-        """Compares every file with its checksum.
-
-        Args:
-            progress: ignored; there are few files.
-
-        Raises:
-            HccrError: a file was altered; it's named.
-        """
+    def verify(self) -> None:
+        """Compares every file with its checksum; HccrError names one that was altered."""
         for name, entry in self.manifest["files"].items():
             if sha256_file(self.path / name) != entry["sha256"]:
                 raise HccrError(f"{self.path / name} was altered; make the store again")
 
     def indices(self, split: str) -> np.ndarray:
-        """int64: numbers of a split's images; of "train", those of epoch 0.
-
-        Raises:
-            HccrError: there's no such split, or it's empty.
-        """
-        draws = {
-            "validation": (0, self.held_out),
-            "test": (self.held_out, 2 * self.held_out),
-            "train": (2 * self.held_out, 2 * self.held_out + self.per_class),
-            "all": (0, 2 * self.held_out + self.per_class),
-        }
-        first, last = draws.get(split, (0, 0))
-        if first == last:
-            raise HccrError(
-                f"{self.path} has no images in split {split!r}; it has train"
-                + ("".join(f", {name}" for name in _HELD_OUT) if self.held_out else "")
-            )
+        """int64: numbers of a split's images, of "train" those of epoch 0; HccrError for none."""
+        held_out, every = self.held_out, 2 * self.held_out + self.per_class
+        draws = {"train": (2 * held_out, every)}
+        if held_out:
+            draws |= {"validation": (0, held_out), "test": (held_out, 2 * held_out)}
+        draws["all"] = 0, every
+        if split not in draws:
+            names = ", ".join(draws)
+            raise HccrError(f"{self.path} has no images in split {split!r}; it has {names}")
+        first, last = draws[split]
         return np.arange(first * len(self.charset), last * len(self.charset))
 
     def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
@@ -149,18 +118,13 @@ class StrokeDataset:
         return np.where(trained, indices + epoch * self.per_class * classes, indices)
 
     def images(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Draws images, each uint8 (height, width), ink dark on 255.
-
-        Args:
-            indices: (n,), their numbers.
-        """
+        """Draws images by their numbers (n,), each uint8 (height, width), ink dark on 255."""
         indices = np.asarray(indices, np.int64)
         if not len(indices):
             return []
         seeds = [(self.seed, index) for index in indices.tolist()]
-        lines, counts, haste = self._sources.choose(
-            indices % len(self.charset), seeds, self.variation
-        )
+        classes = indices % len(self.charset)
+        lines, counts, haste = self._sources.choose(classes, seeds, self.variation)
         images = draw(lines, counts, seeds, self.variation, haste)
         for i, seed in enumerate(seeds):
             rng = np.random.default_rng((*seed, 2))
@@ -173,11 +137,7 @@ class StrokeDataset:
         return self.images(np.array([index]))[0]
 
     def labels_for(self, charset: Charset, indices: np.ndarray) -> np.ndarray:
-        """int32 (n,): class indices of images under a charset that has every character.
-
-        Raises:
-            HccrError: the charset lacks characters of the store; the message names them.
-        """
+        """int32 (n,): class indices under a charset; HccrError names characters that it lacks."""
         missing = [c for c in self.charset if c not in charset]
         if missing:
             raise HccrError(
@@ -187,19 +147,10 @@ class StrokeDataset:
         table = np.array([charset.index(c) for c in self.charset], np.int32)
         return table[np.asarray(indices) % len(self.charset)]
 
-    @property
-    def labels(self) -> np.ndarray:
-        """int32: class indices of the images of "all"."""
-        return self.labels_for(self.charset, self.indices("all"))
-
-    def sample_id(self, index: int) -> str:
-        """An image's character and number."""
-        draw_number, label = divmod(int(index), len(self.charset))
-        return f"{self.charset.char(label)}#{draw_number}"
-
     def sample_ids(self, indices: Iterable[int]) -> list[str]:
         """Images' characters and numbers."""
-        return [self.sample_id(i) for i in indices]
+        draws = [divmod(int(index), len(self.charset)) for index in indices]
+        return [f"{self.charset.char(label)}#{number}" for number, label in draws]
 
 
 def make_stroke_store(
@@ -219,13 +170,12 @@ def make_stroke_store(
     """Writes a store of stroke centre lines.
 
     Args:
-        strokes: as `synthetic.load_strokes` reads them.
+        strokes: as `load_strokes` reads them.
         out: the new folder.
         source: what the manifest says of where the strokes come from.
         weight: how often these strokes are drawn, beside the fonts' weights.
         fonts: other sources of the same characters; each may lack some.
-        charset: the classes, each of which needs strokes; all characters of `strokes` by code
-            point if None.
+        charset: the classes, each of which needs strokes; if None all characters of `strokes`.
         variation: how images differ from the centre lines.
         per_class: training images of each class in an epoch.
         held_out: images of each class for validation, and as many for tests.
@@ -256,39 +206,30 @@ def make_stroke_store(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         made = Path(folder) / "store"
         made.mkdir()
-        files = arrays(charset, strokes, fonts)
-        for name, array in files.items():
-            np.save(made / f"{name}.npy", array)
-        counts = np.diff(files["first"]).reshape(1 + len(fonts), -1)
+        content, files = arrays(charset, strokes, fonts), {}
+        for name, array in content.items():
+            file = made / f"{name}.npy"
+            np.save(file, array)
+            files[file.name] = {"num_bytes": file.stat().st_size, "sha256": sha256_file(file)}
+        counts = np.diff(content["first"]).reshape(1 + len(fonts), -1)
+        hands = [(source, weight, 1.0), *((f.facts, f.weight, f.haste) for f in fonts)]
         sources = [
             {**facts, "weight": w, "haste": haste, "num_characters": int((own > 0).sum())}
-            for facts, w, haste, own in zip(
-                [source, *(font.facts for font in fonts)],
-                [weight, *(font.weight for font in fonts)],
-                [1.0, *(font.haste for font in fonts)],
-                counts,
-                strict=True,
-            )
+            for (facts, w, haste), own in zip(hands, counts, strict=True)
         ]
         manifest = {
             "format": FORMAT,
             "version": _VERSION,
             "charset": {"characters": charset.text, "sha256": charset.sha256},
             "num_classes": len(charset),
-            "num_strokes": int(files["first"][-1]),
+            "num_strokes": int(content["first"][-1]),
             "points": POINTS,
             "sources": sources,
-            "variation": (variation or HandwritingStyle()).to_dict(),
+            "variation": asdict(variation or HandwritingStyle()),
             "per_class": per_class,
             "held_out": held_out,
             "seed": seed,
-            "files": {
-                f"{name}.npy": {
-                    "num_bytes": (made / f"{name}.npy").stat().st_size,
-                    "sha256": sha256_file(made / f"{name}.npy"),
-                }
-                for name in files
-            },
+            "files": files,
         }
         manifest["data_hash"] = _data_hash(manifest)
         write_json(made / MANIFEST, manifest)
@@ -309,18 +250,17 @@ def stroke_summary(store: StrokeDataset) -> str:
     m = store.manifest
     characters = store.charset.text
     shown = characters if len(characters) <= 40 else f"{characters[:20]} … {characters[-20:]}"
-    return "\n".join(
-        [
-            f"store       {store.path}",
-            f"data hash   {store.data_hash}",
-            f"strokes     {m['num_strokes']:,} centre lines of {m['num_classes']:,} characters",
-            f"images    drawn when asked for: {m['per_class']} new ones of each character in an "
-            f"epoch, {m['held_out']} each in validation and test",
-            f"charset     {shown} (SHA-256 {m['charset']['sha256'][:12]}…)",
-            *(
-                f"source      {source['name']}, weight {source['weight']:g}: "
-                f"{source['num_characters']:,} characters (SHA-256 {source['sha256'][:12]}…)"
-                for source in m["sources"]
-            ),
-        ]
-    )
+    lines = [
+        f"store       {store.path}",
+        f"data hash   {store.data_hash}",
+        f"strokes     {m['num_strokes']:,} centre lines of {m['num_classes']:,} characters",
+        f"images      drawn when asked for: {m['per_class']} new ones of each character in an "
+        f"epoch, {m['held_out']} each in validation and test",
+        f"charset     {shown} (SHA-256 {m['charset']['sha256'][:12]}…)",
+    ]
+    for source in m["sources"]:
+        lines.append(
+            f"source      {source['name']}, weight {source['weight']:g}: "
+            f"{source['num_characters']:,} characters (SHA-256 {source['sha256'][:12]}…)"
+        )
+    return "\n".join(lines)

@@ -2,8 +2,7 @@
 
 Every image has a writer and a moment of its own, drawn from its seed alone, so that it's the
 same in any batch, process or order. The work on strokes is done for all characters of a batch at
-once, and they are drawn side by side on one canvas: hundreds of characters cost what one would in
-calls.
+once, and they are drawn on one canvas: hundreds of characters cost what one would in calls.
 
 What varies, and by how much, is a `HandwritingStyle`. Its defaults were chosen by what a network
 that had learnt from such images misread among real ones; `docs/recogniser.md` has the log.
@@ -14,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from hccr_tf.synthesis.geometry import ALONG, POINTS, from_grid, smoothing, swell
+from hccr_tf.synthesis.geometry import ALONG, POINTS, from_grid, gaussian, smoothing
 from hccr_tf.synthesis.rasterize import ink_lines
 from hccr_tf.synthesis.style import MOST_SMOOTH, HandwritingStyle
 
@@ -36,14 +35,10 @@ _NORMALS, _UNIFORMS, _STROKE_NORMALS, _STROKE_UNIFORMS = 12 + 4 * _WAVES, 20 + 4
 
 
 def centre_lines(strokes: Sequence[np.ndarray]) -> np.ndarray:
-    """One character's strokes as lines of equally spaced points.
+    """Makes one character's strokes lines of equally spaced points.
 
-    Args:
-        strokes: each of shape (points, 2), x and y in the grid of 1024, y upwards.
-
-    Returns:
-        complex64 (strokes, POINTS): columns + 1j * rows in sides of the character, about its
-        centre.
+    Strokes are (points, 2), x and y in the grid of 1024, y upwards; lines are complex64
+    (strokes, POINTS), columns + 1j * rows in sides of the character, about its centre.
     """
     lines = np.empty((len(strokes), POINTS), np.complex64)
     for line, stroke in zip(lines, strokes, strict=True):
@@ -60,7 +55,7 @@ def draw(
     variation: HandwritingStyle,
     haste: np.ndarray | float = 1.0,
 ) -> list[np.ndarray]:
-    """Draws characters, each by its own seed.
+    """Draws B characters, each by its own seed: uint8 (height, width), cropped to about the ink.
 
     Args:
         lines: complex64 (strokes of all characters, POINTS) as `centre_lines` makes them, one
@@ -68,11 +63,7 @@ def draw(
         counts: int (B,), how many strokes each character has, at least 1.
         seeds: B keys of NumPy's generator.
         variation: how far they may stray.
-        haste: (B,), how much of their haste hands have: strokes of a running hand are hasty
-            already.
-
-    Returns:
-        B images, uint8 (height, width), ink dark on 255, cropped to about the ink.
+        haste: (B,), how much of it hands have: strokes of a running hand are hasty already.
     """
     draws = _Draws(counts, seeds)
     owner = np.repeat(np.arange(len(counts)), counts)
@@ -86,25 +77,19 @@ class _Draws:
     """All random numbers of a batch, an image's by its own seed."""
 
     def __init__(self, counts: np.ndarray, seeds: Sequence[tuple[int, ...]]):
-        number, strokes = len(counts), int(counts.sum())
-        self.normal = np.empty((number, _NORMALS), np.float32)
-        self.uniform = np.empty((number, _UNIFORMS), np.float32)
-        self.stroke_normal = np.empty((strokes, _STROKE_NORMALS), np.float32)
-        self.stroke_uniform = np.empty((strokes, _STROKE_UNIFORMS), np.float32)
-        start = 0
-        for i, (seed, count) in enumerate(zip(seeds, counts.tolist(), strict=True)):
+        normals, uniforms = [], []
+        for seed, count in zip(seeds, counts.tolist(), strict=True):
             rng = np.random.default_rng(seed)
-            normals = rng.standard_normal(_NORMALS + count * _STROKE_NORMALS, np.float32)
-            uniforms = rng.random(_UNIFORMS + count * _STROKE_UNIFORMS, np.float32)
-            end = start + count
-            self.normal[i] = normals[:_NORMALS]
-            self.uniform[i] = uniforms[:_UNIFORMS]
-            self.stroke_normal[start:end].reshape(-1)[:] = normals[_NORMALS:]
-            self.stroke_uniform[start:end].reshape(-1)[:] = uniforms[_UNIFORMS:]
-            start = end
-        # Nobody writes five standard deviations off.
-        np.clip(self.normal, -2.5, 2.5, self.normal)
-        np.clip(self.stroke_normal, -2.5, 2.5, self.stroke_normal)
+            drawn = rng.standard_normal(_NORMALS + count * _STROKE_NORMALS, np.float32)
+            # Nobody writes five standard deviations off.
+            normals.append(np.clip(drawn, -2.5, 2.5))
+            uniforms.append(rng.random(_UNIFORMS + count * _STROKE_UNIFORMS, np.float32))
+        self.normal = np.stack([drawn[:_NORMALS] for drawn in normals])
+        self.uniform = np.stack([drawn[:_UNIFORMS] for drawn in uniforms])
+        of_strokes = np.concatenate([drawn[_NORMALS:] for drawn in normals])
+        self.stroke_normal = of_strokes.reshape(-1, _STROKE_NORMALS)
+        of_strokes = np.concatenate([drawn[_UNIFORMS:] for drawn in uniforms])
+        self.stroke_uniform = of_strokes.reshape(-1, _STROKE_UNIFORMS)
 
 
 def _written(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
@@ -140,7 +125,9 @@ def _written(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
     lines, ways = flowing(lines, owner, v.flow * haste[owner])
 
     first, second, lift = normal[8, :, None], normal[9, :, None], 1.2 * uniform[6, :, None]
-    pressure = 1 + v.pressure * swell(first, second, lift, _ALONG)
+    # More at the end than at the beginning, more at both than in the middle, less where it leaves.
+    swell = first * (_ALONG - 0.5) + 0.5 * second * np.cos(2 * np.pi * _ALONG) - lift * _ALONG**4
+    pressure = 1 + v.pressure * swell
 
     ways = ways[:-1][joined]
     bow = 0.15j * normal[10, 1:][joined, None] * (ways[:, -1:] - ways[:, :1])
@@ -180,14 +167,10 @@ def _trimmed(lines, begin, end, v: HandwritingStyle):
 def parting(lines, owner) -> np.ndarray:
     """How far apart lie what was written before a stroke and what comes from it on.
 
-    Args:
-        lines: complex64 (strokes of all characters, POINTS).
-        owner: int (strokes of all characters,), which character each belongs to, ascending.
-
-    Returns:
-        float32, one a stroke: sides of the character along the axis on which they're farther
-        apart, below 0 where they overlap, infinite before a character's first stroke. It's the
-        larger of all strokes before and after and, less a little, of three before and after.
+    Lines are complex64 (strokes of all characters, POINTS), and `owner` says which character each
+    belongs to, ascending. Returned is float32, one a stroke: sides of the character along the axis
+    on which they're farther apart, below 0 where they overlap, infinite before a character's first
+    stroke. It's the larger of all strokes before and after and, less a little, of three of both.
     """
     count = np.bincount(owner)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
@@ -210,15 +193,7 @@ def parting(lines, owner) -> np.ndarray:
 
 def _gap(before, after) -> np.ndarray:
     """Between boxes (4, …) of -left, right, -top, bottom, along the axis where it's widest."""
-    return np.max(
-        [
-            -after[0] - before[1],
-            -before[0] - after[1],
-            -after[2] - before[3],
-            -before[2] - after[3],
-        ],
-        axis=0,
-    )
+    return np.maximum(-after[::2] - before[1::2], -before[::2] - after[1::2]).max(axis=0)
 
 
 def _in_groups(lines, apart, normal, split, v: HandwritingStyle):
@@ -257,8 +232,7 @@ def _bent(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
     moved = lines.copy()
     for k in range(_WAVES):
         length = 2 * np.pi / (0.6 + 1.0 * number[:, 0, k])
-        vector = length * np.exp(2j * np.pi * number[:, 1, k])
-        vector = vector.astype(np.complex64)[owner, None]
+        vector = (length * np.exp(2j * np.pi * number[:, 1, k])).astype(np.complex64)[owner, None]
         angle = lines.real * vector.real + lines.imag * vector.imag
         angle += (2 * np.pi * number[:, 2, k])[owner, None]
         way = amount * (strength[:, 0, k] + 1j * strength[:, 1, k])
@@ -280,13 +254,8 @@ def flowing(lines, owner, sigma) -> tuple[np.ndarray, np.ndarray]:
     """Strokes smoothed as parts of one path, of which the pen's ways through the air are others.
 
     So hasty strokes begin and end on the way from and to their neighbours. The path's own ends
-    stay where they are.
-
-    Args:
-        lines: complex64 (strokes of all characters, POINTS).
-        owner: int (strokes of all characters,), which character each belongs to, ascending.
-        sigma: (strokes of all characters,), in points, the same for all strokes of a character;
-            0 smooths nothing.
+    stay where they are. Lines and owners are as for `parting`; sigma, in points, is the same for
+    all strokes of a character.
 
     Returns:
         complex64 (strokes, POINTS) twice: the strokes, and the way from each to the next one; of
@@ -322,14 +291,11 @@ def flowing(lines, owner, sigma) -> tuple[np.ndarray, np.ndarray]:
 def _flow(level: int) -> np.ndarray:
     """complex64 (path, 2 * POINTS): from a path to its stroke and the way after it, smoothed."""
     length = POINTS + 2 * _REACH
-    index = np.arange(length)
-    sigma = max(_SMOOTHINGS[level], 1e-3)
-    kernel = np.exp(-0.5 * ((index[:, None] - index) / sigma) ** 2)
-    kernel /= kernel.sum(1, keepdims=True)
+    kernel = gaussian(length, _SMOOTHINGS[level])
     # A way has fewer points than are drawn; those in between lie on straight lines.
     end = _REACH + POINTS - 1
     at = end + ALONG * (len(_AIR) + 1)
-    way = np.maximum(0, 1 - abs(at[:, None] - index)) @ kernel
+    way = np.maximum(0, 1 - abs(at[:, None] - np.arange(length))) @ kernel
     stroke = kernel[_REACH : end + 1]
     return np.concatenate([stroke, way]).T.astype(np.complex64)
 

@@ -1,7 +1,7 @@
 """Strokes of free fonts: glyphs become skeletons, and skeletons are traced into centre lines.
 
 A skeleton tells neither where the pen went first nor which way. Both come from the strokes of the
-same character that a stroke file gives (`synthetic.load_strokes`): every traced line lies along
+same character that a stroke file gives (`load_strokes`): every traced line lies along
 some of them. A line is parted where it turns sharply from one of those strokes to another, as a
 pen would be lifted there; a running hand's ligatures, which don't turn sharply, stay.
 
@@ -15,11 +15,14 @@ Takes `pip install hccr_tf[synthesis]`.
 import hashlib
 import io
 import os
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from hccr_tf.synthesis.geometry import GRID, POINTS, from_grid
 from hccr_tf.utils.errors import HccrError
@@ -35,19 +38,16 @@ _LONGEST = 1.5  # sides of a character that one traced line may be long
 
 @dataclass(frozen=True)
 class Traced:
-    """One character of a font.
+    """One character of a font: its strokes in writing order, each (points, 2).
 
-    Attributes:
-        strokes: in writing order, each (points, 2) as in a stroke file.
-        reference: (strokes, 2), the first and the last of the stroke file's strokes that each
-            traced one lies along.
-        distance: how far, in sides of the character, its lines lie on the average from the stroke
-            file's or those from them, whichever is more.
+    `reference` (strokes, 2) is the first and the last of the stroke file's strokes that each one
+    lies along; `distance`, in sides of the character, how far they lie on the average from the
+    stroke file's or those from them, whichever is more.
     """
 
     strokes: list[np.ndarray]
     reference: np.ndarray
-    distance: float
+    distance: float = 0.0
 
 
 def font_files(path: str | os.PathLike[str]) -> list[Path]:
@@ -68,11 +68,7 @@ def font_files(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def font_facts(path: str | os.PathLike[str], licence: str | None = None) -> dict[str, str]:
-    """Name, version, licence and checksum of a font.
-
-    Args:
-        path: a font file, or a folder of one font's subsets.
-        licence: what it's under, where the font itself doesn't say.
+    """Name, version, licence and checksum of a font: a file, or a folder of its subsets.
 
     Raises:
         FileNotFoundError: as `font_files`.
@@ -99,10 +95,8 @@ def font_facts(path: str | os.PathLike[str], licence: str | None = None) -> dict
 
 
 def _open(file: Path):
-    try:
-        from fontTools.ttLib import TTFont, TTLibError
-    except ImportError as error:
-        raise ImportError("Fonts are read by `pip install hccr_tf[synthesis]`.") from error
+    from fontTools.ttLib import TTFont, TTLibError
+
     try:
         # By way of its bytes: a file that's no font would be left open.
         return TTFont(io.BytesIO(file.read_bytes()), fontNumber=0, lazy=True)
@@ -113,18 +107,13 @@ def _open(file: Path):
 def trace_font(
     path: str | os.PathLike[str],
     strokes: Mapping[str, list[np.ndarray]],
-    characters: Collection[str] | None = None,
+    characters: Collection[str],
 ) -> Iterator[tuple[str, Traced]]:
-    """Traces a font's glyphs of characters that a stroke file has.
+    """Traces a font's glyphs of characters, ordered by the strokes that a stroke file has.
 
-    Args:
-        path: a font file, or a folder of one font's subsets.
-        strokes: the stroke file's, by which traced ones are ordered.
-        characters: only these.
+    The font is a file, or a folder of its subsets.
     """
-    from PIL import ImageFont
-
-    wanted = set(strokes if characters is None else characters) & set(strokes)
+    wanted = set(characters) & set(strokes)
     for file in font_files(path):
         with _open(file) as opened:
             covered = sorted(wanted & set(map(chr, opened.getBestCmap() or ())))
@@ -134,18 +123,13 @@ def trace_font(
         font = ImageFont.truetype(str(file), 2 * _SIDE)
         for character in covered:
             ink = _glyph(font, character)
-            if ink is None:
-                continue
-            traced = ordered(trace(ink), strokes[character])
+            traced = None if ink is None else _ordered(trace(ink), strokes[character])
             if traced is not None:
                 yield character, traced
 
 
 def _glyph(font, character: str) -> np.ndarray | None:
     """Returns a glyph as a bool image, its longer side _SIDE pixels; None for a blank one."""
-    import cv2
-    from PIL import Image, ImageDraw
-
     image = Image.new("L", (4 * _SIDE, 4 * _SIDE))
     ImageDraw.Draw(image).text((_SIDE, _SIDE), character, 255, font=font)
     ink = np.asarray(image)
@@ -163,21 +147,15 @@ def _glyph(font, character: str) -> np.ndarray | None:
 
 
 def trace(ink: np.ndarray) -> list[np.ndarray]:
-    """Traces ink into lines.
+    """Traces ink, bool (height, width), into lines in no order and direction.
 
-    Args:
-        ink: bool (height, width).
-
-    Returns:
-        Each complex (points,), columns + 1j * rows, in no order and direction.
+    Each is complex (points,), columns + 1j * rows.
     """
-    import cv2
     from skimage.morphology import skeletonize
 
     ink = np.pad(ink, 1)
     radius = cv2.distanceTransform(ink.astype(np.uint8), cv2.DIST_L2, 5)
-    branches = _branches(skeletonize(ink), radius)
-    lines = _joined(branches, radius)
+    lines = _joined(_branches(skeletonize(ink), radius), radius)
     return [_smooth(line) - (1 + 1j) for line in lines]
 
 
@@ -198,15 +176,15 @@ def _branches(skeleton: np.ndarray, radius: np.ndarray) -> list[list]:
                 if q in pixels and p + down not in pixels and p + right not in pixels:
                     near.append(q)
         around[p] = near
-    place = lambda p: complex(p % width, p // width)  # noqa: E731
     node = {p: p for p, near in around.items() if len(near) != 2}
+
+    def place(p):
+        return complex(p % width, p // width)
 
     def root(p):
         while node[p] != p:
             p = node[p]
         return p
-
-    branches, done = [], set()
 
     def walk(start, step):
         path = [start, step]
@@ -217,6 +195,7 @@ def _branches(skeleton: np.ndarray, radius: np.ndarray) -> list[list]:
                 break
         return path
 
+    branches, done = [], set()
     for start in list(node):
         for step in around[start]:
             if (start, step) not in done:
@@ -233,40 +212,31 @@ def _branches(skeleton: np.ndarray, radius: np.ndarray) -> list[list]:
             passed |= set(path)
             branches.append(path)
 
-    size = lambda p: float(radius[divmod(p, width)])  # noqa: E731
-    length = lambda path: float(abs(np.diff([place(p) for p in path])).sum())  # noqa: E731
-    degree = {p: len(near) for p, near in around.items() if p in node}
-    # Where two strokes cross, the skeleton has two junctions and a short way between them.
     kept = []
     for path in sorted(branches, key=len):
         a, b = path[0], path[-1]
-        inner = degree[a] > 2 and degree[b] > 2 and root(a) != root(b)
-        if inner and length(path) <= 1.1 * max(size(a), size(b)):
+        points = np.array([place(p) for p in path])
+        length = float(abs(np.diff(points)).sum())
+        breadth = float(max(radius.flat[a], radius.flat[b]))
+        degrees = len(around[a]), len(around[b])
+        # Where two strokes cross, the skeleton has two junctions and a short way between them.
+        if min(degrees) > 2 and root(a) != root(b) and length <= 1.1 * breadth:
             node[root(b)] = root(a)
-        else:
-            kept.append(path)
-    ends = lambda path: [i for i in (0, -1) if degree[path[i]] == 1]  # noqa: E731
-    free = [
-        path
-        for path in kept
-        if len(ends(path)) != 1 or length(path) > 1.5 * max(size(path[0]), size(path[-1]))
-    ]
-    members: dict[int, list] = {}
+        elif degrees.count(1) != 1 or length > 1.5 * breadth:  # else it's a spur
+            kept.append((a, b, points))
+    members: dict[int, list] = defaultdict(list)
     for p in node:
-        members.setdefault(root(p), []).append(place(p))
+        members[root(p)].append(place(p))
     centre = {r: complex(np.mean(places)) for r, places in members.items()}
-    return [
-        [centre[root(path[0])], centre[root(path[-1])], np.array([place(p) for p in path])]
-        for path in free
-    ]
+    return [[centre[root(a)], centre[root(b)], points] for a, b, points in kept]
 
 
 def _joined(branches: list[list], radius: np.ndarray) -> list[np.ndarray]:
     """Lines of branches that go straight on where they meet."""
-    meeting: dict[complex, list[tuple[int, int]]] = {}
+    meeting: dict[complex, list[tuple[int, int]]] = defaultdict(list)
     for i, (start, stop, _) in enumerate(branches):
-        meeting.setdefault(start, []).append((i, 0))
-        meeting.setdefault(stop, []).append((i, 1))
+        meeting[start].append((i, 0))
+        meeting[stop].append((i, 1))
     partner: dict[tuple[int, int], tuple[int, int]] = {}
     cut = {}  # points at each end that the junction's breadth bends
     for here, ends in meeting.items():
@@ -297,11 +267,11 @@ def _joined(branches: list[list], radius: np.ndarray) -> list[np.ndarray]:
             i, side = at
             used.add(i)
             start, stop, points = branches[i]
-            first, last = cut[i, 0], len(points) - cut[i, 1]
-            piece = points[first:last]
-            piece = np.concatenate(
-                [[] if (i, 0) in partner else [start], piece, [] if (i, 1) in partner else [stop]]
-            )
+            piece = points[cut[i, 0] : len(points) - cut[i, 1]]
+            if (i, 0) not in partner:
+                piece = np.concatenate([[start], piece])
+            if (i, 1) not in partner:
+                piece = np.concatenate([piece, [stop]])
             pieces.append(piece[:: -1 if side else 1])
             at = partner.get((i, 1 - side))
         closed = at is not None and at == begin
@@ -324,35 +294,23 @@ def _spaced(line: np.ndarray, number: int) -> np.ndarray:
     return np.interp(np.linspace(0, at[-1], number), at, line)
 
 
-def ordered(lines: list[np.ndarray], strokes: list[np.ndarray]) -> Traced | None:
-    """Orders, turns and parts traced lines by the strokes of a stroke file.
-
-    Args:
-        lines: as `trace` returns them.
-        strokes: the same character's, each (points, 2) in the grid of 1024.
-
-    Returns:
-        None where no line is left.
-    """
+def _ordered(lines: list[np.ndarray], strokes: list[np.ndarray]) -> Traced | None:
+    """Orders, turns and parts traced lines by a stroke file's; None where no line is left."""
     reference = [_spaced(from_grid(np.asarray(s, np.float64)), POINTS) for s in strokes]
     number = np.repeat(np.arange(len(reference)), POINTS)
     along = np.tile(np.linspace(0, 1, POINTS), len(reference))
     target = np.concatenate(reference)
     heading = np.concatenate([_heading(s) for s in reference])
-    box, goal = _box(np.concatenate(lines)), _box(target)
+    (centre, size), (goal, extent) = _box(np.concatenate(lines)), _box(target)
     # The glyph keeps its aspect and gets the place and size of the stroke file's character; for
     # finding strokes both are stretched to one box.
-    scale = max(goal[1].real, goal[1].imag) / max(box[1].real, box[1].imag)
-    placed = [(line - box[0]) * scale + goal[0] for line in lines]
-
-    def fill(z):
-        return z.real * goal[1].real / max(box[1].real * scale, 0.2) + 1j * z.imag * goal[
-            1
-        ].imag / max(box[1].imag * scale, 0.2)
-
+    scale = max(extent.real, extent.imag) / max(size.real, size.imag)
+    width, height = max(size.real * scale, 0.2), max(size.imag * scale, 0.2)
+    placed = [(line - centre) * scale + goal for line in lines]
     found, gaps = [], []
     for line in placed:
-        near = fill(line - goal[0]) + goal[0]
+        z = line - goal
+        near = z.real * extent.real / width + 1j * z.imag * extent.imag / height + goal
         apart = abs(near[:, None] - target)
         gaps.append(apart)
         # Lines that cross are told apart by where they go.

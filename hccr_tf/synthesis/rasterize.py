@@ -25,16 +25,9 @@ def _noise() -> np.ndarray:
 def ink_lines(lines, pressure, owner, normal, uniform, v: HandwritingStyle) -> list[np.ndarray]:
     """Draws lines: all on one canvas, one character below the other.
 
-    Args:
-        lines: complex64 (lines of all characters, POINTS).
-        pressure: float (lines of all characters, POINTS), relative widths of the pen.
-        owner: int (lines of all characters,), which character each belongs to.
-        normal: each character's own normal random numbers, (B, …).
-        uniform: each character's own uniform random numbers, (B, …).
-        v: how far images may stray.
-
-    Returns:
-        B images, uint8 (height, width), ink dark on 255.
+    Lines, complex64, and pressure, relative widths of the pen, are (lines of all characters,
+    POINTS); `owner` says which character each belongs to, and `normal` and `uniform` are each
+    character's own random numbers (B, …). Returned are B images, uint8 (height, width).
     """
     number = len(uniform)
     uniform = uniform.T
@@ -46,32 +39,23 @@ def ink_lines(lines, pressure, owner, normal, uniform, v: HandwritingStyle) -> l
 
     # Every character is made to fill its image.
     x, y, pressure = lines.real[:, _DRAWN], lines.imag[:, _DRAWN], pressure[:, _DRAWN]
-    bounds = np.empty((4, number), np.float32)
-    for bound, values, extreme, start in (
-        (bounds[0], x.min(1), np.minimum, np.inf),
-        (bounds[1], y.min(1), np.minimum, np.inf),
-        (bounds[2], x.max(1), np.maximum, -np.inf),
-        (bounds[3], y.max(1), np.maximum, -np.inf),
-    ):
-        bound[:] = start
-        extreme.at(bound, owner, values)
-    extent = np.maximum(bounds[2] - bounds[0], bounds[3] - bounds[1])
+    low = np.full((2, number), np.inf, np.float32)
+    high = -low
+    for axis, values in enumerate((x, y)):
+        np.minimum.at(low[axis], owner, values.min(1))
+        np.maximum.at(high[axis], owner, values.max(1))
     # A single short stroke (一, 丶) isn't blown up to nothing but a blot.
-    extent = np.maximum(extent, 0.3)
+    extent = np.maximum((high - low).max(0), 0.3)
     scale = side / (extent + pen)
     pen_pixels = pen * scale
     reach = pen_pixels * (0.8 + 1.5 * blur) + 1
     cell = int(np.ceil(v.side_high + 2 * reach.max())) + 2
-    origin = np.stack([reach - bounds[0] * scale, reach - bounds[1] * scale])
-    width = np.ceil((bounds[2] - bounds[0]) * scale + 2 * reach).astype(int)
-    height = np.ceil((bounds[3] - bounds[1]) * scale + 2 * reach).astype(int)
-    pixels = np.stack(
-        [
-            x * scale[owner, None] + origin[0, owner, None],
-            y * scale[owner, None] + (origin[1] + np.arange(number) * cell)[owner, None],
-        ],
-        -1,
-    )
+    left, top = reach - low * scale
+    top = top + np.arange(number) * cell
+    width, height = np.ceil((high - low) * scale + 2 * reach).astype(int)
+    columns = x * scale[owner, None] + left[owner, None]
+    rows = y * scale[owner, None] + top[owner, None]
+    pixels = np.stack([columns, rows], -1)
     fixed = np.rint(pixels * (_OVERSAMPLE << _SUBPIXEL_BITS) - (1 << (_SUBPIXEL_BITS - 1))).astype(
         np.int32
     )

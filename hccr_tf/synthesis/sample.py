@@ -21,12 +21,7 @@ from hccr_tf.utils.errors import HccrError
 def writer_style(rng: np.random.Generator, size: int = 64) -> HandwritingStyle:
     """Draws a writer: their habits, and how little one of their images strays from them.
 
-    Args:
-        rng: The source of randomness; equal states give equal writers.
-        size: Longer side of most writers' images in pixels, about.
-
-    Returns:
-        The style of all the writer's images.
+    The longer side of most writers' images has about `size` pixels.
     """
     side = size * float(np.exp(np.clip(rng.normal(-0.16, 0.16), -0.6, 0.15)))
     pen = 0.055 * float(np.exp(rng.uniform(-0.4, 0.4)))
@@ -74,34 +69,31 @@ def generate_gnt(
     size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Writes a synthetic data set as CASIA `.gnt` files, one writer a file.
+    """Writes a synthetic data set as CASIA `.gnt` files, one writer a file; returns their paths.
 
     The training writers' files go to `out_dir/SampleTrain`, those of further, other writers to
     `out_dir/SampleTest`, numbered on: `9001-s.gnt`, `9002-s.gnt` and so on. A file depends
     only on `seed`, its number and the characters, not on how many writers there are.
 
     Args:
-        out_dir: The folder; made if missing. Files of the same names are replaced.
-        strokes: Centre lines as `load_strokes` returns them; None for the embedded ones.
-        characters: The characters to write; None for all in `strokes`.
-        num_writers: Writers in `SampleTrain`.
-        num_test_writers: Writers in `SampleTest`.
-        samples_per_writer: Images that each writer makes of each character.
-        seed: Seed, at least 0.
-        size: Longer side of most writers' images in pixels, about; 16 to 256.
-        progress: Called as `progress(files written, files in all)` after each file.
-
-    Returns:
-        The files' paths, `SampleTrain` first.
+        out_dir: the folder; made if missing. Files of the same names are replaced.
+        strokes: centre lines as `load_strokes` returns them; None for the embedded ones.
+        characters: what to write; None for all in `strokes`.
+        num_writers: writers in `SampleTrain`.
+        num_test_writers: writers in `SampleTest`.
+        samples_per_writer: images that each writer makes of each character.
+        seed: at least 0.
+        size: longer side of most writers' images in pixels, about; 16 to 256.
+        progress: called as `progress(files written, files in all)` after each file.
 
     Raises:
-        FileExistsError: If one of the two folders holds other `.gnt` files, which would mix two
-            data sets and could put one writer on both sides.
-        HccrError: If a character has no strokes, or a number is out of range.
+        FileExistsError: one of the two folders holds other `.gnt` files, which would mix two data
+            sets and could put one writer on both sides.
+        HccrError: a character has no strokes, or a number is out of range.
     """
     strokes = load_strokes() if strokes is None else strokes
     characters = list(strokes if characters is None else characters)
-    missing = [character for character in characters if not strokes.get(character)]
+    missing = [c for c in characters if not strokes.get(c)]
     if missing:
         raise HccrError(
             f"No strokes for {', '.join(missing[:10])} ({len(missing)} of {len(characters)} "
@@ -115,27 +107,22 @@ def generate_gnt(
         )
     if not 16 <= size <= 256:
         raise HccrError(f"Images have 16 to 256 pixels, not {size}.")
-    paths = [
-        Path(out_dir) / ("SampleTrain" if index < num_writers else "SampleTest") / f"{name}-s.gnt"
-        for index, name in enumerate(range(9001, 9001 + num_writers + num_test_writers))
-    ]
+    folders = ["SampleTrain"] * num_writers + ["SampleTest"] * num_test_writers
+    paths = [Path(out_dir, name, f"{9001 + i}-s.gnt") for i, name in enumerate(folders)]
     others = sorted(set(Path(out_dir).glob("Sample*/*.gnt")) - set(paths))
     if others:
         raise FileExistsError(
             f"{out_dir} holds {len(others)} other .gnt files, such as {others[0]}. "
             "Delete them or choose another folder."
         )
-    lines = {character: centre_lines(strokes[character]) for character in characters}
+    lines = {c: centre_lines(strokes[c]) for c in characters}
     for index, path in enumerate(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
         style = writer_style(np.random.default_rng([seed, index]), size)
-        written = list(characters) * samples_per_writer
-        images = draw(
-            np.concatenate([lines[character] for character in written]),
-            np.array([len(lines[character]) for character in written]),
-            [(seed, index, number) for number in range(len(written))],
-            style,
-        )
+        written = characters * samples_per_writer
+        counts = np.array([len(lines[c]) for c in written])
+        seeds = [(seed, index, number) for number in range(len(written))]
+        images = draw(np.concatenate([lines[c] for c in written]), counts, seeds, style)
         write_gnt(path, zip(written, images, strict=True))
         if progress is not None:
             progress(index + 1, len(paths))

@@ -22,20 +22,12 @@ _APART = -0.04  # sides by which parts may overlap and still be exchanged
 
 @dataclass(frozen=True)
 class Font:
-    """A font as a source of strokes.
+    """A font as a source of strokes."""
 
-    Attributes:
-        facts: as `glyphs.font_facts` says.
-        glyphs: what was traced.
-        weight: how often it's drawn; the stroke file's weight is 1.
-        haste: by how much of their haste hands write it: 1 or, where the font's own hand runs,
-            less.
-    """
-
-    facts: Mapping[str, Any]
+    facts: Mapping[str, Any]  # as `glyphs.font_facts` says
     glyphs: Mapping[str, Traced] = field(repr=False)
-    weight: float = 1.0
-    haste: float = 1.0
+    weight: float = 1.0  # how often it's drawn; the stroke file's weight is 1
+    haste: float = 1.0  # how much of it hands keep: less where the font's own hand runs
 
     def __post_init__(self):
         if not (0 < self.weight < 1000 and 0 <= self.haste <= 1):
@@ -57,7 +49,7 @@ def read_font(
     """Reads a font, a file or a folder of subsets, as a source beside a stroke file.
 
     Raises:
-        FileNotFoundError, HccrError: as `glyphs.font_facts`; or it has none of the characters.
+        FileNotFoundError, HccrError: as `font_facts`; or it has none of the characters.
     """
     facts = font_facts(path, licence)
     glyphs = dict(trace_font(path, strokes, characters))
@@ -70,14 +62,11 @@ def arrays(
     charset: Iterable[str], strokes: Mapping[str, list[np.ndarray]], fonts: Sequence[Font]
 ) -> dict[str, np.ndarray]:
     """What a store keeps of all sources: `lines`, `first`, `reference` (see `Sources`)."""
+    own = {c: Traced(strokes[c], np.arange(len(strokes[c]))[:, None].repeat(2, 1)) for c in charset}
     lines, counts, reference = [], [], []
-    for c in charset:
-        lines.append(centre_lines(strokes[c]))
-        counts.append(len(strokes[c]))
-        reference.append(np.arange(counts[-1])[:, None].repeat(2, 1))
-    for font in fonts:
+    for glyphs in (own, *(font.glyphs for font in fonts)):
         for c in charset:
-            glyph = font.glyphs.get(c)
+            glyph = glyphs.get(c)
             if glyph is None or glyph.distance > _FARTHEST:
                 counts.append(0)
                 continue
@@ -120,30 +109,20 @@ class Sources:
     def choose(
         self, classes: np.ndarray, seeds: Sequence[tuple[int, ...]], variation: HandwritingStyle
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Strokes of images to draw.
-
-        Args:
-            classes: (B,), their characters.
-            seeds: B keys of NumPy's generator.
-            variation: how often parts are exchanged and forms are between two sources.
+        """Chooses the strokes of images by their classes (B,), each by its seed.
 
         Returns:
             complex64 (strokes, POINTS), int (B,) how many each image has, float32 (B,) haste.
         """
         lines, haste = [], np.ones(len(classes), np.float32)
         for i, (c, seed) in enumerate(zip(classes.tolist(), seeds, strict=True)):
-            u = np.random.default_rng((*seed, 1)).random(5) if len(self.share) > 1 else None
-            one = self._source(c, u[0]) if u is not None else 0
-            drawn = self._strokes(one, c)
-            haste[i] = self.haste[one]
-            if u is not None and u[1] < variation.exchange + variation.between:
-                other = self._source(c, u[2])
-                mixed = (
-                    self._exchanged(c, one, other, u[3])
-                    if u[1] < variation.exchange
-                    else self._between(c, one, other, u[3])
-                )
-                if other != one and mixed is not None:
+            u = np.random.default_rng((*seed, 1)).random(4)
+            one, other = self._source(c, u[0]), self._source(c, u[2])
+            drawn, haste[i] = self.lines[self._slice(one, c)], self.haste[one]
+            if other != one and u[1] < variation.exchange + variation.between:
+                mix = self._exchanged if u[1] < variation.exchange else self._between
+                mixed = mix(c, one, other, u[3])
+                if mixed is not None:
                     drawn, haste[i] = mixed, min(self.haste[one], self.haste[other])
             lines.append(drawn)
         return np.concatenate(lines), np.array([len(x) for x in lines]), haste
@@ -154,9 +133,6 @@ class Sources:
     def _slice(self, source: int, c: int) -> slice:
         start = self.start[source, c]
         return slice(start, start + self.count[source, c])
-
-    def _strokes(self, source: int, c: int) -> np.ndarray:
-        return self.lines[self._slice(source, c)]
 
     def _exchanged(self, c: int, one: int, other: int, u: float) -> np.ndarray | None:
         """What's before a cut from one source, and the rest from another."""

@@ -19,19 +19,14 @@ from hccr_tf.utils.errors import HccrError
 
 
 def load_strokes(path: str | Path | None = None) -> dict[str, list[np.ndarray]]:
-    """Reads the stroke centre lines of characters.
+    """Reads the stroke centre lines of characters, each stroke float32 (points, 2).
 
-    Args:
-        path: A `.json` or `.json.gz` file in the module's format, or Make Me a Hanzi's
-            `graphics.txt`, gzipped or not; None for the embedded numerals.
-
-    Returns:
-        `{character: strokes}`; a stroke is a float32 array of shape (points, 2), x and y in
-        the grid of 1024, y upwards.
+    The path is a `.json` or `.json.gz` file in the module's format, or Make Me a Hanzi's
+    `graphics.txt`, gzipped or not; None for the embedded numerals.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        HccrError: If the file is not in that format; the message names the file and the fault.
+        FileNotFoundError: there's no such file.
+        HccrError: the file isn't in that format; the message names it and the fault.
     """
     numerals = files("hccr_tf.synthesis").joinpath("numerals.json")
     file: Traversable = numerals if path is None else Path(path)

@@ -1,12 +1,11 @@
 """What varies in handwriting that's drawn from centre lines, and by how much."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hccr_tf.utils.errors import HccrError
 
-MOST_SMOOTH = 8
-"""Points of a stroke's 32 by which strokes and paths can be smoothed."""
+MOST_SMOOTH = 8  # points of a stroke's 32 by which strokes and paths can be smoothed
 
 
 @dataclass(frozen=True)
@@ -124,13 +123,9 @@ class HandwritingStyle:
         if not 8 <= self.side_low <= self.side_high <= 512:
             raise HccrError("Sides are 8 <= side_low <= side_high <= 512 pixels.")
 
-    def to_dict(self) -> dict[str, float]:
-        """Plain data for JSON."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "HandwritingStyle":
-        """Reads `to_dict`'s result; names the settings it doesn't know."""
+        """Reads `asdict`'s result; names the settings it doesn't know."""
         known = {f.name for f in fields(cls)}
         if unknown := set(settings) - known:
             raise HccrError(

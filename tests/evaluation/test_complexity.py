@@ -47,9 +47,10 @@ def test_a_layer_that_is_called_twice_counts_twice_and_is_stored_once():
 
 def test_models_inside_are_counted_layer_by_layer():
     inner = one_layer(layers.Dense(3, name="dense"), (4,))
+    sequence = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="last")])
     inputs = keras.Input((4,))
-    costs = layer_costs(keras.Model(inputs, inner(inputs)))
-    assert [(cost.name, cost.macs) for cost in costs] == [(f"{inner.name}/dense", 12)]
+    costs = [(c.name, c.macs) for c in layer_costs(keras.Model(inputs, sequence(inner(inputs))))]
+    assert costs == [(f"{inner.name}/dense", 12), (f"{sequence.name}/last", 6)]
 
 
 def test_what_cannot_be_counted_is_named():

@@ -126,12 +126,8 @@ def test_ticks_are_labelled_with_characters(tmp_path, axis):
     one = cut[middle - 30 : middle + 30].sum()
     assert 0 < one < cut[: middle - 30].sum() / 2
     assert one < cut[middle + 30 :].sum() / 2
-
-
-def test_characters_differ_from_one_another(tmp_path):
-    a = labelled_axes(tmp_path, ["宪", "室", "七"], "y")
-    b = labelled_axes(tmp_path, ["法", "室", "七"], "y")
-    assert a.shape != b.shape or (a != b).any()
+    other = labelled_axes(tmp_path, ["法", "一", "龍"], axis)
+    assert other.shape != ink.shape or (other != ink).any()
 
 
 def test_confused_pairs_as_bars(tmp_path):

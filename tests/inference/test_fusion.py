@@ -1,3 +1,5 @@
+"""Fusion of logits files against the same in NumPy, its tables, and the search for weights."""
+
 import csv
 import json
 
@@ -7,13 +9,7 @@ import pytest
 
 from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.evaluation.significance import wilson_interval
-from hccr_tf.inference.fusion import (
-    check_weights,
-    default_weights,
-    fuse,
-    metrics_table,
-    search_weights,
-)
+from hccr_tf.inference.fusion import fuse, metrics_table, search_weights
 from hccr_tf.inference.logits_file import LogitsFile
 
 CHARACTERS = "零一二三四五六七八九十百"
@@ -34,23 +30,18 @@ def samples():
 @pytest.fixture
 def paths(samples, make_logits_file):
     labels, logits = samples
-    return [
-        make_logits_file(
-            f"{i}.h5",
-            values,
-            labels,
-            center=values[:, ::-1],
-            recipe={"name": f"kriuk_model{i + 1}"},
-            split="test",
-            data_hash="abc",
+    about = {"split": "test", "data_hash": "abc"}
+    made = []
+    for i, z in enumerate(logits):
+        recipe = {"name": f"kriuk_model{i + 1}"}
+        made.append(
+            make_logits_file(f"{i}.h5", z, labels, center=z[:, ::-1], recipe=recipe, **about)
         )
-        for i, values in enumerate(logits)
-    ]
+    return made
 
 
 def rows(path):
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
 
 
 def numpy_metrics(logits, labels):
@@ -62,6 +53,10 @@ def numpy_metrics(logits, labels):
     }
 
 
+def fused(logits, weights=(0.3, 0.2, 0.5)):
+    return np.tensordot(weights, logits.astype(np.float64), 1)
+
+
 # === Metrics ===
 
 
@@ -69,44 +64,19 @@ def test_three_models_are_fused_with_the_papers_weights(paths, samples, tmp_path
     labels, logits = samples
     metrics = fuse(paths, tmp_path / "out")
     assert metrics["weights"] == [0.3, 0.2, 0.5]
-    fused = np.tensordot([0.3, 0.2, 0.5], logits.astype(np.float64), 1)
-    want = numpy_metrics(fused, labels)
+    want = numpy_metrics(fused(logits), labels)
     assert metrics["fused"]["logits"] == want
-    own = [numpy_metrics(values, labels) for values in logits]
-    assert want["top1"] > max(m["top1"] for m in own)
-    assert want["top1"] < want["top5"] < want["top10"]
-    # Softmaxed scores, other weights or another order would give another figure.
-    for other in (np.tensordot([0.3, 0.2, 0.5], softmax(logits), 1), logits.mean(0), logits[2]):
-        assert numpy_metrics(other, labels)["top1"] != want["top1"]
-
-
-def test_the_centre_crops_are_fused_where_every_file_has_them(
-    paths, samples, make_logits_file, tmp_path
-):
-    labels, logits = samples
-    metrics = fuse(paths, tmp_path / "out")
-    fused = np.tensordot([0.3, 0.2, 0.5], logits[:, :, ::-1].astype(np.float64), 1)
-    assert metrics["fused"]["logits_center"] == numpy_metrics(fused, labels)
-    without = make_logits_file("without.h5", logits[1], labels)
-    metrics = fuse([paths[0], without, paths[2]], tmp_path / "out2")
-    assert list(metrics["fused"]) == ["logits"]
-    assert "logits_center" in metrics["models"][str(paths[0])]
-    assert "logits_center" not in metrics["models"][str(without)]
-
-
-def test_every_models_own_metrics_are_kept(paths, samples, tmp_path):
-    labels, logits = samples
-    metrics = fuse(paths, tmp_path / "out")
     for i, path in enumerate(paths):
+        own = numpy_metrics(logits[i], labels)
         assert metrics["models"][str(path)] == {
             "recipe": f"kriuk_model{i + 1}",
-            "logits": numpy_metrics(logits[i], labels),
+            "logits": own,
             "logits_center": numpy_metrics(logits[i][:, ::-1], labels),
         }
-
-
-def test_metrics_json_is_what_is_returned(paths, tmp_path):
-    metrics = fuse(paths, tmp_path / "out")
+        assert own["top1"] < want["top1"] < want["top5"] < want["top10"]
+    # Softmaxed scores, other weights or another order would give another figure.
+    for other in (fused(softmax(logits)), logits.mean(0), logits[2]):
+        assert numpy_metrics(other, labels)["top1"] != want["top1"]
     read = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert read == metrics
     assert (read["num_samples"], read["num_classes"]) == (200, NUM_CLASSES)
@@ -114,29 +84,35 @@ def test_metrics_json_is_what_is_returned(paths, tmp_path):
     assert len(read["charset_sha256"]) == 64 and read["command"]
 
 
+def test_the_centre_crops_are_fused_where_every_file_has_them(
+    paths, samples, make_logits_file, tmp_path
+):
+    labels, logits = samples
+    metrics = fuse(paths, tmp_path / "out")
+    want = numpy_metrics(fused(logits[:, :, ::-1]), labels)
+    assert metrics["fused"]["logits_center"] == want
+    without = make_logits_file("without.h5", logits[1], labels)
+    metrics = fuse([paths[0], without, paths[2]], tmp_path / "out2")
+    assert list(metrics["fused"]) == ["logits"]
+    assert "logits_center" in metrics["models"][str(paths[0])]
+    assert "logits_center" not in metrics["models"][str(without)]
+
+
 @pytest.mark.parametrize(
-    "weights", [(1, 0, 0), [0.1, 0.6, 0.3], np.array([2.0, 1.0, 1.0])], ids=str
+    ("number", "weights", "used"),
+    [
+        (3, (1, 0, 0), [1, 0, 0]),
+        (3, [0.1, 0.6, 0.3], [0.1, 0.6, 0.3]),
+        (3, np.array([2.0, 1.0, 1.0]), [2, 1, 1]),
+        (1, None, [1]),
+        (2, None, [0.5, 0.5]),
+    ],
 )
-def test_other_weights(paths, samples, tmp_path, weights):
+def test_other_weights(paths, samples, tmp_path, number, weights, used):
     labels, logits = samples
-    metrics = fuse(paths, tmp_path / "out", weights=weights)
-    assert metrics["weights"] == list(weights)
-    fused = np.tensordot(np.asarray(weights, float), logits.astype(np.float64), 1)
-    assert metrics["fused"]["logits"] == numpy_metrics(fused, labels)
-
-
-def test_one_file(paths, samples, tmp_path):
-    labels, logits = samples
-    metrics = fuse(paths[:1], tmp_path / "out")
-    assert metrics["weights"] == [1]
-    assert metrics["fused"]["logits"] == numpy_metrics(logits[0], labels)
-
-
-def test_two_files_weigh_the_same(paths, samples, tmp_path):
-    labels, logits = samples
-    metrics = fuse(paths[:2], tmp_path / "out")
-    assert metrics["weights"] == [0.5, 0.5]
-    assert metrics["fused"]["logits"] == numpy_metrics(logits[:2].astype(float).mean(0), labels)
+    metrics = fuse(paths[:number], tmp_path / "out", weights=weights)
+    assert metrics["weights"] == used
+    assert metrics["fused"]["logits"] == numpy_metrics(fused(logits[:number], used), labels)
 
 
 def test_reading_in_pieces_changes_nothing(paths, tmp_path, monkeypatch):
@@ -151,21 +127,23 @@ def test_reading_in_pieces_changes_nothing(paths, tmp_path, monkeypatch):
         assert (tmp_path / "pieces" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_default_weights():
-    assert [default_weights(n) for n in (1, 2, 3)] == [[1], [0.5, 0.5], [0.3, 0.2, 0.5]]
-    assert default_weights(4) == [0.25] * 4
-
-
 # === Files ===
 
 
-def test_predictions(paths, samples, tmp_path):
+def test_tables_and_figure(paths, samples, tmp_path):
     labels, logits = samples
-    fuse(paths, tmp_path / "out")
-    fused = np.tensordot([0.3, 0.2, 0.5], logits.astype(np.float64), 1)
-    best = np.argsort(-fused, axis=1, kind="stable")[:, :5]
-    probabilities = softmax(fused).max(axis=1)
-    table = rows(tmp_path / "out" / "predictions.csv")
+    out = tmp_path / "out"
+    fuse(paths, out)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "confused_pairs.csv",
+        "confused_pairs.png",
+        "metrics.json",
+        "per_class.csv",
+        "predictions.csv",
+    ]
+    best = np.argsort(-fused(logits), axis=1, kind="stable")[:, :5]
+    probabilities = softmax(fused(logits)).max(axis=1)
+    table = rows(out / "predictions.csv")
     assert len(table) == 200
     for i, row in enumerate(table):
         assert row == {
@@ -176,35 +154,23 @@ def test_predictions(paths, samples, tmp_path):
             "correct": str(int(best[i, 0] == labels[i])),
             "top5": "".join(CHARACTERS[c] for c in best[i]),
         }
-
-
-def test_accuracy_of_every_class(paths, samples, tmp_path):
-    labels, logits = samples
-    fuse(paths, tmp_path / "out")
-    right = np.tensordot([0.3, 0.2, 0.5], logits.astype(np.float64), 1).argmax(axis=1) == labels
-    table = rows(tmp_path / "out" / "per_class.csv")
+    right = best[:, 0] == labels
+    table = rows(out / "per_class.csv")
     assert [row["character"] for row in table] == list(CHARACTERS)
     for i, row in enumerate(table):
         of_class = right[labels == i]
         assert (int(row["samples"]), int(row["correct"])) == (len(of_class), of_class.sum())
         assert float(row["accuracy"]) == pytest.approx(of_class.mean(), abs=1e-6)
+    image = cv2.imread(str(out / "confused_pairs.png"), cv2.IMREAD_COLOR)
+    assert min(image.shape[:2]) > 300
+    red = (image[..., 2].astype(int) - image[..., 0] > 100).mean()
+    assert red > 0.05  # The bars.
 
 
-def test_a_class_without_samples_has_no_accuracy(make_logits_file, tmp_path):
-    path = make_logits_file("a.h5", np.eye(3, dtype=np.float32)[:2], np.array([0, 1]))
-    fuse([path], tmp_path / "out")
-    assert rows(tmp_path / "out" / "per_class.csv")[2] == {
-        "character": "二",
-        "samples": "0",
-        "correct": "0",
-        "accuracy": "",
-    }
-
-
-def test_confused_pairs_most_frequent_first(make_logits_file, tmp_path):
+def test_confused_pairs_most_frequent_first_and_a_class_without_samples(make_logits_file, tmp_path):
     labels = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2])
     predicted = np.array([1, 0, 1, 2, 1, 0, 0, 0, 2])
-    path = make_logits_file("a.h5", np.eye(3, dtype=np.float32)[predicted], labels)
+    path = make_logits_file("a.h5", np.eye(4, dtype=np.float32)[predicted], labels)
     fuse([path], tmp_path / "out")
     assert [tuple(row.values()) for row in rows(tmp_path / "out" / "confused_pairs.csv")] == [
         ("零", "一", "2", "4"),
@@ -212,14 +178,7 @@ def test_confused_pairs_most_frequent_first(make_logits_file, tmp_path):
         ("零", "二", "1", "4"),
         ("一", "零", "1", "2"),
     ]
-
-
-def test_confused_pairs_are_drawn(paths, tmp_path):
-    fuse(paths, tmp_path / "out")
-    image = cv2.imread(str(tmp_path / "out" / "confused_pairs.png"), cv2.IMREAD_COLOR)
-    assert min(image.shape[:2]) > 300
-    red = (image[..., 2].astype(int) - image[..., 0] > 100).mean()
-    assert red > 0.05  # The bars.
+    assert list(rows(tmp_path / "out" / "per_class.csv")[3].values()) == ["三", "0", "0", ""]
 
 
 def test_nothing_confused(make_logits_file, tmp_path):
@@ -228,17 +187,6 @@ def test_nothing_confused(make_logits_file, tmp_path):
     assert metrics["fused"]["logits"]["top1"] == 1
     assert rows(tmp_path / "out" / "confused_pairs.csv") == []
     assert cv2.imread(str(tmp_path / "out" / "confused_pairs.png")) is not None
-
-
-def test_nothing_partial_is_left(paths, tmp_path):
-    fuse(paths, tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "confused_pairs.csv",
-        "confused_pairs.png",
-        "metrics.json",
-        "per_class.csv",
-        "predictions.csv",
-    ]
 
 
 def test_the_table_shows_every_model_and_the_fusion_last(paths, tmp_path):
@@ -260,8 +208,13 @@ def test_files_that_do_not_belong_together_leave_no_results(
 ):
     labels, logits = samples
     other = make_logits_file("other.h5", logits[0], (labels + 1) % NUM_CLASSES)
-    with pytest.raises(ValueError, match=r"0\.h5 and .*other\.h5 give sample test/0 different"):
-        fuse([paths[0], other], tmp_path / "out")
+    for function in (search_weights, lambda paths: fuse(paths, tmp_path / "out")):
+        with pytest.raises(ValueError, match="at least one logits file"):
+            function([])
+        with pytest.raises(ValueError, match="named twice; raise its weight"):
+            function([paths[0], paths[1], paths[0]])
+        with pytest.raises(ValueError, match=r"0\.h5 and .*other\.h5 give sample test/0 different"):
+            function([paths[0], other])
     assert not (tmp_path / "out").exists()
 
 
@@ -272,12 +225,6 @@ def test_logits_that_are_not_finite_leave_no_results(samples, make_logits_file, 
     with pytest.raises(ValueError, match=r"1\.h5: the logits of sample test/150 aren't finite"):
         fuse(paths, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
-
-
-def test_no_files(tmp_path):
-    for function in (search_weights, lambda paths: fuse(paths, tmp_path / "out")):
-        with pytest.raises(ValueError, match="at least one logits file"):
-            function([])
 
 
 @pytest.mark.parametrize(
@@ -292,8 +239,6 @@ def test_no_files(tmp_path):
     ],
 )
 def test_weights_that_do_not_fit(paths, tmp_path, weights, message):
-    with pytest.raises(ValueError, match=message):
-        check_weights(weights, 3)
     with pytest.raises(ValueError, match=message):
         fuse(paths, tmp_path / "out", weights=weights)
     assert not (tmp_path / "out").exists()
@@ -330,6 +275,11 @@ def test_planted_weights_are_found(make_logits_file, weights):
     assert accuracy == 1
 
 
+def test_a_coarser_step_misses_them(make_logits_file):
+    found, accuracy = search_weights(planted((0.3, 0.7), make_logits_file), step=0.5)
+    assert found in ([0, 1], [0.5, 0.5], [1, 0]) and accuracy == 0.5
+
+
 def test_the_weights_found_give_the_accuracy_that_is_told(paths, tmp_path):
     weights, accuracy = search_weights(paths)
     assert sum(weights) == pytest.approx(1)
@@ -342,16 +292,3 @@ def test_of_equal_weights_the_most_even_win(samples, make_logits_file):
     labels, logits = samples
     paths = [make_logits_file(f"{i}.h5", logits[0], labels) for i in range(2)]
     assert search_weights(paths)[0] == [0.5, 0.5]
-
-
-def test_search_with_a_coarser_step(make_logits_file):
-    found, accuracy = search_weights(planted((0.3, 0.7), make_logits_file), step=0.5)
-    assert found in ([0, 1], [0.5, 0.5], [1, 0])
-    assert accuracy == 0.5
-
-
-def test_search_on_files_that_do_not_belong_together(paths, samples, make_logits_file):
-    labels, logits = samples
-    other = make_logits_file("other.h5", logits[0], labels, ids=[f"x{i}" for i in range(200)])
-    with pytest.raises(ValueError, match="hold different samples"):
-        search_weights([paths[0], other])

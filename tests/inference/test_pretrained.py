@@ -6,6 +6,7 @@ import json
 import numpy as np
 import photographs as made
 import pytest
+from PIL import Image
 
 from hccr_tf import Recognizer
 from hccr_tf.charset import Charset
@@ -24,11 +25,8 @@ def recognizer():
     return Recognizer()
 
 
-def test_all_of_it_is_at_most_12_megabytes():
+def test_size_checksums_and_card_agree():
     assert sum(p.stat().st_size for p in FOLDER.parent.rglob("*") if p.is_file()) < 12e6
-
-
-def test_checksums_and_card_agree():
     weights = FOLDER / "prediction.safetensors"
     run = json.loads((FOLDER / "run.json").read_text())
     assert run["state"] == "packed" and run["weights_sha256"] == read_checksum(weights)
@@ -44,8 +42,7 @@ def test_characters_are_gb2312(recognizer):
     first = Recognizer(level=1)
     assert first.competing.sum() == 3755 and Recognizer(level=2).competing.sum() == 6763
     # A character of level 2 is never the answer at level 1.
-    images = [made.on_paper(c) for c in NUMERALS]
-    for found in first.predict(images, top_k=50):
+    for found in first.predict([made.on_paper(c) for c in NUMERALS], top_k=50):
         named = [found.character, *(c for c, _ in found.alternatives)]
         assert len(named) == 50 and set(named) <= set(Charset.named("gb2312-1"))
 
@@ -56,39 +53,30 @@ def test_the_packages_own_weights_are_not_written_over(tmp_path, capsys):
     assert (tmp_path / "copy" / "calibration.json").exists()
 
 
-def test_it_is_calibrated(recognizer):
+def test_it_is_calibrated_and_reads_drawn_numerals(recognizer):
     about = json.loads((FOLDER / "calibration.json").read_text())
     assert recognizer.temperature == about["temperature"] != 1
     assert about["ece_after"] < about["ece_before"]
-
-
-def test_it_reads_drawn_numerals(recognizer):
     images = [made.on_paper(c, seed=s) for s in range(4) for c in NUMERALS]
     read = [r.character for r in recognizer.predict(images)]
     assert np.mean([a == b for a, b in zip(read, 4 * NUMERALS, strict=True)]) > 0.8
 
 
 def test_it_reads_photographs(recognizer):
-    images, plain = [], []
-    for i, character in enumerate(NUMERALS):
-        paper = made.on_paper(character, seed=7)
-        plain.append(paper)
-        images.append(
-            (
-                255 - paper,
-                made.unevenly_lit(made.coloured(paper, (240, 230, 200), (40, 40, 120))),
-                made.barred(paper),
-                made.gridded(paper),
-            )[i % 4]
-        )
-    expected = [r.character for r in recognizer.predict(plain)]
-    found = [r.character for r in recognizer.predict(images)]
-    assert sum(a == b for a, b in zip(expected, found, strict=True)) >= 13
+    changes = (
+        lambda paper: 255 - paper,
+        lambda paper: made.unevenly_lit(made.coloured(paper, (240, 230, 200), (40, 40, 120))),
+        made.barred,
+        made.gridded,
+    )
+    plain = [made.on_paper(character, seed=7) for character in NUMERALS]
+    images = [changes[i % 4](paper) for i, paper in enumerate(plain)]
+    expected, found = (recognizer.predict(some) for some in (plain, images))
+    same = [a.character == b.character for a, b in zip(expected, found, strict=True)]
+    assert sum(same) >= 13
 
 
 def test_the_command_needs_no_run(tmp_path, capsys):
-    from PIL import Image
-
     path = tmp_path / "五.png"
     Image.fromarray(made.on_paper("五")).save(path)
     assert main(["predict", str(path), "--level", "1"]) == 0
@@ -96,12 +84,8 @@ def test_the_command_needs_no_run(tmp_path, capsys):
 
 
 def test_it_reads_real_handwriting(recognizer, hwdb100, tmp_path):
-    store = prepare(
-        [hwdb100 / "CASIA-HWDB_Test.zip"],
-        tmp_path / "store",
-        progress=False,
-        charset=Charset.named("gb2312"),
-    )
+    source, charset = hwdb100 / "CASIA-HWDB_Test.zip", Charset.named("gb2312")
+    store = prepare([source], tmp_path / "store", progress=False, charset=charset)
     indices = store.indices("all")
     indices = indices[draw_per_class(store.labels[indices], 5, 1)]
     read = recognizer.logits(store.images(indices))

@@ -50,40 +50,32 @@ def files(tmp_path_factory):
     return folder
 
 
-def test_it_learnt_from_drawn_images(run):
+@pytest.fixture(scope="module")
+def recognizer(run):
+    return Recognizer(run)
+
+
+def test_images_of_any_kind_are_read(run, recognizer, files):
     assert Workdir(run).read_run()["best_val_accuracy"] > 0.85
-
-
-def test_images_of_any_kind_are_read(run, files):
-    recognizer = Recognizer(run)
     paths = sorted(files.iterdir())
     read = "".join(r.character for r in recognizer.predict(paths, top_k=3))
     assert sum(a == b for a, b in zip(read, NUMERALS, strict=True)) >= 12
-    # however they're given
-    path = paths[0]
-    image = Image.open(path)
-    ways = [
-        path,
-        str(path),
-        path.read_bytes(),
-        memoryview(path.read_bytes()),
-        image,
-        np.asarray(image),
-        np.asarray(image)[..., None],
-        np.asarray(image.convert("RGB")),
-    ]
-    one = recognizer.predict([*ways, io.BytesIO(path.read_bytes())])
+    # However they're given.
+    path, data, image = paths[0], paths[0].read_bytes(), Image.open(paths[0])
+    array = np.asarray(image)
+    ways = [path, str(path), data, memoryview(data), image, array, array[..., None]]
+    ways.append(np.asarray(image.convert("RGB")))
+    one = recognizer.predict([*ways, io.BytesIO(data)])
     assert len({r.character for r in one}) == 1
     assert all(r.probability == pytest.approx(one[0].probability, abs=1e-4) for r in one)
-    for way in [*ways, io.BytesIO(path.read_bytes())]:
+    for way in [*ways, io.BytesIO(data)]:
         assert recognizer.predict(way)[0].character == one[0].character
     # A folder or a pattern stands for the files in it.
     for many in (files, str(files / "*"), [str(files / "0*"), str(files / "1*")]):
         assert "".join(r.character for r in recognizer.predict(many)) == read
 
 
-def test_probabilities_and_alternatives(run, files):
-    recognizer = Recognizer(run)
+def test_probabilities_and_alternatives(recognizer, files):
     for found in recognizer.predict(sorted(files.iterdir()), top_k=15):
         named = [(found.character, found.probability), *found.alternatives]
         assert len(named) == 15 and {c for c, _ in named} == set(NUMERALS)
@@ -93,8 +85,7 @@ def test_probabilities_and_alternatives(run, files):
         assert found.code_point == f"U+{ord(found.character):04X}"
 
 
-def test_batches_of_any_size_give_what_single_images_give(run):
-    recognizer = Recognizer(run)
+def test_batches_of_any_size_give_what_single_images_give(recognizer):
     images = [made.on_paper(c, seed=s) for s in range(3) for c in NUMERALS]
     together = recognizer.logits(images)
     alone = np.concatenate([recognizer.logits([p]) for p in images])
@@ -103,20 +94,16 @@ def test_batches_of_any_size_give_what_single_images_give(run):
     assert recognizer.logits([]).shape == (0, 15)
 
 
-def test_logits_are_the_mean_of_three_stretches(run):
+def test_logits_are_the_mean_of_three_stretches(run, recognizer):
     images = [clean(made.on_paper(c, seed=i)) for i, c in enumerate("零百万")]
-    with_, without = Recognizer(run), Recognizer(run, tta=False)
-    expected = np.mean(
-        [
-            without.logits(
-                [cv2.resize(p, (round(x * p.shape[1]), round(y * p.shape[0]))) for p in images]
-            )
-            for x, y in ((1, 1), (1.2, 1), (1, 1.2))
-        ],
-        axis=0,
-    )
-    np.testing.assert_allclose(with_.logits(images), expected, atol=1e-4)
-    assert abs(with_.logits(images) - without.logits(images)).max() > 0.1
+    without = Recognizer(run, tta=False)
+
+    def stretched(x, y):
+        return [cv2.resize(p, (round(x * p.shape[1]), round(y * p.shape[0]))) for p in images]
+
+    each = [without.logits(stretched(x, y)) for x, y in ((1, 1), (1.2, 1), (1, 1.2))]
+    np.testing.assert_allclose(recognizer.logits(images), np.mean(each, axis=0), atol=1e-4)
+    assert abs(recognizer.logits(images) - without.logits(images)).max() > 0.1
 
 
 def test_levels(run, files):
@@ -128,12 +115,12 @@ def test_levels(run, files):
         Recognizer(run, level=3)
 
 
-def test_what_does_not_compete_is_never_read(run):
-    recognizer = Recognizer(run)
+def test_what_does_not_compete_is_never_read(recognizer, monkeypatch):
     image = made.on_paper("五")
     read = recognizer.predict(image, top_k=2)[0]
     left_out, second = read.character, read.alternatives[0][0]
-    recognizer.competing[recognizer.charset.index(left_out)] = False
+    competing = np.array([c != left_out for c in recognizer.charset])
+    monkeypatch.setattr(recognizer, "competing", competing)
     found = recognizer.predict(image, top_k=99)[0]
     assert found.character == second
     named = [found.character, *(c for c, _ in found.alternatives)]
@@ -142,8 +129,7 @@ def test_what_does_not_compete_is_never_read(run):
     assert total == pytest.approx(1, abs=1e-6)
 
 
-def test_what_cannot_be_read_is_named(run, tmp_path):
-    recognizer = Recognizer(run)
+def test_what_cannot_be_read_is_named(recognizer, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
     for bad, message in (
@@ -180,39 +166,23 @@ def test_command(run, files, tmp_path, capsys):
     assert "is a folder; name a file" in capsys.readouterr().err
     # One bad file of two: the other is read, the bad one is in the table, and the code says so.
     good = sorted(files.iterdir())[0]
-    code = main(
-        [
-            "predict",
-            str(tmp_path / "bad.png"),
-            str(good),
-            "--workdir",
-            str(run),
-            "--csv",
-            str(table),
-        ]
-    )
-    captured = capsys.readouterr()
-    assert code == 2 and "1 of 2 images weren't read" in captured.err
+    paths = [str(tmp_path / "bad.png"), str(good)]
+    assert main(["predict", *paths, "--workdir", str(run), "--csv", str(table)]) == 2
+    assert "1 of 2 images weren't read" in capsys.readouterr().err
     rows = pd.read_csv(table, keep_default_na=False)
     assert rows["error"][0] and not rows["error"][1] and rows["character"][1]
 
 
 def test_command_reads_standard_input(run, files):
     image = sorted(files.iterdir())[0].read_bytes()
-    done = subprocess.run(
-        [sys.executable, "-m", "hccr_tf", "predict", "-", "--workdir", str(run)],
-        input=image,
-        capture_output=True,
-        check=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-    )
+    command = [sys.executable, "-m", "hccr_tf", "predict", "-", "--workdir", str(run)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run(command, input=image, capture_output=True, check=True, env=environment)
     assert done.stdout.decode().startswith("-  ")
 
 
-def test_calibration_makes_probabilities_true(run, store, capsys):
-    before = Recognizer(run)
-    assert before.temperature == 1
-    workdir = Workdir(run)
+def test_calibration_makes_probabilities_true(run, recognizer, store, capsys):
+    assert recognizer.temperature == 1
     assert main(["calibrate", str(run), "--data", str(store.path)]) == 0
     assert "expected calibration error" in capsys.readouterr().out
     about = json.loads((run / "calibration.json").read_text())
@@ -222,12 +192,14 @@ def test_calibration_makes_probabilities_true(run, store, capsys):
     after = Recognizer(run)
     assert after.temperature == pytest.approx(about["temperature"])
     image = made.on_paper("五")
-    assert after.predict(image)[0].character == before.predict(image)[0].character
+    assert after.predict(image)[0].character == recognizer.predict(image)[0].character
     (run / "calibration.json").unlink()
-    assert workdir.exists()
+    assert Workdir(run).exists()
 
 
-def test_packed_runs_read_the_same_at_half_the_size(run, store, tmp_path, capsys):
+def test_packed_runs_read_the_same_at_half_the_size_and_are_trained_on(
+    run, recognizer, store, tmp_path, capsys
+):
     packed = tmp_path / "packed"
     assert main(["pack", str(run), "--out", str(packed)]) == 0
     assert "MB" in capsys.readouterr().out
@@ -235,26 +207,14 @@ def test_packed_runs_read_the_same_at_half_the_size(run, store, tmp_path, capsys
     size = (packed / "prediction.safetensors").stat().st_size
     assert size < 0.75 * (run / "prediction.safetensors").stat().st_size
     images = store.images(store.indices("test"))
-    one, other = (Recognizer(path).logits(images) for path in (run, packed))
+    one, other = (reader.logits(images) for reader in (recognizer, Recognizer(packed)))
     assert (one.argmax(1) == other.argmax(1)).mean() > 0.99
     np.testing.assert_allclose(one, other, atol=0.1)
     assert main(["pack", str(run), "--out", str(packed)]) == 2
     assert "exists already" in capsys.readouterr().err
-
-
-def test_training_goes_on_from_a_packed_run(run, store, tmp_path):
-    from hccr_tf.export.pack import pack
-
-    packed = tmp_path / "packed"
-    pack(run, packed)
-    recipe = get_recipe("recogniser").override(
-        {"model.width": 8},
-        image_size=32,
-        batch_size=32,
-        epochs=1,
-        warmup_steps=0,
-        learning_rate=1e-5,
-    )
+    # Training goes on from one.
+    small = {"model.width": 8, "image_size": 32, "batch_size": 32}
+    recipe = get_recipe("recogniser").override(small, epochs=1, warmup_steps=0, learning_rate=1e-5)
     from_scratch = train(recipe, store, tmp_path / "fresh").read_run()
     tuned = train(recipe, store, tmp_path / "tuned", init_from=packed).read_run()
     assert tuned["best_val_accuracy"] > 0.8 > from_scratch["best_val_accuracy"]
@@ -263,9 +223,7 @@ def test_training_goes_on_from_a_packed_run(run, store, tmp_path):
 def test_images_of_several_characters_are_refused(run, tmp_path, capsys):
     line = np.concatenate([made.on_paper(c, 20) for c in "十十十"], axis=1)
     path = tmp_path / "line.png"
-    stream = io.BytesIO()
-    Image.fromarray(line).save(stream, "PNG")
-    path.write_bytes(stream.getvalue())
+    Image.fromarray(line).save(path)
     assert main(["predict", str(path), "--workdir", str(run)]) == 2
     assert "line of about 3 characters" in capsys.readouterr().err
     assert main(["predict", str(path), "--workdir", str(run), "--any-layout"]) == 0

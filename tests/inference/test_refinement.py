@@ -22,24 +22,17 @@ def run(refined_run):
 
 
 def test_training_shows_every_step(run):
-    history = pd.read_csv(run.history_path)
-    for name in ("step1", "step2", "step3", "main_output"):
-        assert f"val_{name}_accuracy" in history
-    # The loss is the mean of the four.
-    row = history.iloc[-1]
-    losses = [row[f"{name}_loss"] for name in ("step1", "step2", "step3", "main_output")]
+    row = pd.read_csv(run.history_path).iloc[-1]
+    names = ("step1", "step2", "step3", "main_output")
+    assert all(f"val_{name}_accuracy" in row for name in names)
+    losses = [row[f"{name}_loss"] for name in names]
     assert row["loss"] == pytest.approx(np.mean(losses), rel=1e-3)
 
 
 @pytest.mark.e2e
 def test_it_learns(run, sample_store, tmp_path):
-    long = run.recipe.override(
-        epochs=26,
-        patience=26,
-        batch_size=16,
-        image_size=24,
-        **{"augmentation.amount": 0.0, "augmentation.shift": 0.0},
-    )
+    still = {"augmentation.amount": 0.0, "augmentation.shift": 0.0}
+    long = run.recipe.override(still, epochs=26, patience=26, batch_size=16, image_size=24)
     done = train(long, sample_store, tmp_path / "run")
     # Other writers than those trained on; chance is one in fifteen.
     assert predict_split(done.path, sample_store, tmp_path / "l.h5")["logits"]["top1"] > 0.3
@@ -127,22 +120,12 @@ def test_other_runs_are_refused(run, sample_store, tmp_path, capsys):
 
 
 def test_another_charset_replaces_what_belongs_to_the_classes(run, tmp_path, capsys):
-    generate_gnt(
-        tmp_path / "data",
-        characters="一二三四",
-        num_writers=8,
-        num_test_writers=2,
-        samples_per_writer=2,
-        size=32,
-    )
+    writers = {"num_writers": 8, "num_test_writers": 2, "samples_per_writer": 2}
+    generate_gnt(tmp_path / "data", characters="一二三四", **writers, size=32)
     store = prepare([tmp_path / "data"], tmp_path / "store", progress=False)
     # A rate of nothing: what is left of the source can be compared.
-    done = train(
-        run.recipe.override(epochs=1, learning_rate=1e-12),
-        store,
-        tmp_path / "run",
-        init_from=run.path,
-    )
+    recipe = run.recipe.override(epochs=1, learning_rate=1e-12)
+    done = train(recipe, store, tmp_path / "run", init_from=run.path)
     said = capsys.readouterr().out
     assert "refinement_classifier, refinement_query rows of 4 characters" in said
     settings = {"image_shape": (16, 16, 1), **run.recipe.model_args}

@@ -14,15 +14,15 @@ from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.data.store.store import Store
 from hccr_tf.synthesis.dataset import StrokeDataset, make_stroke_store
 from hccr_tf.synthesis.strokes import load_strokes
+from hccr_tf.synthesis.style import HandwritingStyle
 
 SOURCE = {"name": "embedded", "sha256": "0" * 64}
 
 
 @pytest.fixture
 def store(tmp_path):
-    return make_stroke_store(
-        load_strokes(), tmp_path / "strokes", source=SOURCE, per_class=3, held_out=2
-    )
+    sizes = {"per_class": 3, "held_out": 2}
+    return make_stroke_store(load_strokes(), tmp_path / "strokes", source=SOURCE, **sizes)
 
 
 def _reader(store, split="train", **options):
@@ -39,9 +39,8 @@ def test_splits_are_apart_and_cover_every_class(store):
         assert set(store.labels_for(store.charset, part)) == set(range(15))
     later = store.at_epoch(parts["train"], 4)
     assert not set(later.tolist()) & set(together.tolist())
-    assert np.array_equal(
-        store.labels_for(store.charset, later), store.labels_for(store.charset, parts["train"])
-    )
+    labels = store.labels_for(store.charset, parts["train"])
+    assert np.array_equal(store.labels_for(store.charset, later), labels)
     for name in ("validation", "test"):
         assert np.array_equal(store.at_epoch(parts[name], 4), parts[name])
     with pytest.raises(ValueError, match="no images in split 'trian'; it has train, validation"):
@@ -50,11 +49,11 @@ def test_splits_are_apart_and_cover_every_class(store):
 
 def test_training_images_are_new_in_every_epoch(store):
     reader = _reader(store, shuffle=True, seed=1)
-    first = {i.tobytes() for batch in reader.batches(0) for i in batch.images}
-    second = {i.tobytes() for batch in reader.batches(1) for i in batch.images}
-    assert len(first) == len(second) == 45 and not first & second
-    again = {i.tobytes() for batch in reader.batches(0) for i in batch.images}
-    assert again == first
+    first, second, again = (
+        {image.tobytes() for batch in reader.batches(epoch) for image in batch.images}
+        for epoch in (0, 1, 0)
+    )
+    assert len(first) == len(second) == 45 and not first & second and again == first
     validation = _reader(store, "validation")
     for one, other in zip(validation.batches(0), validation.batches(3), strict=True):
         assert np.array_equal(one.images, other.images)
@@ -76,17 +75,13 @@ def test_processes_draw_the_same(store):
     alone = [batch.images for batch in reader.batches(3)]
     with reader.processes(2):
         beside = [batch.images for batch in reader.batches(3)]
-    assert all(np.array_equal(a, b) for a, b in zip(alone, beside, strict=True))
+    assert len(alone) == len(beside) and all(map(np.array_equal, alone, beside))
 
 
 def test_what_a_store_is_made_of_is_in_its_hash(store, tmp_path):
-    from hccr_tf.synthesis.style import HandwritingStyle
-
     def made(name, **options):
-        options = {"per_class": 3, "held_out": 2} | options
-        return make_stroke_store(
-            load_strokes(), tmp_path / name, source=SOURCE, **options
-        ).data_hash
+        options = {"source": SOURCE, "per_class": 3, "held_out": 2} | options
+        return make_stroke_store(load_strokes(), tmp_path / name, **options).data_hash
 
     assert made("same") == store.data_hash
     others = [
@@ -98,20 +93,18 @@ def test_what_a_store_is_made_of_is_in_its_hash(store, tmp_path):
     assert len({store.data_hash, *others}) == 5
 
 
-def test_altered_stores_are_refused(store):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"held_out": 1}, "was altered"),
+        ({"version": 3}, "drew otherwise; make it again"),
+        ({"format": "other"}, "has the format 'other'"),
+    ],
+)
+def test_stores_of_another_kind_are_refused(store, change, message):
     path = store.path / "manifest.json"
-    content = json.loads(path.read_text())
-    content["variation"]["bend"] = 0.3
-    path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="was altered"):
-        StrokeDataset(store.path)
-
-
-def test_stores_that_were_drawn_otherwise_are_refused(store):
-    path = store.path / "manifest.json"
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"version": content["version"] - 1}))
-    with pytest.raises(ValueError, match="drew otherwise; make it again"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
         StrokeDataset(store.path)
 
 
@@ -140,22 +133,15 @@ def test_open_store_tells_kinds_apart(store, sample_store, tmp_path):
 
 
 def test_characters_without_strokes_are_named(tmp_path):
+    charset = Charset.from_text("一永")
     with pytest.raises(ValueError, match="no strokes for 1 of 2 characters: 永"):
-        make_stroke_store(
-            load_strokes(), tmp_path / "s", source=SOURCE, charset=Charset.from_text("一永")
-        )
+        make_stroke_store(load_strokes(), tmp_path / "s", source=SOURCE, charset=charset)
 
 
 def test_command(tmp_path, capsys):
     file = tmp_path / "medians.json"
-    file.write_text(
-        json.dumps(
-            {
-                "一": [[[120, 400], [900, 420]]],
-                "十": [[[120, 400], [900, 420]], [[500, 800], [510, 0]]],
-            }
-        )
-    )
+    level, upright = [[120, 400], [900, 420]], [[500, 800], [510, 0]]
+    file.write_text(json.dumps({"一": [level], "十": [level, upright]}))
     out = tmp_path / "strokes"
     command = ["data", "strokes", str(file), "--charset", "all", "--out", str(out)]
     assert main([*command, "--per-class", "5", "--style.bend", "0.05"]) == 0

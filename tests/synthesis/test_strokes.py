@@ -9,18 +9,14 @@ import pytest
 from hccr_tf.synthesis.strokes import load_strokes
 from hccr_tf.utils.errors import HccrError
 
-COUNTS = dict(
-    zip(
-        "零一二三四五六七八九十百千万亿",
-        [13, 1, 2, 3, 5, 4, 4, 2, 2, 2, 2, 6, 3, 3, 3],
-        strict=True,
-    )
-)
+NUMERALS = "零一二三四五六七八九十百千万亿"
+COUNTS = [13, 1, 2, 3, 5, 4, 4, 2, 2, 2, 2, 6, 3, 3, 3]
 
 
 def test_embedded_characters_have_their_strokes():
     strokes = load_strokes()
-    assert {character: len(lines) for character, lines in strokes.items()} == COUNTS
+    assert "".join(strokes) == NUMERALS
+    assert [len(lines) for lines in strokes.values()] == COUNTS
     for line in (line for lines in strokes.values() for line in lines):
         assert line.dtype == np.float32 and line.ndim == 2 and line.shape[1] == 2
         assert len(line) >= 3
@@ -44,21 +40,10 @@ def test_own_centre_lines_are_read(tmp_path, name):
     assert {c: [line.tolist() for line in lines] for c, lines in strokes.items()} == content
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{",
-        "[]",
-        "{}",
-        '{"一": []}',
-        '{"一": 3}',
-        '{"一": [[]]}',
-        '{"一": [[[1, 2, 3]]]}',
-        '{"一": [[[1, 2], [3]]]}',
-        '{"一": [[["a", 2]]]}',
-        '{"一": [[[1, NaN]]]}',
-    ],
-)
+STROKES = ["[]", "3", "[[]]", "[[[1, 2, 3]]]", "[[[1, 2], [3]]]", '[[["a", 2]]]', "[[[1, NaN]]]"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", *(f'{{"一": {lines}}}' for lines in STROKES)])
 def test_malformed_files_are_named(tmp_path, text):
     path = tmp_path / "broken.json"
     path.write_text(text, encoding="utf8")

@@ -7,8 +7,7 @@ import pandas as pd
 
 from hccr_tf.evaluation.complexity import layer_costs
 from hccr_tf.evaluation.plots import draw_size_against_accuracy
-from hccr_tf.inference.cam import write_cams
-from hccr_tf.inference.images import images_of_characters
+from hccr_tf.inference.cam import images_of_characters, write_cams
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import create_model
 from hccr_tf.papers.base import SCALES, Cell, register_experiment

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hccr_tf.inference.images import sample_images
+from hccr_tf.inference.cam import sample_images
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
 from hccr_tf.models import is_refined, model_arguments
