@@ -1,8 +1,7 @@
 """Characters and their class indices: the one place where order lives.
 
-A class index means nothing without the charset that it was made under. Everything that holds
-indices (a store, a trained model) therefore holds the charset's characters in order too, and its
-hash, and refuses to work with another order.
+A class index means nothing without its charset. Everything that holds indices (a store, a trained
+model) therefore holds the characters in order too, and their hash, and refuses another order.
 """
 
 from __future__ import annotations
@@ -24,22 +23,17 @@ _STORE_FORMAT = "hccr_tf store "
 NUMERALS = "零一二三四五六七八九十百千万亿"
 """The classes of Chinese MNIST in the order of its codes 1 to 15."""
 
-_LEVEL1_ROWS, _LEVEL2_ROWS = range(16, 56), range(56, 88)
-
 
 @cache
-def _gb2312(rows: range) -> str:
-    """The characters of rows of the GB2312 table in code order; unassigned places are left out."""
-    codes = (bytes([0xA0 + row, 0xA0 + place]) for row in rows for place in range(1, 95))
+def _gb2312(end_row: int) -> str:
+    """The hanzi of the GB2312 table up to a row, in code order; unassigned places are left out."""
+    codes = (bytes([0xA0 + row, low]) for row in range(16, end_row) for low in range(0xA1, 0xFF))
     return "".join(code.decode("gb2312", "ignore") for code in codes)
 
 
 _NAMED = {
-    "gb2312-1": ("GB2312 level 1 in code order: 啊 to 座", lambda: _gb2312(_LEVEL1_ROWS)),
-    "gb2312": (
-        "GB2312 levels 1 and 2 in code order: 啊 to 齄",
-        lambda: _gb2312(_LEVEL1_ROWS) + _gb2312(_LEVEL2_ROWS),
-    ),
+    "gb2312-1": ("GB2312 level 1 in code order: 啊 to 座", lambda: _gb2312(56)),
+    "gb2312": ("GB2312 levels 1 and 2 in code order: 啊 to 齄", lambda: _gb2312(88)),
     "chinese-mnist": ("Chinese MNIST in the order of its codes: 零 to 亿", lambda: NUMERALS),
 }
 
@@ -47,14 +41,6 @@ _NAMED = {
 def list_charsets() -> dict[str, str]:
     """Returns the names that `Charset.named` knows, each with a description."""
     return {name: description for name, (description, _) in _NAMED.items()}
-
-
-def _check_character(character: str) -> str:
-    if not isinstance(character, str) or len(character) != 1:
-        raise HccrError(f"{character!r} is not exactly one character (one code point)")
-    if 0xD800 <= ord(character) <= 0xDFFF:
-        raise HccrError(f"{character!r} is half of a surrogate pair, not a character")
-    return character
 
 
 @dataclass(frozen=True)
@@ -73,7 +59,10 @@ class Charset:
     def __post_init__(self) -> None:
         object.__setattr__(self, "characters", tuple(self.characters))
         for character in self.characters:
-            _check_character(character)
+            if not isinstance(character, str) or len(character) != 1:
+                raise HccrError(f"{character!r} is not exactly one character (one code point)")
+            if 0xD800 <= ord(character) <= 0xDFFF:
+                raise HccrError(f"{character!r} is half of a surrogate pair, not a character")
         if len(self._index) != len(self.characters):
             twice = [c for c, count in Counter(self.characters).items() if count > 1]
             raise HccrError(f"characters occur more than once: {' '.join(twice[:10])}")
@@ -110,24 +99,20 @@ class Charset:
         for code in codes:
             if not 0 < code < 1 << 16 or code != int(code):
                 raise HccrError(f"{code!r} is no code of two bytes")
-            tag = int(code).to_bytes(2, "big")
             try:
                 # The second byte of an ASCII symbol is zero.
-                characters.append((tag if tag[1] else tag[:1]).decode("gbk"))
+                characters.append(int(code).to_bytes(2, "big").rstrip(b"\0").decode("gbk"))
             except UnicodeDecodeError:
-                raise HccrError(f"tag code {tag.hex()} is no GBK code") from None
+                raise HccrError(f"tag code {int(code):04x} is no GBK code") from None
         return cls(tuple(characters))
 
     @classmethod
     def named(cls, name: str) -> Charset:
-        """Makes one of the charsets of `list_charsets`.
+        """Makes one of the charsets of `list_charsets`; HccrError where there is none.
 
         Example:
             >>> Charset.named("gb2312-1").text[:3], len(Charset.named("gb2312"))
             ('啊阿埃', 6763)
-
-        Raises:
-            HccrError: There is no charset of that name; the message lists those there are.
         """
         if name not in _NAMED:
             raise HccrError(f"no charset is named {name!r}; there are {', '.join(_NAMED)}")
@@ -138,10 +123,9 @@ class Charset:
         """Makes or reads a charset, whatever it is given as.
 
         Args:
-            source: A name of `list_charsets`; or a charset file; or the folder of a training run
-                or a store, whose charset is meant. A name goes before a file that is called so;
-                write `./gb2312` for the file. A `.txt` file holds the characters in their order,
-                white space between them or not; an `.npy` file holds GBK codes as numbers, as
+            source: A name of `list_charsets` (`./gb2312` is a file of that name); a charset file;
+                or the folder of a training run or store. A `.txt` file holds the characters in
+                their order, white space between them or not; an `.npy` file holds GBK codes, as
                 `from_tag_codes` takes them.
 
         Raises:
@@ -152,9 +136,9 @@ class Charset:
             return cls.named(str(source))
         path = Path(source)
         if path.is_dir():
-            for name in ("charset.json", "manifest.json"):
-                if (path / name).is_file():
-                    return cls.load(path / name)
+            for file in (path / "charset.json", path / "manifest.json"):
+                if file.is_file():
+                    return cls.load(file)
             raise HccrError(
                 f"{path} is the folder of neither a training run nor a store: it has no "
                 "charset.json and no manifest.json"
@@ -163,21 +147,18 @@ class Charset:
             raise FileNotFoundError(
                 f"{path} is neither a charset's name ({', '.join(_NAMED)}) nor a file or folder"
             )
-        if path.suffix.lower() == ".txt":
-            try:
+        try:
+            if path.suffix.lower() == ".txt":
                 return cls.from_text("".join(path.read_text("utf-8-sig").split()))
-            except ValueError as error:
-                raise HccrError(f"{path} does not hold a valid charset: {error}") from error
-        if path.suffix.lower() == ".npy":
-            import numpy as np
+            if path.suffix.lower() == ".npy":
+                import numpy as np
 
-            try:
                 codes = np.load(path, allow_pickle=False)
                 if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iuf":
                     raise HccrError("it is no array of numbers")
                 return cls.from_tag_codes(codes.ravel().tolist())
-            except (ValueError, EOFError) as error:
-                raise HccrError(f"{path} does not hold a valid charset: {error}") from error
+        except (ValueError, EOFError) as error:
+            raise HccrError(f"{path} does not hold a valid charset: {error}") from error
         return cls.load(path)
 
     @cached_property
@@ -219,11 +200,7 @@ class Charset:
         return hashlib.sha256(self.text.encode("utf-8")).hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the charset atomically as JSON.
-
-        JSON keeps white space and quotes apart from the file's own lines, and with one character
-        a line the order can be read and compared with a text tool.
-        """
+        """Writes the charset atomically as JSON, a character a line, for tools that compare."""
         write_json(
             path, {"format": _FORMAT, "sha256": self.sha256, "characters": list(self.characters)}
         )
@@ -237,10 +214,10 @@ class Charset:
             HccrError: The file is no charset, or its content does not have the hash it states.
         """
         data = read_json(path)
-        found = data.get("format") if isinstance(data, dict) else None
-        if str(found).startswith(_STORE_FORMAT):
+        kind = data.get("format") if isinstance(data, dict) else None
+        if str(kind).startswith(_STORE_FORMAT):
             data = data.get("charset")
-        elif found != _FORMAT:
+        elif kind != _FORMAT:
             raise HccrError(f"{path} is not a charset file ({_FORMAT!r} expected)")
         try:
             charset = cls(tuple(data["characters"]))
@@ -255,15 +232,11 @@ class Charset:
         if self.characters == other.characters:
             return ""
         parts = []
-        for word, characters in (
-            ("lacks", [c for c in self if c not in other]),
-            ("adds", [c for c in other if c not in self]),
-        ):
-            if characters:
+        for word, one, two in (("lacks", self, other), ("adds", other, self)):
+            if characters := [c for c in one if c not in two]:
                 more = " …" if len(characters) > 10 else ""
                 parts.append(f"{word} {len(characters)} ({' '.join(characters[:10])}{more})")
-        pairs = zip(self.characters, other.characters, strict=False)
-        for i, (a, b) in enumerate(pairs):
+        for i, (a, b) in enumerate(zip(self, other, strict=False)):
             if a != b:
                 parts.append(f"first differs in order at index {i} ({b!r} instead of {a!r})")
                 break

@@ -26,29 +26,24 @@ def test_every_broken_name_is_repaired(page):
 
 
 def test_names_from_the_wild():
-    assert repair_name("ň«¬") == ("宪", "cp852")
-    assert repair_name("я┐е") == ("￥", "cp866")
-    assert repair_name("宪") == ("宪", None)
-    assert repair_name("A") == ("A", None)
-    assert repair_name("less_than") == ("<", "english")
-    assert repair_name("Full Stop") == (".", "english")
-
-
-def test_a_name_decomposed_by_macos():
-    decomposed = unicodedata.normalize("NFD", "ň«Ą")
-    assert decomposed != "ň«Ą"
-    assert repair_name(decomposed) == ("室", "cp852")
-
-
-@pytest.mark.parametrize("inner", CODE_PAGES)
-def test_a_name_broken_twice(inner):
-    # Broken on unpacking, packed without the UTF-8 flag, read by Python's zipfile.
-    broken = "宪".encode().decode(inner).encode().decode("cp437")
-    assert repair_name(broken) == ("宪", f"cp437+{inner}")
-
-
-def test_a_right_name_packed_on_a_chinese_windows():
-    assert repair_name("宪".encode("gbk").decode("cp437")) == ("宪", "cp437+gbk")
+    for name, character, page in (
+        ("ň«¬", "宪", "cp852"),
+        ("я┐е", "￥", "cp866"),
+        ("宪", "宪", None),
+        ("A", "A", None),
+        ("less_than", "<", "english"),
+        ("Full Stop", ".", "english"),
+        # As macOS decomposes it.
+        (unicodedata.normalize("NFD", "ň«Ą"), "室", "cp852"),
+        # A right name packed on a Chinese Windows.
+        ("宪".encode("gbk").decode("cp437"), "宪", "cp437+gbk"),
+        # Broken on unpacking, packed without the UTF-8 flag, read by Python's zipfile.
+        *(
+            ("宪".encode().decode(inner).encode().decode("cp437"), "宪", f"cp437+{inner}")
+            for inner in CODE_PAGES
+        ),
+    ):
+        assert repair_name(name) == (character, page)
 
 
 @pytest.mark.parametrize("name", ["", " ", "ab", "00017", "宪法", "ň«", "unknown_symbol", "\n"])

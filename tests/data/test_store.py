@@ -17,9 +17,7 @@ from hccr_tf.utils import progress
 
 def put(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(".png", image)
-    assert done
-    path.write_bytes(data.tobytes())
+    assert cv2.imwrite(str(path), image)
 
 
 @pytest.fixture
@@ -95,15 +93,9 @@ def test_splits_are_ascending_and_disjoint(store):
 
 def test_the_manifest_counts_and_the_lists_are_complete(store):
     m = store.manifest
-    assert m["duplicates"] == {
-        "groups": 3,
-        "extra_copies": 3,
-        "groups_across_splits": 1,
-        "held_out": 1,
-        "conflicting_groups": 1,
-        "conflicting_first": m["duplicates"]["conflicting_first"],
-    }
-    (conflict,) = m["duplicates"]["conflicting_first"]
+    (conflict,) = m["duplicates"].pop("conflicting_first")
+    counts = {"groups": 3, "extra_copies": 3, "groups_across_splits": 1, "held_out": 1}
+    assert m["duplicates"] == {**counts, "conflicting_groups": 1}
     assert {(c["character"], c["sample_id"]) for c in conflict} == {
         ("A", "repack/Train/A/copy3.png"),
         ("室", "repack/Train/ň«Ą/01.png"),
@@ -116,7 +108,7 @@ def test_the_manifest_counts_and_the_lists_are_complete(store):
     assert len(rows(store.path / "duplicates.csv")) == 6
     assert rows(store.path / "skipped.csv")[0]["reason"] == "empty file"
     assert {r["character"] for r in rows(store.path / "repaired_names.csv")} == {"室", "宪"}
-    text = summary(store)
+    text = summary(Store(store.path))
     for words in ("78 in 3 classes", "held out", "cp852 2", "empty file: 1", "ň«¬/bad.png"):
         assert words in text
 
@@ -139,7 +131,7 @@ def test_writers_and_several_sources(gnt_file, tmp_path, make_image):
 def test_a_store_of_test_images_only(folder, tmp_path):
     store = prepare([folder / "Test"], tmp_path / "store")
     assert len(store.indices("test")) == 15
-    with pytest.raises(ValueError, match=r"it has test \(15\)"):
+    with pytest.raises(ValueError, match=r"no samples in split 'train'; it has test \(15\)"):
         store.indices("train")
 
 
@@ -189,8 +181,12 @@ def test_a_store_whose_files_had_other_names_is_read(tmp_path):
 
 def test_missing_short_and_changed_files(store):
     path = store.path
-    images = path / "images-00000.bin"
-    data = images.read_bytes()
+    images, labels, manifest = (
+        path / "images-00000.bin",
+        path / "labels.npy",
+        path / "manifest.json",
+    )
+    data, text = images.read_bytes(), manifest.read_text("utf-8")
     images.write_bytes(bytes([data[0] ^ 1]) + data[1:])
     first = re.escape(store.sample_id(0))
     with pytest.raises(ValueError, match=rf"images-00000\.bin changed in 1 images \({first}"):
@@ -199,19 +195,23 @@ def test_missing_short_and_changed_files(store):
     with pytest.raises(ValueError, match=rf"has {len(data) - 1} bytes instead of {len(data)}"):
         Store(path)
     images.write_bytes(data)
-    labels = (path / "labels.npy").read_bytes()
-    (path / "labels.npy").unlink()
+    array = labels.read_bytes()
+    labels.write_bytes(array[:-1] + bytes([array[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"labels\.npy changed; prepare it again"):
+        Store(path).verify()
+    labels.unlink()
     with pytest.raises(FileNotFoundError, match=r"incomplete: labels\.npy"):
         Store(path)
-    (path / "labels.npy").write_bytes(labels)
-    manifest = (path / "manifest.json").read_text(encoding="utf-8")
-    (path / "manifest.json").write_text(manifest.replace("A室宪", "A宪室"), "utf-8")
-    with pytest.raises(ValueError, match="altered"):
-        Store(path)
-    (path / "manifest.json").write_text(manifest.replace("store 2", "store 9"), "utf-8")
-    with pytest.raises(ValueError, match="store 9"):
-        Store(path)
-    (path / "manifest.json").unlink()
+    labels.write_bytes(array)
+    for old, new, message in (
+        ("A室宪", "A宪室", "altered"),
+        ("store 2", "store 9", "store 9"),
+        (store.data_hash, "0" * 64, "data_hash does not fit"),
+    ):
+        manifest.write_text(text.replace(old, new), "utf-8")
+        with pytest.raises(ValueError, match=message):
+            Store(path).verify()
+    manifest.unlink()
     with pytest.raises(FileNotFoundError, match="is no store"):
         Store(path)
 
@@ -221,29 +221,24 @@ def test_missing_short_and_changed_files(store):
 
 def test_refusals_say_what_to_do(folder, gnt_file, tmp_path):
     out = tmp_path / "store"
-    with pytest.raises(FileNotFoundError, match="missing does not exist"):
-        prepare([tmp_path / "missing"], out)
-    with pytest.raises(ValueError, match="no source"):
-        prepare([], out)
-    with pytest.raises(ValueError, match="twice"):
-        prepare([folder, folder], out)
-    with pytest.raises(ValueError, match="lies inside"):
-        prepare([folder], folder / "store")
-    with pytest.raises(ValueError, match="unknown split mode"):
-        prepare([folder], out, split="random")
-    with pytest.raises(ValueError, match="test_fraction must be"):
-        prepare([folder], out, test_fraction=1.5)
-    whole = prepare([folder], tmp_path / "whole", split="shuffle", test_fraction=1)
-    assert len(whole.indices("test")) == len(whole)
     bad = tmp_path / "bad.gnt"
     bad.write_bytes(b"\x01\x02\x03")
-    with pytest.raises(ValueError, match="no readable sample.*truncated record: 1"):
-        prepare([bad], out)
-    assert not out.exists()
-    with pytest.raises(ValueError, match="without a writer"):
-        prepare([folder], out, split="writer")
-    # What was read for a split that is not possible serves one that is.
-    assert len(prepare([folder], out)) == 78
+    with pytest.raises(FileNotFoundError, match="missing does not exist"):
+        prepare([tmp_path / "missing"], out)
+    for sources, target, arguments, message in (
+        ([], out, {}, "no source"),
+        ([folder, folder], out, {}, "twice"),
+        ([folder], folder / "store", {}, "lies inside"),
+        ([folder], out, {"split": "random"}, "unknown split mode"),
+        ([folder], out, {"test_fraction": 1.5}, "test_fraction must be"),
+        ([bad], out, {}, "no readable sample.*truncated record: 1"),
+        ([folder], out, {"split": "writer"}, "without a writer"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prepare(sources, target, **arguments)
+        assert not target.exists()
+    whole = prepare([folder], tmp_path / "whole", split="shuffle", test_fraction=1)
+    assert len(whole.indices("test")) == len(whole)
     assert not leftovers(tmp_path)
 
 
@@ -294,13 +289,10 @@ def test_a_failure_in_the_middle_changes_nothing(
     assert not leftovers(tmp_path)
 
 
-def test_no_progress_bar_without_a_terminal(folder, tmp_path, capfd):
-    prepare([folder], tmp_path / "store")
+def test_a_progress_bar_is_for_terminals(folder, tmp_path, monkeypatch, capfd):
+    prepare([folder], tmp_path / "silent")
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
-
-
-def test_progress_bar_on_a_terminal(folder, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
     prepare([folder], tmp_path / "store")
     assert "reading" in capfd.readouterr().err

@@ -16,15 +16,8 @@ NAMES = ["aux_output1", "main_output"]
 
 @pytest.fixture
 def reader(sample_store):
-    return Loader(
-        sample_store,
-        "train",
-        Preprocessing(24),
-        50,
-        shuffle=True,
-        seed=7,
-        augmentation=RandomAffine(0.1, 0.05),
-    )
+    order = {"shuffle": True, "seed": 7, "augmentation": RandomAffine(0.1, 0.05)}
+    return Loader(sample_store, "train", Preprocessing(24), 50, **order)
 
 
 def assert_same(elements, batches):
@@ -37,7 +30,11 @@ def assert_same(elements, batches):
             np.testing.assert_array_equal(labels[name], batch.labels)
 
 
-def test_element_types(reader):
+def test_element_types_and_options(reader):
+    options = tf_dataset(reader, NAMES).options()
+    policy = options.experimental_distribute.auto_shard_policy
+    assert policy == tf.data.experimental.AutoShardPolicy.OFF  # one Python loader has no files
+    assert options.autotune.enabled is False
     images, labels = tf_dataset(reader, NAMES).element_spec
     assert (images.dtype, images.shape.as_list()) == (tf.uint8, [None, 24, 24, 1])
     assert {n: (s.dtype, s.shape.as_list()) for n, s in labels.items()} == dict.fromkeys(
@@ -52,8 +49,9 @@ def test_the_readers_batches_in_the_readers_order(reader):
     assert_same(dataset.as_numpy_iterator(), want)
 
 
-def test_every_pass_over_the_dataset_is_the_same(reader):
-    dataset = tf_dataset(reader, NAMES, epoch=3)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_pass_over_the_dataset_is_the_same(reader, workers):
+    dataset = tf_dataset(reader, NAMES, epoch=3, workers=workers)
     for _ in range(2):
         assert_same(dataset.as_numpy_iterator(), reader.batches(3))
 
@@ -71,19 +69,6 @@ def test_goes_on_without_end(reader):
     steps = reader.steps_per_epoch
     dataset = tf_dataset(reader, NAMES, epochs=None).take(steps + 2)
     assert_same(dataset.as_numpy_iterator(), itertools.islice(reader.batches(epochs=2), steps + 2))
-
-
-def test_is_neither_cut_by_file_nor_tuned(reader):
-    options = tf_dataset(reader, NAMES).options()
-    policy = options.experimental_distribute.auto_shard_policy
-    assert policy == tf.data.experimental.AutoShardPolicy.OFF
-    assert options.autotune.enabled is False
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_the_number_of_threads_changes_nothing(reader, workers):
-    want = [reader.batch(1, s) for s in range(reader.steps_per_epoch)]
-    assert_same(tf_dataset(reader, NAMES, epoch=1, workers=workers).as_numpy_iterator(), want)
 
 
 def test_a_short_batch_is_filled_up_for_its_replicas(reader):

@@ -1,8 +1,7 @@
 """Random affine maps for training, as a pure function of (seed, epoch, position).
 
-Augmentation is kept out of the model: random layers inside a network slow down or
-prevent its compilation, and a batch that can be made again is what exact resume
-needs.
+It is kept out of the model: random layers inside a network slow down or prevent its
+compilation, and a batch that can be made again is what exact resume needs.
 """
 
 from dataclasses import dataclass

@@ -6,8 +6,9 @@ reading ahead in threads all follow from that. NumPy only; `tf_dataset` wraps it
 """
 
 import contextlib
+import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -48,10 +49,7 @@ class Batch(NamedTuple):
 
 
 def num_reading_threads() -> int:
-    """Counts the threads that prepare batches: one a core, 2 to 8.
-
-    More than eight wait for the interpreter's lock more than they work.
-    """
+    """One a core, 2 to 8: more wait for the interpreter's lock more than they work."""
     return min(max(num_cores(), 2), 8)
 
 
@@ -163,51 +161,37 @@ class Loader:
     def batches(
         self, epoch: int = 0, step: int = 0, *, epochs: int | None = 1, workers: int | None = None
     ) -> Iterator[Batch]:
-        """Yields batches from a step on, prepared ahead in threads.
+        """Yields batches in the order of their steps, prepared ahead in threads.
 
         Args:
             epoch: epoch to begin in.
             step: step of that epoch to begin at.
             epochs: number of epochs, the begun one counted; None never ends.
-            workers: threads; OpenCV works outside the interpreter's lock. None for as many
-                as keep this machine busy.
-
-        Yields:
-            `Batch`es in the order of their steps, whatever the number of threads.
+            workers: threads; None for as many as keep this machine busy.
         """
-        positions = self._positions(epoch, step, epochs)
-        workers = workers or self.workers
+        workers, steps = workers or self.workers, self.steps_per_epoch
+        numbers: Iterable[int] = itertools.count(epoch * steps + step)
+        if epochs is not None:
+            numbers = range(epoch * steps + step, (epoch + epochs) * steps)
         with ThreadPoolExecutor(workers, thread_name_prefix="hccr-loader") as pool:
             ahead: deque = deque()
             try:
-                for position in positions:
-                    ahead.append(pool.submit(self.batch, *position))
+                for number in numbers:
+                    ahead.append(pool.submit(self.batch, *divmod(number, steps)))
                     if len(ahead) > 2 * workers:
                         yield ahead.popleft().result()
                 while ahead:
                     yield ahead.popleft().result()
             finally:
-                for future in ahead:
-                    future.cancel()
-
-    def _positions(self, epoch, step, epochs) -> Iterator[tuple[int, int]]:
-        end = None if epochs is None else epoch + epochs
-        while end is None or epoch < end:
-            for s in range(step, self.steps_per_epoch):
-                yield epoch, s
-            epoch, step = epoch + 1, 0
+                pool.shutdown(cancel_futures=True)
 
     @contextlib.contextmanager
     def processes(self, number: int | None = None) -> Iterator[None]:
-        """Has batches prepared in processes of their own while the context lasts.
+        """Has the same batches prepared in processes, one a core, while the context lasts.
 
-        It pays where images are drawn in Python, which threads do one after another. The batches
-        are the same.
-
-        Args:
-            number: of processes; one a core if None.
+        It pays where images are drawn in Python, which threads do one after another.
         """
-        from loky import ProcessPoolExecutor  # an extra; stores of images do without
+        from loky import ProcessPoolExecutor  # here, as stores of images do without
 
         number = number or num_cores()
         # Idle processes end by themselves, also when this one was killed. Training needs batches

@@ -6,9 +6,6 @@ be fed with images prepared in another way than those it was trained on.
 
 The result is always uint8 (H, W, 1). Casting and scaling are the first layer of
 every model, which keeps batches four times smaller on their way to the device.
-
-One image or a batch, the work is done by `_Preparation`, which resolves the settings
-once and has OpenCV write straight into the result.
 """
 
 from collections.abc import Sequence
@@ -114,22 +111,7 @@ class Preprocessing:
     def apply(
         self, image: np.ndarray, size: int | None = None, affine: np.ndarray | None = None
     ) -> np.ndarray:
-        """Prepares one image: crop to ink, resize, affine map, blur, inversion, as asked for.
-
-        Args:
-            image: uint8 (H, W), background 255, any size.
-            size: side of the result in pixels if not `image_size`: the side from
-                which crops are cut. The blur size grows in proportion.
-            affine: float (2, 2) or (2, 3), maps source to result offsets from the
-                centre; the third column is a shift as a fraction of the side. Used by
-                augmentation.
-
-        Returns:
-            uint8 (size, size, 1).
-
-        Raises:
-            HccrError: the image isn't a non-empty uint8 (H, W).
-        """
+        """Prepares one image, uint8 (H, W), as `apply_many` does; returns uint8 (size, size, 1)."""
         return self.apply_many([image], size, None if affine is None else [affine])[0]
 
     def apply_many(
@@ -138,12 +120,15 @@ class Preprocessing:
         size: int | None = None,
         affine: Sequence[np.ndarray] | None = None,
     ) -> np.ndarray:
-        """Prepares images, bit for bit as `apply` does each of them, in less time.
+        """Prepares images: crop to ink, resize, affine map, blur, inversion, as asked for.
 
         Args:
-            images: n images, each uint8 (H, W) of any size.
-            size: side of the results, as in `apply`.
-            affine: n maps, as in `apply`.
+            images: n images, each uint8 (H, W) of any size, background 255.
+            size: side of the results in pixels if not `image_size`: the side from which
+                crops are cut. The blur size grows in proportion.
+            affine: n maps for augmentation, each float (2, 2) or (2, 3), from source to
+                result offsets from the centre; the third column is a shift as a fraction
+                of the side.
 
         Returns:
             uint8 (n, size, size, 1).
@@ -166,18 +151,11 @@ class Preprocessing:
         return prepared[..., None]
 
     def apply_five_crops(self, image: np.ndarray) -> np.ndarray:
-        """Resizes and blurs one image, then cuts its five crops.
-
-        Returns:
-            uint8 (5, image_size, image_size, 1).
-        """
+        """Returns one image's five crops, uint8 (5, image_size, image_size, 1)."""
         return self.apply_five_crops_many([image])
 
     def apply_five_crops_many(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Resizes and blurs images, then cuts their five crops.
-
-        Args:
-            images: n images, each uint8 (H, W) of any size.
+        """Resizes and blurs n images, then cuts their five crops.
 
         Returns:
             uint8 (n * 5, image_size, image_size, 1), an image's crops one after another.
@@ -200,11 +178,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> "Preprocessing":
-        """Reads `to_dict`'s result.
-
-        Raises:
-            HccrError: settings that this version doesn't know; they're named.
-        """
+        """Reads `to_dict`'s result; HccrError for settings that this version doesn't know."""
         unknown = set(config) - {f.name for f in fields(cls)}
         if unknown:
             raise HccrError(
@@ -237,39 +211,31 @@ class _Preparation:
         if self.margin >= self.work:  # its mirror image would be mirrored again
             self.in_strips = False
 
-    def run(
-        self, images: Sequence[np.ndarray], affine: Sequence[np.ndarray] | None, out: np.ndarray
-    ) -> None:
+    def run(self, images, affine, out: np.ndarray) -> None:
         """Writes the images into `out`, uint8 (n, size, size)."""
-        if not len(images):
-            return
-        if self.settings.blur_kernel:
+        if not self.settings.blur_kernel:
+            self._place(images, affine, out)
+        elif len(images):
             self._blur(images, affine, out)
-        else:
-            self._place(images, affine, list(out))
         if self.settings.invert:
-            import cv2
-
-            for square in out:
-                cv2.bitwise_not(square, square)
+            np.bitwise_not(out, out)
 
     def _place(self, images, affine, places) -> None:
         """Crops, resizes and maps images into as many of the (work, work) `places`."""
-        import cv2
+        import cv2  # here, as every command reads recipes and few prepare images
 
-        work, inner = self.work, self.inner
-        crop_ink, pad = self.settings.crop_ink, self.settings.fit == "pad"
+        work, pad = self.work, self.settings.fit == "pad"
         fitted = np.empty((work, work), np.uint8) if affine is not None else None
-        height = width = inner
+        height = width = self.inner
         for i, (image, place) in enumerate(zip(images, places, strict=False)):
-            if crop_ink:
+            if self.settings.crop_ink:
                 image = _crop_to_ink(image)
             target = square = place if fitted is None else fitted
             rows, columns = image.shape
             if pad:
                 longest = max(rows, columns)
-                height = max(1, round(rows * inner / longest))
-                width = max(1, round(columns * inner / longest))
+                height = max(1, round(rows * self.inner / longest))
+                width = max(1, round(columns * self.inner / longest))
             if height != work or width != work:
                 square.fill(WHITE)
                 top, left = (work - height) // 2, (work - width) // 2
@@ -288,35 +254,33 @@ class _Preparation:
         kernel, sigma = (self.settings.blur_kernel,) * 2, self.settings.blur_sigma
         work, margin, group = self.work, self.margin, min(self.group, len(images))
         shrinks = work != self.size
-        if self.in_strips and group > 1:
-            # Images side by side, each between the mirror images that the blur takes beyond
-            # an image's edge; above and below OpenCV takes them by itself.
-            end = margin + work
-            strip = np.empty((work, group, end + margin), np.uint8)
-            blurred_strip = np.empty_like(strip)
-            placed = strip[:, :, margin:end].swapaxes(0, 1)
-            blurred = blurred_strip[:, :, margin:end].swapaxes(0, 1)
-        else:
-            strip = None
-            placed = np.empty((group, work, work), np.uint8)
-            blurred = np.empty_like(placed) if shrinks else placed
-        places = list(placed)
+        in_strips = self.in_strips and group > 1
+        # Images side by side, each between the mirror images that the blur takes beyond an
+        # image's edge; above and below OpenCV takes them by itself.
+        end = margin + work
+        strip = np.empty(
+            (work, group, end + margin) if in_strips else (group, work, work), np.uint8
+        )
+        blurred_strip = np.empty_like(strip)
+        placed, blurred = strip, blurred_strip
+        if in_strips:
+            placed, blurred = (s[:, :, margin:end].swapaxes(0, 1) for s in (strip, blurred_strip))
         for start in range(0, len(images), group):
             chunk = images[start : start + group]
             results = out[start : start + group]
-            self._place(chunk, None if affine is None else affine[start : start + group], places)
-            if strip is not None:
+            maps = None if affine is None else affine[start : start + group]
+            self._place(chunk, maps, placed)
+            if in_strips:
                 strip[:, :, :margin] = strip[:, :, 2 * margin : margin : -1]
                 strip[:, :, end:] = strip[:, :, end - 2 : end - 2 - margin : -1]
-                cv2.GaussianBlur(
-                    strip.reshape(work, -1), kernel, sigma, blurred_strip.reshape(work, -1)
-                )
+                rows = strip.reshape(work, -1), blurred_strip.reshape(work, -1)
+                cv2.GaussianBlur(rows[0], kernel, sigma, rows[1])
                 if not shrinks:
                     results[...] = blurred[: len(chunk)]
             else:
                 targets = blurred if shrinks else results
-                for place, result in zip(places[: len(chunk)], targets, strict=False):
-                    cv2.GaussianBlur(place, kernel, sigma, result)
+                for place, target, _ in zip(placed, targets, chunk, strict=False):
+                    cv2.GaussianBlur(place, kernel, sigma, target)
             if shrinks:
                 side = (self.size, self.size)
                 for square, result in zip(blurred, results, strict=False):
@@ -329,7 +293,7 @@ def _preparation(settings: Preprocessing, size: int) -> _Preparation:
 
 
 def _crop_to_ink(image: np.ndarray) -> np.ndarray:
-    import cv2  # here, as every command reads recipes and few prepare images
+    import cv2
 
     ink = cv2.threshold(image, _INK_BELOW, WHITE, cv2.THRESH_BINARY_INV)[1]
     left, top, width, height = cv2.boundingRect(ink)
@@ -343,8 +307,7 @@ def _warp(image: np.ndarray, affine: np.ndarray, out: np.ndarray) -> None:
 
     size = image.shape[0]
     centre = (size - 1) / 2
-    matrix = np.zeros((2, 3))
-    matrix[:, :2] = affine[:, :2]
     shift = affine[:, 2] * size if affine.shape[1] == 3 else 0.0
-    matrix[:, 2] = centre + shift - matrix[:, :2] @ (centre, centre)
+    linear = affine[:, :2]
+    matrix = np.column_stack([linear, centre + shift - linear @ (centre, centre)])
     cv2.warpAffine(image, matrix, (size, size), out, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, WHITE)

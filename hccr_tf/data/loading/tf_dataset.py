@@ -34,13 +34,13 @@ def tf_dataset(
     Args:
         loader: what to read.
         output_names: names of the model's outputs; all share one label.
-        epoch: where to begin.
+        epoch: where to begin, as in `Loader.batches`; so are `step`, `epochs` and `workers`.
         step: of that epoch.
-        epochs: how far to go, as `Loader.batches`.
+        epochs: how far to go.
         multiple_of: number of replicas that share a batch. TensorFlow fails where one of
             them gets nothing, so the last batch of an epoch is filled up with its own
             first samples, by fewer than there are replicas.
-        workers: threads that prepare batches; None for `Loader.workers`.
+        workers: threads that prepare batches.
 
     Returns:
         Dataset of uint8 (B, H, W, 1) and a dict of int32 (B,).

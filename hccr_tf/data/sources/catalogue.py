@@ -131,15 +131,14 @@ def check_counts(
     """Compares what was read with what the data sets are known to have.
 
     Args:
-        files: The files that were read, as of `known_file`. If other data was read too, the counts
-            say nothing and the caller leaves this out.
+        files: The files that were read, as of `known_file`, if no other data was read too.
         num_writers: Writers found, 0 where the source does not tell.
         num_samples: Images found, copies included.
         charset: The characters found.
 
     Returns:
-        One result for each number that the sets are known by: samples, writers, classes, and for
-        CASIA sets the characters of GB2312 level 1 that are missing, by name.
+        A result for each number that the sets are known by, and for CASIA sets that of GB2312
+        level 1, with the characters that are missing.
     """
     contents: dict[str, set[str]] = {}
     for key, content in files:
@@ -195,9 +194,7 @@ def _check_level1(charset: Charset, title: str) -> CountCheck:
     missing = [character for character in level1 if character not in charset]
     text = f"GB2312 level 1: all {len(level1):,} hanzi"
     if missing:
-        more = " …" if len(missing) > 20 else ""
-        text = (
-            f"GB2312 level 1: {len(missing):,} of {len(level1):,} hanzi missing, which {title} "
-            f"has: {' '.join(missing[:20])}{more}"
-        )
+        names = " ".join(missing[:20]) + (" …" if len(missing) > 20 else "")
+        text = f"GB2312 level 1: {len(missing):,} of {len(level1):,} hanzi missing, which {title} "
+        text += f"has: {names}"
     return CountCheck("level 1", len(level1) - len(missing), len(level1), not missing, text)

@@ -82,7 +82,7 @@ class Chunk:
         directory = ZipDirectory(container.path)
         for member in directory.members(self.first, self.last):
             name, source = member.name, container.label + member.name
-            if _is_zip(name):
+            if _suffix(name) == ".zip":
                 continue  # A container of its own.
             if member.refusal:
                 yield Skipped(source, None, member.num_bytes, member.refusal)
@@ -101,7 +101,11 @@ class Chunk:
                 continue
             reader = reader_of(file.name)
             if reader is None:
-                yield Skipped(file.source, None, file.num_bytes, _why_unread(_suffix(file.name)))
+                suffix = _suffix(file.name)
+                reason, _ = OTHER_KINDS.get(suffix, ("not an image or .gnt file", ""))
+                if suffix in OTHER_ARCHIVES:
+                    reason = "archive of a kind that is not read"
+                yield Skipped(file.source, None, file.num_bytes, reason)
                 continue
             if reader not in readers:
                 readers[reader] = reader(self.container.contexts.get(reader.kind, {}))
@@ -112,22 +116,10 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _is_zip(name: str) -> bool:
-    return name.lower().endswith(".zip")
-
-
-def _why_unread(suffix: str) -> str:
-    if suffix in OTHER_ARCHIVES:
-        return "archive of a kind that is not read"
-    return OTHER_KINDS.get(suffix, ("not an image or .gnt file",))[0]
-
-
 class Discovery:
     """Looks through sources, and keeps what the manifest says of them.
 
-    Args:
-        scratch: A folder that archives from within archives are unpacked into.
-        photographs: Whether image files are to be cleaned.
+    Archives from within archives are unpacked into the folder `scratch`.
 
     Attributes:
         chunks: What is to be read.
@@ -172,7 +164,7 @@ class Discovery:
         label = f"{prefix}{path.name}"
         if path.is_dir():
             self._add_folder(path, f"{label}/")
-        elif _is_zip(path.name):
+        elif _suffix(path.name) == ".zip":
             self._add_archive(path, label, depth=0)
         else:
             self._describe(path, path.name)
@@ -192,14 +184,13 @@ class Discovery:
                 raise HccrError(f"{path} holds {suffix} files: {reason}. {remedy}.")
         kinds = "; ".join(reader.kind for reader in list_readers())
         endings = ", ".join(f"{n} {s or 'without'}" for s, n in self._suffixes.most_common(5))
-        broken = "; ".join(skipped.reason for skipped in self.skipped[:3])
+        broken = "".join(f"; {skipped.reason}" for skipped in self.skipped[:3])
         remedy = ""
         if set(self._suffixes) & set(OTHER_ARCHIVES):
             remedy = " Unpack archives of other kinds (.rar, .7z, .tar …) first."
         raise HccrError(
             f"{path} holds no data of a known kind (endings found: {endings or 'nothing'}"
-            f"{'; ' + broken if broken else ''}). Known: {kinds}; zip archives and folders of "
-            f"those.{remedy}"
+            f"{broken}). Known: {kinds}; zip archives and folders of those.{remedy}"
         )
 
     def _add_folder(self, path: Path, label: str) -> None:
@@ -212,7 +203,7 @@ class Discovery:
                 name = file.relative_to(path).as_posix()
                 sizes.append(file.stat().st_size)
                 digest.update(b"%s\0%d\n" % (name.encode("utf-8", "surrogateescape"), sizes[-1]))
-                if _is_zip(name):
+                if _suffix(name) == ".zip":
                     archives.append(name)
                 # A store's index is read through its images; its files are none of their own.
                 elif not store or StoreReader.claims(name):
@@ -249,7 +240,7 @@ class Discovery:
 
         def files() -> Iterator[tuple[str, int, int]]:
             for member in directory.members():
-                if _is_zip(member.name):
+                if _suffix(member.name) == ".zip":
                     nested.append(member)
                 else:
                     yield member.name, member.num_bytes, member.position
@@ -340,15 +331,7 @@ def _walk(path: Path) -> Iterator[Path]:
 
 
 def read_source(path: str | os.PathLike[str], scratch: Path) -> Iterator[Record]:
-    """Yields all records of one source in order, in this process.
-
-    Args:
-        path: A file, folder or archive.
-        scratch: A folder for what has to be unpacked.
-
-    Raises:
-        FileNotFoundError, HccrError, OSError: As `Discovery.add`.
-    """
+    """Yields all records of one source in order; archives within go into the folder `scratch`."""
     discovery = Discovery(scratch)
     discovery.add(Path(path))
     yield from discovery.skipped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from hccr_tf.utils.errors import HccrError
@@ -55,17 +55,17 @@ def _recode(text: str, encoding: str, decoding: str) -> str | None:
         return None
 
 
-def _candidates(name: str, code_pages: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _candidates(name: str) -> Iterator[tuple[str, str]]:
     """Yields (character, code page) for every way in which a broken name reads as one character."""
     # macOS stores names decomposed ("n" and a caron for "ň"), which no code page can encode.
     name = unicodedata.normalize("NFC", name)
-    once = [(_recode(name, page, "utf-8"), page) for page in code_pages]
+    once = [(_recode(name, page, "utf-8"), page) for page in CODE_PAGES]
     # A broken name packed again without the UTF-8 flag comes out of zipfile broken twice.
     twice = [
         (_recode(text, inner, "utf-8"), f"{outer}+{inner}")
         for text, outer in once
         if text is not None and len(text) > 1
-        for inner in code_pages
+        for inner in CODE_PAGES
     ]
     # Right names packed on a Chinese Windows: GBK bytes, which zipfile takes for cp437.
     for text, page in [*once, *twice, (_recode(name, "cp437", "gbk"), "cp437+gbk")]:
@@ -73,19 +73,13 @@ def _candidates(name: str, code_pages: Sequence[str]) -> Iterator[tuple[str, str
             yield text, page
 
 
-def repair_name(
-    name: str, code_pages: Sequence[str] = CODE_PAGES, preferred: str | None = None
-) -> tuple[str, str | None]:
+def repair_name(name: str, preferred: str | None = None) -> tuple[str, str | None]:
     """Finds the character that the name of a class folder stands for.
 
     A name of one character is right as it is. Otherwise it is taken for the character's UTF-8
-    bytes read under a wrong code page (`ň«¬` is 宪 under cp852), once or twice over, or for the
-    English name of a symbol (`less_than`).
-
-    Args:
-        name: The folder's name, without its path.
-        code_pages: The code pages to try, in order.
-        preferred: A code page to try first, from `guess_code_page`.
+    bytes read under a wrong code page (`ň«¬` is 宪 under cp852), once or twice over, the one
+    `preferred` by `guess_code_page` before others, or for the English name of a symbol
+    (`less_than`).
 
     Returns:
         The character and the code page that was undone: None where the name was right, "english"
@@ -101,16 +95,16 @@ def repair_name(
     word = name.strip().lower().replace(" ", "_").replace("-", "_")
     if word in _SYMBOL_OF:
         return _SYMBOL_OF[word], "english"
-    repaired = list(_candidates(name, code_pages))
+    repaired = list(_candidates(name))
     if repaired:
         return next((pair for pair in repaired if pair[1] == preferred), repaired[0])
     raise HccrError(
         f"{name!r} is no character, no symbol's English name, and no name broken by "
-        f"{', '.join(code_pages)}"
+        f"{', '.join(CODE_PAGES)}"
     )
 
 
-def guess_code_page(names: Iterable[str], code_pages: Sequence[str] = CODE_PAGES) -> str | None:
+def guess_code_page(names: Iterable[str]) -> str | None:
     """Returns the code page that repairs most of the names of one source, or None.
 
     One program unpacked them all, so a name that fits several code pages is decided by the rest.
@@ -118,23 +112,18 @@ def guess_code_page(names: Iterable[str], code_pages: Sequence[str] = CODE_PAGES
     votes: Counter[str] = Counter()
     for name in names:
         if len(name) > 1:
-            votes.update({page for _, page in _candidates(name, code_pages)})
+            votes.update({page for _, page in _candidates(name)})
     # On a tie the order in which they would be tried decides, never the order of the names.
-    order = [*code_pages, *(f"{a}+{b}" for a in code_pages for b in code_pages), "cp437+gbk"]
+    order = [*CODE_PAGES, *(f"{a}+{b}" for a in CODE_PAGES for b in CODE_PAGES), "cp437+gbk"]
     return min(votes, key=lambda page: (-votes[page], order.index(page)), default=None)
 
 
 def break_name(character: str, code_page: str | None) -> str | None:
     """Returns the folder name under which a character was unpacked: what `repair_name` undoes.
 
-    Args:
-        character: One code point.
-        code_page: As `repair_name` returns it: None for the right name; of "cp437+cp852" the
-            second is the one that was unpacked under first, and its result is returned.
-
-    Returns:
-        The name, or None where the code page has no letter for one of the character's bytes, or
-        where a symbol's name is English.
+    The code page is as `repair_name` returns it; of "cp437+cp852" the second is the one that was
+    unpacked under first. None where it has no letter for one of the character's bytes, or where
+    a symbol's name is English.
     """
     if code_page is None:
         return character
@@ -171,12 +160,8 @@ def same_folder(character: str, code_page: str | None) -> tuple[str, ...]:
     """Finds the characters that share a folder with one on a disk that ignores case.
 
     Unpacked on such a disk, two classes whose (broken) names differ only by case fall into one
-    folder: 宇 (`ň«ç` under cp852) and 宀 (`ň«Ç`), "a" and "A".
-
-    Args:
-        character: One code point.
-        code_page: The code page that its name was broken under, from `repair_name`; None for a
-            name that is right.
+    folder: 宇 (`ň«ç` under cp852) and 宀 (`ň«Ç`), "a" and "A". The
+    code page is as `repair_name` returns it.
 
     Returns:
         The others among ASCII and GBK (which has all of CASIA-HWDB), those of GB2312 first as

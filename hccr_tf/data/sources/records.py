@@ -91,7 +91,6 @@ class RepairedName:
 
 Record = Sample | SampleBlock | Skipped | RepairedName
 
-
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SPLIT_WORDS = re.compile(
     r"(?P<train>train[a-z]*|trn)|(?P<test>test(s|ing|set|data|part)?|tst|competition)"
@@ -101,15 +100,11 @@ _SPLIT_WORDS = re.compile(
 
 
 def split_of_path(parts: Sequence[str]) -> str | None:
-    """Returns the split that folder and archive names speak of, the innermost deciding.
+    """Returns the split that folder and archive names speak of, the innermost (last) deciding.
 
-    Args:
-        parts: Names from the outermost to the innermost, such as ["Gnt1.0TrainPart1.zip"].
-
-    Returns:
-        "train", "validation", "test" or None. A name speaks of a split if one of its words is
-        train or trn, test or tst or competition (the ICDAR-2013 test set), or val; words are told
-        apart by case, digits and punctuation, so "latest" does not speak of one.
+    "train", "validation", "test" or None. A name speaks of a split if one of its words is train or
+    trn, test or tst or competition (the ICDAR-2013 test set), or val; words are told apart by
+    case, digits and punctuation, so "latest" does not speak of one.
     """
     for part in reversed(parts):
         for word in _WORDS.findall(part):

@@ -201,20 +201,18 @@ def _find_directory(stream: BinaryIO) -> tuple[int, int, int]:
     end_record = data.rfind(b"PK\5\6")
     if end_record < 0 or end_record + _END.size > len(data):
         raise zipfile.BadZipFile("it has no directory at its end")
-    _, _, _, _, count, size, offset, _ = _END.unpack_from(data, end_record)
+    *_, size, offset, _ = _END.unpack_from(data, end_record)
     end = length - tail + end_record
-    if 0xFFFFFFFF in (size, offset) or count == 0xFFFF:
-        stream.seek(max(0, end - _LOCATOR.size))
-        locator = stream.read(_LOCATOR.size)
-        if locator.startswith(b"PK\6\7"):
-            # Its own place is as long before the locator as it is large; the place that the
-            # locator names is wrong where data precede the archive.
-            end -= _LOCATOR.size + _END64.size
-            stream.seek(max(0, end))
-            fields = _END64.unpack(stream.read(_END64.size))
-            if fields[0] != b"PK\6\6":
-                raise zipfile.BadZipFile("its zip64 directory cannot be found")
-            size, offset = fields[8:10]
+    stream.seek(max(0, end - _LOCATOR.size))
+    if stream.read(_LOCATOR.size).startswith(b"PK\6\7"):
+        # The zip64 record lies just before its locator; the place that the locator names is
+        # wrong where data precede the archive.
+        end -= _LOCATOR.size + _END64.size
+        stream.seek(max(0, end))
+        fields = _END64.unpack(stream.read(_END64.size))
+        if fields[0] != b"PK\6\6":
+            raise zipfile.BadZipFile("its zip64 directory cannot be found")
+        size, offset = fields[8:10]
     start = end - size
     if start < 0 or start < offset:
         raise zipfile.BadZipFile("its directory is cut off")

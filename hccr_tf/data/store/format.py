@@ -29,8 +29,6 @@ ARRAYS = {
 }
 """The arrays of a store and their types; `digests` has two columns."""
 
-_HASHED = ("digests", "labels", "split")
-
 
 def array_file(name: str) -> str:
     """Name of the file that holds one of `ARRAYS`."""
@@ -46,9 +44,7 @@ def image_file(number: int) -> str:
 def fold_heights(digests: np.ndarray, heights: np.ndarray) -> np.ndarray:
     """Returns digests that tell apart images of equal bytes and different shape.
 
-    Args:
-        digests: Shape (n, 2), uint64, little-endian: the first half of the SHA-256 of the pixels.
-        heights: Shape (n,), pixels.
+    Both are shape (n, 2), uint64, little-endian; one is the first half of a SHA-256 of pixels.
     """
     folded = digests.copy()
     folded[:, 0] ^= heights.astype(np.uint64)
@@ -58,13 +54,8 @@ def fold_heights(digests: np.ndarray, heights: np.ndarray) -> np.ndarray:
 def data_hash(charset: Charset, files: dict[str, dict[str, Any]]) -> str:
     """Returns what identifies a store: the hash over its images, characters and splits.
 
-    Args:
-        charset: The characters of the class indices.
-        files: The manifest's `files`; `digests.npy` holds a SHA-256 of every image.
+    `files` is the manifest's; `digests.npy` holds a SHA-256 of every image.
     """
-    content = {
-        "format": FORMAT,
-        "charset": charset.sha256,
-        "files": {name: files[f"{name}.npy"]["sha256"] for name in _HASHED},
-    }
+    hashes = {name: files[f"{name}.npy"]["sha256"] for name in ("digests", "labels", "split")}
+    content = {"format": FORMAT, "charset": charset.sha256, "files": hashes}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -47,7 +47,7 @@ def prepare(
     charset: Charset | None = None,
     photographs: bool = False,
 ) -> Store:
-    """Reads sources into a new store.
+    """Reads sources into a new store, and opens it.
 
     Everything unreadable is skipped, listed and counted in the store. The store appears under its
     name only when it is complete; until then it is in a hidden folder beside it, and what an
@@ -58,12 +58,11 @@ def prepare(
         sources: Folders, archives and files, one or several: `.gnt`, images by class, Chinese
             MNIST, stores, and folders and zip archives of all those.
         out: The store's folder, which must not exist yet, or be empty.
-        split: "auto", "source", "writer" or "shuffle"; see `splits.assign_splits`.
+        split: How samples are dealt out; see `splits.SplitRule`, also for the next four.
         seed: Seeds the draw of test and validation samples.
         test_fraction: Share of the test set where the source gives none.
         validation_fraction: Share of the training samples that becomes validation.
-        validation_split: How those are chosen: "writer", "shuffle", or "auto" for "writer" where
-            `split` is.
+        validation_split: How those are chosen.
         overwrite: Whether an earlier store at `out` may be replaced.
         progress: Whether to show a progress bar, if standard error is a terminal.
         workers: Processes that read; the processors there are by default. The store's bytes do
@@ -72,9 +71,6 @@ def prepare(
             counted in the manifest. By default all characters, by code point.
         photographs: Whether image files are cleaned, as `Recognizer` cleans what it reads: for
             scans and photographs, of which networks then see dark ink on white in training too.
-
-    Returns:
-        The store, opened.
 
     Raises:
         FileNotFoundError: A source does not exist.

@@ -17,9 +17,6 @@ TRAIN, VALIDATION, TEST, DUPLICATE = 0, 1, 2, 3
 SPLIT_NAMES = ("train", "validation", "test", "duplicate")
 """Names of the split codes, at their code's place."""
 
-MODES = ("auto", "source", "writer", "shuffle")
-VALIDATION_MODES = ("auto", "writer", "shuffle")
-
 
 @dataclass(frozen=True)
 class SplitRule:
@@ -47,19 +44,17 @@ class SplitRule:
     validation_mode: str = "auto"
 
     def __post_init__(self) -> None:
-        for kind, mode, modes in (
-            ("split mode", self.mode, MODES),
-            ("validation split", self.validation_mode, VALIDATION_MODES),
-        ):
-            if mode not in modes:
-                raise HccrError(f"unknown {kind} {mode!r}; there are {', '.join(modes)}")
+        modes = ["auto", "source", "writer", "shuffle"]
+        if self.mode not in modes:
+            raise HccrError(f"unknown split mode {self.mode!r}; there are {', '.join(modes)}")
+        modes = ["auto", "writer", "shuffle"]
+        if (mode := self.validation_mode) not in modes:
+            raise HccrError(f"unknown validation split {mode!r}; there are {', '.join(modes)}")
         if not 0 <= self.test_fraction <= 1:
             raise HccrError(f"test_fraction must be from 0 to 1, not {self.test_fraction}")
         if not 0 <= self.validation_fraction < 1:
-            raise HccrError(
-                "validation_fraction must be at least 0 and below 1, not "
-                f"{self.validation_fraction}"
-            )
+            share = self.validation_fraction
+            raise HccrError(f"validation_fraction must be at least 0 and below 1, not {share}")
 
 
 def group_images(digests: np.ndarray) -> np.ndarray:
@@ -89,25 +84,16 @@ def group_images(digests: np.ndarray) -> np.ndarray:
 
 
 def choose_mode(mode: str, source_splits: np.ndarray, writers: np.ndarray) -> str:
-    """Resolves "auto" and checks that a mode is possible.
+    """Resolves "auto"; HccrError where samples lack what the mode needs.
 
-    Args:
-        mode: One of `MODES`.
-        source_splits: Shape (samples,), int8: the source's split code, -1 where it gives none.
-        writers: Shape (samples,), int32: the writer's number, -1 where unknown.
-
-    Returns:
-        "source", "writer" or "shuffle".
-
-    Raises:
-        HccrError: The samples lack what the mode needs.
+    Splits and writers are as in `assign_splits`.
     """
     without_split = int((source_splits < 0).sum())
     without_writer = int((writers < 0).sum())
     if mode == "auto":
         if not without_split:
             return "source"
-        return "writer" if not without_writer else "shuffle"
+        return "shuffle" if without_writer else "writer"
     if mode == "source" and without_split:
         raise HccrError(
             f"{without_split} of {len(writers)} samples come without a train or test split of "
@@ -174,15 +160,9 @@ def assign_splits(
 
 
 def draw_per_class(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
-    """Draws some samples of each class; a larger number adds to what a smaller one draws.
+    """Draws positions in `labels`, rising: some of each class, or all where a class has fewer.
 
-    Args:
-        labels: Shape (samples,), int32: class indices.
-        number: How many of each class; of one that has fewer, all.
-        seed: Seeds the draw.
-
-    Returns:
-        Positions in `labels`, rising.
+    A larger number adds to what a smaller one draws.
     """
     order = np.random.default_rng((seed, 1)).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]

@@ -36,18 +36,14 @@ from hccr_tf.data.store.format import (
 )
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, sha256_file
-from hccr_tf.utils.progress import progress_bar
 
 
 class Store:
     """An opened store; samples are numbered from 0 in the order of the sources.
 
     Attributes:
-        path: The store's folder.
-        manifest: What `manifest.json` says.
-        charset: The characters of the class indices in `labels`, ordered by code point unless the
-            store was prepared under a charset.
-        data_hash: Identifies images, labels and splits: 64 hexadecimal digits.
+        path, manifest, charset, data_hash: As in `Dataset`; the charset is ordered by code point
+            unless the store was prepared under one.
         labels: Shape (samples,), int32: class indices.
         split: Shape (samples,), uint8: codes of `splits.SPLIT_NAMES`.
         writers: Shape (samples,), int32: places in the manifest's writer names, -1 for unknown.
@@ -96,14 +92,9 @@ class Store:
         self.data_hash: str = self.manifest["data_hash"]
         self._maps: dict[int, np.ndarray] = {}
         self._ids = np.memmap(self.path / "ids.bin", np.uint8, "r").view(np.ndarray)
-        for name, dtype in ARRAYS.items():
+        for name in ARRAYS:
             values = np.load(self.path / array_file(name), mmap_mode="r", allow_pickle=False)
-            if values.dtype != dtype or values.ndim != 1 + (name == "digests"):
-                raise HccrError(f"{self.path / array_file(name)} is no array of {np.dtype(dtype)}")
             setattr(self, name, values.view(np.ndarray))
-        lengths = {len(getattr(self, name)) - (name == "ids_offsets") for name in ARRAYS}
-        if len(lengths) != 1:
-            raise HccrError(f"{self.path} has index files of different lengths; prepare it again")
 
     # Declared here as `setattr` in a loop hides them from readers and type checkers.
     shards: np.ndarray
@@ -126,30 +117,33 @@ class Store:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def verify(self, progress: bool = False) -> None:
+    def verify(self) -> None:
         """Reads every file and compares its checksum, and every image's.
-
-        Args:
-            progress: Whether to show a progress bar, if standard error is a terminal.
 
         Raises:
             HccrError: Something changed; the message names the files, and images by their ids.
         """
         files = self.manifest["files"]
-        bad = [
-            name
-            for name, entry in files.items()
-            if "sha256" in entry and sha256_file(self.path / name) != entry["sha256"]
-        ]
+        hashes = {name: entry["sha256"] for name, entry in files.items() if "sha256" in entry}
+        bad = [name for name, sha256 in hashes.items() if sha256_file(self.path / name) != sha256]
         if bad:
             raise HccrError(f"{self.path} is damaged: {', '.join(bad)} changed; prepare it again")
         if data_hash(self.charset, files) != self.data_hash:
             raise HccrError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
-        numbers = np.unique(self.shards).tolist()
-        with progress_bar("verifying", len(numbers), progress) as advance:
-            for number in numbers:
-                self._verify_shard(number)
-                advance(1)
+        for number in np.unique(self.shards).tolist():
+            chosen = self.samples_of_shard(number)
+            heights, path = self.heights[chosen], self.image_path(number)
+            areas = heights.astype(np.int64) * self.widths[chosen]
+            with open(path, "rb") as stream:
+                digests = [hashlib.sha256(stream.read(n)).digest()[:16] for n in areas.tolist()]
+            found = fold_heights(np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2), heights)
+            wrong = chosen[(found != self.digests[chosen]).any(axis=1)]
+            if len(wrong):
+                more = " …" if len(wrong) > 5 else ""
+                raise HccrError(
+                    f"{self.path} is damaged: {path.name} changed in {len(wrong)} images "
+                    f"({', '.join(self.sample_ids(wrong[:5]))}{more}); prepare it again"
+                )
 
     def image_path(self, number: int) -> Path:
         """Returns where a shard's images lie."""
@@ -158,32 +152,12 @@ class Store:
             name = name.replace("images", OLD_IMAGE_WORD)
         return self.path / name
 
-    def _verify_shard(self, number: int) -> None:
-        chosen = self.samples_of_shard(number)
-        heights, path = self.heights[chosen], self.image_path(number)
-        areas = heights.astype(np.int64) * self.widths[chosen]
-        digests = bytearray()
-        with open(path, "rb") as stream:
-            for area in areas.tolist():
-                digests += hashlib.sha256(stream.read(area)).digest()[:16]
-        found = fold_heights(np.frombuffer(digests, "<u8").reshape(-1, 2), heights)
-        wrong = chosen[(found != self.digests[chosen]).any(axis=1)]
-        if len(wrong):
-            more = " …" if len(wrong) > 5 else ""
-            raise HccrError(
-                f"{self.path} is damaged: {path.name} changed in {len(wrong)} images "
-                f"({', '.join(self.sample_ids(wrong[:5]))}{more}); prepare it again"
-            )
-
     def indices(self, split: str) -> np.ndarray:
-        """Returns the samples of a split.
+        """Returns the samples of a split, int64 (n,), ascending.
 
         Args:
             split: "train", "validation", "test", "duplicate" (training copies of test images,
                 which no other split holds), or "all" for the first three.
-
-        Returns:
-            Shape (samples of the split,), int64, ascending.
 
         Raises:
             HccrError: There is no such split or it is empty; the message names those there are.
@@ -205,11 +179,7 @@ class Store:
         return self.images(np.array([index]))[0]
 
     def images(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Returns images, each shape (height, width), uint8, a read-only view of its file.
-
-        Args:
-            indices: Shape (n,), integers.
-        """
+        """Returns images, each shape (height, width), uint8, a read-only view of its file."""
         columns = (self.shards, self.offsets, self.heights, self.widths)
         rows = zip(*(column[indices].tolist() for column in columns), strict=True)
         array, uint8, map_of = np.ndarray, np.uint8, self._map_of
@@ -221,12 +191,11 @@ class Store:
         return np.arange(*np.searchsorted(self.shards, [number, number + 1]))
 
     def _map_of(self, shard: int) -> np.ndarray:
-        pixels = self._maps.get(shard)
-        if pixels is None:
+        if shard not in self._maps:
             # Views of a plain array are cheaper than those of a memmap.
             pixels = np.memmap(self.image_path(shard), np.uint8, "r").view(np.ndarray)
             self._maps[shard] = pixels
-        return pixels
+        return self._maps[shard]
 
     def sample_id(self, index: int) -> str:
         """Returns where a sample comes from, as `Sample.source`."""
@@ -234,24 +203,16 @@ class Store:
         return self._ids[start:end].tobytes().decode("utf-8")
 
     def sample_ids(self, indices: Iterable[int]) -> list[str]:
-        """Returns where samples come from; see `sample_id`."""
+        """Returns where samples come from."""
         return [self.sample_id(int(i)) for i in indices]
 
     def labels_for(self, charset: Charset, indices: np.ndarray) -> np.ndarray:
-        """Returns class indices of samples under another charset.
-
-        Args:
-            charset: A charset that has every character of the store, in any order.
-            indices: Shape (n,), the samples.
-
-        Returns:
-            Shape (n,), int32.
+        """Returns class indices of samples under another charset, int32 (n,).
 
         Raises:
             HccrError: The charset lacks characters of the store; the message names them.
         """
-        missing = [c for c in self.charset if c not in charset]
-        if missing:
+        if missing := [c for c in self.charset if c not in charset]:
             more = " …" if len(missing) > 20 else ""
             raise HccrError(
                 f"the charset of {len(charset)} characters lacks {len(missing)} of the store "
@@ -284,8 +245,8 @@ def summary(store: Store) -> str:
     ]
     if m.get("photographs"):
         lines.append(("", "cleaned, as scans and photographs"))
-    hash12 = charset["sha256"][:12]
-    lines.append(("charset", f"{_shortened(charset['characters'])} (SHA-256 {hash12}…)"))
+    characters = _shortened(charset["characters"])
+    lines.append(("charset", f"{characters} (SHA-256 {charset['sha256'][:12]}…)"))
     lines += [("checked", check["text"]) for check in m["known_sets"]["checks"]]
     totals = np.bincount(store.labels, minlength=len(store.charset))
     order = np.argsort(-totals, kind="stable")

@@ -38,56 +38,40 @@ _LISTED = 100
 _INDEX = np.dtype(
     [
         ("digest", "<u8", 2),
-        ("id_length", "<u4"),
+        ("id_length", "<u4"),  # in bytes
         ("character", "<u4"),
-        ("writer", "<i4"),
+        ("writer", "<i4"),  # place in the shard's writers, -1 for unknown
         ("height", "<u2"),
         ("width", "<u2"),
-        ("split", "i1"),
+        ("split", "i1"),  # split code, -1 for none
     ]
 )
-"""An image of a shard: digest, bytes of its id, code point, place in the shard's writers (-1 for
-unknown), size in pixels, split code (-1 for none)."""
 
 
 @dataclass
 class Shard:
-    """What is known of one image file's images.
-
-    Attributes:
-        number: Of the image file.
-        index: Shape (images,), `_INDEX`.
-        ids: The images' ids one after another, UTF-8.
-        writers: Names of the writers.
-        skipped: What was not read.
-        repaired: Class names that were repaired.
-        left_out: Images of characters outside of the charset, by character.
-    """
+    """What is known of one image file and what was read for it."""
 
     number: int
     index: np.ndarray = field(default_factory=lambda: np.empty(0, _INDEX))
-    ids: bytes = b""
+    ids: bytes = b""  # one after another, UTF-8
     writers: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     repaired: list[RepairedName] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)  # characters outside of the charset
 
 
 class ShardWriter:
-    """Takes records and writes a shard's image file.
+    """Takes records and writes a shard's image file into a folder.
 
-    Args:
-        folder: Where the image file goes.
-        number: The shard's number.
-        charset: Images of other characters are left out and counted; None takes all.
+    Images of characters outside of the charset, if there is one, are left out and counted.
     """
 
     def __init__(self, folder: Path, number: int, charset: Charset | None = None):
         self._shard = Shard(number)
         self._wanted = None if charset is None else np.array([ord(c) for c in charset], np.uint32)
         self._path = folder / image_file(number)
-        # Written by blocks, so without Python's own buffer.
-        self._images = open(self._path, "wb", buffering=0)  # noqa: SIM115
+        self._images = open(self._path, "wb", buffering=0)  # noqa: SIM115  Written by blocks.
         self._writers: dict[str, int] = {}
         self._rows: list[np.ndarray] = []
         self._digests = bytearray()
@@ -154,10 +138,9 @@ class ShardWriter:
         shard = self._shard
         shard.writers = list(self._writers)
         shard.ids = b"".join(self._ids)
-        if self._rows:
-            shard.index = np.concatenate(self._rows)
-            digests = np.frombuffer(self._digests, "<u8").reshape(-1, 2)
-            shard.index["digest"] = fold_heights(digests, shard.index["height"])
+        shard.index = np.concatenate([shard.index, *self._rows])
+        digests = np.frombuffer(self._digests, "<u8").reshape(-1, 2)
+        shard.index["digest"] = fold_heights(digests, shard.index["height"])
         if not len(shard.index):
             self._path.unlink()
         return shard
@@ -175,7 +158,7 @@ def assemble(
     rule: splits.SplitRule,
     charset: Charset | None = None,
 ) -> dict[str, Any]:
-    """Writes a store's index and lists beside its image files.
+    """Writes a store's index and lists beside its image files; returns the manifest for them.
 
     Args:
         folder: Where the image files lie.
@@ -183,9 +166,6 @@ def assemble(
         skipped: What was not even begun to be read.
         rule: How samples are dealt out.
         charset: The store's charset, or None for the characters that occur, by code point.
-
-    Returns:
-        The manifest, without the list of sources.
 
     Raises:
         HccrError: There was no readable sample, or the split is not possible.
