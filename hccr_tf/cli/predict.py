@@ -54,9 +54,10 @@ def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
         raise HccrError(f"--csv {csv} is a folder; name a file.")
     if cam and Path(cam).is_file():
         raise HccrError(f"--cam {cam} is a file; name a folder.")
-    backend.start()
-    from hccr_tf.inference.recognizer import Recognition, Recognizer
+    from hccr_tf.inference.recognizer import Recognition, Recognizer, exported_file
 
+    if not exported_file(workdir):
+        backend.start()
     # Whatever is wrong with these shows before the first image is read.
     recognizer = Recognizer(workdir, **options)
     inputs = [read_input(file) for file in files]
@@ -64,17 +65,14 @@ def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
     _print_answers(files, answers, csv)
     read = [i for i, answer in enumerate(answers) if isinstance(answer, Recognition)]
     if cam and read:
-        _draw_maps(recognizer, [(files[i], inputs[i], answers[i].character) for i in read], cam)
+        _draw_maps(workdir, [(files[i], inputs[i], answers[i].character) for i in read], cam)
     if len(read) < len(files):
         raise HccrError(f"{len(files) - len(read)} of {len(files)} images weren't read; see above.")
 
 
 def _print_answers(files, answers, csv) -> None:
     """Prints a line for each file, and writes a row for each into a file, if one is named."""
-    import pandas as pd
-
     from hccr_tf.images.decoding import ImageError
-    from hccr_tf.utils.files import write_csv
 
     rows, width = [], max(map(len, files))
     for i, (file, answer) in enumerate(zip(files, answers, strict=True)):
@@ -97,22 +95,29 @@ def _print_answers(files, answers, csv) -> None:
             }
         )
     if csv:
+        import pandas as pd
+
+        from hccr_tf.utils.files import write_csv
+
         Path(csv).parent.mkdir(parents=True, exist_ok=True)
         write_csv(csv, pd.DataFrame(rows, columns=_COLUMNS))
         print(f"table in {csv}")
 
 
-def _draw_maps(recognizer, read, folder) -> None:
+def _draw_maps(workdir, read, folder) -> None:
     """Draws maps of (file, image, character) triples: of what was read, whoever competes."""
     from hccr_tf.images.decoding import read_clean
     from hccr_tf.inference.cam import NamedImage, write_cams
+    from hccr_tf.inference.predictor import Predictor
+    from hccr_tf.pretrained import find_run
 
     images = [
         NamedImage(file, f"{Path(file).stem}: {character}", read_clean(image, single=False))
         for file, image, character in read
     ]
-    classes = [[recognizer.charset.index(character)] for _, _, character in read]
-    write_cams([recognizer.predictor], images, folder, classes=classes)
+    predictor = Predictor(find_run(workdir))
+    classes = [[predictor.charset.index(character)] for _, _, character in read]
+    write_cams([predictor], images, folder, classes=classes)
     print(f"maps in {Path(folder) / 'cam.png'}")
 
 

@@ -1,11 +1,16 @@
 """Intervals of accuracies, and whether two readings of the same samples differ by chance."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 from hccr_tf.utils.errors import HccrError
 
@@ -62,6 +67,8 @@ def compare_pairs(right: Mapping[str, np.ndarray]) -> pd.DataFrame:
         A row a pair: by how many points the second is better, samples that only one of them
         reads rightly, and the probability of such a difference between equals.
     """
+    import pandas as pd  # half a second, which reading an image doesn't have
+
     return pd.DataFrame(
         [{"first": a, "second": b, **paired(right[a], right[b])} for a, b in combinations(right, 2)]
     )

@@ -80,7 +80,7 @@ class Recognizer:
     ):
         path = find_run(workdir)
         self.predictor: Any
-        if (exported := _exported(path)) is not None:
+        if exported := exported_file(workdir):
             from hccr_tf.inference.onnx_predictor import OnnxPredictor
 
             self.predictor = OnnxPredictor(exported)
@@ -193,9 +193,9 @@ def read_temperature(run: Path) -> float:
     return float(read_json(file)["temperature"]) if file.exists() else 1.0
 
 
-def _exported(path: Path) -> Path | None:
-    """Returns the ONNX file that a path names; the package's own weights are one, too."""
-    own = FOLDER / EXPORTED
+def exported_file(workdir: str | Path | None) -> Path | None:
+    """Returns the ONNX file that is read in a run's place: the run itself, or the package's."""
+    path, own = find_run(workdir), FOLDER / EXPORTED
     return path if path.suffix == ".onnx" else own if path == FOLDER and own.exists() else None
 
 
