@@ -44,6 +44,7 @@ _PUBLIC = {
     "ActivationMapper": "hccr_tf.inference.cam",
     "StepPredictor": "hccr_tf.inference.refinement",
     "pack": "hccr_tf.export.pack",
+    "export_onnx": "hccr_tf.export.onnx",
     "HccrError": "hccr_tf.utils.errors",
 }
 __all__ = ["__version__", *_PUBLIC]

@@ -1,4 +1,4 @@
-"""`hccr evaluate`, `fuse`, `calibrate`, `pack`: from runs to accuracies, and runs to pass on."""
+"""`hccr evaluate`, `fuse`, `calibrate`, `pack`, `export`: accuracies of runs, and runs to pass on."""
 
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def run_calibrate(workdir, data, **options) -> None:
     argument("--out", "new folder", required=True),
 )
 def run_pack(workdir, out) -> None:
-    """Makes a run small enough to pass on: its prediction weights in half precision.
+    """Makes a run small enough to pass on: its prediction weights in eight bits.
 
     The folder is a run like any other to `hccr predict`, `evaluate`, `cam` and
     `train --init-from`; it can't be trained on.
@@ -133,3 +133,31 @@ def run_pack(workdir, out) -> None:
     from hccr_tf.export.pack import pack
 
     print(f"{out}: {pack(workdir, out) / 1e6:.2f} MB")
+
+
+@command(
+    "export",
+    "write a run as a file for other engines",
+    argument("workdir", "a trained run, or recogniser", metavar="RUN"),
+    argument("--out", "the ONNX file", required=True),
+    argument("--quantize", "store weights as float16 or int8", metavar="KIND"),
+)
+def run_export(workdir, out, quantize) -> None:
+    """Writes a run as one ONNX file, which ONNX Runtime and other engines read without Keras.
+
+    It takes "image", uint8 (B, H, W, 1), and gives "logits", float32 (B, C); characters,
+    preprocessing and temperature are its metadata. `hccr predict --workdir FILE.onnx` and
+    `Recognizer("FILE.onnx")` read with it. Drawn characters are read with both at the end.
+
+    Example:
+      hccr export runs/model1 --out model1.onnx --quantize int8
+    """
+    backend.start()
+    from hccr_tf.export.onnx import export_onnx
+
+    done = export_onnx(workdir, out, quantize=quantize)
+    print(
+        f"{done.path}: {done.num_bytes / 1e6:.2f} MB; of {done.num_images} drawn images "
+        f"{100 * done.equal_answers:.0f} % read as with Keras, logits differ by up to "
+        f"{done.largest_difference:.2g}"
+    )

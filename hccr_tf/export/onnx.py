@@ -3,8 +3,8 @@
 import contextlib
 import io
 import json
-import logging
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from hccr_tf.export.pack import quantized
 from hccr_tf.inference.onnx_predictor import INPUT, METADATA, OUTPUT, OnnxPredictor
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.recognizer import read_temperature
@@ -86,16 +87,9 @@ def _converted(predictor: Predictor, file: Path) -> onnx.ModelProto:
     """Has Keras convert the network, its main output alone."""
     model = keras.Model(predictor.model.input, predictor.model.output[MAIN_OUTPUT])
     model(np.zeros((1, *predictor.preprocessing.image_shape), np.uint8))  # or Keras refuses
-    loggers = [logging.getLogger(name) for name in ("tf2onnx", "tensorflow")]
-    levels = [logger.level for logger in loggers]
-    with contextlib.redirect_stdout(io.StringIO()):
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            model.export(file, format="onnx", verbose=False)
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # of the converter's own calls of NumPy
+        model.export(file, format="onnx", verbose=False)
     return onnx.load(file)
 
 
@@ -135,14 +129,6 @@ def _compress(graph: onnx.GraphProto, kind: str) -> None:
         nodes.append(helper.make_node("DequantizeLinear", inputs, [name], axis=axes[name]))
     for node in nodes:
         graph.node.insert(0, node)
-
-
-def quantized(array: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns int8 values and their float32 scales, one for each place along an axis."""
-    others = tuple(i for i in range(array.ndim) if i != axis)
-    largest = abs(array).max(axis=others, keepdims=True)
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    return np.rint(array / scale).astype(np.int8), scale
 
 
 def _compared(predictor: Predictor, file: Path, bound: float) -> tuple[int, float, float, int]:

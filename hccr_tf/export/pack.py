@@ -11,10 +11,9 @@ import numpy as np
 
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.recognizer import CALIBRATION
-from hccr_tf.models.weights import read_checksum, save_weights, values
+from hccr_tf.models.weights import SCALE, read_checksum, save_weights, values
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir
-from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import replace_directory, write_json
 
 _KEPT = ("recipe.json", "charset.json", "preprocessing.json", "environment.json", "history.csv")
@@ -22,7 +21,7 @@ _MORE = (CALIBRATION, "reliability.csv", "reliability.png")
 
 
 def pack(workdir: str | Path, out: str | Path) -> int:
-    """Copies what prediction needs of a run, its kernels in half precision.
+    """Copies what prediction needs of a run, its kernels in eight bits.
 
     Args:
         workdir: a trained run.
@@ -33,7 +32,7 @@ def pack(workdir: str | Path, out: str | Path) -> int:
 
     Raises:
         FileExistsError: there's something at `out`.
-        HccrError: no run, a run without weights, or weights too large for half precision.
+        HccrError: no run, or a run without weights.
     """
     source, out = Workdir(find_run(workdir)), Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -43,10 +42,7 @@ def pack(workdir: str | Path, out: str | Path) -> int:
     for variable in predictor.model.weights:
         array = values(variable)
         if array.ndim > 1:  # what belongs to single channels is little, and less even-sized
-            halved = array.astype(np.float16)
-            if not np.isfinite(halved).all():
-                raise HccrError(f"{variable.path} is too large for half precision.")
-            array = halved
+            array, arrays[variable.path + SCALE] = quantized(array, -1)
         arrays[variable.path] = array
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
@@ -72,3 +68,11 @@ def pack(workdir: str | Path, out: str | Path) -> int:
         write_json(made.path / "run.json", run)
         replace_directory(made.path, out)
     return sum(file.stat().st_size for file in out.iterdir())
+
+
+def quantized(array: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns int8 values and their float32 scales, one for each place along an axis."""
+    others = tuple(set(range(array.ndim)) - {axis % array.ndim})
+    largest = abs(array).max(axis=others, keepdims=True)
+    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.rint(array / scale).astype(np.int8), scale

@@ -18,6 +18,7 @@ from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.decoding import MAX_BYTES, find_images, read_clean, read_input
 from hccr_tf.pretrained import EXPORTED, FOLDER, find_run
+from hccr_tf.utils.backend import without_notes
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json
 from hccr_tf.utils.progress import track
@@ -86,8 +87,8 @@ class Recognizer:
             self.predictor = OnnxPredictor(exported)
             self.temperature = self.predictor.temperature
         else:
-            from hccr_tf.inference.predictor import Predictor
-
+            with without_notes():
+                from hccr_tf.inference.predictor import Predictor
             self.predictor = Predictor(path)
             self.temperature = read_temperature(path)
         self.charset: Charset = self.predictor.charset

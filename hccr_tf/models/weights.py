@@ -24,6 +24,7 @@ from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 _KEY = "hccr_tf"
+SCALE = ":scale"  # a packed file has kernels in eight bits, each with an array of scales
 _SEED = re.compile(r"^seed_generator(_\d+)?/")
 
 Variables = Iterable[keras.Variable] | Mapping[str, Any]
@@ -143,6 +144,8 @@ def load_weights(
             )
         for name, variable in wanted.items():
             array = file.get_tensor(f"{group}/{name}")
+            if array.dtype == np.int8:
+                array = array * file.get_tensor(f"{group}/{name}{SCALE}")
             if name in axes:
                 stored, array = array, values(variable).copy()
                 some, stored = (np.moveaxis(a, axes[name], 0) for a in (array, stored))

@@ -4,7 +4,14 @@ _FRAMEWORK = (
     "Keras runs on a framework, and none is installed: pip install 'hccr_tf[tensorflow]', or "
     "[gpu], [jax], [torch]"
 )
-_EXTRAS = {"sklearn": "audit", "skimage": "audit", "fontTools": "synthesis", "brotli": "synthesis"}
+_EXTRAS = {
+    "sklearn": "audit",
+    "skimage": "audit",
+    "fontTools": "synthesis",
+    "brotli": "synthesis",
+    "onnx": "export",
+    "tf2onnx": "export",
+}
 
 
 class HccrError(ValueError):
