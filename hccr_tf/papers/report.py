@@ -112,7 +112,6 @@ def write_report(folder: Path, out: Path) -> int:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
     )
     environment.filters |= {"drawn": _drawn, "image": _image}
-    environment.tests["numeric"] = _is_number
     sections = [_section(path, about) for path, about in results.items()]
     page = environment.get_template("report.html").render(
         sections=sorted(sections, key=lambda s: (s["paper"], s["name"])),
@@ -146,14 +145,6 @@ def _section(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
         "figures": sorted(folder.glob("*.png")),
         "tables": [(title, table) for title, table in tables if len(table)],
     }
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-        return True
-    except ValueError:
-        return False
 
 
 def _image(png: bytes) -> str:

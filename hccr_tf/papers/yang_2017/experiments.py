@@ -8,7 +8,7 @@ import pandas as pd
 
 from hccr_tf.inference.cam import sample_images
 from hccr_tf.inference.predictor import Predictor
-from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
+from hccr_tf.inference.refinement import StepPredictor, count_steps, write_changed, write_steps
 from hccr_tf.models import is_refined, model_arguments
 from hccr_tf.papers.base import SCALES, Cell, register_experiment
 from hccr_tf.papers.recipes import get_recipe
@@ -130,12 +130,7 @@ def yang_figure5(inputs: Inputs) -> Tables:
     paper = paper_table("yang_2017", "figure 5").reset_index(names="example, rank")
     tables = {"steps": counts.table, "paper": paper}
     top_k = min(5, len(predictor.charset))
-    for name, first_right in (("corrected", False), ("broken", True)):
-        rows = counts.changed(first_right)[:8]
-        if len(rows):
-            images = sample_images(inputs.store, counts.indices[rows])
-            tables[name] = write_steps(predictor, images, inputs.out, top_k=top_k, name=name)
-    return tables
+    return tables | write_changed(predictor, counts, inputs.store, inputs.out, top_k=top_k)
 
 
 def _one_run(inputs: Inputs) -> StepPredictor:
