@@ -10,9 +10,7 @@ SPLIT_ARGUMENTS = (
     argument("--data", "store of `hccr data prepare`", required=True),
     argument("--split", "train, validation, test or all", default="test"),
     argument("--out", "HDF5 file for the logits", required=True),
-    argument(
-        "--crops", "five: mean over centre and four corners; none: the whole image", default="five"
-    ),
+    argument("--crops", "five: mean over centre and corners; none: whole image", default="five"),
     switch(
         "--no-blur",
         "leave out the blur the model was trained with, as the released predictors do",

@@ -20,11 +20,7 @@ _ANY_LAYOUT = switch(
     argument("paths", "image files, folders, patterns in quotes, or - for stdin", nargs="+"),
     argument("--top-k", "characters to name", default=5),
     argument("--workdir", "a trained run (default: the package's own weights)", metavar="RUN"),
-    argument(
-        "--level",
-        "1: only the 3,755 characters of GB2312 level 1; 2: all 6,763 (default: all the run has)",
-        type=int,
-    ),
+    argument("--level", "1: only GB2312's level 1 (3,755); 2: all 6,763 (default: all)", type=int),
     argument("--csv", "write a row for each file", metavar="FILE"),
     argument("--cam", "draw where the network saw the characters", metavar="DIR"),
     _ANY_LAYOUT,

@@ -64,13 +64,17 @@ class Cell:
         return shlex.join(["hccr", "train", recipe, *flags(self.settings), *begin])
 
 
+Plan = Callable[[str], Sequence[Cell]]
+"""Lists what has to be trained at a scale."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A table or figure."""
 
     name: str  # as `hccr reproduce` takes it
     run: Callable[[Inputs], Tables]  # makes it; each table is written as CSV besides
-    plan: Callable[[str], Sequence[Cell]]  # lists what has to be trained for it at a scale
+    plan: Plan
     scales: Sequence[str]  # those that the plan knows
 
     @property
@@ -91,11 +95,7 @@ class Experiment:
 EXPERIMENTS: Registry[Experiment] = Registry("experiment", lambda: paper_modules("experiments"))
 
 
-def register_experiment(
-    *,
-    plan: Callable[[str], Sequence[Cell]],
-    scales: Sequence[str] = ("full", "real-small", "smoke"),
-):
+def register_experiment(*, plan: Plan, scales: Sequence[str] = ("full", "real-small", "smoke")):
     """Registers the decorated function as an experiment; see `Experiment`."""
 
     def register(function: Callable[[Inputs], Tables]):
