@@ -11,15 +11,15 @@ from typing import Any
 import keras
 from keras import layers
 
-from hccr_tf.models.layers import AdditiveAttention, InputScaling, RefinementStart, UnionOfVectors
+from hccr_tf.models.layers import AdditiveAttention, RefinementStart, UnionOfVectors
 from hccr_tf.models.registry import (
     ATTENTION,
     FEATURE_MAP,
-    INPUT_SCALING,
     MAIN_OUTPUT,
     POOLING,
     UNION,
     create_model,
+    image_input,
     register_model,
 )
 from hccr_tf.utils.errors import HccrError
@@ -169,16 +169,10 @@ def _classifier(
         raise HccrError(f"blocks are {len(_SCALE_NAMES)} numbers of at least 1, not {blocks}.")
     if pooled not in poolings:
         raise HccrError(f'pooled is "mean" or "max", not {pooled!r}.')
-    smallest = 2 ** (len(_SCALE_NAMES) - 1)
-    if min(image_shape[:2]) < smallest:
-        raise HccrError(
-            f"{image_shape[0]}×{image_shape[1]} pixels are too few for {len(_SCALE_NAMES)} "
-            f"scales; the smallest size that works is {smallest}×{smallest}."
-        )
 
     # === Functional Model ===
-    inputs = keras.Input(image_shape, dtype="uint8", name="image")
-    x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
+    least = 2 ** (len(_SCALE_NAMES) - 1)
+    inputs, x = image_input(image_shape, f"{len(_SCALE_NAMES)} scales", least=least)
     scales, number = {}, 0
     for i, scale in enumerate(_SCALE_NAMES):
         if i:
