@@ -73,12 +73,8 @@ def test_weighted_poolings_are_equations_6_and_7():
         np.testing.assert_allclose(layer(features), features.sum(axis=(1, 2)), rtol=1e-5)
         weights = rng.normal(size=shape).astype(np.float32)
         layer.kernel.assign(weights)
-        expected = np.zeros((3, 6))
-        for m in range(6):
-            for i in range(4):
-                for j in range(5):
-                    w = weights[i, j, m] if weights.ndim == 3 else weights[m]
-                    expected[:, m] += w * features[:, i, j, m]
+        every = np.broadcast_to(weights, (4, 5, 6))
+        expected = np.einsum("ijm,bijm->bm", every, features)
         np.testing.assert_allclose(layer(features), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 TESTS = (
     "training/test_keras_data.py",
+    "training/test_schedules.py",
     "models/test_layers.py",
     "models/test_mrbc.py::test_vectors_times_classes_are_never_made",
 )
