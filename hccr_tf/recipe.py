@@ -206,15 +206,12 @@ class Recipe:
     def from_dict(cls, config: Mapping[str, Any]) -> "Recipe":
         """Reads `to_dict`'s result; HccrError for a setting that this version doesn't know."""
         config = dict(config)
-        if config.pop("device_preprocessing", False):
-            raise HccrError(
-                "This recipe has device_preprocessing, which there isn't any more: images are "
-                "prepared on the host alone. Train it anew."
-            )
+        if config.get("device_preprocessing") is False:  # a setting of earlier versions
+            del config["device_preprocessing"]
         if unknown := set(config) - {f.name for f in fields(cls)}:
             raise HccrError(
                 f"This recipe has settings unknown here: {sorted(unknown)}. It was made by "
-                "another version of hccr_tf."
+                "another version of hccr_tf; train it anew."
             )
         config["preprocessing"] = Preprocessing.from_dict(config["preprocessing"])
         config["augmentation"] = RandomAffine(**config["augmentation"])
@@ -258,11 +255,8 @@ class Recipe:
             current = changes.get(part, getattr(self, part))
             if part == "loss_weights" and (unknown := set(values) - set(current)):
                 raise HccrError(f"Recipe {self.name} has no outputs {sorted(unknown)} to weigh.")
-            changes[part] = (
-                {**current, **values}
-                if isinstance(current, Mapping)
-                else replace(current, **values)
-            )
+            mapping = isinstance(current, Mapping)
+            changes[part] = {**current, **values} if mapping else replace(current, **values)
         if "stages" in changes and "epochs" not in changes:
             changes["epochs"] = sum(s.epochs for s in Stages(changes["stages"])) or self.epochs
         # Keras is imported here, as the flags of a command that needs none come from this file.
@@ -315,13 +309,9 @@ OPEN_GROUPS = {
 }
 """Fields whose names aren't known before the network, the loss or the optimiser is."""
 _PREPROCESSING = settings_of(Preprocessing)
+_NO_SETTINGS = {"name", "description", "preprocessing", "augmentation", *OPEN_GROUPS.values()}
 SETTINGS = {
-    **{
-        name: setting
-        for name, setting in settings_of(Recipe).items()
-        if name not in ("name", "description", "preprocessing", "augmentation")
-        and name not in OPEN_GROUPS.values()
-    },
+    **{name: s for name, s in settings_of(Recipe).items() if name not in _NO_SETTINGS},
     **_PREPROCESSING,
     **{f"augmentation.{name}": setting for name, setting in settings_of(RandomAffine).items()},
 }
@@ -340,11 +330,8 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
     for name, value in settings.items():
         if name in SETTINGS and isinstance(value, bool):
             words.append(flag(name if value else f"no_{name}"))
-        elif name in SETTINGS:
-            value = Stages(value) if name == "stages" else value
-            words += [flag(name), "none" if value is None else str(value)]
         else:
-            words += [flag(name), *to_words(value)]
+            words += [flag(name), *to_words(Stages(value) if name == "stages" else value)]
     return words
 
 

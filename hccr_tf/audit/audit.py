@@ -3,19 +3,14 @@
 Nothing is changed. Every fault is a finding with the samples it concerns; checks that are about
 images come with a sheet of them. Counts are over all samples (or those of one split), not over a
 draw; memory holds a few numbers a sample and the findings, never the images.
-
-With a trained model's logits (`LabelIssues`), samples whose label the model doubts are ranked.
 """
-
-from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hccr_tf.audit import checks
-from hccr_tf.audit.class_reports import add_doubts, check_merged
-from hccr_tf.audit.merged_classes import find_merged
+from hccr_tf.audit.merged_classes import add_doubts, check_merged, find_merged
 from hccr_tf.audit.report import Audit
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.errors import HccrError
@@ -28,19 +23,16 @@ if TYPE_CHECKING:  # it reads with Keras
 def audit(
     store: Store,
     split: str | None = None,
-    label_issues: LabelIssues | None = None,
+    label_issues: "LabelIssues | None" = None,
     run: str | None = None,
     progress: bool = True,
 ) -> Audit:
     """Looks for faults in a store.
 
-    Args:
-        store: The store.
-        split: Limits the samples to one of `Store.indices`; copies and writers are still compared
-            with all others. None takes all, copies held out of training included.
-        label_issues: A model's, filled; samples that it says nothing about are left out there.
-        run: The name of the model's run, for the report; needed with `label_issues`.
-        progress: Whether to show a progress bar, if standard error is a terminal.
+    `split` limits the samples to one of `Store.indices`; copies and writers are still compared
+    with all others. None takes all, copies held out of training included. `label_issues` are a
+    model's, filled (samples that they say nothing about are left out there), and `run` is its
+    name for the report. A bar shows the `progress` if standard error is a terminal.
 
     Raises:
         HccrError: There is no such split, or it is empty; or one of `label_issues` and `run` is
@@ -59,9 +51,9 @@ def audit(
             *checks.check_balance(store, indices, split),
         ]
         classes = find_merged(store, indices, advance)
-    if label_issues is None:
-        return Audit(store, split, len(indices), [*answers, *check_merged(classes)], classes)
-    classes = add_doubts(classes, *label_issues.by_class(indices))
-    answers += [*check_merged(classes), label_issues.check(indices)]
-    agreement = label_issues.agreement(indices)
+    agreement, doubted = {}, []
+    if label_issues is not None:
+        classes = add_doubts(classes, *label_issues.by_class(indices))
+        agreement, doubted = label_issues.agreement(indices), [label_issues.check(indices)]
+    answers += [*check_merged(classes), *doubted]
     return Audit(store, split, len(indices), answers, classes, run, agreement)

@@ -1,8 +1,5 @@
 """The audit's questions to a store's index and images, and what an answer consists of."""
 
-from __future__ import annotations
-
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,15 +59,14 @@ def find_sample(store: Store, index: int, value: float, note: str) -> Finding:
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Reads one of a store's lists, such as `repaired_names.csv`."""
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    return pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
 
 
 def count_by_split(keys: np.ndarray, split: np.ndarray, size: int) -> np.ndarray:
     """Counts samples; shape (size, splits)."""
-    table = np.zeros((size, len(splits.SPLIT_NAMES)), np.int64)
-    np.add.at(table, (keys, split), 1)
-    return table
+    sides = len(splits.SPLIT_NAMES)
+    counts = np.bincount(keys.astype(np.int64) * sides + split, minlength=size * sides)
+    return counts.reshape(size, sides)
 
 
 # === Over the index ===

@@ -25,11 +25,7 @@ class LabelIssues:
 
     A model trained on the same labels has learnt some of the wrong ones by heart, so what it
     disagrees with is suspicious and what it agrees with is not thereby right. Held-out splits
-    speak the more plainly.
-
-    Args:
-        store: The store that was read.
-        charset: The model's characters in class order.
+    speak the more plainly. `charset` is the model's, in class order.
 
     Attributes:
         margin: Shape (samples of the store,), float32; NaN where nothing was said.
@@ -93,10 +89,9 @@ class LabelIssues:
         """Returns the share of each class that is doubted, and as what it's mostly read then."""
         judged = self._judged(indices)
         others = judged[judged["doubted"]].groupby("label")["other"]
-        read_as = others.agg(
-            lambda classes: self.charset.char(Counter(classes).most_common(1)[0][0])
-        )
-        return dict(judged.groupby("label")["doubted"].mean()), dict(read_as)
+        most = {label: Counter(read).most_common(1)[0][0] for label, read in others}
+        read_as = {label: self.charset.char(other) for label, other in most.items()}
+        return dict(judged.groupby("label")["doubted"].mean()), read_as
 
     def _judged(self, indices: np.ndarray) -> pd.DataFrame:
         """A row for each of the samples that the model said something about."""

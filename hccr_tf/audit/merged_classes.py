@@ -22,12 +22,10 @@ one folder, and nothing says so afterwards. Three traces are left, and they are 
 Their sum (`score`) is ln(spread) + 2 ln(step / 5.5) + 2 · bimodality, each where it is above zero.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -35,7 +33,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.mixture import GaussianMixture
 
-from hccr_tf.audit.checks import read_rows
+from hccr_tf.audit.checks import INFO, WARNING, Check, Finding, read_rows
 from hccr_tf.audit.features import NUM_FEATURES, glyph_features, image_features
 from hccr_tf.data.sources.folder_names import same_folder
 from hccr_tf.data.store.splits import SPLIT_NAMES
@@ -78,14 +76,11 @@ class ClassReport:
 
 
 def folder_partners(store: Store) -> dict[int, tuple[str, ...]]:
-    """Finds the classes whose folder may have fallen together with another character's.
+    """Finds the characters whose folder may have fallen together with a class's, by its index.
 
     `repaired_names.csv` says under which code page names were broken, and the sample ids where
-    names were right.
-
-    Returns:
-        By class index: the other characters. A character that is a class of the store under the
-        same code page is no candidate: the names were kept apart.
+    names were right. A character that is a class of the store under the same code page is no
+    candidate: the names were kept apart.
     """
     pages: dict[str, set[str | None]] = {}
     for row in read_rows(store.path / "repaired_names.csv"):
@@ -111,15 +106,9 @@ def folder_partners(store: Store) -> dict[int, tuple[str, ...]]:
 def find_merged(
     store: Store, indices: np.ndarray, advance: Callable[[int], None] = lambda count: None
 ) -> list[ClassReport]:
-    """Looks for classes with two characters in them, holding one class's features at a time.
+    """Looks for classes with two characters among the samples `indices`, the likeliest first.
 
-    Args:
-        store: The store.
-        indices: Shape (n,), the samples to look at.
-        advance: Called with the number of images that were gone through, for a progress bar.
-
-    Returns:
-        Every class with images among them, the most suspicious first.
+    One class's features are held at a time; `advance` gets the number of images gone through.
     """
     places = pd.Series(indices).groupby(store.labels[indices]).indices
     classes = [indices[members] for members in places.values()]
@@ -152,8 +141,11 @@ def _examine(
     score, spread, step, block = 0.0, None, None, chosen[[]]
     character, partner = store.charset.char(label), others[0] if others else None
     for other in others if len(chosen) >= _FEWEST_FOR_SPREAD else ():
-        direction = _direction(character, other, damped)
-        if direction is None or not (usual := direction @ covariance @ direction) > 0:
+        drawn, its = glyph_features(character), glyph_features(other)
+        if drawn is None or its is None:
+            continue
+        direction = damped @ (its - drawn).astype(np.float64)
+        if not (usual := direction @ covariance @ direction) > 0:
             continue
         places = features @ direction
         ratio = float(places.var() / usual)
@@ -188,6 +180,68 @@ def _evenly(samples: np.ndarray, count: int) -> np.ndarray:
     return samples[places.astype(np.int64)]
 
 
+# === Findings ===
+
+
+def add_doubts(
+    classes: list[ClassReport], doubted: dict[int, float], read_as: dict[int, str]
+) -> list[ClassReport]:
+    """Adds to scores the share of a class that a model doubts beyond the median class's."""
+    usual = float(np.median(list(doubted.values()))) if doubted else 0.0
+    rows = []
+    for row in classes:
+        share, other = doubted.get(row.label), read_as.get(row.label)
+        score = row.score + max((share or 0.0) - usual, 0.0)
+        rows.append(replace(row, score=score, doubted=share, read_as=other))
+    return sorted(rows, key=lambda row: (-row.score, row.label))
+
+
+def check_merged(classes: list[ClassReport]) -> list[Check]:
+    """Finds classes that may hold two characters, which images are the other, and by name."""
+    merged, mergeable, blocks = [], [], []
+    for row in classes:
+        words = [f"may be merged with {row.partner}"] if row.partner else []
+        words += [f"spread {row.spread:.2f}"] if row.spread is not None else []
+        words += [f"step {row.step:.1f}"] if row.step is not None else []
+        words += [f"two heaps {row.bimodality:+.2f} nats"] if row.bimodality is not None else []
+        words += [f"{100 * row.doubted:.1f} % doubted"] if row.doubted is not None else []
+        words += [f"by {MAX_IMAGES} of its images"] if row.num_images == MAX_IMAGES else []
+        finding = Finding(None, row.character, row.score, "; ".join(words))
+        if row.score >= SUSPICIOUS:
+            merged.append(finding)
+        if row.partner:
+            mergeable.append(finding)
+        if (row.step or 0) >= CLEAR_STEP:
+            note = f"may be {row.partner}"
+            blocks += [Finding(i, row.character, row.step, note) for i in row.block]
+    return [
+        Check(
+            "merged_classes",
+            WARNING,
+            "classes that may hold two characters, or one written in two ways, by name and images",
+            "look at merged_classes.png; take such classes out, or sort their images by hand",
+            merged,
+        ),
+        Check(
+            "merged_images",
+            WARNING,
+            "images that stand together in a folder's numbering and look like the character "
+            "whose name differs only by case",
+            "look: they are what an overwritten folder left, or what overwrote it",
+            blocks,
+            lambda f: f"{f.character}→{f.note[-1]}",
+            by_class=True,
+        ),
+        Check(
+            "mergeable_names",
+            INFO,
+            "classes whose broken name differs from another character's only by case",
+            "prepare from the archive itself, not from a disk that ignores case",
+            mergeable,
+        ),
+    ]
+
+
 # === Spread and steps ===
 
 
@@ -204,20 +258,11 @@ def _pooled_covariance(store: Store, classes: list[np.ndarray]) -> np.ndarray:
     return total / max(count, 1)
 
 
-def _direction(character: str, other: str, damped: np.ndarray) -> np.ndarray | None:
-    """From one character to the other as a font draws them; None where it lacks one of them."""
-    own, its = glyph_features(character), glyph_features(other)
-    if own is None or its is None:
-        return None
-    return damped @ (its - own).astype(np.float64)
-
-
 def _step(along: np.ndarray, names: list[str]) -> tuple[float, np.ndarray]:
     """The largest step along the numbers of the files of one folder, "…/Train/ň«ç/12.png".
 
-    Returns:
-        Its t-statistic without sign, 0 where there is none, and the places in `along` on its upper
-        side; with several folders the largest t, and the places of every clear step.
+    Its t-statistic without sign, 0 where there is none, and the places in `along` on its upper
+    side; with several folders the largest t, and the places of every clear step.
     """
     folders, files = zip(*(os.path.split(name) for name in names), strict=True)
     numbers = [[int(n) for n in re.findall(r"\d+", file)] for file in files]

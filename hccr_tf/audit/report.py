@@ -1,7 +1,5 @@
 """The answers of an audit: as text, tables and sheets of images."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,12 +58,12 @@ class Audit:
             # as it says whose the folder is.
             for name in set(earlier["files"]) - {summary.name}:
                 (folder / Path(name).name).unlink(missing_ok=True)
-        sheets = dict(self._sheets())
-        files = ["audit.csv", "classes.csv", *(f"{name}.png" for name in sheets)]
+        sheets = list(self._sheets())
+        files = ["audit.csv", "classes.csv", *(f"{name}.png" for name, *_ in sheets)]
         write_json(summary, {"format": FORMAT, "state": "unfinished", "files": files})
         write_csv(folder / "audit.csv", self._finding_table())
         write_csv(folder / "classes.csv", self._class_table(), float_format="%.4f")
-        for name, (title, samples, texts, columns) in sheets.items():
+        for name, title, samples, texts, columns in sheets:
             images = [None if i is None else self.store.image(i) for i in samples]
             draw_sheet(images, texts, folder / f"{name}.png", columns=columns, title=title)
         write_json(summary, {**self._summary(), "files": [*files, summary.name]})
@@ -121,21 +119,12 @@ class Audit:
         return table[["check", "severity", *order]]
 
     def _class_table(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                "character": row.character,
-                **dict(zip(splits.SPLIT_NAMES, row.counts, strict=True)),
-                "score": row.score,
-                "may_be_merged_with": row.partner,
-                "spread": row.spread,
-                "step": row.step,
-                "bimodality": row.bimodality,
-                "images_compared": row.num_images,
-                "doubted": row.doubted,
-                "mostly_read_as": row.read_as,
-            }
-            for row in self.classes
-        )
+        table = pd.DataFrame(self.classes)
+        table[list(splits.SPLIT_NAMES)] = table["counts"].tolist()
+        order = ["character", *splits.SPLIT_NAMES, "score", "partner", "spread", "step"]
+        table = table[[*order, "bimodality", "num_images", "doubted", "read_as"]]
+        names = {"partner": "may_be_merged_with", "num_images": "images_compared"}
+        return table.rename(columns={**names, "read_as": "mostly_read_as"})
 
     def _summary(self) -> dict[str, Any]:
         return {
@@ -158,14 +147,14 @@ class Audit:
             },
         }
 
-    def _sheets(self) -> Iterator[tuple[str, tuple[str, list[int | None], list[str], int]]]:
-        """Yields names, and titles, samples, texts and columns; None leaves a place empty."""
+    def _sheets(self) -> Iterator[tuple[str, str, list[int | None], list[str], int]]:
+        """Yields names, titles, samples, texts and columns; None leaves a place empty."""
         for check in self.checks:
             if check.sheet is not None and check.findings:
                 shown = _shown(check)
                 title = f"{check.name}: {len(shown)} of {len(check.findings):,}"
                 texts = [check.sheet(finding) or "" for finding in shown]
-                yield check.name, (title, [finding.sample for finding in shown], texts, 12)
+                yield check.name, title, [finding.sample for finding in shown], texts, 12
         merged = [row for row in self.classes if row.ends][:_SHEET_ROWS]
         if merged:
             columns = max(len(row.ends) for row in merged)
@@ -177,7 +166,7 @@ class Audit:
                 texts += [row.character] * half
                 texts += [f"{row.partner or row.character}?"] * (columns - half)
             title = "classes that may hold two characters: most like the one, most like the other"
-            yield "merged_classes", (title, samples, texts, columns)
+            yield "merged_classes", title, samples, texts, columns
 
 
 def _describe(row: ClassReport) -> str:

@@ -8,14 +8,7 @@ import keras
 
 
 def without_values(build: Callable[[], Any]) -> Any:
-    """Calls a function whose layers get variables with shapes and paths, but without values.
-
-    Args:
-        build: makes layers or models.
-
-    Returns:
-        What it returns.
-    """
+    """Calls a function whose layers get variables with shapes and paths, but without values."""
     policy = keras.config.dtype_policy()
 
     def work():

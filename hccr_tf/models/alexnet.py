@@ -3,8 +3,7 @@
 import keras
 from keras import layers
 
-from hccr_tf.models.layers import InputScaling
-from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
+from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, image_input, register_model
 from hccr_tf.utils.errors import HccrError
 
 # Kernel, strides, filters, whether a pooling follows.
@@ -41,14 +40,11 @@ def alexnet(
     Raises:
         HccrError: images under 32 pixels, or a width or units under 1.
     """
-    if min(image_shape[:2]) < 32:
-        raise HccrError(f"alexnet takes images from 32×32 on, not {image_shape}.")
     if width < 1 or units < 1:
         raise HccrError(f"width and units are at least 1, not {width} and {units}.")
 
     # === Functional Model ===
-    inputs = keras.Input(image_shape, dtype="uint8", name="image")
-    x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
+    inputs, x = image_input(image_shape, "alexnet", least=32)
     for i, (kernel, strides, filters, pools) in enumerate(_CONVOLUTIONS, start=1):
         x = layers.Conv2D(
             max(1, filters * width // _TABLE_WIDTH),

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from hccr_tf.models.layers import InputScaling
-from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
+from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, image_input, register_model
 from hccr_tf.utils.errors import HccrError
 
 # The table of the released code at width 32: first kernel and inception widths (a, b,
@@ -61,17 +60,10 @@ def brick_net(
         raise HccrError(
             f"aux_heads are numbers of full bricks, 1 to {num_bricks - 1}, not {list(heads)}."
         )
-    smallest = smallest_image_size(num_bricks)
-    if min(image_shape[:2]) < smallest:
-        raise HccrError(
-            f"{image_shape[0]}×{image_shape[1]} pixels are too few for {num_bricks} bricks; "
-            f"the smallest size that works is {smallest}×{smallest}. Take a larger "
-            "image_size or fewer bricks."
-        )
 
     # === Functional Model ===
-    inputs = keras.Input(image_shape, dtype="uint8", name="image")
-    x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
+    least = smallest_image_size(num_bricks)
+    inputs, x = image_input(image_shape, f"{num_bricks} bricks", least=least)
     outputs = {}
     for i, (kernel, inception) in enumerate(_FULL_BRICKS[: num_bricks - 1], start=1):
         filters = width * 2 ** (i - 1)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from hccr_tf.models.layers import GlobalWeightedAveragePooling2D, InputScaling
-from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
+from hccr_tf.models.layers import GlobalWeightedAveragePooling2D
+from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, image_input, register_model
 from hccr_tf.utils.errors import HccrError
 
 _WIDTHS = (32, 96, 192, 320)
@@ -44,8 +44,7 @@ def compact_net(
     widths = [w * width // _WIDTHS[0] for w in _WIDTHS]
 
     # === Functional Model ===
-    inputs = keras.Input(image_shape, dtype="uint8", name="image")
-    x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
+    inputs, x = image_input(image_shape, "compact_net")
     for i, filters in enumerate(widths):
         x = _conv(x, filters, f"scale{i}", strides=2)
         x = layers.ReLU(name=f"scale{i}_relu")(x)

@@ -5,8 +5,7 @@ from functools import partial
 import keras
 from keras import layers
 
-from hccr_tf.models.layers import InputScaling
-from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
+from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, image_input, register_model
 from hccr_tf.utils.errors import HccrError
 
 # Widths of each module: 1×1; before and in 3×3; before and in 5×5; after the pooling. The first
@@ -47,8 +46,6 @@ def _googlenet(
     Raises:
         HccrError: images under 16 pixels, a width under 8, or units under 1.
     """
-    if min(image_shape[:2]) < 16:
-        raise HccrError(f"{name} takes images from 16×16 on, not {image_shape}.")
     if width < 8 or units < 1:
         raise HccrError(f"width is at least 8 and units 1, not {width} and {units}.")
 
@@ -56,8 +53,7 @@ def _googlenet(
         return max(1, filters * width // _TABLE_WIDTH)
 
     # === Functional Model ===
-    inputs = keras.Input(image_shape, dtype="uint8", name="image")
-    x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
+    inputs, x = image_input(image_shape, name, least=16)
     x = _conv(x, width, 7, "conv1", improved, strides=2)
     x = layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
     x = _conv(x, width, 1, "conv2a", improved)

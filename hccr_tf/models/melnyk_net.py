@@ -13,10 +13,9 @@ from keras import layers
 from hccr_tf.models.layers import (
     GlobalWeightedAveragePooling2D,
     GlobalWeightedOutputAveragePooling2D,
-    InputScaling,
     SameAveragePooling2D,
 )
-from hccr_tf.models.registry import FEATURE_MAP, INPUT_SCALING, MAIN_OUTPUT, POOLING, register_model
+from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, image_input, register_model
 from hccr_tf.utils.errors import HccrError
 
 # Table 1, widths of the convolutions between poolings.
@@ -49,8 +48,7 @@ def _melnyk_net(
         raise HccrError(f"width is at least 1, not {width}.")
 
     # === Functional Model ===
-    inputs = keras.Input(image_shape, dtype="uint8", name="image")
-    x = InputScaling(1.0, name=INPUT_SCALING)(inputs)  # 0-255, as the released code
+    inputs, x = image_input(image_shape, name, scale=1.0)  # 0-255, as the released code
     for i, block in enumerate(_BLOCKS):
         if i:
             x = SameAveragePooling2D(3, strides=2, name=f"pool{i}")(x)

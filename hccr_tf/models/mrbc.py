@@ -11,15 +11,15 @@ from typing import Any
 import keras
 from keras import layers
 
-from hccr_tf.models.layers import AdditiveAttention, InputScaling, RefinementStart, UnionOfVectors
+from hccr_tf.models.layers import AdditiveAttention, RefinementStart, UnionOfVectors
 from hccr_tf.models.registry import (
     ATTENTION,
     FEATURE_MAP,
-    INPUT_SCALING,
     MAIN_OUTPUT,
     POOLING,
     UNION,
     create_model,
+    image_input,
     register_model,
 )
 from hccr_tf.utils.errors import HccrError
@@ -35,6 +35,7 @@ def refined(
     aux_outputs: bool = True,
     backbone: str = "mrbc",
     backbone_args: Mapping[str, Any] | None = None,
+    width: int | None = None,
     maps: Sequence[str] = (FEATURE_MAP,),
     channels: int | None = None,
     steps: int = 4,
@@ -49,10 +50,11 @@ def refined(
     Of `backbone`, a registered model with arguments of its own, all behind the `maps` is left out:
     layers whose outputs, (B, h, w, K) each, are read together; a text is parted at its commas.
     Where their channels differ, a 1×1 convolution of each makes K `channels`, the last map's if
-    None. `steps` is T, and weights of one T work with any other; `attention_width` is A (reading
-    5). The GRU has no biases in eqs. 11 to 13, and the reset gate before the product in eq. 13;
-    `reset_after` is the form that cuDNN computes (reading 3). `aux_outputs` and
-    `attention_outputs` are the predictions before the last and the attention of every step.
+    None. `width`, if given, is among the backbone's arguments. `steps` is T, and weights of one T
+    work with any other; `attention_width` is A (reading 5). The GRU has no biases in eqs. 11 to
+    13, and the reset gate before the product in eq. 13; `reset_after` is the form that cuDNN
+    computes (reading 3). `aux_outputs` and `attention_outputs` are the predictions before the last
+    and the attention of every step.
 
     Returns:
         Logits (B, C) by name, "step1" … of the first steps and "main_output" of the last one; with
@@ -69,15 +71,17 @@ def refined(
         maps = maps.split(",")
     if not maps:
         raise HccrError("Refinement reads at least one map.")
-    taken = {"num_classes", "image_shape", "aux_outputs"} & set(backbone_args or {})
-    if taken:
+    backbone_args = dict(backbone_args or {})
+    if taken := {"num_classes", "image_shape", "aux_outputs"} & set(backbone_args):
         raise HccrError(f"backbone_args can't hold {sorted(taken)}: the network's own are taken.")
+    if width is not None:
+        backbone_args["width"] = width
     network = create_model(
         backbone,
         num_classes=num_classes,
         image_shape=image_shape,
         aux_outputs=False,
-        **(backbone_args or {}),
+        **backbone_args,
     )
     tensors = [_map(network, name) for name in maps]
 
@@ -133,38 +137,6 @@ def _map(network: keras.Model, name: str):
     return outputs[0]
 
 
-def _refined(
-    backbone: str,
-    maps: Sequence[str],
-    *,
-    num_classes: int,
-    image_shape: tuple[int, int, int] = (64, 64, 1),
-    aux_outputs: bool = True,
-    width: int = 64,
-    steps: int = 4,
-    attention_width: int = 128,
-    units: int = 512,
-    gru_bias: bool = False,
-    reset_after: bool = False,
-    attention_outputs: bool = False,
-) -> keras.Model:
-    """Puts a network of `_classifier` under iterative refinement; `width` is that network's."""
-    return refined(
-        num_classes=num_classes,
-        image_shape=image_shape,
-        aux_outputs=aux_outputs,
-        backbone=backbone,
-        backbone_args={"width": width},
-        maps=maps,
-        steps=steps,
-        attention_width=attention_width,
-        units=units,
-        gru_bias=gru_bias,
-        reset_after=reset_after,
-        attention_outputs=attention_outputs,
-    )
-
-
 def _classifier(
     name: str,
     residual: bool,
@@ -197,16 +169,10 @@ def _classifier(
         raise HccrError(f"blocks are {len(_SCALE_NAMES)} numbers of at least 1, not {blocks}.")
     if pooled not in poolings:
         raise HccrError(f'pooled is "mean" or "max", not {pooled!r}.')
-    smallest = 2 ** (len(_SCALE_NAMES) - 1)
-    if min(image_shape[:2]) < smallest:
-        raise HccrError(
-            f"{image_shape[0]}×{image_shape[1]} pixels are too few for {len(_SCALE_NAMES)} "
-            f"scales; the smallest size that works is {smallest}×{smallest}."
-        )
 
     # === Functional Model ===
-    inputs = keras.Input(image_shape, dtype="uint8", name="image")
-    x = InputScaling(1 / 255, name=INPUT_SCALING)(inputs)
+    least = 2 ** (len(_SCALE_NAMES) - 1)
+    inputs, x = image_input(image_shape, f"{len(_SCALE_NAMES)} scales", least=least)
     scales, number = {}, 0
     for i, scale in enumerate(_SCALE_NAMES):
         if i:
@@ -248,7 +214,7 @@ for _name, _title, _text, _residual, _maps in (
     _title = f"Yang et al. 2017, {_title}"
     register_model(partial(_classifier, _name, _residual, _maps), _name, f"{_title}: {_text}.")
     register_model(
-        partial(_refined, _name, _maps),
+        partial(refined, backbone=_name, maps=_maps),
         f"{_name}_ir",
         f"{_title} + IR: `{_name}`, read by iterative refinement.",
     )

@@ -5,7 +5,6 @@ A file holds groups of arrays (the model's, an optimiser's) keyed by the variabl
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import re
@@ -58,11 +57,9 @@ def save_weights(
             save_file(arrays, temporary, {_KEY: json.dumps(header)})
             temporary.chmod(mode)
         except SafetensorError as error:
-            full = "No space left" in str(error)
             raise OSError(
-                errno.ENOSPC if full else errno.EIO,
-                f"{'the disk is full' if full else error}; {path} was not written, and an earlier "
-                "one is as it was. Free some space, and the same command goes on",
+                f"{error}; {path} was not written, and an earlier one is as it was. Free some "
+                "space, and the same command goes on"
             ) from error
 
 
@@ -102,22 +99,14 @@ def load_weights(
 ) -> None:
     """Assigns a group's arrays to variables of the same path and shape.
 
-    Arrays that no variable asks for are left alone: a prediction model reads its part of
-    a file that holds the auxiliary heads too.
-
-    Args:
-        path: file written by `save_weights`.
-        group: which group to read.
-        variables: what to fill, by their paths or, as a mapping, by other names.
-        skip: names of variables that keep their values.
-        axes: variables of which only `rows` are filled (a classifier with other classes), and the
-            axis that counts these.
-        rows: positions in such variables, and as many in the file's arrays.
-        verify: whether to check the file's checksum first.
+    Arrays that no variable asks for are left alone: a prediction model reads its part of a file
+    that holds the auxiliary heads too. Variables to `skip`, by name, keep their values; of those
+    in `axes` (a classifier with other classes) only `rows` along the axis are filled: positions
+    in the variable, and as many in the file's array.
 
     Raises:
-        WeightsError: unreadable or damaged file, or a variable it doesn't hold in the
-            right shape. Nothing is assigned then.
+        WeightsError: unreadable or damaged file (its checksum is checked to `verify` it), or a
+            variable it doesn't hold in the right shape. Nothing is assigned then.
     """
     axes, skipped = axes or {}, set(skip)
     wanted = {name: v for name, v in _by_name(variables).items() if name not in skipped}

@@ -8,7 +8,7 @@ choice of the best epoch need none either: they are functions of the history.
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +86,8 @@ class Checkpoints:
     ) -> Path:
         """Writes a checkpoint, deletes all but the newest two, and returns its path.
 
-        Args:
-            model: compiled; on JAX with its state written back to its variables.
-            position: where the run stands.
-            steps: done since the run began, by which checkpoints are ordered.
-            history: rows of the epochs done.
-            **attributes: other plain values to be kept.
+        The model is compiled, and on JAX its state is written back to its variables. Checkpoints
+        are ordered by the `steps` done since the run began; `attributes` are other plain values.
 
         Raises:
             FloatingPointError: the weights aren't finite; nothing is written.
@@ -104,13 +100,9 @@ class Checkpoints:
                 raise FloatingPointError(variable.path)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{steps:09d}.safetensors"
-        groups = {
-            "model": model.variables,
-            "optimizer": model.optimizer.variables,
-            "metrics": _metrics(model),
-        }
-        stand = {"epoch": position.epoch, "step": position.step, "history": history}
-        save_weights(path, groups, {**stand, **attributes})
+        groups = {"model": model.variables, "optimizer": model.optimizer.variables}
+        stand = {**asdict(position), "history": history, **attributes}
+        save_weights(path, {**groups, "metrics": _metrics(model)}, stand)
         # Left by a run that went on from an older one of them, newer ones are damaged.
         for old in [p for p in self.paths() if p.name > path.name] + self.paths()[KEPT:]:
             old.unlink(missing_ok=True)
@@ -121,10 +113,9 @@ class Checkpoints:
         return path
 
     def restore(self, model: keras.Model) -> dict[str, Any] | None:
-        """Fills a model with the weights of the newest intact checkpoint.
+        """Fills a model with the newest intact checkpoint's weights, and returns its plain values.
 
-        Returns:
-            The plain values in it; None where there's no checkpoint.
+        None where there's no checkpoint.
 
         Raises:
             WeightsError: there are checkpoints, and none is intact.

@@ -29,11 +29,8 @@ def check_same(
     """
     # A longer run or more patience is a continuation; under a cosine, another length would
     # change the rates of the epochs that are done, and another patience where stages begin.
-    free: tuple[str, ...] = ("patience:", "epochs:")
-    if recipe.schedule == "cosine":
-        free = ("patience:",)
-    if recipe.stages:
-        free = ()
+    free = ("patience:",) if recipe.schedule == "cosine" else ("patience:", "epochs:")
+    free = () if recipe.stages else free
     changed = recipe.differences(workdir.recipe)
     run = workdir.read_run()
     origin, asked = run.get("init_from"), None if init_from is None else _origin_name(init_from)
@@ -62,10 +59,8 @@ def initialise(
 ) -> dict[str, str]:
     """Fills a network, with all its outputs, from another run's best weights.
 
-    Of output layers, the rows of characters that both charsets know are taken.
-
-    Returns:
-        What `run.json` keeps of it.
+    Of output layers, the rows of characters that both charsets know are taken. What `run.json`
+    keeps of it is returned.
     """
     source = Workdir(find_run(init_from))
     axes: dict[str, int] = {}
@@ -75,14 +70,11 @@ def initialise(
             recipe.model, image_shape=recipe.preprocessing.image_shape, **recipe.model_args
         )
         shared = [character for character in charset if character in source.charset]
-        layers = sorted({path.split("/")[0] for path in axes})
-        taken = f"rows of {len(shared)} characters that both know are taken over, others"
+        layers = ", ".join(sorted({path.split("/")[0] for path in axes}))
         logger.info(
-            "%s has another charset (%s); of the output layers %s %s start fresh.",
-            source.path,
-            source.charset.difference(charset),
-            ", ".join(layers),
-            taken if shared else "all rows",
+            "%s has another charset (%s); of the output layers %s rows of %d characters that both "
+            "know are taken over, and others start fresh.",
+            *(source.path, source.charset.difference(charset), layers, len(shared)),
         )
     weights, absent = source.best_weights, set()
     if not weights.exists():  # packed: what serves training only isn't there

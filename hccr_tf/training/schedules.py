@@ -12,13 +12,12 @@ _LEAST_GAIN = 1e-4
 _FLOOR = 1e-6
 
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int, stage: Stage | None = None):
-    """Returns what an optimiser takes as its learning rate in a stage, the first if None.
+def learning_rate(recipe: Recipe, steps_per_epoch: int, stage: Stage):
+    """Returns what an optimiser takes as its learning rate in a stage: a number, or a schedule.
 
-    A number, or a Keras schedule. Under the schedule "stall" it's the number to begin with, in
-    whose place those of `stall_rate` are set.
+    Under the schedule "stall" it's the number to begin with, in whose place those of `stall_rate`
+    are set.
     """
-    stage = stage or recipe.all_stages()[0]
     peak = stage.learning_rate or recipe.learning_rate
     if recipe.schedule == "stall" or (recipe.schedule == "constant" and not recipe.warmup_steps):
         return peak
@@ -51,14 +50,8 @@ def stall_rate(
     The peak for `first_steps`, then a tenth; after each later epoch whose training accuracy
     isn't above the best before it by 0.0001, another tenth; never under 1e-6. A pure function
     of the history, so a run that was interrupted goes on with the rates of one that wasn't.
-    With no first steps the peak lasts until the first stall.
-
-    Args:
-        peak: rate of the first steps.
-        first_steps: how many they are; those of an epoch if None.
-        accuracies: training accuracies of the epochs that are done.
-        steps_per_epoch: of the training split.
-        step: number of the step, from 0.
+    With no first steps (None: those of an epoch) the peak lasts until the first stall.
+    `accuracies` are those of training in the epochs that are done; steps count from 0.
 
     Example:
         >>> stall_rate(0.1, 10, [], 10, 0), stall_rate(0.1, 10, [0.5], 10, 10)

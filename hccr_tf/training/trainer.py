@@ -291,9 +291,9 @@ class Trainer:
 
     def _set_stall_rate(self) -> None:
         """Sets the rate of the next step, if the schedule is "stall" and it changes."""
-        if self.recipe.schedule != "stall":
-            return
         recipe, steps = self.recipe, self._train.steps_per_epoch
+        if recipe.schedule != "stall":
+            return
         accuracies = [row[f"{MAIN_OUTPUT}_accuracy"] for row in self.history]
         peak, first = recipe.learning_rate, recipe.first_steps
         rate = stall_rate(peak, first, accuracies, steps, self._steps_done)
@@ -310,11 +310,8 @@ class Trainer:
     def _end_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         self._seconds.append(round(self._spent + time.monotonic() - self._begun, 2))
         self.position, self._spent = Position(epoch + 1), 0.0
-        row = {
-            "epoch": epoch + 1,
-            "step": self._steps_done,
-            "learning_rate": current_rate(self.model),
-        }
+        row = {"epoch": epoch + 1, "step": self._steps_done}
+        row["learning_rate"] = current_rate(self.model)
         self.history.append({**row, **dict(sorted(metrics.items()))})
         # First, because a continuation reads it, and from it writes what is missing of the rest.
         self._save()
@@ -331,13 +328,13 @@ class Trainer:
     # === Saving and leaving ===
 
     def _save(self) -> None:
-        """Writes a checkpoint."""
         self._sync_variables()
         now = time.monotonic() - self._begun if self.position.step else 0.0
         times: dict[str, Any] = {"seconds": self._seconds, "spent": self._spent + now}
-        stand = self.position, self._steps_done, self.history
         try:
-            self._checkpoints.save(self.model, *stand, **times)
+            self._checkpoints.save(
+                self.model, self.position, self._steps_done, self.history, **times
+            )
         except FloatingPointError as error:
             self._diverged(f"The weights {error} aren't finite")
 

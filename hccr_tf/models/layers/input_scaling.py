@@ -21,9 +21,6 @@ class InputScaling(keras.layers.Layer):
     def call(self, images):
         return ops.cast(images, self.compute_dtype) * self.scale
 
-    def compute_output_spec(self, images):
-        return keras.KerasTensor(images.shape, dtype=self.compute_dtype)
-
     def get_config(self):
         return {**super().get_config(), "scale": self.scale}
 
@@ -43,9 +40,6 @@ class GreyToColour(keras.layers.Layer):
     def call(self, images):
         scale, offset = (ops.array(x, self.compute_dtype) for x in (self.scale, self.offset))
         return ops.cast(images, self.compute_dtype) * scale + offset
-
-    def compute_output_spec(self, images):
-        return keras.KerasTensor((*images.shape[:-1], 3), dtype=self.compute_dtype)
 
     def get_config(self):
         return {**super().get_config(), "scale": self.scale, "offset": self.offset}

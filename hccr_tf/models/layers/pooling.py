@@ -6,8 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from hccr_tf.utils.errors import HccrError
-
 
 @keras.saving.register_keras_serializable("hccr_tf")
 class SameAveragePooling2D(keras.layers.AveragePooling2D):
@@ -44,20 +42,11 @@ class SameAveragePooling2D(keras.layers.AveragePooling2D):
 class _GlobalWeightedPooling(keras.layers.Layer):
     """Sum over all places of a map, (B, H, W, C) to (B, C), times trainable weights."""
 
-    def __init__(self, kernel_initializer="ones", **kwargs):
-        super().__init__(**kwargs)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.input_spec = keras.layers.InputSpec(ndim=4)
-
-    def _kernel_shape(self, features_shape) -> tuple[int, ...]:
-        raise NotImplementedError
+    weighted_axes: tuple[int, ...]  # of the map
 
     def build(self, features_shape):
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=self._kernel_shape(features_shape),
-            initializer=self.kernel_initializer,
-        )
+        shape = tuple(features_shape[axis] for axis in self.weighted_axes)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="ones")
 
     def weighted(self, features):
         """The map before it's summed, F* of Melnyk et al. 2018, eq. 8: (B, H, W, C)."""
@@ -72,13 +61,6 @@ class _GlobalWeightedPooling(keras.layers.Layer):
         """Multiply–accumulates for one image."""
         return math.prod(features_shape)
 
-    def compute_output_shape(self, features_shape):
-        return (features_shape[0], features_shape[-1])
-
-    def get_config(self):
-        initializer = keras.initializers.serialize(self.kernel_initializer)
-        return {**super().get_config(), "kernel_initializer": initializer}
-
 
 @keras.saving.register_keras_serializable("hccr_tf")
 class GlobalWeightedAveragePooling2D(_GlobalWeightedPooling):
@@ -88,13 +70,7 @@ class GlobalWeightedAveragePooling2D(_GlobalWeightedPooling):
     the image's size is fixed.
     """
 
-    def _kernel_shape(self, features_shape):
-        if None in features_shape[1:]:
-            raise HccrError(
-                "GWAP has a weight for every place of its map, so the image's size must be "
-                f"known; this map is {features_shape[1:]}."
-            )
-        return tuple(features_shape[1:])
+    weighted_axes = (1, 2, 3)
 
 
 @keras.saving.register_keras_serializable("hccr_tf")
@@ -104,5 +80,4 @@ class GlobalWeightedOutputAveragePooling2D(_GlobalWeightedPooling):
     Σ_ij w_m f_ijm of (B, H, W, C), a sum and not a mean; C weights, which begin at 1.
     """
 
-    def _kernel_shape(self, features_shape):
-        return (features_shape[-1],)
+    weighted_axes = (3,)

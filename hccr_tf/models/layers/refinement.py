@@ -15,9 +15,6 @@ class UnionOfVectors(keras.layers.Layer):
         vectors = [ops.reshape(m, (-1, m.shape[1] * m.shape[2], m.shape[3])) for m in maps]
         return ops.concatenate(vectors, axis=1)
 
-    def compute_output_shape(self, shapes):
-        return (shapes[0][0], sum(h * w for _, h, w, _ in shapes), shapes[0][3])
-
 
 @keras.saving.register_keras_serializable("hccr_tf")
 class RefinementStart(keras.layers.Layer):
@@ -36,12 +33,6 @@ class RefinementStart(keras.layers.Layer):
         batch = ops.shape(vectors)[0]
         prediction = ops.full((batch, self.num_classes), 1 / self.num_classes, self.compute_dtype)
         return prediction, ops.zeros((batch, self.units), self.compute_dtype)
-
-    def compute_output_spec(self, vectors):
-        return tuple(
-            keras.KerasTensor((vectors.shape[0], size), dtype=self.compute_dtype)
-            for size in (self.num_classes, self.units)
-        )
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes, "units": self.units}
@@ -67,11 +58,6 @@ class AdditiveAttention(keras.layers.Layer):
         attention = ops.softmax(ops.cast(scores, "float32"), axis=-1)
         weights = ops.cast(attention, self.compute_dtype)
         return ops.matmul(weights[:, None], vectors)[:, 0], attention
-
-    def compute_output_spec(self, query, keys, vectors):
-        batch, places, channels = vectors.shape
-        context = keras.KerasTensor((batch, channels), dtype=self.compute_dtype)
-        return context, keras.KerasTensor((batch, places), dtype="float32")
 
     def count_macs(self, query, keys, vectors) -> int:
         """Multiply–accumulates for one image, shapes without the batch."""
