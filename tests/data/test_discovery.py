@@ -3,6 +3,7 @@ import zipfile
 
 import cv2
 import pytest
+from disk import pack
 
 from hccr_tf.data.sources import discovery, zip_stream
 from hccr_tf.data.sources.gnt import write_gnt
@@ -21,14 +22,6 @@ def gnt(tmp_path, make_image):
         return data
 
     return make
-
-
-def pack(path, contents, method=zipfile.ZIP_DEFLATED):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, content in contents.items():
-            archive.writestr(name, content)
-    return path
 
 
 def split(records):

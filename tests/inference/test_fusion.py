@@ -1,11 +1,11 @@
 """Fusion of logits files against the same in NumPy, its tables, and the search for weights."""
 
-import csv
 import json
 
 import cv2
 import numpy as np
 import pytest
+from disk import rows
 
 from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.evaluation.significance import wilson_interval
@@ -38,10 +38,6 @@ def paths(samples, make_logits_file):
             make_logits_file(f"{i}.h5", z, labels, center=z[:, ::-1], recipe=recipe, **about)
         )
     return made
-
-
-def rows(path):
-    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
 
 
 def numpy_metrics(logits, labels):

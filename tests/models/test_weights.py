@@ -6,6 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from disk import leftovers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -39,10 +40,6 @@ def values(variables):
 def assert_values(variables, want):
     for got, expected in zip(values(variables), want, strict=True):
         np.testing.assert_array_equal(got, expected)
-
-
-def leftovers(folder):
-    return [p.name for p in folder.iterdir() if p.name.startswith(".")]
 
 
 @pytest.fixture
