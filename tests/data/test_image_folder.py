@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from disk import pack
 
-from hccr_tf.data.sources.records import RepairedName, Sample, Skipped
 from hccr_tf.images.decoding import decode, decode_grey
 
 
@@ -15,16 +14,6 @@ def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
     done, data = cv2.imencode(suffix, image)
     assert done
     return data.tobytes()
-
-
-@pytest.fixture
-def read(read_records):
-    def by_kind(path):
-        records = read_records(path)
-        kinds = (Sample, Skipped, RepairedName)
-        return tuple([r for r in records if isinstance(r, kind)] for kind in kinds)
-
-    return by_kind
 
 
 # === Decoding ===
@@ -170,20 +159,20 @@ def check_repack(records, name):
     }
 
 
-def test_folder_and_archive(repack, tmp_path, read):
-    check_repack(read(repack), "CASIA-HWDB_Train")
+def test_folder_and_archive(repack, tmp_path, read_kinds):
+    check_repack(read_kinds(repack), "CASIA-HWDB_Train")
     archive = pack(tmp_path / "CASIA-HWDB_Train.zip", repack)
-    check_repack(read(archive), "CASIA-HWDB_Train.zip")
+    check_repack(read_kinds(archive), "CASIA-HWDB_Train.zip")
 
 
-def test_a_class_folder_itself(repack, read):
-    samples, bad, _ = read(repack / "Train" / "ň«¬")
+def test_a_class_folder_itself(repack, read_kinds):
+    samples, bad, _ = read_kinds(repack / "Train" / "ň«¬")
     assert [s.character for s in samples] == ["宪"] * 3
     assert {s.split for s in samples} == {None}
     assert not bad
 
 
-def test_linked_class_folders_are_followed_once(tmp_path, make_image, read):
+def test_linked_class_folders_are_followed_once(tmp_path, make_image, read_kinds):
     real = tmp_path / "elsewhere" / "宪"
     real.mkdir(parents=True)
     (real / "1.png").write_bytes(encode(make_image(1)))
@@ -191,38 +180,38 @@ def test_linked_class_folders_are_followed_once(tmp_path, make_image, read):
     root.mkdir()
     (root / "宪").symlink_to(real)
     (real / "back").symlink_to(root)
-    samples, bad, _ = read(root)
+    samples, bad, _ = read_kinds(root)
     assert [s.source for s in samples] == ["images/宪/1.png"]
     assert not bad
 
 
-def test_names_in_an_archive_without_the_utf8_flag(tmp_path, make_image, read):
+def test_names_in_an_archive_without_the_utf8_flag(tmp_path, make_image, read_kinds):
     # A stand-in of as many ASCII bytes, so that Python leaves the flag off.
     path = pack(tmp_path / "Test.zip", {"Test/@@@/1.png": encode(make_image(1))})
     path.write_bytes(path.read_bytes().replace(b"@@@", "宪".encode()))
-    samples, bad, repaired = read(path)
+    samples, bad, repaired = read_kinds(path)
     assert [(s.character, s.split) for s in samples] == [("宪", "test")]
     assert [r.code_page for r in repaired] == ["cp437"]
     assert not bad
 
 
-def test_images_in_the_root_of_an_archive_have_no_class(tmp_path, make_image, read):
+def test_images_in_the_root_of_an_archive_have_no_class(tmp_path, make_image, read_kinds):
     # Nothing is unpacked.
     images = {"1.png": encode(make_image(1)), "../../宪/2.png": encode(make_image(2))}
     path = pack(tmp_path / "a.zip", images)
-    samples, bad, _ = read(path)
+    samples, bad, _ = read_kinds(path)
     assert [s.character for s in samples] == ["宪"]
     assert [q.reason for q in bad] == ["folder name stands for no character"]
     assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
 
 
-def test_a_wrong_checksum_in_an_archive(tmp_path, make_image, read):
+def test_a_wrong_checksum_in_an_archive(tmp_path, make_image, read_kinds):
     images = {f"宪/{i}.png": encode(make_image(i)) for i in range(3)}
     path = pack(tmp_path / "a.zip", images, zipfile.ZIP_STORED)
     data = bytearray(path.read_bytes())
     data[data.index(encode(make_image(1))) + 45] ^= 1
     path.write_bytes(data)
-    samples, bad, _ = read(path)
+    samples, bad, _ = read_kinds(path)
     assert [s.source for s in samples] == ["a.zip/宪/0.png", "a.zip/宪/2.png"]
     assert [(q.source, q.reason) for q in bad] == [
         ("a.zip/宪/1.png", "archive member fails its checksum")

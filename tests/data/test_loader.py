@@ -253,8 +253,6 @@ def test_some_of_each_class(make_reader):
     assert len(reader) == 45 and set(reader.indices) < set(whole.indices)
     batches = [reader.batch(0, step) for step in range(reader.steps_per_epoch)]
     assert sorted(np.concatenate([b.indices for b in batches])) == reader.indices.tolist()
-    # Equal for one seed, whatever else differs.
-    np.testing.assert_array_equal(make_reader(per_class=3).indices, reader.indices)
 
 
 # === Refusals ===

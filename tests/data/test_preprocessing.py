@@ -222,14 +222,9 @@ def test_five_crops_of_many_images(blur):
 # === Crops ===
 
 
-@pytest.mark.parametrize(
-    ("size", "source"), [(256, 280), (64, 70), (96, 106), (128, 140), (48, 52), (86, 94)]
-)
-def test_side_that_crops_are_cut_from(size, source):
-    assert crop_source_size(size) == source
-
-
-def test_centre_crops_lie_on_whole_pixels():
+def test_side_that_crops_are_cut_from_lets_the_centre_lie_on_whole_pixels():
+    sides = {256: 280, 64: 70, 96: 106, 128: 140, 48: 52, 86: 94}
+    assert {size: crop_source_size(size) for size in sides} == sides
     for size in range(2, 400, 2):
         source = crop_source_size(size)
         assert source % 2 == 0 and source >= size

@@ -64,23 +64,22 @@ def test_a_run_on_jax_has_these_rates_also_when_it_goes_on(sample_store, tmp_pat
         "--image-size 16 --model.num_bricks 2 --model.width 16 --batch-size 64 --schedule stall"
     )
     command = [sys.executable, "-m", "hccr_tf", "train", "kriuk_model1", *settings.split()]
-    command += ["--learning-rate", "0.1", "--data", str(sample_store.path)]
+    command += ["--learning-rate", "0.1", "--first-steps", "8", "--data", str(sample_store.path)]
 
-    def run(workdir, *arguments):
+    def run(epochs):
         done = subprocess.run(
-            [*command, "--workdir", str(tmp_path / workdir), *arguments],
+            [*command, "--workdir", str(tmp_path), "--epochs", str(epochs)],
             env={**os.environ, "KERAS_BACKEND": "jax"},
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        return pd.read_csv(tmp_path / workdir / "history.csv")
+        return pd.read_csv(tmp_path / "history.csv")
 
     # Six steps an epoch: the first phase ends within the second one.
-    first = run("run", "--first-steps", "8", "--epochs", "1")
+    first, rows = (run(epochs) for epochs in (1, 5))
     assert first["step"].tolist() == [6]
     assert first["learning_rate"].tolist() == pytest.approx([0.1])
-    rows = run("run", "--first-steps", "8", "--epochs", "5")
     assert rows["learning_rate"][1] == pytest.approx(0.01)
     divisions = 1
     accuracies = rows["main_output_accuracy"].tolist()
