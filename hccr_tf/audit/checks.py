@@ -57,7 +57,7 @@ def find_sample(store: Store, index: int, value: float, note: str) -> Finding:
     return Finding(int(index), store.charset.char(int(store.labels[index])), value, note)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict]:
     """Reads one of a store's lists, such as `repaired_names.csv`."""
     return pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
 
