@@ -13,7 +13,7 @@ from threads import ONE_THREAD
 from hccr_tf import get_recipe, train
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.discovery import read_source
-from hccr_tf.data.sources.records import SampleBlock
+from hccr_tf.data.sources.records import RepairedName, Sample, SampleBlock, Skipped
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.inference.logits_file import write_logits
@@ -108,6 +108,17 @@ def read_records(tmp_path_factory):
         for record in read_source(path, tmp_path_factory.mktemp("scratch")):
             records += record.samples() if isinstance(record, SampleBlock) else [record]
         return records
+
+    return read
+
+
+@pytest.fixture
+def read_kinds(read_records):
+    """The same: samples, what was skipped, and repaired names."""
+
+    def read(path):
+        records, kinds = read_records(path), (Sample, Skipped, RepairedName)
+        return tuple([r for r in records if isinstance(r, kind)] for kind in kinds)
 
     return read
 

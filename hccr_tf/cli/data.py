@@ -93,9 +93,8 @@ def run_show(store, split, sheet, rows, verify) -> None:
         print("Every file has the checksum it was written with.")
     if isinstance(dataset, StrokeDataset):
         print(stroke_summary(dataset))
-        return
-    assert isinstance(dataset, Store)
-    print(summary(dataset))
+    elif isinstance(dataset, Store):
+        print(summary(dataset))
     path = Path(sheet or f"{Path(store)}-sheet.png")
     store_sheet(dataset, path, split=split, rows=rows)
     print(f"sheet       {path}")
@@ -204,10 +203,8 @@ def run_strokes(file, fonts, charset, sheet, **options) -> None:
       hccr data strokes graphics.txt long-cang/ Klee.ttf --weight long-cang=3 --out strokes
       hccr train recogniser --data strokes --workdir runs/recogniser
     """
-    import numpy as np
-
     from hccr_tf.charset import Charset
-    from hccr_tf.images.contact_sheet import draw_sheet
+    from hccr_tf.data.store_sheet import store_sheet
     from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
     from hccr_tf.synthesis.sources import read_font
     from hccr_tf.synthesis.strokes import load_strokes
@@ -243,12 +240,7 @@ def run_strokes(file, fonts, charset, sheet, **options) -> None:
     )
     print(stroke_summary(store))
     path = Path(sheet or f"{store.path}-sheet.png")
-    # A dozen characters spread over all, each as eight hands write it.
-    classes = len(store.charset)
-    chosen = [i * classes // 12 for i in range(min(12, classes))]
-    rows = [c + (2 * store.held_out + j) * classes for c in chosen for j in range(8)]
-    texts = [store.charset.char(number % classes) for number in rows]
-    draw_sheet(store.images(np.array(rows)), texts, path, columns=8)
+    store_sheet(store, path, split="train", rows=12, columns=8)
     print(f"sheet       {path}")
 
 

@@ -10,9 +10,7 @@ SPLIT_ARGUMENTS = (
     argument("--data", "store of `hccr data prepare`", required=True),
     argument("--split", "train, validation, test or all", default="test"),
     argument("--out", "HDF5 file for the logits", required=True),
-    argument(
-        "--crops", "five: mean over centre and four corners; none: the whole image", default="five"
-    ),
+    argument("--crops", "five: mean over centre and corners; none: whole image", default="five"),
     switch(
         "--no-blur",
         "leave out the blur the model was trained with, as the released predictors do",
@@ -72,8 +70,6 @@ def run_fuse(logits, weights, search, out) -> None:
     if search is not None:
         if weights is not None:
             raise HccrError("--weights and --search exclude each other.")
-        if len(search) != len(logits):
-            raise HccrError("--search takes as many files as are fused, in the same order.")
         weights, accuracy = search_weights(search)
         text = " ".join(f"{w:g}" for w in weights)
         print(f"weights found: {text} (top1 there {100 * accuracy:.2f} %)")

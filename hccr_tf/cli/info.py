@@ -5,7 +5,6 @@ from pathlib import Path
 from hccr_tf.cli.flags import argument, command, switch
 from hccr_tf.papers.recipes import get_recipe, list_recipes
 from hccr_tf.utils import backend
-from hccr_tf.utils.errors import HccrError
 
 
 @command("list", "list models and recipes")
@@ -46,12 +45,9 @@ def run_model(model, num_classes, image_size, training, **settings) -> None:
     """
     backend.start()
     from hccr_tf.evaluation.complexity import cost_table
-    from hccr_tf.models import blueprint, model_arguments
+    from hccr_tf.models import blueprint
 
     arguments = {name.removeprefix("model."): value for name, value in settings.items()}
-    known = model_arguments(model)
-    if unknown := sorted(set(arguments) - set(known)):
-        raise HccrError(f"{model} has no argument {unknown}; it has {', '.join(known)}.")
     shape = None if image_size is None else (image_size, image_size, 1)
     network = blueprint(
         model, num_classes=num_classes, image_shape=shape, aux_outputs=training, **arguments

@@ -20,11 +20,7 @@ _ANY_LAYOUT = switch(
     argument("paths", "image files, folders, patterns in quotes, or - for stdin", nargs="+"),
     argument("--top-k", "characters to name", default=5),
     argument("--workdir", "a trained run (default: the package's own weights)", metavar="RUN"),
-    argument(
-        "--level",
-        "1: only the 3,755 characters of GB2312 level 1; 2: all 6,763 (default: all the run has)",
-        type=int,
-    ),
+    argument("--level", "1: only GB2312's level 1 (3,755); 2: all 6,763 (default: all)", type=int),
     argument("--csv", "write a row for each file", metavar="FILE"),
     argument("--cam", "draw where the network saw the characters", metavar="DIR"),
     _ANY_LAYOUT,
@@ -186,8 +182,8 @@ def run_refine(images, workdir, out, top_k, steps, data, split, cases, single) -
     if bool(images) == bool(data):
         raise HccrError("Name either image files or --data.")
     backend.start()
-    from hccr_tf.inference.cam import read_images, sample_images
-    from hccr_tf.inference.refinement import StepPredictor, count_steps, write_steps
+    from hccr_tf.inference.cam import read_images
+    from hccr_tf.inference.refinement import StepPredictor, count_steps, write_changed, write_steps
 
     predictor = StepPredictor(workdir, steps)
     if images:
@@ -205,10 +201,8 @@ def run_refine(images, workdir, out, top_k, steps, data, split, cases, single) -
     out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "steps.csv", counts.table)
     print(counts.table.to_string(index=False))
-    for name, first_right in (("corrected", False), ("broken", True)):
-        rows = counts.changed(first_right)
-        print(f"{name}: {len(rows)} samples from the first to the last step")
-        if len(rows) and cases:
-            samples = sample_images(store, counts.indices[rows[:cases]])
-            write_steps(predictor, samples, out, top_k=top_k, name=name)
+    for name in ("corrected", "broken"):
+        number = counts.table[f"{name}_since_first"].iloc[-1]
+        print(f"{name}: {number} samples from the first to the last step")
+    write_changed(predictor, counts, store, out, top_k=top_k, most=cases)
     print(f"all of it in {out}")

@@ -16,13 +16,7 @@ from hccr_tf.utils.errors import HccrError
     argument("--data", "store of `hccr data prepare`", metavar="STORE"),
     argument("--test-data", "another store to test on (default: --data)", metavar="STORE"),
     argument("--split", "to test on", default="test"),
-    argument(
-        "--workdir",
-        "trained runs, a row each, in place of those of --scale",
-        nargs="+",
-        metavar="RUN",
-        default=[],
-    ),
+    argument("--workdir", "trained runs, a row each", nargs="+", metavar="RUN", default=[]),
     argument(
         "--scale",
         "train what's missing: full (the paper's size and epochs), hwdb100 (100 HWDB classes, "
@@ -32,14 +26,8 @@ from hccr_tf.utils.errors import HccrError
     ),
     argument("--only", "train these runs of --scale", nargs="+", metavar="CELL"),
     switch("--collect", "train nothing; tabulate what there is"),
-    argument(
-        "--out", "folder for the results (default: results/NAME, with --scale results/SCALE/NAME)"
-    ),
-    argument(
-        "--runs",
-        "folder of the runs of --scale, which tables share (default: runs beside OUT)",
-        metavar="DIR",
-    ),
+    argument("--out", "folder for the results (default: results/NAME, or results/SCALE/NAME)"),
+    argument("--runs", "folder of the runs of --scale (default: runs beside OUT)", metavar="DIR"),
 )
 def run_reproduce(name, listed, only, collect, out, **options) -> None:
     """Makes a table or figure of a paper, ours beside the paper's own numbers.

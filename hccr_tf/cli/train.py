@@ -18,8 +18,8 @@ _SHARED = (
         "its charset differs, only rows of characters that both know are taken over",
         metavar="RUN",
     ),
-    argument("--checkpoint-minutes", "save within an epoch so often", default=10.0),
-    argument("--checkpoint-steps", "save after so many steps of an epoch, too", type=int),
+    argument("--checkpoint-minutes", "save within an epoch so often", default=10.0, dest="minutes"),
+    argument("--checkpoint-steps", "save after so many steps, too", type=int, dest="save_steps"),
     argument(
         "--charset",
         "classes in place of the store's own, whose characters it must cover: gb2312-1, "
@@ -36,15 +36,7 @@ RUN_ARGUMENTS = (
 
 @command("train", "train a recipe, or go on with a run", _RECIPE, *RUN_ARGUMENTS)
 def run_train(
-    recipe,
-    data,
-    workdir,
-    steps,
-    init_from,
-    charset,
-    checkpoint_minutes,
-    checkpoint_steps,
-    **settings,
+    recipe, data, workdir, steps, init_from, charset, minutes, save_steps, **settings
 ) -> None:
     r"""Trains a recipe's network on a store. A GPU is used without a flag.
 
@@ -72,7 +64,7 @@ def run_train(
     backend.start()
     from hccr_tf.training import train
 
-    circumstances = _circumstances(init_from, charset, checkpoint_minutes, checkpoint_steps)
+    circumstances = _circumstances(init_from, charset, minutes, save_steps)
     trained = train(overridden, store, workdir, **circumstances)
     run = trained.read_run()
     print(
@@ -106,15 +98,7 @@ def _circumstances(init_from, charset, minutes, steps) -> dict:
     argument("--split", "evaluate each run on it besides, such as test (default: none)"),
 )
 def run_sweep(
-    recipe,
-    data,
-    workdir,
-    split,
-    init_from,
-    charset,
-    checkpoint_minutes,
-    checkpoint_steps,
-    **settings,
+    recipe, data, workdir, split, init_from, charset, minutes, save_steps, **settings
 ) -> None:
     r"""Trains a recipe once for every combination of some settings' values.
 
@@ -139,7 +123,7 @@ def run_sweep(
     backend.start()
     from hccr_tf.papers.sweep import sweep
 
-    circumstances = _circumstances(init_from, charset, checkpoint_minutes, checkpoint_steps)
+    circumstances = _circumstances(init_from, charset, minutes, save_steps)
     table = sweep(overridden, grid, store, workdir, split=split, **circumstances)
     print(table.to_string(index=False, na_rep=""))
     print(f"all of it in {workdir}: sweep.csv, sweep.png, a folder a run")

@@ -16,7 +16,7 @@ from hccr_tf.data.loading.loader import Loader
 from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.images.contact_sheet import draw_sheet
-from hccr_tf.inference.cam import NamedImage, overlay
+from hccr_tf.inference.cam import NamedImage, overlay, sample_images
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models import ATTENTION, MAIN_OUTPUT, UNION, is_refined
 from hccr_tf.pretrained import find_run
@@ -155,6 +155,29 @@ class StepCounts(NamedTuple):
         """Rows wrong at the first and right at the last step, or the reverse."""
         right = self.read == self.labels[:, None]
         return np.flatnonzero((right[:, 0] == first_right) & (right[:, -1] != first_right))
+
+
+def write_changed(
+    predictor: StepPredictor,
+    counts: StepCounts,
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    top_k: int = 5,
+    most: int = 8,
+) -> dict[str, pd.DataFrame]:
+    """Writes, as `write_steps` does, samples that refinement corrects, and that it breaks.
+
+    Returns:
+        The tables by their files' names, "corrected" and "broken"; none where there is no sample.
+    """
+    tables = {}
+    for name, first_right in (("corrected", False), ("broken", True)):
+        rows = counts.changed(first_right)[:most]
+        if len(rows):
+            samples = sample_images(dataset, counts.indices[rows])
+            tables[name] = write_steps(predictor, samples, out, top_k=top_k, name=name)
+    return tables
 
 
 def count_steps(predictor: StepPredictor, dataset: Dataset, split: str = "test") -> StepCounts:

@@ -43,21 +43,13 @@ SCALES = ("full", "hwdb100", "real-small", "smoke")
 
 @dataclass(frozen=True)
 class Cell:
-    """A run that a table or figure needs.
+    """A run that a table or figure needs."""
 
-    Attributes:
-        name: of its folder.
-        recipe: a recipe, or the name of a registered one.
-        settings: as `Recipe.override` takes them.
-        init_from: name of the run beside it whose weights it begins with.
-        shown: whether tables show it; others only begin with it.
-    """
-
-    name: str
-    recipe: str | Recipe
-    settings: dict[str, Any] = field(default_factory=dict)
-    init_from: str | None = None
-    shown: bool = True
+    name: str  # of its folder
+    recipe: str | Recipe  # a recipe, or the name of a registered one
+    settings: dict[str, Any] = field(default_factory=dict)  # as `Recipe.override` takes them
+    init_from: str | None = None  # name of the run beside it whose weights it begins with
+    shown: bool = True  # whether tables show it; others only begin with it
 
     def build(self) -> Recipe:
         """Returns the recipe to train."""
@@ -72,21 +64,18 @@ class Cell:
         return shlex.join(["hccr", "train", recipe, *flags(self.settings), *begin])
 
 
+Plan = Callable[[str], Sequence[Cell]]
+"""Lists what has to be trained at a scale."""
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """A table or figure.
+    """A table or figure."""
 
-    Attributes:
-        name: as `hccr reproduce` takes it.
-        run: makes it; returns tables by name, each written as CSV besides.
-        plan: lists what has to be trained for it at a scale.
-        scales: those that the plan knows.
-    """
-
-    name: str
-    run: Callable[[Inputs], Tables]
-    plan: Callable[[str], Sequence[Cell]]
-    scales: Sequence[str]
+    name: str  # as `hccr reproduce` takes it
+    run: Callable[[Inputs], Tables]  # makes it; each table is written as CSV besides
+    plan: Plan
+    scales: Sequence[str]  # those that the plan knows
 
     @property
     def description(self) -> str:
@@ -94,11 +83,7 @@ class Experiment:
         return (inspect.getdoc(self.run) or "").splitlines()[0]
 
     def cells(self, scale: str) -> Sequence[Cell]:
-        """Lists the trainings at a scale.
-
-        Raises:
-            HccrError: there's no plan for it.
-        """
+        """Lists the trainings at a scale; HccrError where there's no plan for it."""
         if scale not in self.scales:
             raise HccrError(
                 f"{self.name} has no plan of what to train at the scale {scale}; there is one for "
@@ -110,12 +95,8 @@ class Experiment:
 EXPERIMENTS: Registry[Experiment] = Registry("experiment", lambda: paper_modules("experiments"))
 
 
-def register_experiment(
-    *,
-    plan: Callable[[str], Sequence[Cell]],
-    scales: Sequence[str] = ("full", "real-small", "smoke"),
-):
-    """Registers the decorated function as an experiment; arguments as of `Experiment`."""
+def register_experiment(*, plan: Plan, scales: Sequence[str] = ("full", "real-small", "smoke")):
+    """Registers the decorated function as an experiment; see `Experiment`."""
 
     def register(function: Callable[[Inputs], Tables]):
         name = function.__name__
@@ -136,17 +117,10 @@ def train_cells(
     only: Sequence[str] | None = None,
     **circumstances,
 ) -> Iterator[Cell]:
-    """Trains the cells that aren't trained yet; one that diverged isn't tried again.
+    """Trains the cells, or `only` some, that aren't trained yet, and yields all one by one.
 
-    Args:
-        cells: of a plan.
-        store: the data.
-        folder: where the cells' folders are.
-        only: names of the cells to train; all if None.
-        **circumstances: other arguments of `hccr_tf.training.train`.
-
-    Yields:
-        Each cell once it's trained or passed over.
+    One that diverged isn't tried again. `circumstances` are other arguments of
+    `hccr_tf.training.train`.
 
     Raises:
         HccrError: `only` names a cell that there isn't, a cell begins with a run that isn't

@@ -28,13 +28,10 @@ _CHINESE = re.compile("[\u2e80-\u9fff\U00020000-\U0003ffff]")
 
 
 def find_results(name: str, folders: Sequence[str | Path]) -> Path:
-    """Finds the folder of an experiment's tables and images.
+    """Finds an experiment's tables and images in folders of `hccr reproduce`, the best first.
 
-    Args:
-        name: of the experiment.
-        folders: where `hccr reproduce` left results, the best first. In each, those of the
-            paper's scale go before smaller ones, named runs before smoke, which only shows
-            that it works.
+    In each, those of the paper's scale go before smaller ones, named runs before smoke, which
+    only shows that it works.
 
     Raises:
         FileNotFoundError: there are none; it says which command makes them.
@@ -43,17 +40,16 @@ def find_results(name: str, folders: Sequence[str | Path]) -> Path:
     for folder in map(Path, folders):
         for place in (*(folder / scale for scale in real), folder, folder / smoke):
             about = place / name / "about.json"
-            if about.exists() and read_json(about).get("experiment") == name:
+            if about.exists():
                 return about.parent
     looked = " or ".join(str(Path(folder).resolve()) for folder in folders)
-    command = f"`hccr reproduce {name}"
-    ways = f"{command} --data STORE --workdir RUN…` with runs that are trained"
-    if smoke in EXPERIMENTS[name].scales:
-        ways = f"{command} --scale smoke` (drawn handwriting, minutes) or "
-        ways += f"{command} --data STORE --scale real-small` (hours)"
+    smallest = EXPERIMENTS[name].scales[-1]
+    data = "" if smallest == smoke else " --data STORE"
     raise FileNotFoundError(
-        f"There are no results of {name} in {looked}. In the repository's folder run {ways}; or "
-        "set HCCR_RESULTS to the folder of your own results before starting Jupyter."
+        f"There are no results of {name} in {looked}. In the repository's folder run `hccr "
+        f"reproduce {name} --scale {smallest}{data}`, or `hccr reproduce {name} --data STORE "
+        "--workdir RUN…` with runs that are trained; or set HCCR_RESULTS to the folder of your "
+        "own results before starting Jupyter."
     )
 
 
@@ -99,7 +95,6 @@ def write_report(folder: Path, out: Path) -> int:
         FileNotFoundError: there are no results.
     """
     results = {path.parent: read_json(path) for path in folder.rglob("about.json")}
-    results = {path: about for path, about in results.items() if "experiment" in about}
     for path in folder.rglob("cells.csv"):
         waiting = "No tables of it yet; its runs stand as below."
         nothing = {"experiment": path.parent.name, "tables": [], "description": waiting}
@@ -112,7 +107,6 @@ def write_report(folder: Path, out: Path) -> int:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
     )
     environment.filters |= {"drawn": _drawn, "image": _image}
-    environment.tests["numeric"] = _is_number
     sections = [_section(path, about) for path, about in results.items()]
     page = environment.get_template("report.html").render(
         sections=sorted(sections, key=lambda s: (s["paper"], s["name"])),
@@ -146,14 +140,6 @@ def _section(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
         "figures": sorted(folder.glob("*.png")),
         "tables": [(title, table) for title, table in tables if len(table)],
     }
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-        return True
-    except ValueError:
-        return False
 
 
 def _image(png: bytes) -> str:

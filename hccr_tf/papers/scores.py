@@ -25,28 +25,16 @@ from hccr_tf.utils.files import distinct_names
 
 @dataclass(frozen=True)
 class Inputs:
-    """Data and runs of which an experiment makes its tables.
+    """Data and runs of which an experiment makes its tables."""
 
-    Attributes:
-        store: the data to test on.
-        split: of the store.
-        runs: folders of trained runs, in the order in which they're shown.
-        out: folder for the results.
-        validation_store: whose validation split is looked at where something is chosen.
-    """
-
-    store: Dataset
-    split: str
-    runs: Sequence[Path]
-    out: Path
-    validation_store: Dataset
+    store: Dataset  # to test on
+    split: str  # of the store
+    runs: Sequence[Path]  # folders of trained runs, in the order in which they're shown
+    out: Path  # folder for the results
+    validation_store: Dataset  # whose validation split is looked at where something is chosen
 
     def named_runs(self) -> dict[str, Path]:
-        """Returns the runs by distinct names.
-
-        Raises:
-            HccrError: there are none.
-        """
+        """Returns the runs by distinct names; HccrError where there are none."""
         if not self.runs:
             raise HccrError("Name the trained runs: --workdir RUN…")
         return dict(zip(distinct_names(self.runs), self.runs, strict=True))
@@ -58,34 +46,21 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Fusion:
-    """Logits files whose weighted sum is read.
+    """Logits files whose weighted sum is read."""
 
-    Attributes:
-        files: of the same samples.
-        weights: one for each of them; all 1 if empty.
-        dataset: "logits", or "logits_center" for the centre crop of five.
-        probabilities: whether probabilities are summed in place of logits.
-        bias: float (C,), subtracted from the sum.
-    """
-
-    files: Sequence[Path]
-    weights: Sequence[float] = ()
-    dataset: str = "logits"
-    probabilities: bool = False
-    bias: Any = 0
+    files: Sequence[Path]  # of the same samples
+    weights: Sequence[float] = ()  # one for each of them; all 1 if empty
+    dataset: str = "logits"  # or "logits_center", for the centre crop of five
+    probabilities: bool = False  # whether probabilities are summed in place of logits
+    bias: Any = 0  # float (C,), subtracted from the sum
 
 
 @dataclass(frozen=True)
 class Score:
-    """Readings of a split by a run, or by several together.
+    """Readings of a split by a run, or by several together."""
 
-    Attributes:
-        read: int64 (N,), each sample's class under the run's own charset.
-        right: bool (N,), which samples are read rightly.
-    """
-
-    read: np.ndarray
-    right: np.ndarray
+    read: np.ndarray  # int64 (N,), each sample's class under the run's own charset
+    right: np.ndarray  # bool (N,), which samples are read rightly
 
     @property
     def accuracy(self) -> float:
@@ -100,12 +75,9 @@ class Score:
 
 
 def score_fusions(fusions: Sequence[Fusion]) -> list[Score]:
-    """Scores many fusions of the same samples at once.
+    """Scores many fusions at once; HccrError for files of different samples or charsets.
 
     Goes through the files in pieces: at a paper's scale a model's logits are 26 GB.
-
-    Raises:
-        HccrError: files with different samples or charsets.
     """
     paths = dict.fromkeys(path for fusion in fusions for path in fusion.files)
     read: list[list[np.ndarray]] = [[] for _ in fusions]
@@ -131,26 +103,16 @@ def score_fusions(fusions: Sequence[Fusion]) -> list[Score]:
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A run and its logits of whole images.
+    """A run and its logits of whole images."""
 
-    Attributes:
-        name: distinct among the runs of an experiment.
-        workdir: its folder.
-        logits: HDF5 file with the logits of the split.
-        score: what it reads.
-        size_mb: of the parameters as float32, auxiliary heads left out.
-        parameters, macs: their number; multiply–accumulates for one image.
-        bias: float (C,), the classifier's; None where the main output is no dense layer.
-    """
-
-    name: str
+    name: str  # distinct among the runs of an experiment
     workdir: Workdir
-    logits: Path
+    logits: Path  # HDF5 file with the logits of the split
     score: Score
-    parameters: int
-    size_mb: float
-    macs: int
-    bias: np.ndarray | None
+    parameters: int  # auxiliary heads left out
+    size_mb: float  # of the parameters as float32
+    macs: int  # multiply–accumulates for one image
+    bias: np.ndarray | None  # float (C,), the classifier's; None without a dense main output
 
 
 def score_runs(inputs: Inputs) -> list[ScoredRun]:

@@ -25,17 +25,13 @@ Tables = dict[str, pd.DataFrame]
 
 
 def paper_table(paper: str, table: str) -> pd.DataFrame:
-    """Reads a table as its paper prints it, from the paper's `results.csv`.
-
-    Args:
-        paper: its room, such as "melnyk_2018".
-        table: such as "table 3".
+    """Reads a table, such as "table 3" of "melnyk_2018", as its paper prints it.
 
     Returns:
         Texts, rows and columns in the paper's order, the row's name as index.
 
     Raises:
-        HccrError: there's no such table.
+        HccrError: the paper's `results.csv` holds no such table.
     """
     path = Path(__file__).parent / paper / "results.csv"
     cells = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -122,11 +118,7 @@ def outcome(workdir: Workdir) -> dict[str, Any]:
 
 
 def histories(inputs: Inputs) -> tuple[Tables, pd.DataFrame]:
-    """Reads the curves of runs: by name, and one after another with a column `run`.
-
-    Raises:
-        HccrError: no runs, or one without a whole epoch.
-    """
+    """Reads the curves of runs: by name, and one after another with a column `run`."""
     curves = {}
     for name, path in inputs.named_runs().items():
         curves[name] = pd.DataFrame(Workdir(path).read_history())
@@ -137,11 +129,7 @@ def histories(inputs: Inputs) -> tuple[Tables, pd.DataFrame]:
 
 
 def check_distinct(rows: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Refuses to average runs that can't be told apart.
-
-    Raises:
-        HccrError: two rows are equal in all of these columns.
-    """
+    """Refuses to average runs, with a HccrError, of which two are equal in all these columns."""
     twice = rows[rows.duplicated(list(columns), keep=False)]
     if len(twice):
         raise HccrError(

@@ -6,9 +6,8 @@ from unittest.mock import Mock
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
+from disk import put, rows
 
 from hccr_tf.audit import report as audit_report
 from hccr_tf.audit.audit import audit
@@ -26,11 +25,6 @@ from hccr_tf.images.contact_sheet import text_image
 MERGED = "宇寥垫庵庀"  # Of hwdb100: with 宀, 寤, 垍, 庠 and 庇.
 
 
-def put(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
-
-
 def written(character: str, rng: np.random.Generator) -> np.ndarray:
     """A character from the font, moved, sheared and drawn with another pen each time."""
     drawn = text_image(character, 56, margin=14)
@@ -43,10 +37,6 @@ def written(character: str, rng: np.random.Generator) -> np.ndarray:
 
 def broken(character: str) -> str:
     return character.encode().decode("cp852")
-
-
-def rows(path: Path) -> list[dict]:
-    return pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +116,6 @@ def test_one_split_alone(faulty):
     # The copy of a test image concerns the test.
     assert result["duplicates_held_out"].count == 1
     assert not result["conflicting_duplicates"].findings
-    with pytest.raises(ValueError, match="no samples in split 'tset'"):
-        audit(faulty, "tset")
 
 
 def test_writers_on_both_sides(tmp_path, make_image):

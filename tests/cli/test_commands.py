@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hccr_tf.cli.flags import COMMANDS
+from hccr_tf.cli.flags import COMMANDS, Parser
 from hccr_tf.cli.main import hccr_parser, main
 
 ROOT = Path(__file__).parents[2]
@@ -23,29 +23,11 @@ def help_of(capsys, *command: str) -> str:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_teaches(name, capsys):
     text = help_of(capsys, *name.split())
+    parser = Parser()
+    COMMANDS[name].fill(parser)
+    assert all(action.help for action in parser._actions)
     if name != "list":
         assert f"hccr {name} " in text.partition("Example")[2]  # an example to copy
-    for line in text.partition("options:")[2].splitlines():
-        # Behind a flag's name, or below it, stands its help.
-        assert not line.startswith("  --") or not line.rstrip().endswith("==")
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_argument_has_help(name):
-    words: list[tuple[str, str | None]] = []
-
-    class Recorder:
-        open_groups = ()
-
-        def add_argument(self, name, help=None, **options):
-            words.append((name, help))
-
-        def add_argument_group(self, *texts):
-            return self
-
-    for add in COMMANDS[name].arguments:
-        add(Recorder())
-    assert all(help for _, help in words), words
 
 
 def test_help_loads_no_framework():
@@ -92,10 +74,7 @@ def test_list_names_models_and_recipes(capsys):
         (["data", "show", "nothing"], "hccr data prepare"),
         (["train", "kriuk_model1", "--data", "nothing", "--workdir", "w"], "is no store"),
         (["fuse", "nothing.h5"], "There is no logits file nothing.h5"),
-        (
-            ["model", "brick_net", "--model.depth", "3"],
-            "has no argument ['depth']; it has num_bricks",
-        ),
+        (["model", "brick_net", "--model.depth", "3"], "has no argument ['depth']; it has ["),
     ],
 )
 def test_faults_are_one_line_with_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):

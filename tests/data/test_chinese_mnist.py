@@ -1,14 +1,15 @@
-import zipfile
-
 import cv2
 import numpy as np
 import pytest
+from disk import pack
 
 from hccr_tf.charset import NUMERALS
-from hccr_tf.data.sources.records import Sample, Skipped
 from hccr_tf.data.store.prepare import prepare
 
-TABLE = "suite_id,sample_id,code,value,character\n1,1,1,0,零\n1,1,10,9,九\n2,1,15,100000000,亿\n"
+TABLE = (
+    "suite_id,sample_id,code,value,character\n1,1,1,0,零\n1,1,10,9,九\n2,1,15,100000000,亿\n"
+    "1,2,,0,零\n"
+)
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def folder(tmp_path, make_image):
     return root
 
 
-def check(records):
-    samples = {r.source.rsplit("/", 1)[1]: r for r in records if isinstance(r, Sample)}
+def check(samples, skipped, _):
+    samples = {sample.source.rsplit("/", 1)[1]: sample for sample in samples}
     assert {name: (s.character, s.writer, s.split) for name, s in samples.items()} == {
         "input_1_1_1.jpg": ("零", "suite 1", None),
         "input_1_1_10.jpg": ("九", "suite 1", None),
@@ -32,28 +33,19 @@ def check(records):
     }
     for sample in samples.values():  # White paper, as everywhere else.
         assert sample.image[0, 0] > 240 and sample.image.min() < 30
-    assert [r.reason for r in records if isinstance(r, Skipped)] == ["code outside 1 to 15"]
+    reasons = {record.reason for record in skipped}
+    assert reasons == {"code outside 1 to 15", "table row without a code of 1 to 15"}
 
 
-def test_folder_and_archives(folder, tmp_path, read_records):
-    check(read_records(folder))
-    path = tmp_path / "archive.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in folder.rglob("*.*"):
-            archive.write(file, file.relative_to(folder))
-    check(read_records(path))
+def test_folder_and_archives(folder, tmp_path, read_kinds):
+    check(*read_kinds(folder))
+    check(*read_kinds(pack(tmp_path / "archive.zip", folder)))
 
 
-def test_a_table_that_says_something_else_is_refused(folder, read_records):
+def test_a_table_that_says_something_else_is_refused(folder, read_kinds):
     (folder / "chinese_mnist.csv").write_text(TABLE.replace("九", "十"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"chinese_mnist\.csv, line 3: code 10 is '十'"):
-        read_records(folder)
-
-
-def test_table_rows_without_a_code_are_listed(folder, read_records):
-    (folder / "chinese_mnist.csv").write_text(TABLE + "1,2,,0,零\n", encoding="utf-8")
-    reasons = [r.reason for r in read_records(folder) if isinstance(r, Skipped)]
-    assert "table row without a code of 1 to 15" in reasons
+        read_kinds(folder)
 
 
 def test_the_complete_set(real_data, tmp_path):

@@ -3,10 +3,10 @@ import zipfile
 
 import cv2
 import pytest
+from disk import pack
 
 from hccr_tf.data.sources import discovery, zip_stream
 from hccr_tf.data.sources.gnt import write_gnt
-from hccr_tf.data.sources.records import Sample, Skipped
 
 
 @pytest.fixture
@@ -23,23 +23,10 @@ def gnt(tmp_path, make_image):
     return make
 
 
-def pack(path, contents, method=zipfile.ZIP_DEFLATED):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, content in contents.items():
-            archive.writestr(name, content)
-    return path
-
-
-def split(records):
-    samples = [r for r in records if isinstance(r, Sample)]
-    return samples, [r for r in records if isinstance(r, Skipped)]
-
-
 # === Folders of downloads ===
 
 
-def test_a_folder_of_downloads_under_new_and_old_names(tmp_path, gnt, make_image, read_records):
+def test_a_folder_of_downloads_under_new_and_old_names(tmp_path, gnt, make_image, read_kinds):
     folder = tmp_path / "downloads"
     sides = {
         "Gnt1.0TrainPart1.zip": "train",
@@ -57,7 +44,7 @@ def test_a_folder_of_downloads_under_new_and_old_names(tmp_path, gnt, make_image
     pack(folder / "outer.zip", {"inner/Gnt1.0Test.zip": (folder / "Gnt1.0Test.zip").read_bytes()})
     (folder / "notes.txt").write_text("hello")
     (folder / "broken.zip").write_bytes(b"PK\3\4 and no more")
-    samples, skipped = split(read_records(folder))
+    samples, skipped, _ = read_kinds(folder)
     assert {s.source: s.split for s in samples} == {
         **{
             f"downloads/{name}/{i:03}-f.gnt#{k}": side
@@ -74,11 +61,11 @@ def test_a_folder_of_downloads_under_new_and_old_names(tmp_path, gnt, make_image
     }
 
 
-def test_archives_nested_too_deep_are_listed(tmp_path, gnt, read_records):
+def test_archives_nested_too_deep_are_listed(tmp_path, gnt, read_kinds):
     path = pack(tmp_path / "0.zip", {"a.gnt": gnt(1)})
     for i in range(1, 4):
         path = pack(tmp_path / f"{i}.zip", {path.name: path.read_bytes(), f"{i}.gnt": gnt(i)})
-    samples, skipped = split(read_records(path))
+    samples, skipped, _ = read_kinds(path)
     assert {s.source.rsplit("/", 1)[1][:5] for s in samples} == {"1.gnt", "2.gnt", "3.gnt"}
     assert [(q.source, q.reason) for q in skipped] == [
         ("3.zip/2.zip/1.zip/0.zip", "archive within 3 others: unpack it first")
@@ -99,50 +86,50 @@ def test_archives_nested_too_deep_are_listed(tmp_path, gnt, read_records):
     ],
 )
 def test_other_casia_sets_are_refused_with_an_explanation(
-    tmp_path, gnt, read_records, archive, member, words
+    tmp_path, gnt, read_kinds, archive, member, words
 ):
     path = pack(tmp_path / archive, {member: b"123"})
     with pytest.raises(ValueError, match=words):
-        read_records(path)
+        read_kinds(path)
     pack(tmp_path / "HWDB1.0tst_gnt.zip", {"001-f.gnt": gnt(1)})
     if member.endswith(".alz"):
         with pytest.raises(ValueError, match=words):
-            read_records(tmp_path)
+            read_kinds(tmp_path)
     else:
-        samples, skipped = split(read_records(tmp_path))
+        samples, skipped, _ = read_kinds(tmp_path)
         assert len(samples) == 3 and skipped[0].reason.startswith("CASIA ")
 
 
-def test_unknown_sources_are_named_with_a_remedy(tmp_path, read_records):
+def test_unknown_sources_are_named_with_a_remedy(tmp_path, read_kinds):
     (tmp_path / "a.rar").write_bytes(b"Rar!")
     with pytest.raises(ValueError, match=r"a\.rar holds no data of a known kind.*Unpack"):
-        read_records(tmp_path / "a.rar")
+        read_kinds(tmp_path / "a.rar")
     with pytest.raises(FileNotFoundError, match="missing"):
-        read_records(tmp_path / "missing")
+        read_kinds(tmp_path / "missing")
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ValueError, match=r"broken\.zip is no readable zip archive"):
-        read_records(tmp_path / "broken.zip")
+        read_kinds(tmp_path / "broken.zip")
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ValueError, match="endings found: nothing"):
-        read_records(empty)
+        read_kinds(empty)
 
 
 # === Hostile archives ===
 
 
-def test_names_that_lead_out_write_nothing(tmp_path, gnt, read_records):
+def test_names_that_lead_out_write_nothing(tmp_path, gnt, read_kinds):
     folder = tmp_path / "in"
     inner = pack(tmp_path / "inner.zip", {"../../../evil.gnt": gnt(1), "/evil2.gnt": gnt(2)})
     pack(folder / "a.zip", {"../../evil.zip": inner.read_bytes(), "../evil3.gnt": gnt(3)})
     inner.unlink()
     before = sorted(tmp_path.rglob("*"))
-    samples, _ = split(read_records(folder))
+    samples, *_ = read_kinds(folder)
     assert len(samples) == 9
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_links_bombs_and_encrypted_members_are_listed(tmp_path, gnt, read_records, monkeypatch):
+def test_links_bombs_and_encrypted_members_are_listed(tmp_path, gnt, read_kinds, monkeypatch):
     monkeypatch.setattr(zip_stream, "_BOMB_BYTES", 1 << 20)
     path = tmp_path / "a.zip"
     link = zipfile.ZipInfo("link.gnt")
@@ -157,7 +144,7 @@ def test_links_bombs_and_encrypted_members_are_listed(tmp_path, gnt, read_record
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\1\2") + 8] |= 1  # Encrypted, says the first entry.
     path.write_bytes(data)
-    samples, skipped = split(read_records(path))
+    samples, skipped, _ = read_kinds(path)
     assert len(samples) == 3
     assert {(q.source, q.reason) for q in skipped} == {
         ("a.zip/secret.gnt", "encrypted archive member"),

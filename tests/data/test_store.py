@@ -1,11 +1,10 @@
-import csv
 import errno
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from disk import leftovers, put, rows
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.gnt import write_gnt
@@ -13,11 +12,6 @@ from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store, summary
 from hccr_tf.data.store.writer import ShardWriter
 from hccr_tf.utils import progress
-
-
-def put(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), image)
 
 
 @pytest.fixture
@@ -48,15 +42,6 @@ def gnt_file(tmp_path, make_image):
 @pytest.fixture
 def store(folder, tmp_path):
     return prepare([folder], tmp_path / "store")
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def leftovers(folder: Path) -> list[str]:
-    return [p.name for p in folder.iterdir() if p.name.startswith(".")]
 
 
 # === Content ===
@@ -144,21 +129,6 @@ def test_the_same_input_gives_the_same_store(folder, tmp_path):
     assert other_seed.data_hash != a.data_hash
 
 
-# === Charsets ===
-
-
-def test_labels_under_another_charset(store):
-    charset = Charset.from_text("宪B室A")
-    indices = store.indices("test")
-    labels = store.labels_for(charset, indices)
-    assert labels.dtype == np.int32
-    characters = [store.charset.char(i) for i in store.labels[indices]]
-    assert [charset.char(i) for i in labels] == characters
-    np.testing.assert_array_equal(store.labels_for(store.charset, indices), store.labels[indices])
-    with pytest.raises(ValueError, match="lacks 2 of the store .*: A 室"):
-        store.labels_for(Charset.from_text("宪"), indices)
-
-
 # === Stores of earlier versions ===
 
 
@@ -230,15 +200,12 @@ def test_refusals_say_what_to_do(folder, gnt_file, tmp_path):
         ([folder, folder], out, {}, "twice"),
         ([folder], folder / "store", {}, "lies inside"),
         ([folder], out, {"split": "random"}, "unknown split mode"),
-        ([folder], out, {"test_fraction": 1.5}, "test_fraction must be"),
         ([bad], out, {}, "no readable sample.*truncated record: 1"),
         ([folder], out, {"split": "writer"}, "without a writer"),
     ):
         with pytest.raises(ValueError, match=message):
             prepare(sources, target, **arguments)
         assert not target.exists()
-    whole = prepare([folder], tmp_path / "whole", split="shuffle", test_fraction=1)
-    assert len(whole.indices("test")) == len(whole)
     assert not leftovers(tmp_path)
 
 
@@ -306,7 +273,10 @@ def test_real_archives(hwdb100, tmp_path):
     store = prepare(paths, tmp_path / "store")
     assert (len(store), len(store.charset)) == (6878, 100)
     assert store.manifest["split"]["mode"] == "shuffle"
-    assert store.manifest["writers"]["num_writers"] == 12
+    assert sorted(store.manifest["writers"]["names"]) == [f"{i}-s" for i in range(901, 913)]
+    assert store.manifest["repaired_names"]["code_pages"] == {"cp852": 100}
+    assert store.manifest["skipped"]["count"] == 0
+    assert all(image.max() > 200 for image in store.images(np.arange(len(store))))
     store.verify()
     ids = store.sample_ids(range(len(store)))
     assert ids[0] == "CASIA-HWDB_Test.zip/Test/ň«¬/2.png"

@@ -70,11 +70,8 @@ def test_a_charset_leaves_out_and_counts_the_rest(stores, tmp_path):
     assert [direct.image(i).tobytes() for i in range(len(direct))] == [
         store.image(i).tobytes() for i in range(len(store))
     ]
-    assert direct.sample_ids([0, 1, 2]) == [
-        f"Gnt1.0Train/0-f.gnt#{0}",
-        "Gnt1.0Train/0-f.gnt#1",
-        "Gnt1.0Train/1-f.gnt#0",
-    ]
+    records = ("0-f.gnt#0", "0-f.gnt#1", "1-f.gnt#0")
+    assert direct.sample_ids([0, 1, 2]) == [f"Gnt1.0Train/{name}" for name in records]
     with pytest.raises(ValueError, match="outside of the charset"):
         prepare([tmp_path / "Gnt1.1Test"], tmp_path / "none", charset=Charset.from_text("宪"))
 

@@ -2,20 +2,13 @@ import struct
 import zipfile
 
 import pytest
+from disk import pack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hccr_tf.data.sources.zip_stream import ZipDirectory
 
 CONTENTS = {"a.txt": b"hello" * 100, "folder/宪.bin": bytes(range(256)) * 50, "empty": b""}
-
-
-def pack(path, contents=CONTENTS, method=zipfile.ZIP_DEFLATED, **arguments):
-    with zipfile.ZipFile(path, "w", method, **arguments) as archive:
-        archive.mkdir("folder")
-        for name, content in contents.items():
-            archive.writestr(name, content)
-    return path
 
 
 def contents(path):
@@ -45,6 +38,7 @@ METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.
 def test_members_are_those_of_zipfile(tmp_path_factory, members, method, before, comment):
     path = pack(tmp_path_factory.mktemp("zip") / "a.zip", members, method)
     with zipfile.ZipFile(path, "a") as archive:
+        archive.mkdir("folder")
         archive.comment = comment
         infos = [info for info in archive.infolist() if not info.is_dir()]
     path.write_bytes(before + path.read_bytes())
@@ -62,7 +56,7 @@ def test_members_are_those_of_zipfile(tmp_path_factory, members, method, before,
 def test_sizes_beyond_32_bits(tmp_path, monkeypatch):
     """zip64 entries and directory, as an archive of 4 GiB has them, around small content."""
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 2)
-    path = pack(tmp_path / "a.zip")
+    path = pack(tmp_path / "a.zip", CONTENTS)
     assert b"PK\6\6" in path.read_bytes()
     assert contents(path) == CONTENTS
     path.write_bytes(b"before" + path.read_bytes())
@@ -80,24 +74,13 @@ def test_reading_begins_at_any_entry(tmp_path):
         assert list(members) == everything[first : last + 1]
 
 
-def test_names_without_the_utf8_mark_are_read_as_zipfile_reads_them(tmp_path):
-    path = pack(tmp_path / "a.zip", {"@@@/1.png": b"x"})
-    path.write_bytes(path.read_bytes().replace(b"@@@/1.png", "宪".encode() + b"/1.png"))
-    with zipfile.ZipFile(path) as archive:
-        assert [m.name for m in ZipDirectory(path).members()] == [archive.namelist()[-1]]
-
-
 @pytest.mark.parametrize("cut", [1, 30, 100])
-def test_a_cut_archive_is_refused_with_a_remedy(tmp_path, cut):
-    path = pack(tmp_path / "a.zip")
-    path.write_bytes(path.read_bytes()[:-cut])
+def test_a_cut_or_damaged_archive_is_refused_with_a_remedy(tmp_path, cut):
+    path = pack(tmp_path / "a.zip", CONTENTS)
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[:-cut])
     with pytest.raises(ValueError, match=r"a\.zip is no readable zip archive.*download it again"):
         list(ZipDirectory(path).members())
-
-
-def test_a_damaged_directory_is_refused(tmp_path):
-    path = pack(tmp_path / "a.zip")
-    data = bytearray(path.read_bytes())
     data[data.index(b"PK\1\2") + 1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ValueError, match="damaged directory"):
@@ -115,14 +98,3 @@ def test_members_over_each_other_are_refused(tmp_path):
     path.write_bytes(data[:start] + directory + tail)
     with pytest.raises(ValueError, match="lie over each other"):
         list(ZipDirectory(path).members())
-
-
-def test_a_wrong_checksum_is_left_to_the_caller(tmp_path):
-    path = pack(tmp_path / "a.zip", {"a": bytes(range(200))}, zipfile.ZIP_STORED)
-    data = bytearray(path.read_bytes())
-    data[data.index(bytes(range(50)))] ^= 1
-    path.write_bytes(data)
-    directory = ZipDirectory(path)
-    (member,) = directory.members()
-    with directory.open(member) as stream:
-        assert stream.read() == bytes([1, *range(1, 200)])

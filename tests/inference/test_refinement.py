@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hccr_tf import Predictor, create_model, get_recipe, predict_split, prepare, train
+from hccr_tf import Predictor, create_model, predict_split, prepare, train
 from hccr_tf.cli.main import main
 from hccr_tf.images.contact_sheet import encode_png
 from hccr_tf.inference.refinement import StepPredictor, count_steps
@@ -103,14 +103,13 @@ def test_images_as_figures_1_and_5(run, sample_store, tmp_path, capsys):
     assert (out / "refine.png").stat().st_size > 5000
 
 
-def test_other_runs_are_refused(run, sample_store, tmp_path, capsys):
+def test_other_runs_are_refused(run, convnet_runs, sample_store, tmp_path, capsys):
     image, data = tmp_path / "a.png", ["--data", str(sample_store.path)]
     image.write_bytes(encode_png(sample_store.image(0)))
-    plain = get_recipe("mrbc").override(image_size=16, **{"model.width": 4}, epochs=1)
-    other = train(plain, sample_store, tmp_path / "plain").path
+    other = convnet_runs[0]
     out = ["--out", str(tmp_path / "out")]
     for arguments, message in (
-        (["--workdir", str(other), "--data", str(sample_store.path)], "without refinement"),
+        (["--workdir", str(other), *data], "without refinement"),
         (["--workdir", str(other)], "either image files or --data"),
         (["--workdir", str(run.path), str(image), "--top-k", "0"], "top_k is 1 to 15"),
         (["--workdir", str(run.path), *data, "--cases", "-1"], "--cases is at least 0"),

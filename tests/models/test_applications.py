@@ -172,11 +172,8 @@ def test_small_images_are_enlarged(name, side, arguments, enlarged):
     model = blueprint(name, num_classes=7, image_shape=(side, side, 1), **arguments)
     shapes = [layer.output.shape for layer in model.layers if layer.name == "enlarge"]
     assert shapes == ([(None, enlarged, enlarged, 3)] if enlarged else [])
-
-
-def test_images_are_never_made_smaller():
     with pytest.raises(ValueError, match="enlarge is at least 1, not 0"):
-        blueprint(SMALL, num_classes=7, enlarge=0)
+        blueprint(name, num_classes=7, enlarge=0)
 
 
 # === Weights ===

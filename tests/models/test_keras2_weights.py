@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 from keras2_files import write_keras2
 
-from hccr_tf import Predictor, create_model, get_recipe
-from hccr_tf.charset import Charset
+from hccr_tf import Predictor, create_model
 from hccr_tf.cli.main import main
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.keras2_weights import load_keras2_weights
 from hccr_tf.models.weights import WeightsError
-from hccr_tf.papers.melnyk_2018.importing import import_keras2
 
-CHARSET = Charset.from_text("座垂啊一乙")
-RECIPE = get_recipe("melnyk_c").override(image_size=32, **{"model.width": 4})
 # Names of the published file's layers, by those of the network here.
 KERAS2_NAMES = {
     "Conv2D": "conv2d",
@@ -143,21 +139,8 @@ def test_foreign_files_are_told(tmp_path):
         load_keras2_weights(tmp_path / "prediction.safetensors", network())
 
 
-def test_an_imported_run_reads_with_the_files_own_class_order(tmp_path):
-    source = random_network()
-    path = write(tmp_path / "Melnyk-Net.hdf5", source)
-    run = import_keras2(path, RECIPE, CHARSET, tmp_path / "run")
-    predictor = Predictor(run.path)
-    assert predictor.charset.text == CHARSET.text
-    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
-    expected = keras.ops.convert_to_numpy(source(images)[MAIN_OUTPUT])
-    np.testing.assert_allclose(predictor.logits(images), expected, rtol=1e-5, atol=1e-5)
-    with pytest.raises(ValueError, match="holds a run already"):
-        import_keras2(path, RECIPE, CHARSET, tmp_path / "run")
-
-
 @pytest.mark.integration
-def test_the_command_takes_the_published_class_order(tmp_path, capsys):
+def test_an_imported_run_reads_with_the_published_class_order(tmp_path, capsys):
     # At full size with few classes; codes as the published label2tagcode.npy has them.
     model = create_model("melnyk_net_c", num_classes=4)
     path = write(tmp_path / "Melnyk-Net.hdf5", model)
@@ -167,7 +150,14 @@ def test_the_command_takes_the_published_class_order(tmp_path, capsys):
     codes_path = str(tmp_path / "label2tagcode.npy")
     assert main(["import", str(path), "--charset", codes_path, "--workdir", run]) == 0
     assert "as a run of melnyk_c" in capsys.readouterr().out
-    assert Predictor(run).charset.text == "座垂啊一"
+    predictor = Predictor(run)
+    assert predictor.charset.text == "座垂啊一"
+    images = np.random.default_rng(1).integers(0, 256, (3, 96, 96, 1), dtype=np.uint8)
+    expected = keras.ops.convert_to_numpy(model(images)[MAIN_OUTPUT])
+    assert np.ptp(expected) > 0
+    np.testing.assert_allclose(predictor.logits(images), expected, rtol=1e-5, atol=1e-5)
+    assert main(["import", str(path), "--charset", codes_path, "--workdir", run]) == 2
+    assert "holds a run already" in capsys.readouterr().err
     assert main(["import", str(path), "--charset", "chinese-mnist", "--workdir", other]) == 2
     assert "as many classes as the charset has characters" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()

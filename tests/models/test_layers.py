@@ -26,16 +26,9 @@ def test_average_pooling_counts_what_lies_in_the_image(side):
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_three_channels_of_one(dtype):
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 1)).astype(dtype)
-    colours = GreyToColour([1, 0.5, 2], [0, -10, 3])(images)
+    config = keras.saving.serialize_keras_object(GreyToColour([1, 0.5, 2], [0, -10, 3]))
+    layer = keras.saving.deserialize_keras_object(config)
+    colours = layer(images)
     expected = np.concatenate([images * 1.0, images * 0.5 - 10, images * 2.0 + 3], axis=-1)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(colours), expected, atol=1e-4)
-
-
-def test_it_is_saved_and_read(tmp_path):
-    inputs = keras.Input((8, 8, 1))
-    model = keras.Model(inputs, GreyToColour([1, 2, 3], [4, 5, 6])(inputs))
-    model.save(tmp_path / "model.keras")
-    copy = keras.saving.load_model(tmp_path / "model.keras")
-    x = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 1)).astype(np.float32)
-    np.testing.assert_array_equal(np.asarray(copy(x)), np.asarray(model(x)))
-    assert copy.output.shape == (None, 8, 8, 3)
+    assert layer(keras.Input((8, 8, 1))).shape == (None, 8, 8, 3)

@@ -1,11 +1,13 @@
 import json
 import tempfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import h5py
 import keras
 import numpy as np
 import pytest
+from disk import leftovers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -41,10 +43,6 @@ def assert_values(variables, want):
         np.testing.assert_array_equal(got, expected)
 
 
-def leftovers(folder):
-    return [p.name for p in folder.iterdir() if p.name.startswith(".")]
-
-
 @pytest.fixture
 def model():
     return make_model()
@@ -64,7 +62,12 @@ def path(model, tmp_path):
 
 
 def test_round_trip(path, model, other):
-    assert (values(model.weights)[0] != values(other.weights)[0]).any()
+    # Keras numbers seeds on, and a run may be continued in the process that began it.
+    assert {v.path for v in model.variables} != {v.path for v in other.variables}
+    assert sum("seed_generator" in v.path for v in other.variables) == 2
+    for variable, unlike in zip(model.variables, other.variables, strict=True):
+        if variable.path.endswith(("kernel", "state")):
+            assert (values([variable])[0] != values([unlike])[0]).any()
     load_weights(path, "model", other.variables)
     assert_values(other.variables, values(model.variables))
     assert read_attributes(path) == {"epoch": 3, "note": "最好"}
@@ -84,17 +87,6 @@ def test_groups_are_kept_apart(model, tmp_path):
         load_weights(path, "model", fresh.variables)
     with pytest.raises(WeightsError, match="missing"):
         load_weights(path, "ema", model.variables)
-
-
-def test_the_seeds_of_a_second_model_have_the_firsts_names(path, model, other):
-    # Keras numbers them on, and a run may be continued in the process that began it.
-    assert {v.path for v in model.variables} != {v.path for v in other.variables}
-    seeds = [v for v in model.variables if "seed_generator" in v.path]
-    other_seeds = [v for v in other.variables if "seed_generator" in v.path]
-    assert len(seeds) == len(other_seeds) == 2
-    assert not np.array_equal(*values(seeds))
-    load_weights(path, "model", other.variables)
-    assert_values(other_seeds, values(seeds))
 
 
 def test_a_smaller_model_reads_its_part(path, model, other):
@@ -245,26 +237,11 @@ def test_the_first_versions_damage_is_noticed(first_version, other):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_a_failure_in_the_middle_leaves_the_earlier_file(path, model, other, monkeypatch, error):
+def test_a_failure_in_the_middle_leaves_the_earlier_file(path, other, monkeypatch, error):
     data = path.read_bytes()
-    convert, calls = keras.ops.convert_to_numpy, iter(range(3))
-
-    def failing(variable):
-        if next(calls, None) is None:
-            raise error
-        return convert(variable)
-
-    monkeypatch.setattr(keras.ops, "convert_to_numpy", failing)
-    with pytest.raises(type(error)):
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr("hccr_tf.models.weights.save_file", Mock(side_effect=error))
         save_weights(path, {"model": other.variables}, {"epoch": 4})
-    monkeypatch.undo()
-    assert path.read_bytes() == data
-    assert not leftovers(path.parent)
-    load_weights(path, "model", other.variables)
-    assert_values(other.variables, values(model.variables))
-
-
-def test_a_new_file_takes_the_place_of_the_earlier_one(path, other):
+    assert path.read_bytes() == data and not leftovers(path.parent)
     save_weights(path, {"model": other.variables}, {"epoch": 4})
-    assert read_attributes(path) == {"epoch": 4}
-    assert not leftovers(path.parent)
+    assert read_attributes(path) == {"epoch": 4} and not leftovers(path.parent)

@@ -29,6 +29,14 @@ def step(model, seed):
     return model.train_on_batch(x, {"a": y, "b": y}, return_dict=True)
 
 
+def saved(folder):
+    """A model that was trained a step and saved in a folder, and the checkpoints there."""
+    model, checkpoints = make_model(), Checkpoints(folder)
+    step(model, 0)
+    checkpoints.save(model, Position(0, 1), 1, [])
+    return model, checkpoints
+
+
 def values(variables):
     return [keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(v)).tolist() for v in variables]
 
@@ -59,9 +67,7 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path):
 
 
 def test_metrics_that_are_not_made_yet_are_not_passed_over(tmp_path):
-    model = make_model()
-    step(model, 0)
-    Checkpoints(tmp_path).save(model, Position(0, 1), 1, [])
+    saved(tmp_path)
     other, checkpoints = make_model(), Checkpoints(tmp_path)
     checkpoints.restore(other)
     with pytest.raises(WeightsError, match="metric values"):
@@ -92,19 +98,15 @@ def test_two_are_kept_and_the_newest_intact_one_is_taken(tmp_path, caplog):
 
 
 def test_no_checkpoint_and_none_intact_are_two_things(tmp_path):
-    model, checkpoints = make_model(), Checkpoints(tmp_path / "c")
-    assert checkpoints.restore(model) is None
-    step(model, 0)
-    checkpoints.save(model, Position(0, 1), 1, [])
+    assert Checkpoints(tmp_path / "c").restore(make_model()) is None
+    _, checkpoints = saved(tmp_path / "c")
     checkpoints.paths()[0].write_bytes(b"no HDF5")
     with pytest.raises(WeightsError, match="No checkpoint in .* can be used.*--init-from"):
         checkpoints.restore(make_model())
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
-    model, checkpoints = make_model(), Checkpoints(tmp_path)
-    step(model, 0)
-    checkpoints.save(model, Position(0, 1), 1, [])
+    model, checkpoints = saved(tmp_path)
     kernel = model.get_layer("first").kernel
     kernel.assign(np.full(kernel.shape, np.nan))
     with pytest.raises(FloatingPointError, match="first/kernel"):
@@ -136,9 +138,7 @@ def test_intervals(tmp_path, monkeypatch):
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(make_disk):
     folder = make_disk("300k")
-    model, checkpoints = make_model(), Checkpoints(folder)
-    step(model, 0)
-    checkpoints.save(model, Position(0, 1), 1, [])
+    model, checkpoints = saved(folder)
     (folder / "other").write_bytes(bytes(200_000))
     step(model, 1)
     with pytest.raises(OSError, match="No space left|disk is full"):

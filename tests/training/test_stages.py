@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hccr_tf import get_recipe, train
 from hccr_tf.cli.main import main
@@ -184,9 +183,6 @@ def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
     assert 1e-4 < rates[0] <= 1e-3 and max(rates[1:]) < 1e-9
     steps = history["step"].tolist()
     assert steps == [steps[0] * i for i in (1, 2, 3, 4)]
-    events = EventAccumulator(str(run.tensorboard))
-    events.Reload()
-    assert [event.step for event in events.Scalars("train/loss")] == steps
     assert run.read_run()["state"] == "finished"
 
 
@@ -204,17 +200,13 @@ def test_stopped_it_goes_on_as_one_that_was_not(
         train(tiny(), sample_store, tmp_path)
     stored = read_attributes(Checkpoints(tmp_path / "checkpoints").paths()[0])
     assert (stored["epoch"], stored["step"]) == position
-    _, whole = after_each_epoch
-    check_equal(train(tiny(), sample_store, tmp_path), whole)
-
-
-def check_equal(run, whole):
+    runs = train(tiny(), sample_store, tmp_path), after_each_epoch[1]
     # Threads add in any order, so equal to rounding here and not bit by bit.
-    ours, theirs = (pd.read_csv(r.history_path).to_numpy() for r in (run, whole))
+    ours, theirs = (pd.read_csv(run.history_path).to_numpy() for run in runs)
     np.testing.assert_allclose(ours, theirs, rtol=5e-3, atol=1e-5)
-    last = [values(Checkpoints(r.checkpoints).paths()[0]) for r in (run, whole)]
-    for name, value in last[1].items():
-        np.testing.assert_allclose(last[0][name], value, rtol=1e-2, atol=1e-4, err_msg=name)
+    ours, theirs = (values(Checkpoints(run.checkpoints).paths()[0]) for run in runs)
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, rtol=1e-2, atol=1e-4, err_msg=name)
 
 
 # === What a run begins with ===

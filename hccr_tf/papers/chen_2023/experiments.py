@@ -177,15 +177,9 @@ def chen_transfer(inputs: Inputs) -> Tables:
 def gain_over_fresh(rows: pd.DataFrame) -> pd.DataFrame:
     """Accuracy over seeds by what runs began with, and the gain over those with fresh weights.
 
-    Args:
-        rows: `ours` of `chen_transfer`.
-
-    Returns:
-        A row a group: number of seeds, mean and standard deviation of the accuracy, and of its
-        difference to the fresh, unstaged run of the same length and seed, where there's one.
-
-    Raises:
-        HccrError: two runs differ in nothing, not even the seed.
+    From `ours` of `chen_transfer` makes a row a group: number of seeds, mean and standard
+    deviation of the accuracy, and of its difference to the fresh, unstaged run of the same length
+    and seed, where there's one.
     """
     same = ["network", "image_size", "samples_per_class", "epochs_asked"]
     kinds = [*same, "begins_with", "stages", "learning_rate"]

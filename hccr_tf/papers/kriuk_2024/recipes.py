@@ -45,28 +45,18 @@ _SHARED: dict[str, Any] = {
     "seed": 1,  # code
 }
 
-_PAPER: dict[str, Any] = {
-    "batch_size": 128,  # code
-    "optimizer": "adam",  # code, Keras's defaults
-    "learning_rate": 1e-3,  # code
-    "epochs": 20,  # code
-    "patience": 5,  # section 4, "until no change for five epochs"
-}
-
-_OURS: dict[str, Any] = {
-    **SMALL_DATA,  # ours
-    "epochs": 12,  # ours
-    "patience": 12,  # ours: a cosine schedule is run to its end
-}
-
 RECIPES = [
     *(
         Recipe(
             name=f"kriuk_{model}",
             description=f"Kriuk & Kriuk 2024, {what}, the paper's settings",
             preprocessing=preprocessing,
+            batch_size=128,  # code
+            optimizer="adam",  # code, Keras's defaults
+            learning_rate=1e-3,  # code
+            epochs=20,  # code
+            patience=5,  # section 4, "until no change for five epochs"
             **_SHARED,
-            **_PAPER,
         )
         for model, (what, preprocessing) in _INPUTS.items()
     ),
@@ -77,8 +67,10 @@ RECIPES = [
             # Ours: training and test images of one source can differ in their margins,
             # and crops of an image without a border cut off ink.
             preprocessing=replace(preprocessing, crop_ink=True, border=0.05),
+            epochs=12,  # ours
+            patience=12,  # ours: a cosine schedule is run to its end
             **_SHARED,
-            **_OURS,
+            **SMALL_DATA,  # ours
         )
         for model, (what, preprocessing) in _INPUTS.items()
     ),

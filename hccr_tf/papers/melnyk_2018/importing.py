@@ -15,16 +15,10 @@ from hccr_tf.utils.files import sha256_file
 def import_keras2(
     weights: str | Path, recipe: Recipe, charset: Charset, workdir: str | Path
 ) -> Workdir:
-    """Makes a run of a Keras 2 weights file, such as the `Melnyk-Net.hdf5` of its authors.
+    """Makes a run of a Keras 2 file of weights, such as the `Melnyk-Net.hdf5` of its authors.
 
-    Args:
-        weights: HDF5 file of `model.save` or `save_weights`.
-        recipe: the network and how its images are prepared.
-        charset: the file's classes, in its order.
-        workdir: folder of the new run.
-
-    Returns:
-        The run, for `hccr evaluate`, `hccr cam`, `hccr train --init-from`.
+    The recipe has the network and how its images are prepared, the charset the file's classes in
+    its order.
 
     Raises:
         HccrError: the workdir holds a run, or the weights don't fit.

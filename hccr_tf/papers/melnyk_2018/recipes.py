@@ -15,7 +15,6 @@ steps or a fitting share of them (`--first-steps`): one epoch of 24,000 images i
 """
 
 from dataclasses import replace
-from typing import Any
 
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.papers.ours.small_data import SMALL_DATA
@@ -32,29 +31,6 @@ _POOLINGS = {
 # ours does.
 _INPUT = Preprocessing(96, fit="pad", border=4 / 96, invert=True)
 
-_PAPER: dict[str, Any] = {
-    "loss": "cross_entropy",
-    "preprocessing": _INPUT,
-    "optimizer": "sgd",  # section 4.2
-    "optimizer_args": {"momentum": 0.9},  # section 4.2
-    "learning_rate": 0.1,  # section 4.2
-    "schedule": "stall",  # section 4.2
-    "batch_size": 256,  # section 4.2
-    "epochs": 40,  # section 4.2
-    "patience": 40,  # no early stopping in the paper
-    "seed": 1996,  # code
-}
-
-_OURS: dict[str, Any] = {
-    **SMALL_DATA,  # ours
-    "loss": "cross_entropy",
-    # Ours: training and test images of one source can differ in their margins.
-    "preprocessing": replace(_INPUT, crop_ink=True),
-    "epochs": 10,  # ours
-    "patience": 10,  # ours: a cosine schedule is run to its end
-    "seed": 1,  # ours
-}
-
 RECIPES = [
     *(
         Recipe(
@@ -62,7 +38,16 @@ RECIPES = [
             description=f"Melnyk, You & Li 2018, {pooling}, the paper's settings",
             model=f"melnyk_net_{letter}",
             model_args={"l2": 1e-3, "dropout": 0.5},  # section 4.2
-            **_PAPER,
+            preprocessing=_INPUT,
+            loss="cross_entropy",
+            optimizer="sgd",  # section 4.2
+            optimizer_args={"momentum": 0.9},  # section 4.2
+            learning_rate=0.1,  # section 4.2
+            schedule="stall",  # section 4.2
+            batch_size=256,  # section 4.2
+            epochs=40,  # section 4.2
+            patience=40,  # no early stopping in the paper
+            seed=1996,  # code
         )
         for letter, pooling in _POOLINGS.items()
     ),
@@ -73,7 +58,13 @@ RECIPES = [
             model=f"melnyk_net_{letter}",
             # Ours: the optimiser decays the weights.
             model_args={"l2": 0.0, "dropout": 0.5},
-            **_OURS,
+            # Ours: training and test images of one source can differ in their margins.
+            preprocessing=replace(_INPUT, crop_ink=True),
+            loss="cross_entropy",
+            epochs=10,  # ours
+            patience=10,  # ours: a cosine schedule is run to its end
+            seed=1,  # ours
+            **SMALL_DATA,  # ours
         )
         for letter, pooling in _POOLINGS.items()
     ),

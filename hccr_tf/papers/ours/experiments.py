@@ -44,11 +44,7 @@ def networks(inputs: Inputs) -> Tables:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each network, size, subset and beginning in `networks`' rows, best first.
-
-    Raises:
-        HccrError: two of them differ in nothing, not even the seed.
-    """
+    """A row for each network, size, subset and beginning in `networks`' rows, best first."""
     same = ["network", "image_size", "samples_per_class", "begins_with", "stages", "epochs_asked"]
     check_distinct(rows, [*same, "seed"])
     groups = rows.groupby(same, sort=False)
