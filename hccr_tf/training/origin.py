@@ -29,8 +29,9 @@ def check_same(
     """
     # A longer run or more patience is a continuation; under a cosine, another length would
     # change the rates of the epochs that are done, and another patience where stages begin.
-    free = ("patience:",) if recipe.schedule == "cosine" else ("patience:", "epochs:")
-    free = () if recipe.stages else free
+    free: tuple[str, ...] = ("patience:", "epochs:")
+    if recipe.stages or recipe.schedule == "cosine":
+        free = () if recipe.stages else ("patience:",)
     changed = recipe.differences(workdir.recipe)
     run = workdir.read_run()
     origin, asked = run.get("init_from"), None if init_from is None else _origin_name(init_from)
