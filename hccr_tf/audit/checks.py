@@ -1,6 +1,6 @@
 """The audit's questions to a store's index and images, and what an answer consists of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +57,7 @@ def find_sample(store: Store, index: int, value: float, note: str) -> Finding:
     return Finding(int(index), store.charset.char(int(store.labels[index])), value, note)
 
 
-def read_rows(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[dict[Hashable, str]]:
     """Reads one of a store's lists, such as `repaired_names.csv`."""
     return pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
 

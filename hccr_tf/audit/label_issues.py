@@ -89,8 +89,9 @@ class LabelIssues:
         """Returns the share of each class that is doubted, and as what it's mostly read then."""
         judged = self._judged(indices)
         others = judged[judged["doubted"]].groupby("label")["other"]
-        most = others.agg(lambda classes: Counter(classes).most_common(1)[0][0])
-        return dict(judged.groupby("label")["doubted"].mean()), dict(most.map(self.charset.char))
+        most: dict = {label: Counter(read).most_common(1)[0][0] for label, read in others}
+        read_as = {label: self.charset.char(other) for label, other in most.items()}
+        return {**judged.groupby("label")["doubted"].mean()}, read_as
 
     def _judged(self, indices: np.ndarray) -> pd.DataFrame:
         """A row for each of the samples that the model said something about."""

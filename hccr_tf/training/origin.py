@@ -29,9 +29,8 @@ def check_same(
     """
     # A longer run or more patience is a continuation; under a cosine, another length would
     # change the rates of the epochs that are done, and another patience where stages begin.
-    free: tuple[str, ...] = ("patience:", "epochs:")
-    if recipe.stages or recipe.schedule == "cosine":
-        free = () if recipe.stages else ("patience:",)
+    free: tuple[str, ...] = () if recipe.stages else ("patience:", "epochs:")
+    free = free[:1] if recipe.schedule == "cosine" else free
     changed = recipe.differences(workdir.recipe)
     run = workdir.read_run()
     origin, asked = run.get("init_from"), None if init_from is None else _origin_name(init_from)

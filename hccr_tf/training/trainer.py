@@ -310,9 +310,9 @@ class Trainer:
     def _end_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         self._seconds.append(round(self._spent + time.monotonic() - self._begun, 2))
         self.position, self._spent = Position(epoch + 1), 0.0
-        row = {"epoch": epoch + 1, "step": self._steps_done}
-        rate = {"learning_rate": current_rate(self.model)}
-        self.history.append({**row, **rate, **dict(sorted(metrics.items()))})
+        row: dict[str, float] = {"epoch": epoch + 1, "step": self._steps_done}
+        row["learning_rate"] = current_rate(self.model)
+        self.history.append({**row, **dict(sorted(metrics.items()))})
         # First, because a continuation reads it, and from it writes what is missing of the rest.
         self._save()
         self._write_results()
