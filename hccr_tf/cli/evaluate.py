@@ -1,4 +1,4 @@
-"""`hccr evaluate`, `fuse`, `calibrate`, `pack`, `export`: accuracies of runs, and runs to pass on."""
+"""`hccr evaluate`, `fuse`, `calibrate`, `pack`, `export`: accuracies, and runs to pass on."""
 
 from pathlib import Path
 
