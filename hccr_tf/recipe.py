@@ -330,8 +330,11 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
     for name, value in settings.items():
         if name in SETTINGS and isinstance(value, bool):
             words.append(flag(name if value else f"no_{name}"))
+        elif name in SETTINGS:
+            value = Stages(value) if name == "stages" else value
+            words += [flag(name), "none" if value is None else str(value)]
         else:
-            words += [flag(name), *to_words(Stages(value) if name == "stages" else value)]
+            words += [flag(name), *to_words(value)]
     return words
 
 
