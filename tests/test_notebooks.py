@@ -10,7 +10,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
-from runs import copy_run
+from run_copies import copy_run
 
 import hccr_tf
 from hccr_tf import fuse, predict_split

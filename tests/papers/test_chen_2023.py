@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from runs import copy_run
+from run_copies import copy_run
 
 from hccr_tf import get_recipe, train
 from hccr_tf.papers.chen_2023.experiments import gain_over_fresh

@@ -5,7 +5,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from runs import copy_run
+from run_copies import copy_run
 
 from hccr_tf import get_recipe, predict_split, train
 

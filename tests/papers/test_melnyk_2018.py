@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from runs import copy_run
+from run_copies import copy_run
 
 from hccr_tf import Predictor, get_recipe, train
 from hccr_tf.charset import Charset
