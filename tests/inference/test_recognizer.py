@@ -180,7 +180,7 @@ def test_calibration_makes_probabilities_true(run, recognizer, store, capsys):
     assert Workdir(run).exists()
 
 
-def test_packed_runs_read_the_same_at_half_the_size_and_are_trained_on(
+def test_packed_runs_read_the_same_at_half_the_size_and_train_on(
     run, recognizer, store, tmp_path, capsys
 ):
     packed = tmp_path / "packed"
@@ -192,7 +192,7 @@ def test_packed_runs_read_the_same_at_half_the_size_and_are_trained_on(
     images = store.images(store.indices("test"))
     one, other = (reader.logits(images) for reader in (recognizer, Recognizer(packed)))
     assert (one.argmax(1) == other.argmax(1)).mean() > 0.99
-    np.testing.assert_allclose(one, other, atol=0.1)
+    np.testing.assert_allclose(one, other, atol=0.05 * one.std())  # eight bits a value
     assert main(["pack", str(run), "--out", str(packed)]) == 2
     assert "exists already" in capsys.readouterr().err
     # Training goes on from one.
