@@ -27,9 +27,8 @@ def test_a_file_gives_the_logits_of_its_run(run, quantize, request, tmp_path):
     ours, exported = Predictor(workdir), OnnxPredictor(done.path)
     assert exported.charset.text == ours.charset.text
     assert exported.preprocessing == ours.preprocessing
-    images = np.random.default_rng(0).integers(
-        0, 256, (5, *ours.preprocessing.image_shape), dtype=np.uint8
-    )
+    shape = (5, *ours.preprocessing.image_shape)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     logits = ours.logits(images)
     bound = {None: 1e-3, "float16": 0.01, "int8": 0.1}[quantize] * logits.std()
     for size in (1, 5):
