@@ -1,6 +1,7 @@
 """A run exported to ONNX, read by ONNX Runtime: no Keras, and ready in a moment."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,7 @@ class OnnxPredictor:
     """An ONNX file of `hccr export`, ready to read images; as `Predictor` is for a run's folder.
 
     Args:
-        path: the file.
-        threads: how many compute; 0 for as many as there are cores.
+        path: the file. OMP_NUM_THREADS threads compute, or as many as there are cores.
 
     Attributes:
         charset: characters in class order.
@@ -32,11 +32,11 @@ class OnnxPredictor:
 
     compiles = False  # batches of every size are as good
 
-    def __init__(self, path: str | Path, threads: int = 0):
+    def __init__(self, path: str | Path):
         if not Path(path).is_file():
             raise HccrError(f"There is no file {path}; `hccr export RUN --out {path}` writes one.")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
         options.log_severity_level = 4
         # Waiting threads sleep: one image is read faster than others would be woken.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
