@@ -50,9 +50,11 @@ def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
         raise HccrError(f"--csv {csv} is a folder; name a file.")
     if cam and Path(cam).is_file():
         raise HccrError(f"--cam {cam} is a file; name a folder.")
+    if cam and str(workdir).endswith(".onnx"):
+        raise HccrError("--cam takes a run's folder as --workdir: ONNX files give no maps.")
     from hccr_tf.inference.recognizer import Recognition, Recognizer, exported_file
 
-    if not exported_file(workdir):
+    if cam or not exported_file(workdir):
         backend.start()
     # Whatever is wrong with these shows before the first image is read.
     recognizer = Recognizer(workdir, **options)
