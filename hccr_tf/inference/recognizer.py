@@ -55,7 +55,8 @@ class Recognizer:
     """Reads images of single characters with the package's own weights, or with a run's.
 
     Args:
-        workdir: folder of a training run, or of packed weights; None for the package's own.
+        workdir: folder of a training run or of packed weights, or a file of `export_onnx`; None
+            for the weights that come with the package.
         level: which characters compete: 1 for the 3,755 of GB2312 level 1, 2 for all 6,763 of
             GB2312, None for all that the run knows.
         tta: test-time augmentation: each image is read as it is, wider and higher, and the
