@@ -43,9 +43,9 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal --durations 25 --cov hccr
 test: quality
 	$(PYTEST) -m "not e2e and not parity" --cov-report=
 
-# Everything; the share of the package's lines that both runs reach.
+# Everything; the share of the package's lines that both runs reach. Real data take minutes.
 test-all: test
-	$(PYTEST) -m "e2e or parity" --cov-append --cov-report=term:skip-covered --cov-fail-under=85
+	$(PYTEST) -m "e2e or parity" -o timeout=600 --cov-append --cov-report=term:skip-covered --cov-fail-under=85
 
 # The CPU build where a source of wheels has it; PyTorch isn't needed otherwise.
 test-torch: install

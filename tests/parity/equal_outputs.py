@@ -13,7 +13,7 @@ import numpy as np
 from hccr_tf import list_models
 from hccr_tf.inference.cam import ActivationMapper
 from hccr_tf.inference.predictor import Predictor
-from hccr_tf.models import MAIN_OUTPUT, blueprint, takes_weights
+from hccr_tf.models import blueprint, takes_weights
 
 SIZE = 32
 TEXT = "永和九年岁在癸丑暮春之初会于稽山阴兰亭"
@@ -63,19 +63,20 @@ def network_outputs(name: str, images: np.ndarray) -> dict[str, np.ndarray]:
     return {**logits, "maps": maps}
 
 
-def recogniser_logits() -> np.ndarray:
+def recogniser_outputs() -> dict[str, np.ndarray]:
     predictor = Predictor("recogniser")
     drawn = []
     for character in TEXT:
         image = np.full((96, 96), 255, np.uint8)
         cv2.putText(image, character, (16, 72), (0,), cv2.FontFace("uni"), 64, 400)
         drawn.append(image)
-    return predictor.logits(predictor.preprocessing.apply_many(drawn))
+    images = predictor.preprocessing.apply_many(drawn)
+    return {"recogniser/images": images, "recogniser/logits": predictor.logits(images)}
 
 
 def main(path: str) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 1), dtype=np.uint8)
-    found: dict[str, Any] = {f"recogniser/{MAIN_OUTPUT}": recogniser_logits()}
+    found: dict[str, Any] = recogniser_outputs()
     names = [name for name in list_models() if not takes_weights(name)]
     for name in [*names, STANDS_FOR_OTHERS]:
         for output, tensor in network_outputs(name, images).items():
