@@ -135,19 +135,29 @@ def run_pack(workdir, out) -> None:
     "export",
     "write a run as a file for other engines",
     argument("workdir", "a trained run, or recogniser", metavar="RUN"),
-    argument("--out", "the ONNX file", required=True),
+    argument("--out", "the file", required=True),
+    argument("--format", "onnx or page (default: onnx)"),
     argument("--quantize", "store weights as float16 or int8", metavar="KIND"),
 )
-def run_export(workdir, out, quantize) -> None:
+def run_export(workdir, out, format, quantize) -> None:
     """Writes a run as one ONNX file, which ONNX Runtime and other engines read without Keras.
 
     It takes "image", uint8 (B, H, W, 1), and gives "logits", float32 (B, C); characters,
     preprocessing and temperature are its metadata. `hccr predict --workdir FILE.onnx` and
     `Recognizer("FILE.onnx")` read with it. Drawn characters are read with both at the end.
 
-    Example:
+    page is a page in one file that reads drawings and images in a browser.
+
+    Examples:
       hccr export runs/model1 --out model1.onnx --quantize int8
+      hccr export recogniser --format page --out page.html
     """
+    if format == "page":
+        from hccr_tf.export.page import export_page
+
+        page = export_page(workdir, out, quantize=quantize or "int8")
+        print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
+        return
     backend.start()
     from hccr_tf.export.onnx import export_onnx
 
