@@ -54,12 +54,9 @@ export function clean(image) {
   ) {
     paper = flatPaper(grey); // a bar's colour isn't the paper's
   }
-  let ink;
-  if (paper !== undefined) {
-    ink = withoutSpecks(withoutRuling(inkOnFlat(grey, paper)), 0.2);
-  } else {
-    ink = withoutSpecks(withoutRuling(withoutPaperEdges(inkOnUneven(grey))), 0.6); // there's grain
-  }
+  const isFlat = paper !== undefined;
+  const found = isFlat ? inkOnFlat(grey, paper) : withoutPaperEdges(inkOnUneven(grey));
+  const ink = withoutSpecks(withoutRuling(found), isFlat ? 0.2 : 0.6); // uneven paper has grain
   if (!ink.data.some(Boolean)) throw blank();
   return inverted(ink);
 }
@@ -68,13 +65,15 @@ const blank = () => new ImageError("it shows nothing but paper");
 
 const mean = (data) => data.reduce((sum, value) => sum + value, 0) / data.length;
 
-const share = (data, holds) => data.reduce((n, value) => n + (holds(value) ? 1 : 0), 0) / data.length;
+const share = (data, holds) =>
+  data.reduce((n, value) => n + (holds(value) ? 1 : 0), 0) / data.length;
 
-function spread(data) {
+/** Levels between the darkest and the lightest of `count` pixels. */
+function spread(data, count = data.length, start = 0, step = 1) {
   let [low, high] = [255, 0];
-  for (const value of data) {
-    if (value < low) low = value;
-    if (value > high) high = value;
+  for (let i = start; count--; i += step) {
+    if (data[i] < low) low = data[i];
+    if (data[i] > high) high = data[i];
   }
   return high - low;
 }
@@ -141,17 +140,8 @@ function withoutBars(grey) {
   let paper;
   for (;;) {
     const { width, height, data } = grey;
-    const lines = (count, length, stride, step) =>
-      Array.from({ length: count }, (_, j) => {
-        let [low, high] = [255, 0];
-        for (let i = 0, at = j * stride; i < length; i++, at += step) {
-          if (data[at] < low) low = data[at];
-          if (data[at] > high) high = data[at];
-        }
-        return high - low <= 2;
-      });
-    const rows = lines(height, width, width, 1);
-    const columns = lines(width, height, 1, width);
+    const rows = Array.from({ length: height }, (_, y) => spread(data, width, y * width) <= 2);
+    const columns = Array.from({ length: width }, (_, x) => spread(data, height, x, width) <= 2);
     if (rows.every(Boolean) || columns.every(Boolean)) break;
     const firsts = rows.map((_, y) => data[y * width]);
     const sides = [
@@ -216,7 +206,11 @@ function inkOnUneven(grey) {
   if (isLightInk(small)) [grey, small] = [inverted(grey), inverted(small)];
   // Closing lays paper over strokes; the median then takes grain and light grid lines away.
   const side = 2 * Math.floor(Math.max(narrow, low) / 6) + 1;
-  const bare = innerMedian(closedByDisc(reflected(small, side), side), Math.min(side, 31) | 1, side);
+  const bare = innerMedian(
+    closedByDisc(reflected(small, side), side),
+    Math.min(side, 31) | 1,
+    side,
+  );
   const paper = resized(gaussianBlur(bare, side / 6), width, height, "cubic");
   // Light multiplies: so much of it the ink has swallowed.
   const levels = mapped(grey, (value, i) => {
@@ -271,8 +265,10 @@ function isLightInk(small) {
     ...data.subarray(-width),
     ...columns.map((i) => data[i]),
   ];
-  return [share(border, isLight) < 0.5, share(data, isLight) < 0.5, lighter > darker].filter(Boolean)
-    .length >= 2;
+  return (
+    [share(border, isLight) < 0.5, share(data, isLight) < 0.5, lighter > darker].filter(Boolean)
+      .length >= 2
+  );
 }
 
 /** Takes away what's thick and lies along the image's edge: a table, a finger, a shadow. */
@@ -295,8 +291,8 @@ function withoutPaperEdges(ink) {
     edge[2] += x === 0;
     edge[3] += x === width - 1;
   });
-  const lies = sides.map((n, label) =>
-    Boolean(label) && n.some((pixels, i) => pixels > 0.5 * (i < 2 ? width : height)),
+  const lies = sides.map(
+    (n, label) => Boolean(label) && n.some((pixels, i) => pixels > 0.5 * (i < 2 ? width : height)),
   );
   if (!lies.some(Boolean) || lies.slice(1).every(Boolean)) return ink;
   const solid = boxes.map(
@@ -388,9 +384,11 @@ function withoutSpecks(ink, least) {
   const bound = Math.max(least * penWidth(mask) ** 2, 0.0008 * areas.reduce((a, b) => a + b));
   const small = Array.from(areas, (area, label) => label > 0 && area < bound);
   if (!small.some(Boolean) || small.slice(1).every(Boolean)) return ink;
-  const specks = plane(ink.width, ink.height, Uint8Array.from(labels, (l) => (small[l] ? 255 : 0)));
-  const around = dilated(specks, 3);
-  return mapped(ink, (value, i) =>
-    around.data[i] && (!labels[i] || specks.data[i]) ? 0 : value,
+  const specks = plane(
+    ink.width,
+    ink.height,
+    Uint8Array.from(labels, (l) => (small[l] ? 255 : 0)),
   );
+  const around = dilated(specks, 3);
+  return mapped(ink, (value, i) => (around.data[i] && (!labels[i] || specks.data[i]) ? 0 : value));
 }

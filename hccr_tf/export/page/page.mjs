@@ -57,7 +57,7 @@ worker.onmessage = ({ data }) => {
   } else if (!drawing.isEmpty || image) {
     candidates = data.candidates ?? [];
     const [best] = candidates;
-    say(() => (best ? words.read(best[0], percent(best[1])) : data.failed ?? words.blank));
+    say(() => (best ? words.read(best[0], percent(best[1])) : (data.failed ?? words.blank)));
     showCandidates();
   }
   if (isWaiting) read();
@@ -76,11 +76,13 @@ function read() {
     if (isReady) say(() => words.ready);
   } else if (!isWaiting) {
     isBusy = true;
-    const { width, height, data } = image ?? pixels(READ_SIDE, READ_SIDE, (context) => {
-      context.fillStyle = "#fff";
-      context.fillRect(0, 0, READ_SIDE, READ_SIDE);
-      drawing.draw(context, READ_SIDE, "#000");
-    });
+    const { width, height, data } =
+      image ??
+      pixels(READ_SIDE, READ_SIDE, (context) => {
+        context.fillStyle = "#fff";
+        context.fillRect(0, 0, READ_SIDE, READ_SIDE);
+        drawing.draw(context, READ_SIDE, "#000");
+      });
     worker.postMessage({ width, height, data });
   }
 }
@@ -98,7 +100,11 @@ function showCandidates() {
     button.type = "button";
     button.setAttribute("aria-label", words.candidate(character, percent(share), i + 1));
     button.onclick = () => copy(character);
-    for (const [name, text] of [["character", character], ["bar", ""], ["probability", percent(share)]]) {
+    for (const [name, text] of [
+      ["character", character],
+      ["bar", ""],
+      ["probability", percent(share)],
+    ]) {
       const part = document.createElement("span");
       part.className = name;
       part.textContent = text;
@@ -140,7 +146,10 @@ function show() {
   context.setLineDash([side / 60, side / 60]);
   context.lineWidth = devicePixelRatio;
   context.beginPath();
-  for (const [x, y] of [[0, 0.5], [0.5, 0]]) {
+  for (const [x, y] of [
+    [0, 0.5],
+    [0.5, 0],
+  ]) {
     context.moveTo(x * side, y * side);
     context.lineTo((1 - x) * side, (1 - y) * side);
   }
@@ -199,7 +208,9 @@ async function open(file) {
     return;
   }
   const scale = Math.min(1, IMAGE_SIDE / Math.max(bitmap.width, bitmap.height));
-  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const [width, height] = [bitmap.width, bitmap.height].map((side) =>
+    Math.max(1, Math.round(side * scale)),
+  );
   const { data } = pixels(width, height, (context) => {
     context.imageSmoothingQuality = "high";
     context.drawImage(bitmap, 0, 0, width, height);

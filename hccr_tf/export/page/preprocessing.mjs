@@ -1,6 +1,15 @@
 // From a clean image to a network's input: hccr_tf/data/loading/preprocessing.py in the browser.
 
-import { boundingBox, cropped, gaussianBlur, inverted, mapped, plane, resized, roundEven } from "./raster.mjs";
+import {
+  boundingBox,
+  cropped,
+  gaussianBlur,
+  inverted,
+  mapped,
+  plane,
+  resized,
+  roundEven,
+} from "./raster.mjs";
 
 const INK_BELOW = 240; // lighter pixels are paper: the noise of JPEG files reaches about 245
 

@@ -121,7 +121,9 @@ export function reflected(image, margin) {
 /** Blurs with a Gaussian kernel of `side` pixels; beyond the edge the image is mirrored. */
 export function gaussianBlur(image, sigma, side = Math.round(sigma * 6 + 1) | 1) {
   const half = (side - 1) / 2;
-  const kernel = Array.from({ length: side }, (_, i) => Math.exp(-((i - half) ** 2) / 2 / sigma ** 2));
+  const kernel = Array.from({ length: side }, (_, i) =>
+    Math.exp(-((i - half) ** 2) / 2 / sigma ** 2),
+  );
   const total = kernel.reduce((sum, value) => sum + value);
   const mirror = (i, n) => {
     while (n > 1 && (i < 0 || i >= n)) i = i < 0 ? -i : 2 * (n - 1) - i;
@@ -155,7 +157,8 @@ export function innerMedian(image, side, margin) {
   for (let y = 0; y < result.height; y++) {
     const counts = new Int32Array(256);
     const change = (x, by) => {
-      for (let k = -half; k <= half; k++) counts[image.data[(y + margin + k) * image.width + x] ] += by;
+      for (let k = -half; k <= half; k++)
+        counts[image.data[(y + margin + k) * image.width + x]] += by;
     };
     for (let x = margin - half; x < margin + half; x++) change(x, 1);
     for (let x = 0; x < result.width; x++) {
@@ -286,9 +289,7 @@ export function boundingBox({ width, height, data }) {
       bottom = y;
     }
   }
-  return right < 0
-    ? undefined
-    : { left, top, width: right - left + 1, height: bottom - top + 1 };
+  return right < 0 ? undefined : { left, top, width: right - left + 1, height: bottom - top + 1 };
 }
 
 /** The width of most lines of a mask in pixels. */

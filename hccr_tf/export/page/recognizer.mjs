@@ -51,10 +51,7 @@ export class Recognizer {
   views(cleaned) {
     const { width, height } = cleaned;
     return this.stretches.map(([x, y]) =>
-      prepared(
-        resized(cleaned, roundEven(width * x), roundEven(height * y)),
-        this.preprocessing,
-      ),
+      prepared(resized(cleaned, roundEven(width * x), roundEven(height * y)), this.preprocessing),
     );
   }
 

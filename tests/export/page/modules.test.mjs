@@ -14,7 +14,11 @@ const PLAIN = { image_size: 8, fit: "pad", crop_ink: true, border: 0, blur_kerne
 
 /** A plane of rows of characters: "#" is ink. */
 const picture = (...rows) =>
-  raster.plane(rows[0].length, rows.length, Uint8Array.from(rows.join(""), (c) => (c === "#" ? 0 : 255)));
+  raster.plane(
+    rows[0].length,
+    rows.length,
+    Uint8Array.from(rows.join(""), (c) => (c === "#" ? 0 : 255)),
+  );
 
 /** What a canvas gives of a plane: red, green, blue and opacity. */
 const coloured = ({ width, height, data }, colour = (value) => [value, value, value, 255]) => ({
@@ -64,7 +68,14 @@ test("a wide image is centred on white, or stretched", () => {
 });
 
 test("a blur spreads ink and keeps its amount", () => {
-  const image = picture("........", "........", "........", "...##...", "...##...", ...Array(3).fill("........"));
+  const image = picture(
+    "........",
+    "........",
+    "........",
+    "...##...",
+    "...##...",
+    ...Array(3).fill("........"),
+  );
   const settings = { ...PLAIN, crop_ink: false, blur_kernel: 3, blur_sigma: 1 };
   const sum = (data) => data.reduce((total, value) => total + 255 - value, 0);
   const { data } = prepared(image, settings);
@@ -77,7 +88,9 @@ test("ink of every polarity and colour becomes dark on white", () => {
   const looks = {
     dark: coloured(dark),
     light: coloured(raster.inverted(dark)),
-    "blue on yellow": coloured(dark, (value) => (value < 255 ? [40, 60, 160, 255] : [250, 240, 190, 255])),
+    "blue on yellow": coloured(dark, (value) =>
+      value < 255 ? [40, 60, 160, 255] : [250, 240, 190, 255],
+    ),
     "ink on nothing": coloured(dark, (value) => [0, 0, 0, 255 - value]),
   };
   for (const [look, image] of Object.entries(looks)) {
@@ -93,7 +106,13 @@ test("uneven light is divided out", () => {
   const { width, data } = clean(coloured(plus(120, light)));
   assert.equal(width, 120);
   assert.ok(data[60 * width + 60] < 60);
-  for (const [x, y] of [[5, 5], [114, 5], [5, 114], [114, 114]]) assert.equal(data[y * width + x], 255);
+  for (const [x, y] of [
+    [5, 5],
+    [114, 5],
+    [5, 114],
+    [114, 114],
+  ])
+    assert.equal(data[y * width + x], 255);
 });
 
 test("a grid goes and the character stays", () => {
@@ -102,7 +121,13 @@ test("a grid goes and the character stays", () => {
     for (const line of [4, 91]) image.data[line * 96 + i] = image.data[i * 96 + line] = 60;
   }
   const { width, height, data } = clean(coloured(image));
-  const box = raster.boundingBox(raster.plane(width, height, data.map((value) => 255 - value)));
+  const box = raster.boundingBox(
+    raster.plane(
+      width,
+      height,
+      data.map((value) => 255 - value),
+    ),
+  );
   assert.ok(box.width < 70 && box.height < 70);
 });
 
@@ -113,7 +138,10 @@ test("mere paper is refused", () => {
 test("strokes are taken back one by one", () => {
   const drawing = new Drawing();
   drawing.begin([0.1, 0.1], 0.05);
-  drawing.extend([[0.2, 0.2], [0.3, 0.1]]);
+  drawing.extend([
+    [0.2, 0.2],
+    [0.3, 0.1],
+  ]);
   drawing.begin([0.5, 0.5], 0.05);
   drawing.undo();
   assert.equal(drawing.strokes.length, 1);

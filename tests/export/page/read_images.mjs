@@ -14,7 +14,9 @@ const { ImageError, clean } = await load("cleaning.mjs");
 const ort = await load("onnxruntime-web/ort.wasm.bundle.min.mjs");
 
 const file = (name) => readFileSync(resolve(folder, name));
-const wasm = gunzipSync(readFileSync(resolve(modules, "onnxruntime-web/ort-wasm-simd-threaded.wasm.gz")));
+const wasm = gunzipSync(
+  readFileSync(resolve(modules, "onnxruntime-web/ort-wasm-simd-threaded.wasm.gz")),
+);
 const recognizer = await Recognizer.create(
   ort,
   wasm,
