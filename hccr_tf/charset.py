@@ -68,18 +68,13 @@ class Charset:
             raise HccrError(f"characters occur more than once: {' '.join(twice[:10])}")
 
     @classmethod
-    def from_characters(cls, characters: Iterable[str]) -> Charset:
-        """Makes a charset in the order given."""
-        return cls(tuple(characters))
-
-    @classmethod
     def sorted(cls, characters: Iterable[str]) -> Charset:
         """Makes a charset ordered by code point; repeated characters are taken once."""
         return cls(tuple(sorted(set(characters))))
 
     @classmethod
-    def from_text(cls, text: str) -> Charset:
-        """Makes a charset of a string's characters, in their order; nothing is skipped."""
+    def from_text(cls, text: Iterable[str]) -> Charset:
+        """Makes a charset of a string's or other characters, in their order; nothing is skipped."""
         return cls(tuple(text))
 
     @classmethod

@@ -32,6 +32,7 @@ from hccr_tf.synthesis.sources import Font, Sources, arrays
 from hccr_tf.synthesis.style import HandwritingStyle
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
+from hccr_tf.utils.settings import from_plain
 
 _VERSION = 4  # of how images are drawn: another one draws others from the same settings
 
@@ -59,7 +60,7 @@ class StrokeDataset(Dataset):
                 f"{self.path} is of a version of this package that drew otherwise; make it again "
                 f"with `{self.remedy}`"
             )
-        self.variation = HandwritingStyle.from_dict(self.manifest["variation"])
+        self.variation = from_plain(HandwritingStyle, self.manifest["variation"])
         self.per_class: int = self.manifest["per_class"]
         self.held_out: int = self.manifest["held_out"]
         self.seed: int = self.manifest["seed"]

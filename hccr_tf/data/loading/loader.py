@@ -28,11 +28,6 @@ from hccr_tf.utils.processes import ignore_signals, num_cores
 NUM_CROPS = {"none": 1, "five": 5}
 
 
-def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns the permutation of one epoch, int64 (num_samples,)."""
-    return np.random.default_rng((seed, epoch, 0)).permutation(num_samples)
-
-
 class Batch(NamedTuple):
     """One batch.
 
@@ -139,7 +134,7 @@ class Loader:
         # in one assignment, so threads see either epoch's order but never half of one.
         kept_epoch, order = self._order
         if kept_epoch != epoch:
-            order = epoch_order(len(self), self.seed, epoch)
+            order = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self))
             self._order = (epoch, order)
         return order
 
