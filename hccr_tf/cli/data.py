@@ -133,7 +133,7 @@ def run_audit(store, run, out, split, batch_size) -> None:
                 f"{run} was trained on other data (hash {trained_on[:16]}): which of these "
                 "samples it has seen is not known."
             )
-    result = audit(opened, split, label_issues, run)
+    result = audit(opened, split, label_issues)
     print(result.text(result.write(out or f"{Path(store)}-audit")))
 
 

@@ -39,6 +39,7 @@ class Dataset(ABC):
                 f"{self.path} is no store (it has no {MANIFEST}); make one with `{self.remedy}`"
             )
         self.manifest: dict[str, Any] = read_json(self.path / MANIFEST)
+        again = f"make the store again with `{self.remedy}`"
         kind = self.manifest.get("format") if isinstance(self.manifest, dict) else None
         if kind == STROKES_FORMAT != self.format:
             raise HccrError(
@@ -47,8 +48,7 @@ class Dataset(ABC):
             )
         if kind != self.format:
             raise HccrError(
-                f"{self.path} has the format {kind!r}, and {self.format!r} is needed; make it "
-                f"again with `{self.remedy}`"
+                f"{self.path} has the format {kind!r}, and {self.format!r} is needed; {again}"
             )
         for name, entry in self.manifest["files"].items():
             file = self.path / name
@@ -56,8 +56,8 @@ class Dataset(ABC):
                 raise FileNotFoundError(f"{self.path} is incomplete: {name} is missing")
             if file.stat().st_size != entry["num_bytes"]:
                 raise HccrError(
-                    f"{file} has {file.stat().st_size} bytes instead of {entry['num_bytes']}; make "
-                    f"the store again with `{self.remedy}`"
+                    f"{file} has {file.stat().st_size} bytes instead of {entry['num_bytes']}; "
+                    f"{again}"
                 )
         self.charset = Charset.from_text(self.manifest["charset"]["characters"])
         if self.charset.sha256 != self.manifest["charset"]["sha256"]:
@@ -72,9 +72,9 @@ class Dataset(ABC):
     def indices(self, split: str) -> np.ndarray:
         """Returns the numbers of a split's images, int64; of "train", those of epoch 0."""
 
-    @abstractmethod
     def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        """Returns the images that stand for those of epoch 0 in another epoch."""
+        """Returns the images that stand for those of epoch 0 in another: unless drawn, the same."""
+        return indices
 
     @abstractmethod
     def images(self, indices: np.ndarray) -> list[np.ndarray]:

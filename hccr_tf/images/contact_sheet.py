@@ -17,10 +17,6 @@ from hccr_tf.utils.files import atomic_write
 
 @cache
 def _font():
-    if not hasattr(cv2, "FontFace"):
-        raise RuntimeError(
-            f"OpenCV {cv2.__version__} carries no Chinese font; install opencv-python-headless>=5"
-        )
     return cv2.FontFace("uni")
 
 

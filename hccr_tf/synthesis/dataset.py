@@ -45,9 +45,6 @@ class StrokeDataset(Dataset):
     `per_class` of each class in an epoch.
 
     `variation` says how images differ from the centre lines.
-
-    Raises:
-        FileNotFoundError, HccrError: as `Dataset`.
     """
 
     format = FORMAT

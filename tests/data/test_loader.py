@@ -175,7 +175,7 @@ def test_a_samples_five_crops_follow_one_another(make_reader, sample_store):
     assert batch.images.shape == (20, 24, 24, 1)
     assert batch.labels.shape == batch.indices.shape == (4,)
     for i, index in enumerate(batch.indices):
-        want = PREPROCESSING.apply_five_crops(sample_store.image(index))
+        want = PREPROCESSING.apply_five_crops_many([sample_store.image(index)])
         np.testing.assert_array_equal(batch.images[5 * i : 5 * i + 5], want)
 
 

@@ -1,17 +1,21 @@
 """The embedded sample: writers with habits, as `.gnt` files."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
 
-from hccr_tf.data.sources.discovery import read_source
+from hccr_tf.data.sources.gnt import read_blocks
 from hccr_tf.synthesis.sample import generate_gnt, writer_style
 from hccr_tf.synthesis.strokes import load_strokes
 from hccr_tf.utils.errors import HccrError
 
 
 def _samples(path):
-    return [sample for block in read_source(path, path.parent) for sample in block.samples()]
+    data = path.read_bytes()
+    blocks = read_blocks(io.BytesIO(data), path.name, len(data))
+    return [sample for block in blocks for sample in block.samples()]
 
 
 def _images(path):

@@ -151,10 +151,6 @@ class Preprocessing:
         _preparation(self, size).run(images, affine, prepared)
         return prepared[..., None]
 
-    def apply_five_crops(self, image: np.ndarray) -> np.ndarray:
-        """Returns one image's five crops, uint8 (5, image_size, image_size, 1)."""
-        return self.apply_five_crops_many([image])
-
     def apply_five_crops_many(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Resizes and blurs n images, then cuts their five crops.
 

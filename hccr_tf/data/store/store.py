@@ -46,9 +46,6 @@ class Store(Dataset):
         shards, offsets: Shape (samples,), int32 and int64: number of the image file, first byte.
         digests: Shape (samples, 2), uint64: the first half of the SHA-256 of an image's pixels,
             its height folded in.
-
-    Raises:
-        FileNotFoundError, HccrError: As `Dataset`.
     """
 
     format = FORMAT
@@ -123,10 +120,6 @@ class Store(Dataset):
             there = ", ".join(f"{name} ({n})" for name, n in counts.items() if n)
             raise HccrError(f"{self.path} has no samples in split {split!r}; it has {there}")
         return np.flatnonzero(self.split == splits.SPLIT_NAMES.index(split))
-
-    def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        """Returns the samples that an epoch reads for those of epoch 0: the same in every epoch."""
-        return indices
 
     def class_indices(self, indices: np.ndarray) -> np.ndarray:
         """Returns class indices under the store's own charset, int32 (n,)."""
