@@ -1,7 +1,5 @@
 """Contact sheets: images side by side with their characters, to look at data before training."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import cache

@@ -8,8 +8,6 @@ The centre lines come from a file `{character: [[[x, y], ...], ...]}` as Make Me
 `graphics.txt` gives them (its `medians`); the package carries those of fifteen numerals only.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

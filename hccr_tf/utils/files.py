@@ -1,7 +1,5 @@
 """Atomic writing: a file or folder is there completely, or as it was before."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import errno

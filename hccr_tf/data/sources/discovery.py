@@ -4,8 +4,6 @@ A source is looked through once, by names and sizes. The chunks do not depend on
 processes that read them, so that neither does the store.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

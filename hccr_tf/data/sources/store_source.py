@@ -3,8 +3,6 @@
 Only what was read comes along: the new store finds duplicates anew, over all of its sources.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re

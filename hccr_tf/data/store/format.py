@@ -1,7 +1,5 @@
 """What a store's files are: names, types, and the hashes of what is in them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

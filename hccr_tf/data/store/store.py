@@ -9,8 +9,6 @@ results are reported with.
 Why memory-mapped bytes and not HDF5 or records: `benchmarks/store_formats.py` measures them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable

@@ -4,8 +4,6 @@ A shard is one image file of the store and what is known of its images. Its memo
 with the size of what is read, only with the number of images.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from collections import Counter
