@@ -166,10 +166,10 @@ def kriuk_figures4to6(inputs: Inputs) -> Tables:
     preparations = [get_recipe(f"kriuk_{model}").preprocessing for model in _INPUTS]
     prepared = [[p.apply(np.array(image)) for image in images] for p in preparations]
     characters = map(store.charset.char, store.class_indices(chosen).tolist())
-    rows = zip(characters, zip(images, *prepared, strict=True), strict=True)
     titles = ("as stored", "model 1", "model 2", "model 3")
-    tiles = [(x, f"{c}: {title}") for c, row in rows for x, title in zip(row, titles, strict=True)]
-    draw_sheet(*zip(*tiles, strict=True), inputs.out / "kriuk_figures4to6.png", columns=4, tile=176)
+    shown = [image for row in zip(images, *prepared, strict=True) for image in row]
+    texts = [f"{character}: {title}" for character in characters for title in titles]
+    draw_sheet(shown, texts, inputs.out / "kriuk_figures4to6.png", columns=4, tile=176)
     table = {
         "model": _INPUTS,
         "blur_kernel": [p.blur_kernel for p in preparations],
