@@ -1,4 +1,4 @@
-"""A page in one file: what is in it, and what is refused. tests/e2e/test_page.py reads with it."""
+"""A page in one file: what is in it, and what is refused. tests/e2e/test_page_reading.py reads with it."""
 
 import base64
 import gzip
