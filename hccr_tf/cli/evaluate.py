@@ -135,35 +135,43 @@ def run_pack(workdir, out) -> None:
     "export",
     "write a run as a file for other engines",
     argument("workdir", "a trained run, or recogniser", metavar="RUN"),
-    argument("--out", "the file", required=True),
-    argument("--format", "onnx or page (default: onnx)"),
+    argument("--out", "the file; for saved_model the new folder", required=True),
+    argument("--format", "onnx, litert, saved_model or page (default: by the suffix of --out)"),
     argument("--quantize", "store weights as float16 or int8", metavar="KIND"),
+    argument("--data", "read its images in comparison (default: drawn ones)", metavar="STORE"),
 )
-def run_export(workdir, out, format, quantize) -> None:
-    """Writes a run as one ONNX file, which ONNX Runtime and other engines read without Keras.
+def run_export(workdir, out, format, quantize, data) -> None:
+    """Writes a run as a file that other engines read without Keras, whatever it was trained on.
 
-    It takes "image", uint8 (B, H, W, 1), and gives "logits", float32 (B, C); characters,
-    preprocessing and temperature are its metadata. `hccr predict --workdir FILE.onnx` and
-    `Recognizer("FILE.onnx")` read with it. Drawn characters are read with both at the end.
-
-    page is a page in one file that reads drawings and images in a browser.
+    onnx (F.onnx) for ONNX Runtime and most engines; `hccr predict --workdir F.onnx` and
+    `Recognizer("F.onnx")` read with it. litert (F.tflite) for telephones. saved_model (a folder)
+    for TensorFlow Serving. It takes "image", uint8 (B, H, W, 1), and gives "logits", float32
+    (B, C); characters, preprocessing and temperature come with it. Images are read with both at
+    the end, and a file that reads otherwise isn't left. page (F.html) is a page in one file that
+    reads drawings and images in a browser, of an ONNX file, too; weights are int8 by default.
 
     Examples:
       hccr export runs/model1 --out model1.onnx --quantize int8
-      hccr export recogniser --format page --out page.html
+      hccr export runs/model1 --out model1.tflite --data store
+      hccr export runs/model1 --format saved_model --out model1
+      hccr export recogniser --out page.html
     """
-    if format == "page":
+    if format == "page" or (format is None and Path(out).suffix == ".html"):
         from hccr_tf.export.page import export_page
+        from hccr_tf.inference.recognizer import exported_file
 
-        page = export_page(workdir, out, quantize=quantize or "int8")
+        if exported_file(workdir) is None:
+            backend.start("tensorflow")
+        page = export_page(workdir, out, quantize=quantize or "int8", data=data)
         print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
         return
-    backend.start()
-    from hccr_tf.export.onnx import export_onnx
+    backend.start("tensorflow")
+    from hccr_tf.export.export import export_run
 
-    done = export_onnx(workdir, out, quantize=quantize)
+    done = export_run(workdir, out, format=format, quantize=quantize, data=data)
+    kind = f"images of {data}" if data else "drawn images"
     print(
-        f"{done.path}: {done.num_bytes / 1e6:.2f} MB; of {done.num_images} drawn images "
+        f"{done.path}: {done.num_bytes / 1e6:.2f} MB; of {done.num_images} {kind} "
         f"{100 * done.equal_answers:.0f} % read as with Keras, logits differ by up to "
         f"{done.largest_difference:.2g}"
     )

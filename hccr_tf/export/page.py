@@ -18,32 +18,36 @@ _SOURCES = files("hccr_tf.export").joinpath("page")
 _WASM = "onnxruntime-web/ort-wasm-simd-threaded.wasm.gz"
 
 
-def export_page(workdir: str | Path, out: str | Path, *, quantize: str = "int8") -> Path:
+def export_page(
+    workdir: str | Path, out: str | Path, *, quantize: str = "int8", data: str | Path | None = None
+) -> Path:
     """Writes a run as one HTML file that needs no network and opens from a disk.
 
     In it are the network as an ONNX file, ONNX Runtime for browsers, and the package's cleaning
     and preparation of images in JavaScript.
 
     Args:
-        workdir: a trained run, a file of `export_onnx`, or "recogniser".
+        workdir: a trained run, an ONNX file of `export_run`, or "recogniser".
         out: the file to write.
         quantize: how a run's weights are stored, "int8" or "float16"; a file's stay as they are.
+        data: a store whose images a run is held against Keras on; drawn ones if None.
 
     Returns:
         `out`.
 
     Raises:
-        HccrError: no run, an unknown `quantize`, or a page of more than 16 MB; nothing is written
-            then.
+        HccrError: no run, whatever `export_run` raises, or a page of more than 16 MB; nothing is
+            written then.
     """
     out = Path(out)
     if model := exported_file(workdir):
         page = _page(model)
     else:
-        from hccr_tf.export.onnx import export_onnx  # Keras and onnx: a file needs neither
+        from hccr_tf.export.export import export_run  # Keras and onnx: a file needs neither
 
         with tempfile.TemporaryDirectory() as folder:
-            page = _page(export_onnx(workdir, Path(folder) / "run.onnx", quantize=quantize).path)
+            file = Path(folder) / "run.onnx"
+            page = _page(export_run(workdir, file, quantize=quantize, data=data).path)
     if len(page) > MAX_BYTES:
         raise HccrError(
             f"The page of {workdir} would have {len(page) / 1e6:.1f} MB, and more than "

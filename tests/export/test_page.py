@@ -1,4 +1,4 @@
-"""A page in one file: what is in it, and what is refused. tests/e2e/test_page_reading.py reads with it."""
+"""A page in one file: what is in it, what is refused. e2e/test_page_reading.py reads with it."""
 
 import base64
 import gzip
@@ -16,7 +16,7 @@ from hccr_tf.utils.errors import HccrError
 
 def test_the_command_writes_all_that_reading_takes_into_one_file(tmp_path, capsys):
     out = tmp_path / "new" / "page.html"
-    assert main(["export", "recogniser", "--format", "page", "--out", str(out)]) == 0
+    assert main(["export", "recogniser", "--out", str(out)]) == 0
     assert re.search(r"page\.html: \d+\.\d MB", capsys.readouterr().out)
     assert out.stat().st_size < 16e6
     text = out.read_text("utf-8")
