@@ -109,8 +109,8 @@ def calibrate(
 
     Returns:
         `temperature`, found on one half of the characters; of the others `samples`, `accuracy`,
-        expected calibration errors `ece_before`, as the run was, and `ece_after`; `left_out`; and `refused`, why
-        nothing was written, or None.
+        expected calibration errors `ece_before`, as the run was, and `ece_after`; `left_out`; and
+        `refused`: why nothing was written, or None.
 
     Raises:
         HccrError: fewer than 20 images or two characters are left, or the run is the package's own.
