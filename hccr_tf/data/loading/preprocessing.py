@@ -9,7 +9,7 @@ every model, which keeps batches four times smaller on their way to the device.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from hccr_tf.images.cleaning import WHITE
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.settings import from_plain
 
 # Kriuk & Kriuk 2024, section 3.2: images are resized to 280 and cropped to 256.
 CROP_RATIO = 280 / 256
@@ -200,14 +201,8 @@ class Preprocessing:
     def from_dict(cls, config: dict[str, Any]) -> "Preprocessing":
         """Reads `to_dict`'s result; HccrError for settings that this version doesn't know."""
         # Runs of before had none of their own, and the recogniser stretched what isn't stretched.
-        config = {"tta": "stretches" if config.get("fit") == "pad" else "none", **config}
-        unknown = set(config) - {f.name for f in fields(cls)}
-        if unknown:
-            raise HccrError(
-                f"This preprocessing has settings unknown here: {sorted(unknown)}. It was "
-                "made by a newer version of hccr_tf; upgrade."
-            )
-        return cls(**config)
+        tta = "stretches" if config.get("fit") == "pad" else "none"
+        return from_plain(cls, {"tta": tta, **config})
 
 
 class _Preparation:
@@ -251,7 +246,7 @@ class _Preparation:
         height = width = self.inner
         for i, (image, place) in enumerate(zip(images, places, strict=False)):
             if self.settings.crop_ink:
-                image = _crop_to_ink(image)
+                image = crop_to_ink(image)
             target = square = place if fitted is None else fitted
             rows, columns = image.shape
             if pad:
@@ -314,7 +309,8 @@ def _preparation(settings: Preprocessing, size: int) -> _Preparation:
     return _Preparation(settings, size)
 
 
-def _crop_to_ink(image: np.ndarray) -> np.ndarray:
+def crop_to_ink(image: np.ndarray) -> np.ndarray:
+    """Cuts off the margin around what isn't as light as paper; uint8 (H, W), (h, w)."""
     import cv2
 
     ink = cv2.threshold(image, _INK_BELOW, WHITE, cv2.THRESH_BINARY_INV)[1]
