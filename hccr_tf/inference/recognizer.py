@@ -17,7 +17,7 @@ from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.decoding import MAX_BYTES, find_images, read_clean, read_input
 from hccr_tf.pretrained import EXPORTED, FOLDER, find_run
 from hccr_tf.utils.backend import without_notes
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, naming_extra
 from hccr_tf.utils.files import read_json
 from hccr_tf.utils.progress import track
 
@@ -53,8 +53,8 @@ class Recognizer:
     """Reads images of single characters with the package's own weights, or with a run's.
 
     Args:
-        workdir: folder of a training run or of packed weights, its `Predictor`, or a file of
-            `export_onnx`; None for the weights that come with the package.
+        workdir: folder of a training run or of packed weights, its `Predictor`, or an ONNX file of
+            `export_run`; None for the weights that come with the package.
         level: which characters compete: 1 for the 3,755 of GB2312 level 1, 2 for all 6,763 of
             GB2312, None for all that the run knows.
         tta: whether each image is read in all views of the run's test-time augmentation, and the
@@ -92,7 +92,7 @@ class Recognizer:
             self.predictor, path = OnnxPredictor(exported), exported
             self.temperature = self.predictor.temperature
         else:
-            with without_notes():
+            with naming_extra(), without_notes():
                 from hccr_tf.inference.predictor import Predictor
             path = find_run(workdir)
             self.predictor = Predictor(path)
