@@ -77,7 +77,7 @@ class Recognizer:
 
     def __init__(
         self,
-        workdir: str | Path | Predictor | None = None,
+        workdir: "str | Path | Predictor | None" = None,
         *,
         level: int | None = None,
         tta: bool = True,
