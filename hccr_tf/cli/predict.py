@@ -12,6 +12,11 @@ _IMAGES = argument("images", "image files, folders, patterns or -", nargs="*", m
 _ANY_LAYOUT = switch(
     "--any-layout", "take images that look like several characters, too", off="single"
 )
+NO_TTA = switch(
+    "--no-tta",
+    "read each image once, not stretched in three ways: in less than half the time",
+    off="tta",
+)
 
 
 @command(
@@ -24,11 +29,7 @@ _ANY_LAYOUT = switch(
     argument("--csv", "write a row for each file", metavar="FILE"),
     argument("--cam", "draw where the network saw the characters", metavar="DIR"),
     _ANY_LAYOUT,
-    switch(
-        "--no-tta",
-        "read each image once, not stretched in three ways: in less than half the time",
-        off="tta",
-    ),
+    NO_TTA,
 )
 def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
     """Reads images of single characters: scans, photographs, drawings.

@@ -11,6 +11,9 @@ _EXTRAS = {
     "brotli": "synthesis",
     "onnx": "export",
     "tf2onnx": "export",
+    "fastapi": "serve",
+    "prometheus_client": "serve",
+    "uvicorn": "serve",
 }
 
 

@@ -1,0 +1,111 @@
+"""`hccr serve` as a process: standard clients, and a stop that leaves nobody without an answer."""
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import photographs as made
+import pytest
+from threads import ONE_THREAD
+
+from hccr_tf import Recognizer
+
+pytestmark = pytest.mark.e2e
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def images():
+    return [made.encoded(made.on_paper(c, seed=3)) for c in "零一二三四五六七八九十百千万亿"]
+
+
+@pytest.fixture
+def start():
+    """A function that starts a server and returns its process and port."""
+    processes = []
+
+    def start(*flags: str) -> tuple[subprocess.Popen, int]:
+        command = [sys.executable, "-m", "hccr_tf", "serve", "--port", "0", *flags]
+        environment = {**os.environ, **ONE_THREAD}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        processes.append(process)
+        for line in process.stdout:
+            if address := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                return process, int(address[1])
+        raise AssertionError("the server ended before it listened")
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def post(port: int, body: bytes) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", "/v1/predict", body)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_tritons_client_reads_files_and_pixels(start, images):
+    triton = pytest.importorskip("tritonclient.http")
+    _, port = start()
+    client = triton.InferenceServerClient(f"127.0.0.1:{port}")
+    assert client.is_server_live() and client.is_server_ready()
+    assert client.is_model_ready("recogniser")
+    assert client.get_model_metadata("recogniser")["inputs"][0]["datatype"] == "BYTES"
+    expected = [recognition.character for recognition in Recognizer().predict(images)]
+
+    files = np.array(images, object)
+    pixels = np.stack([np.resize(made.on_paper("五"), (200, 200))])[..., None]
+    for array, kind, characters in ((files, "BYTES", expected), (pixels, "UINT8", None)):
+        image = triton.InferInput("image", list(array.shape), kind)
+        image.set_data_from_numpy(array)  # as binary data, its default
+        answer = client.infer("recogniser", [image], request_id="7")
+        assert answer.get_response()["id"] == "7"
+        read = answer.as_numpy("character")
+        assert read.shape == answer.as_numpy("probability").shape == (len(array), 5)
+        assert characters is None or read[:, 0].tolist() == characters
+    with pytest.raises(triton.InferenceServerException, match="top_k"):
+        client.infer("recogniser", [image], parameters={"top_k": 0})
+    client.close()
+
+
+def test_waiting_requests_are_answered_before_it_stops(start, images):
+    process, port = start()
+    statuses: list[int] = []
+
+    def ask(image):
+        statuses.append(post(port, image))
+
+    threads = [threading.Thread(target=ask, args=[image]) for image in 3 * images]
+    for thread in threads:
+        thread.start()
+    while not statuses:  # some are answered, others wait
+        threads[0].join(0.001)
+    process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert statuses == 45 * [200]
+    assert process.wait(30) == -signal.SIGTERM
+    with pytest.raises(ConnectionRefusedError):
+        post(port, images[0])
+
+
+def test_serving_needs_no_framework():
+    program = (
+        "import sys\nfrom hccr_tf import Recognizer\nfrom hccr_tf.serving import server\n"
+        "server.create_app(Recognizer(), 'r', server.read_page(None), server.Limits())\n"
+        "print({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "set()\n"
