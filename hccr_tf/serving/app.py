@@ -37,13 +37,13 @@ class Prediction(BaseModel):
     error: str | None = None
 
 
-def create_app(recognizer: Recognizer, name: str, page: str, limits: Limits) -> FastAPI:
+def create_app(recognizer: Recognizer, name: str, page: bytes, limits: Limits) -> FastAPI:
     """Returns the ASGI application.
 
     Args:
         recognizer: what reads the images.
         name: of the model, in the Open Inference Protocol.
-        page: HTML for /.
+        page: HTML in UTF-8 for /.
         limits: what is taken, at most.
     """
     handlers: dict[Any, Any] = {

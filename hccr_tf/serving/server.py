@@ -51,14 +51,14 @@ def serve(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def read_page(workdir: str | Path | None) -> str:
+def read_page(workdir: str | Path | None) -> bytes:
     """Returns the page of `hccr export --format page`, or a plain one where that can't be made."""
     try:
         export_page = import_module("hccr_tf.export.page").export_page
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "page.html"
             export_page(workdir or NAME, file)
-            return file.read_text("utf-8")
+            return file.read_bytes()
     except (ImportError, HccrError) as error:
         logger.info("The page at / only sends images here: %s", error)
-        return (resources.files(__package__) / "upload.html").read_text("utf-8")
+        return (resources.files(__package__) / "upload.html").read_bytes()

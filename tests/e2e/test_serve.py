@@ -1,12 +1,15 @@
 """`hccr serve` as a process: standard clients, and a stop that leaves nobody without an answer."""
 
 import http.client
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +101,26 @@ def test_waiting_requests_are_answered_before_it_stops(start, images):
     assert process.wait(30) == -signal.SIGTERM
     with pytest.raises(ConnectionRefusedError):
         post(port, images[0])
+
+
+def test_commands_of_the_docs(start, images, tmp_path):
+    """Those of docs/apps.md about the server, with its port."""
+    text = (ROOT / "docs" / "apps.md").read_text("utf-8").partition("\n## A server\n")[2]
+    text = text.partition("\n## ")[0]
+    _, port = start()
+    (tmp_path / "photo.jpg").write_bytes(made.encoded(made.on_paper("五"), "JPEG"))
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text.replace("8000", str(port)), re.M | re.S)
+    curls = [line for _, block in blocks for line in block.splitlines() if line.startswith("curl")]
+    (program,) = [block for language, block in blocks if language == "python"]
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    if shutil.which("curl"):
+        one, many, metrics = [run(f"{line} --fail", shell=True).stdout for line in curls]
+        assert [r["character"] for r in json.loads(one)["results"]] == ["五"]
+        assert len(json.loads(one)["results"][0]["alternatives"]) == 1
+        assert [r["character"] for r in json.loads(many)["results"]] == ["五", "五"]
+        assert 'hccr_request_seconds_count{status="200"} 2.0' in metrics
+    pytest.importorskip("tritonclient.http")
+    assert run([sys.executable, "-c", program]).stdout.startswith("[['五'")
 
 
 def test_serving_needs_no_framework():

@@ -22,7 +22,7 @@ def serve(recognizer):
     """A function that returns a client of a server with some limits."""
 
     def make(reader=recognizer, **limits) -> TestClient:
-        app = create_app(reader, "recogniser", "<title>a page</title>", Limits(**limits))
+        app = create_app(reader, "recogniser", b"<title>a page</title>", Limits(**limits))
         return TestClient(app, raise_server_exceptions=False)
 
     return make

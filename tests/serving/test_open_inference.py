@@ -15,7 +15,7 @@ INFER = "/v2/models/recogniser/infer"
 
 @pytest.fixture(scope="module")
 def server(recognizer):
-    app = create_app(recognizer, "recogniser", "", Limits(max_images=15))
+    app = create_app(recognizer, "recogniser", b"", Limits(max_images=15))
     return TestClient(app, raise_server_exceptions=False)
 
 
