@@ -84,21 +84,15 @@ class Batcher:
     def _answer(self, jobs: list[_Job]) -> None:
         """Reads the images of requests with the same options."""
         images = [image for job in jobs for image in job.images]
-        options = jobs[0].options
+        top_k, level, single = jobs[0].options.top_k, jobs[0].options.level, jobs[0].options.single
         most = int(self._limits.max_megapixels * 1e6)
-        reader = self._at_level(options.level)
         try:
-            answers = iter(
-                list(
-                    reader.predict_each(
-                        images, options.top_k, single=options.single, max_pixels=most
-                    )
-                )
-            )
+            reader = self._at_level(level)
+            each = reader.predict_each(images, top_k, single=single, max_pixels=most)
+            answers = iter(list(each))
         except Exception as error:
             if len(jobs) == 1:
-                jobs[0].answers.set_exception(error)
-                return
+                return jobs[0].answers.set_exception(error)
             for job in jobs:  # an image that shows a bug costs nobody else an answer
                 self._answer([job])
             return

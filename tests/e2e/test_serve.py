@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
+import urllib.error
+import urllib.request
 from functools import partial
 from pathlib import Path
 
@@ -50,12 +51,10 @@ def start():
         process.stdout.close()
 
 
-def post(port: int, body: bytes) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("POST", "/v1/predict", body)
-    status = connection.getresponse().status
-    connection.close()
-    return status
+def metric(port: int, name: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
 def test_tritons_client_reads_files_and_pixels(start, images):
@@ -83,24 +82,21 @@ def test_tritons_client_reads_files_and_pixels(start, images):
 
 
 def test_waiting_requests_are_answered_before_it_stops(start, images):
-    process, port = start()
-    statuses: list[int] = []
-
-    def ask(image):
-        statuses.append(post(port, image))
-
-    threads = [threading.Thread(target=ask, args=[image]) for image in 3 * images]
-    for thread in threads:
-        thread.start()
-    while not statuses:  # some are answered, others wait
-        threads[0].join(0.001)
+    process, port = start("--max-batch", "1")
+    connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(60)]
+    for i, connection in enumerate(connections):
+        connection.request("POST", "/v1/predict", images[i % len(images)])
+    waiting = 0.0
+    while waiting + metric(port, "hccr_request_seconds_count") < len(connections):
+        waiting = metric(port, "hccr_waiting_requests")
     process.send_signal(signal.SIGTERM)
-    for thread in threads:
-        thread.join()
-    assert statuses == 45 * [200]
+    assert waiting > 0
+    assert [connection.getresponse().status for connection in connections] == 60 * [200]
     assert process.wait(30) == -signal.SIGTERM
-    with pytest.raises(ConnectionRefusedError):
-        post(port, images[0])
+    for connection in connections:
+        connection.close()
+    with pytest.raises(urllib.error.URLError, match="refused"):
+        metric(port, "hccr")
 
 
 def test_commands_of_the_docs(start, images, tmp_path):
