@@ -51,10 +51,13 @@ def start():
         process.stdout.close()
 
 
-def metric(port: int, name: str) -> float:
+def count_requests(port: int) -> tuple[float, float]:
+    """How many are under way, and how many answered, at one moment."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+    names = "hccr_waiting_requests", "hccr_request_seconds_count"
+    waiting, answered = (sum(float(x.split()[-1]) for x in lines if x.startswith(n)) for n in names)
+    return waiting, answered
 
 
 def test_tritons_client_reads_files_and_pixels(start, images):
@@ -86,17 +89,16 @@ def test_waiting_requests_are_answered_before_it_stops(start, images):
     connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(60)]
     for i, connection in enumerate(connections):
         connection.request("POST", "/v1/predict", images[i % len(images)])
-    waiting = 0.0
-    while waiting + metric(port, "hccr_request_seconds_count") < len(connections):
-        waiting = metric(port, "hccr_waiting_requests")
+    while sum(counts := count_requests(port)) < len(connections):
+        pass
     process.send_signal(signal.SIGTERM)
-    assert waiting > 0
+    assert counts[0] > 0
     assert [connection.getresponse().status for connection in connections] == 60 * [200]
     assert process.wait(30) == -signal.SIGTERM
     for connection in connections:
         connection.close()
     with pytest.raises(urllib.error.URLError, match="refused"):
-        metric(port, "hccr")
+        count_requests(port)
 
 
 def test_commands_of_the_docs(start, images, tmp_path):
