@@ -108,7 +108,7 @@ def routes(name: str, batcher: Batcher, limits: Limits) -> APIRouter:
                 raise HTTPException(400, f"image {i}: {answer}")
             rows += [(answer.character, answer.probability), *answer.alternatives]
         shape = [len(images), len(rows) // len(images)]
-        data = dict(zip(_OUTPUTS, zip(*rows, strict=True), strict=True))
+        data = dict(zip(_OUTPUTS, map(list, zip(*rows, strict=True)), strict=True))
         outputs = [Tensor(name=n, shape=shape, datatype=_OUTPUTS[n], data=data[n]) for n in names]
         return InferResponse(model_name=name, id=asked.id, outputs=outputs)
 
@@ -137,7 +137,7 @@ def _images(inputs: list[Tensor], binary: bytes) -> Sequence[Any]:
     if kind == ("image", "UINT8", 4):
         in_json = tensor.data is not None
         pixels = np.array(tensor.data, np.uint8) if in_json else np.frombuffer(binary, np.uint8)
-        return pixels.reshape(tensor.shape)
+        return list(pixels.reshape(tensor.shape))
     if kind != ("image", "BYTES", 1):
         raise ValueError("its input is image: BYTES [n], or UINT8 [n, H, W, channels]")
     images = [base64.b64decode(text, validate=True) for text in tensor.data or ()]

@@ -39,6 +39,7 @@ def start():
         environment = {**os.environ, **ONE_THREAD}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         processes.append(process)
+        assert process.stdout is not None
         for line in process.stdout:
             if address := re.search(r"http://127\.0\.0\.1:(\d+)", line):
                 return process, int(address[1])
