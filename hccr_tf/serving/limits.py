@@ -1,5 +1,6 @@
 """What a server takes, at most; a flag of `hccr serve` each."""
 
+import math
 from dataclasses import asdict, dataclass
 
 from hccr_tf.utils.errors import HccrError
@@ -28,5 +29,5 @@ class Limits:
 
     def __post_init__(self):
         for name, value in asdict(self).items():
-            if not value > 0:
-                raise HccrError(f"--{name.replace('_', '-')} is above 0, not {value}.")
+            if not 0 < value < math.inf:
+                raise HccrError(f"--{name.replace('_', '-')} is a number above 0, not {value}.")
