@@ -142,7 +142,7 @@ def accuracy(run, store: Store) -> dict[str, float]:
     """
     recognizer = Recognizer(run)
     gb2312 = Charset.named("gb2312")
-    shared = Charset.from_characters(c for c in store.charset if c in gb2312)
+    shared = Charset.from_text(c for c in store.charset if c in gb2312)
     indices = store.indices("test")
     known = np.array([c in shared for c in store.charset])[store.labels[indices]]
     indices = indices[known]

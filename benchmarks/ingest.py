@@ -10,6 +10,7 @@ the largest input: 5 GB a million records for it, and as much for the store.
 """
 
 import hashlib
+import itertools
 import os
 import platform
 import shutil
@@ -26,7 +27,7 @@ import pandas as pd
 from common import RESULTS, arguments_of
 
 import hccr_tf
-from hccr_tf.data.sources.discovery import read_source
+from hccr_tf.data.sources.discovery import Discovery
 from hccr_tf.data.sources.gnt import HEADER
 from hccr_tf.data.sources.records import SampleBlock
 
@@ -35,7 +36,9 @@ def real_files(path: Path) -> list[bytes]:
     """The content of each .gnt file of a source, put together again of its sound records."""
     files: dict[str, list[bytes]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for block in read_source(path, Path(scratch)):
+        discovery = Discovery(Path(scratch))
+        discovery.add(path)
+        for block in itertools.chain(*(chunk.records() for chunk in discovery.chunks)):
             if not isinstance(block, SampleBlock):
                 continue
             for sample in block.samples():

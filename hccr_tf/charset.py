@@ -32,15 +32,10 @@ def _gb2312(end_row: int) -> str:
 
 
 _NAMED = {
-    "gb2312-1": ("GB2312 level 1 in code order: 啊 to 座", lambda: _gb2312(56)),
-    "gb2312": ("GB2312 levels 1 and 2 in code order: 啊 to 齄", lambda: _gb2312(88)),
-    "chinese-mnist": ("Chinese MNIST in the order of its codes: 零 to 亿", lambda: NUMERALS),
+    "gb2312-1": lambda: _gb2312(56),  # level 1: 啊 to 座
+    "gb2312": lambda: _gb2312(88),  # levels 1 and 2: 啊 to 齄
+    "chinese-mnist": lambda: NUMERALS,
 }
-
-
-def list_charsets() -> dict[str, str]:
-    """Returns the names that `Charset.named` knows, each with a description."""
-    return {name: description for name, (description, _) in _NAMED.items()}
 
 
 @dataclass(frozen=True)
@@ -68,18 +63,13 @@ class Charset:
             raise HccrError(f"characters occur more than once: {' '.join(twice[:10])}")
 
     @classmethod
-    def from_characters(cls, characters: Iterable[str]) -> Charset:
-        """Makes a charset in the order given."""
-        return cls(tuple(characters))
-
-    @classmethod
     def sorted(cls, characters: Iterable[str]) -> Charset:
         """Makes a charset ordered by code point; repeated characters are taken once."""
         return cls(tuple(sorted(set(characters))))
 
     @classmethod
-    def from_text(cls, text: str) -> Charset:
-        """Makes a charset of a string's characters, in their order; nothing is skipped."""
+    def from_text(cls, text: Iterable[str]) -> Charset:
+        """Makes a charset of a string's or other characters, in their order; nothing is skipped."""
         return cls(tuple(text))
 
     @classmethod
@@ -108,7 +98,7 @@ class Charset:
 
     @classmethod
     def named(cls, name: str) -> Charset:
-        """Makes one of the charsets of `list_charsets`; HccrError where there is none.
+        """Makes "gb2312-1", "gb2312" or "chinese-mnist", in code order; HccrError for another name.
 
         Example:
             >>> Charset.named("gb2312-1").text[:3], len(Charset.named("gb2312"))
@@ -116,14 +106,14 @@ class Charset:
         """
         if name not in _NAMED:
             raise HccrError(f"no charset is named {name!r}; there are {', '.join(_NAMED)}")
-        return cls.from_text(_NAMED[name][1]())
+        return cls.from_text(_NAMED[name]())
 
     @classmethod
     def open(cls, source: str | os.PathLike[str]) -> Charset:
         """Makes or reads a charset, whatever it is given as.
 
         Args:
-            source: A name of `list_charsets` (`./gb2312` is a file of that name); a charset file;
+            source: A name that `named` takes (`./gb2312` is a file of that name); a charset file;
                 or the folder of a training run or store. A `.txt` file holds the characters in
                 their order, white space between them or not; an `.npy` file holds GBK codes, as
                 `from_tag_codes` takes them.

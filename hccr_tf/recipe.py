@@ -15,7 +15,7 @@ from typing import Any
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.settings import settings_of, to_words
+from hccr_tf.utils.settings import from_plain, settings_of, to_words
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "schedule": ("constant", "cosine", "halve", "stall"),
@@ -205,18 +205,12 @@ class Recipe:
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "Recipe":
         """Reads `to_dict`'s result; HccrError for a setting that this version doesn't know."""
-        config = dict(config)
-        if config.get("device_preprocessing") is False:  # a setting of earlier versions
-            del config["device_preprocessing"]
-        if unknown := set(config) - {f.name for f in fields(cls)}:
-            raise HccrError(
-                f"This recipe has settings unknown here: {sorted(unknown)}. It was made by "
-                "another version of hccr_tf; train it anew."
-            )
-        config["preprocessing"] = Preprocessing.from_dict(config["preprocessing"])
-        config["augmentation"] = RandomAffine(**config["augmentation"])
-        config["stages"] = Stages(Stage(**stage) for stage in config.get("stages", ()))
-        return cls(**config)
+        parts = {
+            "preprocessing": Preprocessing.from_dict(config["preprocessing"]),
+            "augmentation": RandomAffine(**config["augmentation"]),
+            "stages": Stages(Stage(**stage) for stage in config.get("stages", ())),
+        }
+        return from_plain(cls, {**config, **parts})
 
     def override(self, settings: Mapping[str, Any] | None = None, **named) -> "Recipe":
         """Returns a copy with settings changed.

@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from threads import ONE_THREAD
 
 from hccr_tf import get_recipe, train
 from hccr_tf.charset import Charset
-from hccr_tf.data.sources.discovery import read_source
+from hccr_tf.data.sources.discovery import Discovery
 from hccr_tf.data.sources.records import RepairedName, Sample, SampleBlock, Skipped
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
@@ -104,8 +105,10 @@ def read_records(tmp_path_factory):
     """A function that reads a source and returns all its records, blocks as single samples."""
 
     def read(path) -> list:
-        records: list = []
-        for record in read_source(path, tmp_path_factory.mktemp("scratch")):
+        discovery = Discovery(tmp_path_factory.mktemp("scratch"))
+        discovery.add(Path(path))
+        records: list = [*discovery.skipped]
+        for record in itertools.chain(*(chunk.records() for chunk in discovery.chunks)):
             records += record.samples() if isinstance(record, SampleBlock) else [record]
         return records
 

@@ -13,7 +13,6 @@ from hccr_tf.audit import checks
 from hccr_tf.audit.merged_classes import add_doubts, check_merged, find_merged
 from hccr_tf.audit.report import Audit
 from hccr_tf.data.store.store import Store
-from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.progress import progress_bar
 
 if TYPE_CHECKING:  # it reads with Keras
@@ -24,22 +23,18 @@ def audit(
     store: Store,
     split: str | None = None,
     label_issues: "LabelIssues | None" = None,
-    run: str | None = None,
     progress: bool = True,
 ) -> Audit:
     """Looks for faults in a store.
 
     `split` limits the samples to one of `Store.indices`; copies and writers are still compared
     with all others. None takes all, copies held out of training included. `label_issues` are a
-    model's, filled (samples that they say nothing about are left out there), and `run` is its
-    name for the report. A bar shows the `progress` if standard error is a terminal.
+    model's, filled; samples that they say nothing about are left out there. A bar shows the
+    `progress` if standard error is a terminal.
 
     Raises:
-        HccrError: There is no such split, or it is empty; or one of `label_issues` and `run` is
-            given without the other.
+        HccrError: There is no such split, or it is empty.
     """
-    if (label_issues is None) != (run is None):
-        raise HccrError("label_issues go with the name of the run that found them")
     indices = np.arange(len(store)) if split is None else store.indices(split)
     with progress_bar("looking at images", 2 * len(indices), progress) as advance:
         answers = [
@@ -51,9 +46,10 @@ def audit(
             *checks.check_balance(store, indices, split),
         ]
         classes = find_merged(store, indices, advance)
-    agreement, doubted = {}, []
+    agreement, doubted, run = {}, [], None
     if label_issues is not None:
         classes = add_doubts(classes, *label_issues.by_class(indices))
         agreement, doubted = label_issues.agreement(indices), [label_issues.check(indices)]
+        run = label_issues.run
     answers += [*check_merged(classes), *doubted]
     return Audit(store, split, len(indices), answers, classes, run, agreement)

@@ -11,6 +11,7 @@ import pandas as pd
 from hccr_tf.audit.features import is_inverted
 from hccr_tf.data.sources.image_folder import NAMELESS
 from hccr_tf.data.store import splits
+from hccr_tf.data.store.format import SKIPPED_FILE
 from hccr_tf.data.store.store import Store
 
 ERROR, WARNING, INFO = "error", "warning", "info"
@@ -178,7 +179,8 @@ def check_listed(store: Store) -> list[Check]:
         for row in read_rows(store.path / "repaired_names.csv")
     ]
     skipped = [
-        Finding(None, None, row["reason"], row["source"]) for row in read_rows(store.skipped_path)
+        Finding(None, None, row["reason"], row["source"])
+        for row in read_rows(store.path / SKIPPED_FILE)
     ]
     return [
         Check(

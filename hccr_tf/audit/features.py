@@ -8,10 +8,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.feature import hog
 
+from hccr_tf.data.loading.preprocessing import crop_to_ink
 from hccr_tf.images.contact_sheet import text_image
 
 _SIDE, _CELLS, _ORIENTATIONS = 48, 6, 8
-_INK_BELOW = 240  # Lighter pixels are paper: the noise of JPEG files reaches about 245.
 NUM_FEATURES = _ORIENTATIONS * _CELLS**2
 
 
@@ -39,10 +39,7 @@ def _square(image: np.ndarray) -> np.ndarray:
     """Returns the ink alone, 0 to 1 (the darkest), shape (_SIDE, _SIDE), float32."""
     if is_inverted(image):
         image = 255 - image
-    mask = cv2.threshold(image, _INK_BELOW, 255, cv2.THRESH_BINARY_INV)[1]
-    left, top, width, height = cv2.boundingRect(mask)
-    if width:
-        image = image[top : top + height, left : left + width]
+    image = crop_to_ink(image)
     ink = 255 - cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     ink /= max(float(ink.max()), 1.0)
     return cv2.GaussianBlur(ink, (0, 0), 1.0)

@@ -25,7 +25,7 @@ class LabelIssues:
 
     A model trained on the same labels has learnt some of the wrong ones by heart, so what it
     disagrees with is suspicious and what it agrees with is not thereby right. Held-out splits
-    speak the more plainly. `charset` is the model's, in class order.
+    speak the more plainly. `charset` is the model's, in class order, and `run` its name.
 
     Attributes:
         margin: Shape (samples of the store,), float32; NaN where nothing was said.
@@ -35,8 +35,8 @@ class LabelIssues:
         HccrError: The charset doesn't cover the store; the message names what it lacks.
     """
 
-    def __init__(self, store: Store, charset: Charset):
-        self.store, self.charset = store, charset
+    def __init__(self, store: Store, charset: Charset, run: str):
+        self.store, self.charset, self.run = store, charset, run
         # Of the store's own order: labels of a batch must not come from another charset's.
         self._classes = store.labels_for(charset, np.arange(len(store)))
         self.margin = np.full(len(store), np.nan, np.float32)
@@ -113,7 +113,7 @@ def predict_label_issues(
             it lacks), an empty split.
     """
     predictor = Predictor(workdir)
-    issues = LabelIssues(store, predictor.charset)
+    issues = LabelIssues(store, predictor.charset, str(workdir))
     reader = Loader(store, split, predictor.preprocessing, batch_size, charset=predictor.charset)
     for logits, _, indices in iterate_logits(predictor, reader):
         issues.add(logits[:, 0], indices)

@@ -59,12 +59,11 @@ def run_prepare(source, charset, workers, **options) -> None:
     """
     from hccr_tf.charset import Charset
     from hccr_tf.data.store.prepare import prepare
-    from hccr_tf.data.store.store import summary
 
     if workers is not None and workers < 1:
         raise HccrError("--workers is at least 1.")
     charset = None if charset is None else Charset.open(charset)
-    print(summary(prepare(source, charset=charset, workers=workers, **options)))
+    print(prepare(source, charset=charset, workers=workers, **options).summary())
 
 
 @command(
@@ -83,18 +82,13 @@ def run_show(store, split, sheet, rows, verify) -> None:
       hccr data show store --split test
     """
     from hccr_tf.data.dataset import open_dataset
-    from hccr_tf.data.store.store import Store, summary
     from hccr_tf.data.store_sheet import store_sheet
-    from hccr_tf.synthesis.dataset import StrokeDataset, stroke_summary
 
     dataset = open_dataset(store)
     if verify:
         dataset.verify()
         print("Every file has the checksum it was written with.")
-    if isinstance(dataset, StrokeDataset):
-        print(stroke_summary(dataset))
-    elif isinstance(dataset, Store):
-        print(summary(dataset))
+    print(dataset.summary())
     path = Path(sheet or f"{Path(store)}-sheet.png")
     store_sheet(dataset, path, split=split, rows=rows)
     print(f"sheet       {path}")
@@ -139,7 +133,7 @@ def run_audit(store, run, out, split, batch_size) -> None:
                 f"{run} was trained on other data (hash {trained_on[:16]}): which of these "
                 "samples it has seen is not known."
             )
-    result = audit(opened, split, label_issues, run)
+    result = audit(opened, split, label_issues)
     print(result.text(result.write(out or f"{Path(store)}-audit")))
 
 
@@ -205,7 +199,7 @@ def run_strokes(file, fonts, charset, sheet, **options) -> None:
     """
     from hccr_tf.charset import Charset
     from hccr_tf.data.store_sheet import store_sheet
-    from hccr_tf.synthesis.dataset import make_stroke_store, stroke_summary
+    from hccr_tf.synthesis.dataset import make_stroke_store
     from hccr_tf.synthesis.sources import read_font
     from hccr_tf.synthesis.strokes import load_strokes
     from hccr_tf.synthesis.style import HandwritingStyle
@@ -238,7 +232,7 @@ def run_strokes(file, fonts, charset, sheet, **options) -> None:
         variation=HandwritingStyle(**{k.removeprefix("style."): v for k, v in style.items()}),
         **options,
     )
-    print(stroke_summary(store))
+    print(store.summary())
     path = Path(sheet or f"{store.path}-sheet.png")
     store_sheet(store, path, split="train", rows=12, columns=8)
     print(f"sheet       {path}")

@@ -1,19 +1,21 @@
 """What training and prediction need of any data, and the way to open it."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.store.format import MANIFEST, STROKES_FORMAT
-from hccr_tf.utils.files import read_json
+from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.files import read_json, sha256_file
 
 
-class Dataset(Protocol):
+class Dataset(ABC):
     """Images by number, with their labels: a store on disk, or images drawn when asked for.
 
     Attributes:
@@ -21,48 +23,117 @@ class Dataset(Protocol):
         manifest: What its `manifest.json` says.
         charset: The characters of the class indices.
         data_hash: 64 hexadecimal digits that identify images, labels and splits.
+
+    Raises:
+        FileNotFoundError: There is no dataset at the path, or one of its files is missing.
+        HccrError: It has another format, a file another size than it should, or was altered.
     """
 
-    path: Path
-    manifest: dict[str, Any]
-    charset: Charset
-    data_hash: str
+    format: ClassVar[str]
+    remedy: ClassVar[str]  # a command
 
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        if not (self.path / MANIFEST).is_file():
+            raise FileNotFoundError(
+                f"{self.path} is no store (it has no {MANIFEST}); make one with `{self.remedy}`"
+            )
+        self.manifest: dict[str, Any] = read_json(self.path / MANIFEST)
+        again = f"make the store again with `{self.remedy}`"
+        kind = self.manifest.get("format") if isinstance(self.manifest, dict) else None
+        if kind == STROKES_FORMAT != self.format:
+            raise HccrError(
+                f"{self.path} is a store of strokes, which are drawn in training and calibrated "
+                f"with, and not taken here; give a store of images ({self.remedy})"
+            )
+        if kind != self.format:
+            raise HccrError(
+                f"{self.path} has the format {kind!r}, and {self.format!r} is needed; {again}"
+            )
+        for name, entry in self.manifest["files"].items():
+            file = self.path / name
+            if not file.is_file():
+                raise FileNotFoundError(f"{self.path} is incomplete: {name} is missing")
+            if file.stat().st_size != entry["num_bytes"]:
+                raise HccrError(
+                    f"{file} has {file.stat().st_size} bytes instead of {entry['num_bytes']}; "
+                    f"{again}"
+                )
+        self.charset = Charset.from_text(self.manifest["charset"]["characters"])
+        if self.charset.sha256 != self.manifest["charset"]["sha256"]:
+            raise HccrError(f"{self.path / MANIFEST} was altered: its charset has another hash")
+        self.data_hash: str = self.manifest["data_hash"]
+
+    @abstractmethod
     def __len__(self) -> int:
         """Returns the number of images."""
-        ...
 
+    @abstractmethod
     def indices(self, split: str) -> np.ndarray:
         """Returns the numbers of a split's images, int64; of "train", those of epoch 0."""
-        ...
 
     def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        """Returns the images that stand for those of epoch 0 in another epoch."""
-        ...
+        """Returns the images that stand for those of epoch 0 in another: unless drawn, the same."""
+        return indices
 
+    @abstractmethod
     def images(self, indices: np.ndarray) -> list[np.ndarray]:
         """Returns images, each uint8 (height, width), as the source has them."""
-        ...
 
     def image(self, index: int) -> np.ndarray:
         """Returns one image, uint8 (height, width)."""
-        ...
+        return self.images(np.array([index]))[0]
+
+    @abstractmethod
+    def class_indices(self, indices: np.ndarray) -> np.ndarray:
+        """Returns class indices under the dataset's own charset, integers (n,)."""
 
     def labels_for(self, charset: Charset, indices: np.ndarray) -> np.ndarray:
-        """Returns class indices under a charset that has every character, int32 (n,)."""
-        ...
-
-    def verify(self) -> None:
-        """Compares every file with its checksum.
+        """Returns class indices of images under another charset, int32 (n,).
 
         Raises:
-            HccrError: A file was altered.
+            HccrError: The charset lacks characters of the dataset; the message names them.
         """
-        ...
+        if missing := [c for c in self.charset if c not in charset]:
+            more = " …" if len(missing) > 20 else ""
+            raise HccrError(
+                f"the charset of {len(charset)} characters lacks {len(missing)} of the store "
+                f"{self.path}: {' '.join(missing[:20])}{more}"
+            )
+        table = np.array([charset.index(c) for c in self.charset], np.int32)
+        return table[self.class_indices(indices)]
 
+    def verify(self) -> None:
+        """Reads every file and compares its checksum.
+
+        Raises:
+            HccrError: Something changed; the message names it.
+        """
+        files = self.manifest["files"]
+        hashes = {name: entry["sha256"] for name, entry in files.items() if "sha256" in entry}
+        bad = [name for name, sha256 in hashes.items() if sha256_file(self.path / name) != sha256]
+        if bad:
+            raise HccrError(
+                f"{self.path} is damaged: {', '.join(bad)} changed; make it again with "
+                f"`{self.remedy}`"
+            )
+
+    @abstractmethod
     def sample_ids(self, indices: Iterable[int]) -> list[str]:
         """Returns a name for each image that stays the same whatever is read beside it."""
-        ...
+
+    def summary(self) -> str:
+        """Describes the dataset in a few lines of text, for `hccr data show`."""
+        lines = [("store", str(self.path)), ("data hash", self.data_hash), *self._facts()]
+        return "\n".join(f"{title:<12}{text}" for title, text in lines)
+
+    @abstractmethod
+    def _facts(self) -> list[tuple[str, str]]: ...
+
+
+def shortened(text: str) -> str:
+    """Returns a charset's text with its middle left out where it's long."""
+    return text if len(text) <= 40 else f"{text[:20]} … {text[-20:]}"
 
 
 def open_dataset(path: str | os.PathLike[str] | Dataset) -> Dataset:
@@ -72,7 +143,7 @@ def open_dataset(path: str | os.PathLike[str] | Dataset) -> Dataset:
         FileNotFoundError: There is none, or one of its files is missing.
         HccrError: Another format, or altered files.
     """
-    if not isinstance(path, (str, os.PathLike)):
+    if isinstance(path, Dataset):
         return path
     manifest = Path(path) / MANIFEST
     content = read_json(manifest) if manifest.is_file() else None

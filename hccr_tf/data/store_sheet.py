@@ -18,7 +18,6 @@ def store_sheet(
     split: str | None = None,
     rows: int = 10,
     columns: int = 12,
-    seed: int = 0,
 ) -> np.ndarray:
     """Writes a sheet of a store: one class a row, drawn at random.
 
@@ -28,7 +27,6 @@ def store_sheet(
         split: One of `Store.indices`, "all" by default.
         rows: Number of classes, at most `MAX_CLASSES`; fewer where the store has fewer.
         columns: Images per class; places stay empty where a class has fewer.
-        seed: Seeds the draw of classes and images.
 
     Returns:
         The sheet, shape (height, width), uint8.
@@ -40,7 +38,7 @@ def store_sheet(
         raise HccrError(f"a sheet has 1 to {MAX_CLASSES} rows and at least 1 column")
     indices = store.indices(split or "all")
     labels = store.labels_for(store.charset, indices)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     classes = np.unique(labels)
     classes = np.sort(rng.permutation(classes)[:rows])
     images: list[np.ndarray | None] = []

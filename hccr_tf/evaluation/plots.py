@@ -6,15 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
 from hccr_tf.images.contact_sheet import text_image
-from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 _GLYPH_PIXELS = 44
@@ -120,62 +116,6 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def images_figure(
-    rows: Sequence[Sequence[np.ndarray | None]],
-    row_texts: Sequence[str] = (),
-    column_texts: Sequence[str] = (),
-    size: float = 0.8,
-) -> Figure:
-    """Draws images in rows and columns, each fitted into a square, with their texts.
-
-    Args:
-        rows: images uint8 (H, W) or (H, W, 1) of any size, 0 shown black and 255
-            white; None leaves a place empty, and rows may differ in length.
-        row_texts: one a row, on its left; any Chinese.
-        column_texts: one a column, above it, made smaller where it's wider than the column.
-        size: side of the squares in inches.
-
-    Raises:
-        HccrError: there is no image.
-    """
-    columns = max((len(row) for row in rows), default=0)
-    if not columns:
-        raise HccrError("A figure needs at least one image.")
-    # Everything lies in one axes whose unit is the inch: many axes are slow to draw.
-    gap, inch_per_pixel = 0.08, 0.2 / _GLYPH_PIXELS
-    left_labels = [text_image(text, _GLYPH_PIXELS) for text in row_texts]
-    top_labels = [text_image(text, _GLYPH_PIXELS) for text in column_texts]
-    left = gap + max((label.shape[1] * inch_per_pixel + gap for label in left_labels), default=0)
-    top = gap + max((label.shape[0] * inch_per_pixel for label in top_labels), default=0)
-    pitch = size + gap
-    width, height = left + columns * pitch, top + len(rows) * pitch
-    figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((0, 0, 1, 1))
-
-    def draw(image: np.ndarray, x: float, y: float, scale: float) -> None:
-        high, wide = (scale * side for side in image.shape[:2])
-        extent = (x - wide / 2, x + wide / 2, y + high / 2, y - high / 2)
-        image = image.reshape(image.shape[:2])
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
-
-    for i, row in enumerate(rows):
-        for j, image in enumerate(row):
-            if image is None:
-                continue
-            x, y = left + j * pitch, top + i * pitch
-            draw(image, x + size / 2, y + size / 2, size / max(image.shape))
-            axes.add_patch(Rectangle((x, y), size, size, fill=False, edgecolor="0.75", lw=0.8))
-    for i, label in enumerate(left_labels):
-        x = left - gap - label.shape[1] * inch_per_pixel / 2
-        draw(label, x, top + i * pitch + size / 2, inch_per_pixel)
-    for j, label in enumerate(top_labels):
-        scale = min(inch_per_pixel, size / label.shape[1])
-        draw(label, left + j * pitch + size / 2, top / 2, scale)
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
-    return figure
-
-
 def draw_size_against_accuracy(table: pd.DataFrame, path: Path) -> None:
     """Writes accuracy against size of methods as PNG, a colour for each test set.
 
@@ -197,50 +137,6 @@ def draw_size_against_accuracy(table: pd.DataFrame, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(title="test set", fontsize=8)
     save_figure(figure, path)
-
-
-def simplex_figure(
-    weights: np.ndarray,
-    values: np.ndarray,
-    corners: Sequence[str],
-    marks: dict[str, Sequence[float]],
-    label: str,
-) -> Figure:
-    """Draws a value over three weights that sum to 1, as a triangle of hexagons.
-
-    Args:
-        weights: float (N, 3), an even grid.
-        values: float (N,), one each.
-        corners: three names; a corner is where that weight is 1.
-        marks: weights to mark, by their name in the legend.
-        label: what the values are.
-    """
-    # Left, right and top of a triangle with sides of length 1.
-    places = np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
-    step = np.min(weights[weights > 0])
-    angles = np.pi / 6 + np.arange(6) * np.pi / 3
-    hexagon = step / np.sqrt(3) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
-    tiles = PolyCollection((weights @ places)[:, None] + hexagon, array=values, edgecolor="face")
-    # Where all are equal, Matplotlib would spread the scale about them, beyond 100 %.
-    tiles.set_clim(values.min() - (values.min() == values.max()), values.max())
-    axes.add_collection(tiles)
-    for corner, (x, y) in zip(corners, places, strict=True):
-        side = -1 if y == 0 else 1
-        axes.text(x, y + side * 1.5 * step, corner, ha="center", va="center")
-    # Hollow and ever larger, so that marks at one place are all seen.
-    outline = [withStroke(linewidth=4, foreground="black")]
-    for i, (name, mark) in enumerate(marks.items()):
-        x, y = np.asarray(mark) / np.sum(mark) @ places
-        (point,) = axes.plot(x, y, _MARKERS[i % len(_MARKERS)], ms=7 + 5 * i, label=name)
-        point.set(mfc="none", mec="white", mew=1.8, path_effects=outline)
-    axes.set(xlim=(-0.1, 1.1), ylim=(-0.14, 1))
-    axes.set_aspect("equal")
-    axes.set_axis_off()
-    axes.legend(loc="upper left", frameon=False, fontsize=9, labelspacing=1)
-    figure.colorbar(tiles, ax=axes, label=label, shrink=0.8)
-    return figure
 
 
 def draw_grid(table: pd.DataFrame, settings: Sequence[str], value: str, path: Path) -> None:

@@ -28,7 +28,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     return (max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
+def paired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     """Test whether two models that read the same samples differ (McNemar 1947, exact).
 
     Args:
@@ -36,24 +36,19 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
         second: bool (N,), which ones the other does.
 
     Returns:
-        Samples that only the first reads rightly, those that only the second does, and the
-        two-sided probability of a difference at least as great if both were equally good.
+        Columns of a table: by how many points the second is better (`difference`), the samples
+        that only one of them reads rightly, and the two-sided probability `p` of a difference at
+        least as great if both were equally good.
     """
     only_first = int((first & ~second).sum())
     only_second = int((second & ~first).sum())
     total, fewer = only_first + only_second, min(only_first, only_second)
     tail = sum(math.comb(total, i) for i in range(fewer + 1))
-    return only_first, only_second, min(1.0, 2 * tail / 2**total)
-
-
-def paired(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    """Compare two readings of the same samples, as for `mcnemar`, as columns of a table."""
-    only_first, only_second, p = mcnemar(first, second)
     return {
         "difference": round(100 * float(second.mean() - first.mean()), 3),
         "only_first_right": only_first,
         "only_second_right": only_second,
-        "p": float(f"{p:.3g}"),
+        "p": float(f"{min(1.0, 2 * tail / 2**total):.3g}"),
     }
 
 
@@ -64,8 +59,7 @@ def compare_pairs(right: Mapping[str, np.ndarray]) -> pd.DataFrame:
         right: bool (N,) by run, which samples each reads rightly.
 
     Returns:
-        A row a pair: by how many points the second is better, samples that only one of them
-        reads rightly, and the probability of such a difference between equals.
+        A row a pair: the runs, `first` and `second`, and what `paired` says of them.
     """
     import pandas as pd  # half a second, which reading an image doesn't have
 

@@ -1,7 +1,5 @@
 """Contact sheets: images side by side with their characters, to look at data before training."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -17,10 +15,6 @@ from hccr_tf.utils.files import atomic_write
 
 @cache
 def _font():
-    if not hasattr(cv2, "FontFace"):
-        raise RuntimeError(
-            f"OpenCV {cv2.__version__} carries no Chinese font; install opencv-python-headless>=5"
-        )
     return cv2.FontFace("uni")
 
 

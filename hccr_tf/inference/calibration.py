@@ -3,8 +3,6 @@
 Of the images that are read with a probability of 0.8, eight in ten should be read rightly.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path

@@ -1,9 +1,8 @@
 """Weighted fusion of models by their logits (Kriuk & Kriuk 2024, section 3.2, figure 7)."""
 
-import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from hccr_tf.evaluation.plots import draw_confused_pairs
 from hccr_tf.inference.logits_file import LOGITS, open_same_samples
 from hccr_tf.runs.workdir import command_line
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import atomic_write, write_json
+from hccr_tf.utils.files import write_json, write_rows
 
 PAPER_WEIGHTS = (0.3, 0.2, 0.5)  # section 3.2: raw, 3×3, 7×7
 _NUM_PAIRS = 20
@@ -91,7 +90,7 @@ def fuse(
         head = ["sample_id", "character", "predicted", "probability", "correct"]
         head.append(f"top{min(_TOP, len(charset))}")
         result = Evaluation(len(charset))
-        _write_csv(out / "predictions.csv", head, _predictions(files, values, result))
+        write_rows(out / "predictions.csv", head, _predictions(files, values, result))
         metrics["fused"] = {"logits": result.metrics()}
         for dataset in LOGITS[1:]:
             if all(dataset in file.datasets for file in files):
@@ -99,14 +98,14 @@ def fuse(
         totals = zip(charset, result.class_total, result.class_correct, strict=True)
         per_class = ((c, n, right, f"{right / n:.6f}" if n else "") for c, n, right in totals)
         head = ["character", "samples", "correct", "accuracy"]
-        _write_csv(out / "per_class.csv", head, per_class)
+        write_rows(out / "per_class.csv", head, per_class)
         most_frequent = sorted(result.confusions.items(), key=lambda item: (-item[1], item[0]))
         pairs = [
             (charset.char(true), charset.char(read), count, int(result.class_total[true]))
             for (true, read), count in most_frequent
         ]
         head = ["character", "predicted", "count", "samples"]
-        _write_csv(out / "confused_pairs.csv", head, pairs)
+        write_rows(out / "confused_pairs.csv", head, pairs)
         draw_confused_pairs(pairs[:_NUM_PAIRS], out / "confused_pairs.png")
         # Last, so that a folder with metrics.json is complete.
         write_json(out / "metrics.json", metrics)
@@ -174,11 +173,3 @@ def _predictions(files, weights, result: Evaluation) -> Iterator[list]:
                 int(best[i, 0] == labels[i]),
                 "".join(characters),
             ]
-
-
-def _write_csv(path: Path, head: list[str], rows: Iterable) -> None:
-    with (
-        atomic_write(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as handle,
-    ):
-        csv.writer(handle).writerows(itertools.chain([head], rows))

@@ -72,8 +72,8 @@ def write_logits(
             raise HccrError(f"{path} got {num_written} samples, not {num_samples}.")
 
 
-class LogitsFile:
-    """Reads a logits file in pieces.
+class LogitsFile(contextlib.AbstractContextManager):
+    """Reads a logits file in pieces; a context manager, which closes it.
 
     `datasets` are "logits" and, where the file has it, "logits_center".
 
@@ -110,15 +110,8 @@ class LogitsFile:
     def __len__(self) -> int:
         return len(self._file["labels"])
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-    def __enter__(self) -> "LogitsFile":
-        return self
-
     def __exit__(self, *_) -> None:
-        self.close()
+        self._file.close()
 
     def labels(self, rows: slice) -> np.ndarray:
         """int32 (B,); HccrError naming the sample where one is no class of the charset."""

@@ -52,6 +52,8 @@ class Predictor:
             remedy = "no epoch of it is done yet. Train on."
             if self.workdir.read_run().get("state") in ("packed", "imported"):
                 remedy = "they were lost; pack or import it again."
+            elif (self.workdir.path / "prediction.weights.h5").exists():
+                remedy = "prediction.weights.h5 is of an earlier version. Train it anew."
             raise HccrError(f"{self.workdir.path} has no prediction weights: {remedy}")
         self.model = create_model(
             self.recipe.model,

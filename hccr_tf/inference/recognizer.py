@@ -1,7 +1,5 @@
 """From an image of a character to the character: files, arrays, scans and photographs."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import itertools

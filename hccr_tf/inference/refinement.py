@@ -1,7 +1,5 @@
 """A refined network's predictions and attention, step by step (Yang et al. 2017, figs. 1, 5)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

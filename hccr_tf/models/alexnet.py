@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, image_input, register_model
+from hccr_tf.models.blocks import convolution, image_input
+from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, register_model
 from hccr_tf.utils.errors import HccrError
 
 # Kernel, strides, filters, whether a pooling follows.
@@ -46,15 +47,8 @@ def alexnet(
     # === Functional Model ===
     inputs, x = image_input(image_shape, "alexnet", least=32)
     for i, (kernel, strides, filters, pools) in enumerate(_CONVOLUTIONS, start=1):
-        x = layers.Conv2D(
-            max(1, filters * width // _TABLE_WIDTH),
-            kernel,
-            strides=strides,
-            padding="same",
-            activation="relu",
-            kernel_initializer="he_normal",
-            name=f"conv{i}",
-        )(x)
+        filters = max(1, filters * width // _TABLE_WIDTH)
+        x = convolution(x, filters, kernel, f"conv{i}", strides=strides, activation="relu")
         if pools:
             x = layers.MaxPooling2D(
                 3, 2, padding="same", name=FEATURE_MAP if i == len(_CONVOLUTIONS) else f"pool{i}"

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, image_input, register_model
+from hccr_tf.models.blocks import image_input
+from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, register_model
 from hccr_tf.utils.errors import HccrError
 
 # The table of the released code at width 32: first kernel and inception widths (a, b,

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
+from hccr_tf.models.blocks import convolution, image_input
 from hccr_tf.models.layers import GlobalWeightedAveragePooling2D
-from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, image_input, register_model
+from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, register_model
 from hccr_tf.utils.errors import HccrError
 
 _WIDTHS = (32, 96, 192, 320)
@@ -64,15 +65,7 @@ def compact_net(
 
 
 def _conv(x, filters, name, strides=1, gain="ones"):
-    x = layers.Conv2D(
-        filters,
-        3,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
+    x = convolution(x, filters, 3, f"{name}_conv", strides=strides, use_bias=False)
     return layers.BatchNormalization(momentum=_MOMENTUM, gamma_initializer=gain, name=f"{name}_bn")(
         x
     )

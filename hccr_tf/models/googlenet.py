@@ -5,7 +5,8 @@ from functools import partial
 import keras
 from keras import layers
 
-from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, image_input, register_model
+from hccr_tf.models.blocks import convolution, image_input
+from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, register_model
 from hccr_tf.utils.errors import HccrError
 
 # Widths of each module: 1×1; before and in 3×3; before and in 5×5; after the pooling. The first
@@ -86,24 +87,14 @@ def _inception(x, widths, name, improved):
     branches.append(_conv(y, pooled, 1, f"{name}_after_pool", improved))
     y = layers.Concatenate(name=f"{name}_joined")(branches)
     if improved:
-        shortcut = layers.Conv2D(
-            y.shape[-1], 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}_shortcut"
-        )(x)
+        shortcut = convolution(x, y.shape[-1], 1, f"{name}_shortcut", use_bias=False)
         shortcut = layers.BatchNormalization(name=f"{name}_shortcut_bn")(shortcut)
         y = layers.Add(name=f"{name}_added")([shortcut, y])
     return y
 
 
 def _conv(x, filters, kernel, name, improved, strides=1):
-    x = layers.Conv2D(
-        filters,
-        kernel,
-        strides=strides,
-        padding="same",
-        use_bias=not improved,
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)
+    x = convolution(x, filters, kernel, name, strides=strides, use_bias=not improved)
     if improved:
         x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)

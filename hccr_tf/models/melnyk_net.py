@@ -10,12 +10,13 @@ from functools import partial
 import keras
 from keras import layers
 
+from hccr_tf.models.blocks import convolution, image_input
 from hccr_tf.models.layers import (
     GlobalWeightedAveragePooling2D,
     GlobalWeightedOutputAveragePooling2D,
     SameAveragePooling2D,
 )
-from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, image_input, register_model
+from hccr_tf.models.registry import FEATURE_MAP, MAIN_OUTPUT, POOLING, register_model
 from hccr_tf.utils.errors import HccrError
 
 # Table 1, widths of the convolutions between poolings.
@@ -77,15 +78,8 @@ def _melnyk_net(
 def _conv(x, filters, l2, name, relu_name):
     # The text's "stride 2" contradicts the sizes of its own table; no biases, since the
     # normalisation has them (section 3.1).
-    x = layers.Conv2D(
-        filters,
-        3,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        kernel_regularizer=keras.regularizers.L2(l2),
-        name=name,
-    )(x)
+    decay = keras.regularizers.L2(l2)
+    x = convolution(x, filters, 3, name, use_bias=False, kernel_regularizer=decay)
     x = layers.BatchNormalization(name=name.replace("conv", "bn"))(x)
     return layers.ReLU(name=relu_name)(x)
 

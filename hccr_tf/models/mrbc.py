@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from hccr_tf.models.blocks import convolution, image_input
 from hccr_tf.models.layers import AdditiveAttention, RefinementStart, UnionOfVectors
 from hccr_tf.models.registry import (
     ATTENTION,
@@ -19,7 +20,6 @@ from hccr_tf.models.registry import (
     POOLING,
     UNION,
     create_model,
-    image_input,
     register_model,
 )
 from hccr_tf.utils.errors import HccrError
@@ -198,9 +198,7 @@ def _block(x, width, residual, name):
 
 
 def _conv(x, width, name):
-    x = layers.Conv2D(
-        width, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
-    )(x)
+    x = convolution(x, width, 3, name, use_bias=False)
     x = layers.BatchNormalization(name=name.replace("conv", "bn"))(x)
     return layers.ReLU(name=name.replace("conv", "relu"))(x)
 

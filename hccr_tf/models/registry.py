@@ -30,7 +30,6 @@ from functools import partial
 import keras
 
 from hccr_tf.models.abstract import without_values
-from hccr_tf.models.layers import InputScaling
 from hccr_tf.utils.errors import HccrError
 
 INPUT_SCALING = "input_scaling"
@@ -163,21 +162,6 @@ def create_model(
 def blueprint(name: str, **arguments) -> keras.Model:
     """What `create_model` builds, but without values, so that the largest network costs nothing."""
     return without_values(lambda: create_model(name, **arguments))
-
-
-def image_input(image_shape: tuple[int, int, int], network: str, scale=1 / 255, least: int = 1):
-    """Makes a network's input, and what it computes with: uint8 levels times `scale`.
-
-    Raises:
-        HccrError: a side is under `least` pixels; the message names the network, or its size.
-    """
-    if min(image_shape[:2]) < least:
-        raise HccrError(
-            f"{image_shape[0]}×{image_shape[1]} pixels are too few for {network}; the smallest "
-            f"size that works is {least}×{least}. Take a larger image_size."
-        )
-    inputs = keras.Input(image_shape, dtype="uint8", name="image")
-    return inputs, InputScaling(scale, name=INPUT_SCALING)(inputs)
 
 
 def is_refined(name: str) -> bool:

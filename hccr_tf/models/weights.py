@@ -1,19 +1,17 @@
 """Weights on disk: named arrays (safetensors) with a checksum, and nothing that runs.
 
 A file holds groups of arrays (the model's, an optimiser's) keyed by the variables' paths, such as
-"model/conv1/kernel", and a few plain attributes. Files of the first version, HDF5, are read too.
+"model/conv1/kernel", and a few plain attributes.
 """
 
 import contextlib
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -168,33 +166,16 @@ def _by_name(variables: Variables) -> Mapping[str, Any]:
 def _open(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     """Yields an open file, and its attributes as JSON with their checksum."""
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            readable = path if path.suffix != ".h5" else _converted(path, Path(folder) / path.name)
-            with safe_open(readable, "np") as file:
-                if _KEY not in (file.metadata() or {}):
-                    raise WeightsError(f"{path} wasn't written by this package.")
-                yield file, json.loads(file.metadata()[_KEY])
+        with safe_open(path, "np") as file:
+            if _KEY not in (file.metadata() or {}):
+                raise WeightsError(f"{path} wasn't written by this package.")
+            yield file, json.loads(file.metadata()[_KEY])
     except FileNotFoundError:
-        raise WeightsError(f"There is no weights file {path}.") from None
+        old = path.with_suffix(".weights.h5")
+        more = f" {old.name} is of an earlier version; train the run anew." if old.exists() else ""
+        raise WeightsError(f"There is no weights file {path}.{more}") from None
     except (SafetensorError, OSError, RuntimeError, KeyError) as error:
         raise WeightsError(f"{path} is damaged or no weights file: {error}") from error
-
-
-def _converted(path: Path, out: Path) -> Path:
-    """Rewrites an HDF5 file of the first version; its checksum stays."""
-    arrays = {}
-
-    def add(name, item):
-        if isinstance(item, h5py.Dataset):
-            if item.id.get_storage_size() != item.nbytes:
-                raise WeightsError(f"{path} is damaged: {name} isn't stored in full.")
-            arrays[name] = item[()]
-
-    with h5py.File(path, "r") as file:
-        file.visititems(add)
-        header = {name: str(file.attrs[name]) for name in ("attributes", "sha256")}
-    save_file(arrays, out, {_KEY: json.dumps(header)})
-    return out
 
 
 def _checksum(attributes: str, names: Iterable[str], read: Callable[[str], np.ndarray]) -> str:

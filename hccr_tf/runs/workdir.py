@@ -48,14 +48,8 @@ _PACKAGES = (
 )
 
 
-def _path(name: str, first: str | None = None) -> property:
-    """Makes a property: the path of a file, or of the `first` version's where only that is."""
-
-    def get(workdir: "Workdir") -> Path:
-        path, old = workdir.path / name, workdir.path / (first or name)
-        return old if old.exists() and not path.exists() else path
-
-    return property(get, doc=f"Returns the path of {name}.")
+def _path(name: str) -> property:
+    return property(lambda workdir: workdir.path / name, doc=f"Returns the path of {name}.")
 
 
 @dataclass(frozen=True)
@@ -70,8 +64,8 @@ class Workdir:
     history_path = _path("history.csv")
     curves_path = _path("curves.png")
     tensorboard = _path("tensorboard")
-    best_weights = _path("best.safetensors", "best.weights.h5")
-    prediction_weights = _path("prediction.safetensors", "prediction.weights.h5")
+    best_weights = _path("best.safetensors")
+    prediction_weights = _path("prediction.safetensors")
 
     def exists(self) -> bool:
         """Returns whether a run was begun here."""

@@ -8,8 +8,6 @@ The centre lines come from a file `{character: [[[x, y], ...], ...]}` as Make Me
 `graphics.txt` gives them (its `medians`); the package carries those of fifteen numerals only.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from hccr_tf.charset import Charset
+from hccr_tf.data.dataset import Dataset, shortened
 from hccr_tf.data.store.format import MANIFEST
 from hccr_tf.data.store.format import STROKES_FORMAT as FORMAT
 from hccr_tf.synthesis.clutter import clutter
@@ -31,11 +30,12 @@ from hccr_tf.synthesis.sources import Font, Sources, arrays
 from hccr_tf.synthesis.style import HandwritingStyle
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
+from hccr_tf.utils.settings import from_plain
 
 _VERSION = 4  # of how images are drawn: another one draws others from the same settings
 
 
-class StrokeDataset:
+class StrokeDataset(Dataset):
     """An opened store of stroke centre lines.
 
     Images are numbered: the number's remainder by the number of classes is the class. The first
@@ -43,41 +43,22 @@ class StrokeDataset:
     `per_class` of each class in an epoch.
 
     `variation` says how images differ from the centre lines.
-
-    Raises:
-        FileNotFoundError: there's no such store, or one of its files is missing.
-        HccrError: another format, or files that were altered.
     """
 
+    format = FORMAT
+    remedy = "hccr data strokes"
+
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
-        if not (self.path / MANIFEST).is_file():
-            raise FileNotFoundError(
-                f"{self.path} is no store (it has no {MANIFEST}); make one with `hccr data strokes`"
-            )
-        self.manifest: dict[str, Any] = read_json(self.path / MANIFEST)
-        if (found := self.manifest.get("format")) != FORMAT:
-            raise HccrError(
-                f"{self.path} has the format {found!r}, and {FORMAT!r} is needed; make it again "
-                "with `hccr data strokes`"
-            )
+        super().__init__(path)
         if self.manifest.get("version") != _VERSION:
             raise HccrError(
                 f"{self.path} is of a version of this package that drew otherwise; make it again "
-                "with `hccr data strokes`"
+                f"with `{self.remedy}`"
             )
-        for name, entry in self.manifest["files"].items():
-            file = self.path / name
-            if not file.is_file():
-                raise FileNotFoundError(f"{self.path} is incomplete: {name} is missing")
-            if file.stat().st_size != entry["num_bytes"]:
-                raise HccrError(f"{file} has another size than it should; make the store again")
-        self.charset = Charset.from_text(self.manifest["charset"]["characters"])
-        self.variation = HandwritingStyle.from_dict(self.manifest["variation"])
+        self.variation = from_plain(HandwritingStyle, self.manifest["variation"])
         self.per_class: int = self.manifest["per_class"]
         self.held_out: int = self.manifest["held_out"]
         self.seed: int = self.manifest["seed"]
-        self.data_hash: str = self.manifest["data_hash"]
         if self.data_hash != _data_hash(self.manifest):
             raise HccrError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
         sources = self.manifest["sources"]
@@ -91,12 +72,6 @@ class StrokeDataset:
 
     def __len__(self) -> int:
         return len(self.charset) * (self.per_class + 2 * self.held_out)
-
-    def verify(self) -> None:
-        """Compares every file with its checksum; HccrError names one that was altered."""
-        for name, entry in self.manifest["files"].items():
-            if sha256_file(self.path / name) != entry["sha256"]:
-                raise HccrError(f"{self.path / name} was altered; make the store again")
 
     def indices(self, split: str) -> np.ndarray:
         """int64: numbers of a split's images, of "train" those of epoch 0; HccrError for none."""
@@ -123,7 +98,7 @@ class StrokeDataset:
         if not len(indices):
             return []
         seeds = [(self.seed, index) for index in indices.tolist()]
-        classes = indices % len(self.charset)
+        classes = self.class_indices(indices)
         lines, counts, haste = self._sources.choose(classes, seeds, self.variation)
         images = draw(lines, counts, seeds, self.variation, haste)
         for i, seed in enumerate(seeds):
@@ -132,25 +107,30 @@ class StrokeDataset:
                 images[i] = clutter(images[i], rng)
         return images
 
-    def image(self, index: int) -> np.ndarray:
-        """Draws one image: uint8 (height, width)."""
-        return self.images(np.array([index]))[0]
-
-    def labels_for(self, charset: Charset, indices: np.ndarray) -> np.ndarray:
-        """int32 (n,): class indices under a charset; HccrError names characters that it lacks."""
-        missing = [c for c in self.charset if c not in charset]
-        if missing:
-            raise HccrError(
-                f"the charset of {len(charset)} characters lacks {len(missing)} of the store "
-                f"{self.path}: {' '.join(missing[:20])}"
-            )
-        table = np.array([charset.index(c) for c in self.charset], np.int32)
-        return table[np.asarray(indices) % len(self.charset)]
+    def class_indices(self, indices: np.ndarray) -> np.ndarray:
+        """int64 (n,): class indices under the store's own charset."""
+        return np.asarray(indices) % len(self.charset)
 
     def sample_ids(self, indices: Iterable[int]) -> list[str]:
         """Images' characters and numbers."""
         draws = [divmod(int(index), len(self.charset)) for index in indices]
         return [f"{self.charset.char(label)}#{number}" for number, label in draws]
+
+    def _facts(self) -> list[tuple[str, str]]:
+        m = self.manifest
+        images = (
+            f"drawn when asked for: {m['per_class']} new ones of each character in an epoch, "
+            f"{m['held_out']} each in validation and test"
+        )
+        lines = [
+            ("strokes", f"{m['num_strokes']:,} centre lines of {m['num_classes']:,} characters"),
+            ("images", images),
+            ("charset", f"{shortened(self.charset.text)} (SHA-256 {self.charset.sha256[:12]}…)"),
+        ]
+        for source in m["sources"]:
+            text = f"{source['name']}, weight {source['weight']:g}: {source['num_characters']:,}"
+            lines.append(("source", f"{text} characters (SHA-256 {source['sha256'][:12]}…)"))
+        return lines
 
 
 def make_stroke_store(
@@ -243,24 +223,3 @@ def _data_hash(manifest: Mapping[str, Any]) -> str:
     content = {name: manifest[name] for name in names}
     content["sources"] = [(source["weight"], source["haste"]) for source in manifest["sources"]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def stroke_summary(store: StrokeDataset) -> str:
-    """Describes a store of strokes in a few lines of text, for `hccr data show`."""
-    m = store.manifest
-    characters = store.charset.text
-    shown = characters if len(characters) <= 40 else f"{characters[:20]} … {characters[-20:]}"
-    lines = [
-        f"store       {store.path}",
-        f"data hash   {store.data_hash}",
-        f"strokes     {m['num_strokes']:,} centre lines of {m['num_classes']:,} characters",
-        f"images      drawn when asked for: {m['per_class']} new ones of each character in an "
-        f"epoch, {m['held_out']} each in validation and test",
-        f"charset     {shown} (SHA-256 {m['charset']['sha256'][:12]}…)",
-    ]
-    for source in m["sources"]:
-        lines.append(
-            f"source      {source['name']}, weight {source['weight']:g}: "
-            f"{source['num_characters']:,} characters (SHA-256 {source['sha256'][:12]}…)"
-        )
-    return "\n".join(lines)

@@ -120,7 +120,8 @@ def _written(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
     lines[:-1] += way[:, None] * _ALONG**3
     lines[1:] -= way[:, None] * (1 - _ALONG) ** 3
 
-    lines = _smoothed(lines, (0.2 + 0.8 * uniform[5]) * (v.smooth + v.smooth_cursive * cursive))
+    smooth = (0.2 + 0.8 * uniform[5]) * (v.smooth + v.smooth_cursive * cursive)
+    lines = _smoothed(lines, smooth, _along)
     haste = hand * (0.25 + 0.75 * draws.uniform[:, 17])
     lines, ways = flowing(lines, owner, v.flow * haste[owner])
 
@@ -240,14 +241,20 @@ def _bent(lines, owner, hand, draws: _Draws, v: HandwritingStyle):
     return moved
 
 
-def _smoothed(lines, sigma):
-    """Strokes smoothed along their length, with their ends where they are."""
-    level = _level(sigma)
-    smoothed = np.empty_like(lines)
-    for i in np.unique(level):
+def _smoothed(lines, sigma, matrix):
+    """Lines times the `matrix` of the level that smooths by about `sigma` points, one each."""
+    level = np.rint(np.asarray(sigma) / _SMOOTHINGS[1]).astype(int)
+    smoothed = np.empty((len(lines), matrix(0).shape[1]), np.complex64)
+    for i in np.unique(level).tolist():
         chosen = level == i
-        smoothed[chosen] = lines[chosen] @ _MATRICES[i]
+        smoothed[chosen] = lines[chosen] @ matrix(i)
     return smoothed
+
+
+@cache
+def _along(level: int) -> np.ndarray:
+    """complex64 (POINTS, POINTS): smooths strokes, with their ends where they are."""
+    return smoothing(_SMOOTHINGS[level]).T.astype(np.complex64)
 
 
 def flowing(lines, owner, sigma) -> tuple[np.ndarray, np.ndarray]:
@@ -279,11 +286,7 @@ def flowing(lines, owner, sigma) -> tuple[np.ndarray, np.ndarray]:
         np.concatenate([went, later[:, : _REACH - len(_AIR)]], 1),
     )
     path = np.concatenate([before, lines, after], 1).astype(np.complex64)
-    level = _level(sigma)
-    smooth = np.empty((len(lines), 2 * POINTS), np.complex64)
-    for i in np.unique(level):
-        chosen = level == i
-        smooth[chosen] = path[chosen] @ _flow(i)
+    smooth = _smoothed(path, sigma, _flow)
     return smooth[:, :POINTS], smooth[:, POINTS:]
 
 
@@ -298,11 +301,3 @@ def _flow(level: int) -> np.ndarray:
     way = np.maximum(0, 1 - abs(at[:, None] - np.arange(length))) @ kernel
     stroke = kernel[_REACH : end + 1]
     return np.concatenate([stroke, way]).T.astype(np.complex64)
-
-
-def _level(sigma) -> np.ndarray:
-    """Which of the matrices made beforehand smooths by about so much."""
-    return np.rint(np.asarray(sigma) / _SMOOTHINGS[1]).astype(int)
-
-
-_MATRICES = [smoothing(sigma).T.astype(np.complex64) for sigma in _SMOOTHINGS]

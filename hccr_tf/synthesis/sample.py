@@ -6,7 +6,7 @@ strokes, change their order and use other forms of a character. Accuracy on thes
 a pipeline works, not how well a network reads people's handwriting.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,6 @@ def generate_gnt(
     samples_per_writer: int = 4,
     seed: int = 0,
     size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Writes a synthetic data set as CASIA `.gnt` files, one writer a file; returns their paths.
 
@@ -84,7 +83,6 @@ def generate_gnt(
         samples_per_writer: images that each writer makes of each character.
         seed: at least 0.
         size: longer side of most writers' images in pixels, about; 16 to 256.
-        progress: called as `progress(files written, files in all)` after each file.
 
     Raises:
         FileExistsError: one of the two folders holds other `.gnt` files, which would mix two data
@@ -124,6 +122,4 @@ def generate_gnt(
         seeds = [(seed, index, number) for number in range(len(written))]
         images = draw(np.concatenate([lines[c] for c in written]), counts, seeds, style)
         write_gnt(path, zip(written, images, strict=True))
-        if progress is not None:
-            progress(index + 1, len(paths))
     return paths

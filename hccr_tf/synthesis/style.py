@@ -1,7 +1,6 @@
 """What varies in handwriting that's drawn from centre lines, and by how much."""
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 from hccr_tf.utils.errors import HccrError
 
@@ -122,13 +121,3 @@ class HandwritingStyle:
             raise HccrError("Pens are 0 < pen_low <= pen_high <= 0.3 of the character's side.")
         if not 8 <= self.side_low <= self.side_high <= 512:
             raise HccrError("Sides are 8 <= side_low <= side_high <= 512 pixels.")
-
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> "HandwritingStyle":
-        """Reads `asdict`'s result; names the settings it doesn't know."""
-        known = {f.name for f in fields(cls)}
-        if unknown := set(settings) - known:
-            raise HccrError(
-                f"Handwriting has no {sorted(unknown)} to vary; it has {sorted(known)}."
-            )
-        return cls(**settings)

@@ -1,15 +1,15 @@
 """Atomic writing: a file or folder is there completely, or as it was before."""
 
-from __future__ import annotations
-
 import contextlib
+import csv
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,15 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise HccrError(f"A folder was named twice: {', '.join(map(str, paths))}.")
+
+
+def write_rows(path: str | os.PathLike[str], head: Iterable[str], rows: Iterable) -> None:
+    """Writes rows atomically as UTF-8 CSV, as they come: for tables larger than the memory."""
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        csv.writer(stream, lineterminator="\n").writerows(itertools.chain([head], rows))
 
 
 def write_csv(path: str | os.PathLike[str], table: Any, **options: Any) -> None:

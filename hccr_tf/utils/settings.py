@@ -6,12 +6,14 @@ Type and help are the dataclass's own: its annotations, and the `Attributes:` of
 import ast
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from hccr_tf.utils.errors import HccrError
+
+Described = TypeVar("Described")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ def settings_of(described: type) -> dict[str, Setting]:
             kinds = get_args(kind) if NoneType in get_args(kind) else (kind,)
             settings[name] = Setting(kinds[0], NoneType in kinds, helps[name])
     return settings
+
+
+def from_plain(described: type[Described], values: Mapping[str, Any]) -> Described:
+    """Makes a dataclass of what `asdict` gave; HccrError for settings that it doesn't know."""
+    if unknown := sorted(set(values) - set(get_type_hints(described))):
+        raise HccrError(
+            f"This {described.__name__} has settings unknown here: {unknown}. It was made by "
+            "another version of hccr_tf; upgrade, or make it anew."
+        )
+    return described(**values)
 
 
 def parse_literal(text: str) -> Any:

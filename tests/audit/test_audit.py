@@ -221,7 +221,7 @@ def test_margins_do_not_depend_on_the_temperature(faulty):
     rng = np.random.default_rng(3)
     indices = faulty.indices("all")
     logits = rng.normal(0, 3, (len(indices), len(faulty.charset)))
-    one, cold = (LabelIssues(faulty, faulty.charset) for _ in range(2))
+    one, cold = (LabelIssues(faulty, faulty.charset, "runs/m") for _ in range(2))
     for part in np.array_split(np.arange(len(indices)), 3):
         one.add(logits[part], indices[part])
         cold.add(logits[part] / 7, indices[part])
@@ -244,10 +244,10 @@ def test_wrong_labels_come_first_under_the_models_charset(faulty):
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 0.1, (len(faulty), len(charset)))
     logits[np.arange(len(faulty)), said] += 5 + rng.random(len(faulty))
-    label_issues = LabelIssues(faulty, charset)
+    label_issues = LabelIssues(faulty, charset, "runs/m")
     indices = faulty.indices("all")
     label_issues.add(logits[indices], indices)
-    result = audit(faulty, label_issues=label_issues, run="runs/m", progress=False)
+    result = audit(faulty, label_issues=label_issues, progress=False)
     findings = result["likely_wrong_labels"].findings
     assert {f.sample for f in findings} == set(wrong.tolist())
     assert all(f.note == "read as 官" for f in findings)
@@ -262,12 +262,10 @@ def test_wrong_labels_come_first_under_the_models_charset(faulty):
 
 def test_what_does_not_fit_is_refused_by_name(faulty):
     with pytest.raises(ValueError, match="lacks 2 of the store .*: 宋 室"):
-        LabelIssues(faulty, Charset.from_text("宪它"))
-    label_issues = LabelIssues(faulty, faulty.charset)
+        LabelIssues(faulty, Charset.from_text("宪它"), "runs/m")
+    label_issues = LabelIssues(faulty, faulty.charset, "runs/m")
     with pytest.raises(ValueError, match=r"shape \(2, 3\) don't fit 2 samples and 4 classes"):
         label_issues.add(np.zeros((2, 3)), np.arange(2))
-    with pytest.raises(ValueError, match="label_issues go with"):
-        audit(faulty, label_issues=label_issues)
 
 
 # === Files and command ===

@@ -48,7 +48,7 @@ def test_whole_sets():
 def charset_of(count: int, start: str = "") -> Charset:
     """A charset of `count` characters that begins with those given."""
     rest = (chr(0x3400 + i) for i in range(20000))
-    return Charset.from_characters([*dict.fromkeys([*start, *rest])][:count])
+    return Charset.from_text([*dict.fromkeys([*start, *rest])][:count])
 
 
 def whole(*keys: str) -> list[tuple[str, str]]:

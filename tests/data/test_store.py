@@ -1,6 +1,5 @@
 import errno
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from disk import leftovers, put, rows
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.store.prepare import prepare
-from hccr_tf.data.store.store import Store, summary
+from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.writer import ShardWriter
 from hccr_tf.utils import progress
 
@@ -93,7 +92,7 @@ def test_the_manifest_counts_and_the_lists_are_complete(store):
     assert len(rows(store.path / "duplicates.csv")) == 6
     assert rows(store.path / "skipped.csv")[0]["reason"] == "empty file"
     assert {r["character"] for r in rows(store.path / "repaired_names.csv")} == {"室", "宪"}
-    text = summary(Store(store.path))
+    text = Store(store.path).summary()
     for words in ("78 in 3 classes", "held out", "cp852 2", "empty file: 1", "ň«¬/bad.png"):
         assert words in text
 
@@ -129,23 +128,6 @@ def test_the_same_input_gives_the_same_store(folder, tmp_path):
     assert other_seed.data_hash != a.data_hash
 
 
-# === Stores of earlier versions ===
-
-
-def test_a_store_whose_files_had_other_names_is_read(tmp_path):
-    """Of two writers' 一丁七, prepared when images were pictures and skipping was quarantine."""
-    store = Store(Path(__file__).parent / "fixtures" / "old_store")
-    store.verify()
-    assert store.data_hash.startswith("4736a62abbff8123")
-    assert [image.shape for image in store.images(np.arange(6))] == [(5, 4)] * 3 + [(4, 6)] * 3
-    assert "skipped     1\n            truncated record: 1" in summary(store)
-    assert rows(store.skipped_path)[0]["source"] == "HWDB1.0trn_gnt/bad.gnt"
-    joined = prepare(store.path, tmp_path / "joined")
-    assert joined.manifest["skipped"]["count"] == 1
-    for i in range(6):
-        np.testing.assert_array_equal(joined.image(i), store.image(i))
-
-
 # === Damage ===
 
 
@@ -167,7 +149,7 @@ def test_missing_short_and_changed_files(store):
     images.write_bytes(data)
     array = labels.read_bytes()
     labels.write_bytes(array[:-1] + bytes([array[-1] ^ 1]))
-    with pytest.raises(ValueError, match=r"labels\.npy changed; prepare it again"):
+    with pytest.raises(ValueError, match=r"labels\.npy changed; make it again"):
         Store(path).verify()
     labels.unlink()
     with pytest.raises(FileNotFoundError, match=r"incomplete: labels\.npy"):
@@ -176,6 +158,7 @@ def test_missing_short_and_changed_files(store):
     for old, new, message in (
         ("A室宪", "A宪室", "altered"),
         ("store 2", "store 9", "store 9"),
+        ('"skipped":', '"quarantined":', "an earlier version.*make it again"),
         (store.data_hash, "0" * 64, "data_hash does not fit"),
     ):
         manifest.write_text(text.replace(old, new), "utf-8")

@@ -4,7 +4,6 @@ import pytest
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.store.prepare import prepare
-from hccr_tf.data.store.store import summary
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_a_charset_leaves_out_and_counts_the_rest(stores, tmp_path):
     assert set(store.labels.tolist()) == {0, 1}
     assert store.manifest["left_out"] == {"count": 6, "by_character": {"A": 3, "七": 3}}
     assert len(store) + 6 == sum(map(len, stores))
-    assert "left out    6 samples of 2 characters" in summary(store)
+    assert "left out    6 samples of 2 characters" in store.summary()
     # The same from the sources themselves, in blocks.
     direct = prepare(
         [tmp_path / "Gnt1.0Train", tmp_path / "Gnt1.1Test"], tmp_path / "direct", charset=charset

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.evaluation.metrics import Evaluation, softmax, true_rank
-from hccr_tf.evaluation.significance import mcnemar, wilson_interval
+from hccr_tf.evaluation.significance import paired, wilson_interval
 
 
 def draw(count=500, num_classes=23, seed=0):
@@ -107,8 +107,8 @@ def test_mcnemar_by_hand():
     first = np.array([1, 1, 1, 1, 0, 1, 1], bool)
     second = np.array([1, 0, 0, 0, 1, 1, 1], bool)
     # Three against one of four: 2 (1 + 4) / 16.
-    assert mcnemar(first, second) == (3, 1, 0.625)
-    assert mcnemar(second, first) == (1, 3, 0.625)
-    assert mcnemar(first, first) == (0, 0, 1.0)
+    assert list(paired(first, second).values()) == [-28.571, 3, 1, 0.625]
+    assert list(paired(second, first).values()) == [28.571, 1, 3, 0.625]
+    assert list(paired(first, first).values()) == [0, 0, 0, 1.0]
     many = np.arange(4000) < 2400
-    assert mcnemar(many, ~many)[2] < 1e-30
+    assert paired(many, ~many)["p"] < 1e-30

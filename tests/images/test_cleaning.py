@@ -242,7 +242,7 @@ def test_photographs_are_cleaned_when_they_are_prepared(tmp_path, capsys):
     assert clean_store.data_hash != raw.data_hash and len(raw) == 9
     # The blank one is said to be so, and isn't lost.
     assert len(clean_store) == 8
-    skipped = clean_store.skipped_path.read_text("utf-8")
+    skipped = (clean_store.path / "skipped.csv").read_text("utf-8")
     assert "blank.png" in skipped and "nothing but paper" in skipped
     for i in range(8):
         name = "/".join(clean_store.sample_id(i).split("/")[-2:]).removesuffix(".webp")

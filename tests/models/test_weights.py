@@ -1,25 +1,16 @@
-import json
 import tempfile
 from pathlib import Path
 from unittest.mock import Mock
 
-import h5py
 import keras
 import numpy as np
 import pytest
 from disk import leftovers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from hccr_tf.models.weights import (
-    WeightsError,
-    load_weights,
-    read_attributes,
-    read_checksum,
-    save_weights,
-)
+from hccr_tf.models.weights import WeightsError, load_weights, read_attributes, save_weights
 
 
 def make_model(units=5, seed=0, extra=()):
@@ -186,6 +177,9 @@ def test_a_truncated_file_is_a_weights_error(share):
 def test_other_files_are_refused(tmp_path, model):
     with pytest.raises(WeightsError, match=r"no weights file .*none\.safetensors"):
         read_attributes(tmp_path / "none.safetensors")
+    (tmp_path / "best.weights.h5").touch()
+    with pytest.raises(WeightsError, match=r"best\.weights\.h5 is of an earlier version"):
+        read_attributes(tmp_path / "best.safetensors")
     (tmp_path / "text.safetensors").write_text("weights")
     with pytest.raises(WeightsError, match=r"text\.safetensors is damaged or no weights file"):
         read_attributes(tmp_path / "text.safetensors")
@@ -195,42 +189,6 @@ def test_other_files_are_refused(tmp_path, model):
     save_file({"x": np.zeros(3)}, tmp_path / "others.safetensors")
     with pytest.raises(WeightsError, match="wasn't written by this package"):
         read_attributes(tmp_path / "others.safetensors")
-
-
-# === The first version's files ===
-
-
-@pytest.fixture
-def first_version(path, tmp_path):
-    """The same weights in HDF5, as the first version wrote them."""
-    old = tmp_path / "w.weights.h5"
-    with h5py.File(old, "w") as file, safe_open(path, "np") as new:
-        for name in new.keys():  # noqa: SIM118
-            file[name] = new.get_tensor(name)
-        for name, value in json.loads(new.metadata()["hccr_tf"]).items():
-            file.attrs[name] = value
-    return old
-
-
-def test_the_first_versions_files_are_read(first_version, path, model, other):
-    load_weights(first_version, "model", other.weights)
-    assert_values(other.weights, values(model.weights))
-    assert read_attributes(first_version) == read_attributes(path)
-    assert read_checksum(first_version) == read_checksum(path)
-
-
-def test_the_first_versions_damage_is_noticed(first_version, other):
-    with h5py.File(first_version, "r+") as file:
-        file["model/hidden/bias"][0] += 1
-    with pytest.raises(WeightsError, match="its checksum differs"):
-        load_weights(first_version, "model", other.weights)
-    with h5py.File(first_version, "r+") as file:
-        file.create_dataset("model/huge", (1 << 24, 1 << 24), np.float32)
-    with pytest.raises(WeightsError, match="huge isn't stored in full"):
-        load_weights(first_version, "model", other.weights)
-    first_version.write_bytes(first_version.read_bytes()[:3000])
-    with pytest.raises(WeightsError, match="damaged or no weights file"):
-        read_attributes(first_version)
 
 
 # === Interrupted writes ===

@@ -113,10 +113,10 @@ def test_damaged_stores_are_refused(store):
     data = bytearray(lines.read_bytes())
     data[-1] ^= 1
     lines.write_bytes(bytes(data))
-    with pytest.raises(ValueError, match="lines.npy was altered"):
+    with pytest.raises(ValueError, match="lines.npy changed"):
         StrokeDataset(store.path).verify()
     lines.write_bytes(bytes(data[:-8]))
-    with pytest.raises(ValueError, match="lines.npy has another size"):
+    with pytest.raises(ValueError, match="lines.npy has .* bytes instead of"):
         StrokeDataset(store.path)
     lines.unlink()
     with pytest.raises(FileNotFoundError, match="lines.npy is missing"):

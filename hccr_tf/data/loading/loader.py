@@ -28,11 +28,6 @@ from hccr_tf.utils.processes import ignore_signals, num_cores
 NUM_CROPS = {"none": 1, "five": 5}
 
 
-def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns the permutation of one epoch, int64 (num_samples,)."""
-    return np.random.default_rng((seed, epoch, 0)).permutation(num_samples)
-
-
 class Batch(NamedTuple):
     """One batch.
 
@@ -139,7 +134,7 @@ class Loader:
         # in one assignment, so threads see either epoch's order but never half of one.
         kept_epoch, order = self._order
         if kept_epoch != epoch:
-            order = epoch_order(len(self), self.seed, epoch)
+            order = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self))
             self._order = (epoch, order)
         return order
 
@@ -205,23 +200,21 @@ class Loader:
             self._pool, self.workers = None, num_reading_threads()
 
     def _prepare(self, indices: np.ndarray, affine: np.ndarray | None) -> np.ndarray:
-        task = (self.dataset.path, self.preprocessing, self.crops, indices, affine)
+        task = (self.preprocessing, self.crops, indices, affine)
         if self._pool is not None:
-            return self._pool.submit(_prepare_in_process, *task).result()
-        return _prepare(self.dataset, *task[1:])
+            return self._pool.submit(_prepare, self.dataset.path, *task).result()
+        return _prepare(self.dataset, *task)
 
 
 def _prepare(
-    dataset: Dataset, preprocessing: Preprocessing, crops: str, indices: np.ndarray, affine
+    dataset: Dataset | Path, preprocessing: Preprocessing, crops: str, indices: np.ndarray, affine
 ) -> np.ndarray:
+    if isinstance(dataset, Path):  # in a process of the pool
+        dataset = _opened(dataset)
     images = dataset.images(indices)
     if crops == "five":
         return preprocessing.apply_five_crops_many(images)
     return preprocessing.apply_many(images, affine=affine)
-
-
-def _prepare_in_process(path: Path, *task) -> np.ndarray:
-    return _prepare(_opened(path), *task)
 
 
 _opened = lru_cache(maxsize=2)(open_dataset)

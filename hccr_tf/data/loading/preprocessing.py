@@ -9,7 +9,7 @@ every model, which keeps batches four times smaller on their way to the device.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from hccr_tf.images.cleaning import WHITE
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.settings import from_plain
 
 # Kriuk & Kriuk 2024, section 3.2: images are resized to 280 and cropped to 256.
 CROP_RATIO = 280 / 256
@@ -150,10 +151,6 @@ class Preprocessing:
         _preparation(self, size).run(images, affine, prepared)
         return prepared[..., None]
 
-    def apply_five_crops(self, image: np.ndarray) -> np.ndarray:
-        """Returns one image's five crops, uint8 (5, image_size, image_size, 1)."""
-        return self.apply_five_crops_many([image])
-
     def apply_five_crops_many(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Resizes and blurs n images, then cuts their five crops.
 
@@ -179,13 +176,7 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> "Preprocessing":
         """Reads `to_dict`'s result; HccrError for settings that this version doesn't know."""
-        unknown = set(config) - {f.name for f in fields(cls)}
-        if unknown:
-            raise HccrError(
-                f"This preprocessing has settings unknown here: {sorted(unknown)}. It was "
-                "made by a newer version of hccr_tf; upgrade."
-            )
-        return cls(**config)
+        return from_plain(cls, config)
 
 
 class _Preparation:
@@ -229,7 +220,7 @@ class _Preparation:
         height = width = self.inner
         for i, (image, place) in enumerate(zip(images, places, strict=False)):
             if self.settings.crop_ink:
-                image = _crop_to_ink(image)
+                image = crop_to_ink(image)
             target = square = place if fitted is None else fitted
             rows, columns = image.shape
             if pad:
@@ -292,7 +283,8 @@ def _preparation(settings: Preprocessing, size: int) -> _Preparation:
     return _Preparation(settings, size)
 
 
-def _crop_to_ink(image: np.ndarray) -> np.ndarray:
+def crop_to_ink(image: np.ndarray) -> np.ndarray:
+    """Cuts off the margin around what isn't as light as paper; uint8 (H, W), (h, w)."""
     import cv2
 
     ink = cv2.threshold(image, _INK_BELOW, WHITE, cv2.THRESH_BINARY_INV)[1]

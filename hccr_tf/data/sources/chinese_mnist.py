@@ -4,8 +4,6 @@
 says all there is to know; `chinese_mnist.csv` beside them is checked against it.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re

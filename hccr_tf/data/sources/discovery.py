@@ -4,8 +4,6 @@ A source is looked through once, by names and sizes. The chunks do not depend on
 processes that read them, so that neither does the store.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os
@@ -328,12 +326,3 @@ def _walk(path: Path) -> Iterator[Path]:
         folders.sort()
         for file in sorted(files):
             yield Path(root, file)
-
-
-def read_source(path: str | os.PathLike[str], scratch: Path) -> Iterator[Record]:
-    """Yields all records of one source in order; archives within go into the folder `scratch`."""
-    discovery = Discovery(scratch)
-    discovery.add(Path(path))
-    yield from discovery.skipped
-    for chunk in discovery.chunks:
-        yield from chunk.records()

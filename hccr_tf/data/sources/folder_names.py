@@ -1,7 +1,5 @@
 """Names of class folders: what they stand for, also where an unpacking program broke them."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator

@@ -6,8 +6,6 @@ streams, so that an archive larger than the memory is no matter, and byte by byt
 what is not part of a sound record is skipped, and listed with its place and length.
 """
 
-from __future__ import annotations
-
 import os
 import struct
 from collections.abc import Iterable, Iterator

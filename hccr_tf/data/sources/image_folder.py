@@ -4,8 +4,6 @@
 that holds the image, repaired where an unpacking program broke it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 A new kind of file is one module in this folder, with a subclass of `Reader`.
 """
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import zlib

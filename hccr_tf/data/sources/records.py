@@ -1,7 +1,5 @@
 """What every reader yields, and the split that folder and archive names speak of."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Only what was read comes along: the new store finds duplicates anew, over all of its sources.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re
@@ -15,12 +13,12 @@ from typing import Any
 from hccr_tf.data.sources.reader import Reader, SourceFile
 from hccr_tf.data.sources.records import Record, RepairedName, Sample, Skipped
 from hccr_tf.data.store import splits
-from hccr_tf.data.store.format import MANIFEST, OLD_IMAGE_WORD, OLD_SKIPPED_FILE, SKIPPED_FILE
+from hccr_tf.data.store.format import MANIFEST, SKIPPED_FILE
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import read_json
 
-_IMAGES = re.compile(rf"(?:images|{OLD_IMAGE_WORD})-(\d{{5,}})\.bin")
-_LISTS = (SKIPPED_FILE, OLD_SKIPPED_FILE, "repaired_names.csv")
+_IMAGES = re.compile(r"images-(\d{5,})\.bin")
+_LISTS = (SKIPPED_FILE, "repaired_names.csv")
 
 
 def is_store(path: Path) -> bool:
@@ -55,6 +53,7 @@ class StoreReader(Reader):
         if file.path is None or not is_store(file.path.parent):
             yield Skipped(file.source, None, file.num_bytes, "store's file outside of a store")
             return
+        store = self._store = self._store or Store(file.path.parent)
         label = file.source.rsplit("/", 1)[0]
         match = _IMAGES.fullmatch(file.name)
         if match is None:
@@ -66,7 +65,6 @@ class StoreReader(Reader):
                 else:
                     yield RepairedName(**row)
             return
-        store = self._store = self._store or Store(file.path.parent)
         names = store.manifest["writers"]["names"]
         for i in store.samples_of_shard(int(match[1])).tolist():
             writer, split = int(store.writers[i]), int(store.split[i])

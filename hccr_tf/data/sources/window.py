@@ -1,7 +1,5 @@
 """A stretch of a stream in memory, for formats that are read on after damage."""
 
-from __future__ import annotations
-
 import zlib
 from typing import Any
 

@@ -5,8 +5,6 @@ the repack takes gigabytes in every process. Here the archive's directory is its
 stream, from any entry on; decompression and checksums are `zipfile`'s.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import stat

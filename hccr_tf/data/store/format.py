@@ -1,7 +1,5 @@
 """What a store's files are: names, types, and the hashes of what is in them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any
@@ -13,8 +11,7 @@ from hccr_tf.charset import Charset
 MANIFEST = "manifest.json"
 FORMAT = "hccr_tf store 2"
 STROKES_FORMAT = "hccr_tf strokes 1"  # of a store that draws its images
-OLD_IMAGE_WORD = "pictures"
-SKIPPED_FILE, OLD_SKIPPED_FILE = "skipped.csv", "quarantine.csv"
+SKIPPED_FILE = "skipped.csv"
 ARRAYS = {
     "shards": np.int32,
     "offsets": np.int64,
@@ -37,7 +34,7 @@ def array_file(name: str) -> str:
 
 
 def image_file(number: int) -> str:
-    """Name of the file that holds a shard's images; `OLD_IMAGE_WORD` stood there once."""
+    """Name of the file that holds a shard's images."""
     return f"images-{number:05d}.bin"
 
 

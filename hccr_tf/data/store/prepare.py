@@ -1,7 +1,5 @@
 """Makes a store: discovers what sources hold, reads it in several processes, writes it down."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import multiprocessing

@@ -5,8 +5,6 @@ itself puts one image into training and test, the test copy stays and the traini
 held out, so that a test result never rests on an image that was trained on.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,13 +4,11 @@ A shard is one image file of the store and what is known of its images. Its memo
 with the size of what is read, only with the number of images.
 """
 
-from __future__ import annotations
-
-import csv
+import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from hccr_tf.data.store.format import (
     image_file,
 )
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import sha256_file
+from hccr_tf.utils.files import sha256_file, write_rows
 
 _LISTED = 100
 """Entries of a list that the manifest shows; the CSV file beside it has all."""
@@ -215,15 +213,18 @@ def assemble(
         "ids_offsets": np.cumsum(np.r_[0, index["id_length"].astype(np.int64)]),
     }
     for name, values in arrays.items():
-        _save(folder, name, values)
+        # By way of memory: np.save itself reports a full disk without its error number.
+        np.save(content := io.BytesIO(), np.ascontiguousarray(values, ARRAYS[name]))
+        (folder / array_file(name)).write_bytes(content.getbuffer())
     with open(folder / "ids.bin", "wb") as stream:
         stream.writelines(shard.ids for shard in shards)
     duplicates = _write_duplicates(folder, charset, labels, groups, split)
     rows = [{**asdict(entry), "source": printable(entry.source)} for entry in skipped]
-    _write_csv(folder / SKIPPED_FILE, [f.name for f in fields(Skipped)], rows)
+    write_rows(folder / SKIPPED_FILE, Skipped.__slots__, (row.values() for row in rows))
     repaired = [{**asdict(entry), "name": printable(entry.name)} for entry in names.values()]
     repaired.sort(key=lambda name: (name["character"], name["name"]))
-    _write_csv(folder / "repaired_names.csv", [f.name for f in fields(RepairedName)], repaired)
+    renamed = (row.values() for row in repaired)
+    write_rows(folder / "repaired_names.csv", RepairedName.__slots__, renamed)
     lists = ("ids.bin", "duplicates.csv", SKIPPED_FILE, "repaired_names.csv")
     files = {
         name: {"num_bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
@@ -239,11 +240,9 @@ def assemble(
         "counts": dict(zip(splits.SPLIT_NAMES, table.sum(axis=0).tolist(), strict=True)),
         "split": {
             "requested": rule.mode,
+            **asdict(rule),
             "mode": mode,
-            "seed": rule.seed,
             "test_fraction": rule.test_fraction if mode != "source" else None,
-            "validation_fraction": rule.validation_fraction,
-            "validation_mode": rule.validation_mode,
         },
         "charset": {"sha256": charset.sha256, "characters": charset.text},
         "writers": {
@@ -271,16 +270,6 @@ def assemble(
     }
 
 
-def _save(folder: Path, name: str, values: np.ndarray) -> None:
-    # Not np.save, which reports a full disk without its error number.
-    values = np.ascontiguousarray(values, ARRAYS[name])
-    descr = np.lib.format.dtype_to_descr(values.dtype)
-    head = {"descr": descr, "fortran_order": False, "shape": values.shape}
-    with open(folder / array_file(name), "wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, head)
-        stream.write(values.data)
-
-
 def _write_duplicates(
     folder: Path, charset: Charset, labels: np.ndarray, groups: np.ndarray, split: np.ndarray
 ) -> dict[str, Any]:
@@ -295,7 +284,7 @@ def _write_duplicates(
     ids = np.memmap(folder / "ids.bin", np.uint8, "r")
     offsets = np.load(folder / array_file("ids_offsets"), mmap_mode="r")
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[tuple]:
         for i in order.tolist():
             group = int(groups[i])
             sample = {
@@ -305,10 +294,10 @@ def _write_duplicates(
             }
             if conflicting[group] and (group in conflicts or len(conflicts) < _LISTED):
                 conflicts.setdefault(group, []).append(sample)
-            yield {"group": group, **sample, "conflicting": int(conflicting[group])}
+            yield group, *sample.values(), int(conflicting[group])
 
     head = ["group", "sample_id", "character", "split", "conflicting"]
-    _write_csv(folder / "duplicates.csv", head, rows())
+    write_rows(folder / "duplicates.csv", head, rows())
     return {
         "groups": int((sizes > 1).sum()),
         "extra_copies": int((sizes[sizes > 1] - 1).sum()),
@@ -317,10 +306,3 @@ def _write_duplicates(
         "conflicting_groups": int(conflicting.sum()),
         "conflicting_first": list(conflicts.values()),
     }
-
-
-def _write_csv(path: Path, head: list[str], rows: Iterable[dict[str, Any]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, head, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

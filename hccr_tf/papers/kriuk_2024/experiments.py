@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hccr_tf.evaluation.plots import draw_bars, images_figure, overlay_figure, save_figure
+from hccr_tf.evaluation.plots import draw_bars, overlay_figure, save_figure
 from hccr_tf.evaluation.significance import paired
+from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
 from hccr_tf.papers.base import SCALES, Cell, register_experiment
 from hccr_tf.papers.recipes import get_recipe
@@ -164,10 +165,11 @@ def kriuk_figures4to6(inputs: Inputs) -> Tables:
     images = store.images(chosen)
     preparations = [get_recipe(f"kriuk_{model}").preprocessing for model in _INPUTS]
     prepared = [[p.apply(np.array(image)) for image in images] for p in preparations]
-    texts = [store.charset.char(int(label)) for label in store.labels_for(store.charset, chosen)]
-    titles = ["as stored", "model 1", "model 2", "model 3"]
-    rows = list(zip(images, *prepared, strict=True))
-    save_figure(images_figure(rows, texts, titles, size=1.6), inputs.out / "kriuk_figures4to6.png")
+    characters = map(store.charset.char, store.class_indices(chosen).tolist())
+    titles = ("as stored", "model 1", "model 2", "model 3")
+    shown = [image for row in zip(images, *prepared, strict=True) for image in row]
+    texts = [f"{character}: {title}" for character in characters for title in titles]
+    draw_sheet(shown, texts, inputs.out / "kriuk_figures4to6.png", columns=4, tile=176)
     table = {
         "model": _INPUTS,
         "blur_kernel": [p.blur_kernel for p in preparations],

@@ -21,7 +21,6 @@ _MOST_STEPS = 8
 # Settings that have columns of their own.
 _ELSEWHERE = ("epochs:", "seed:", "mixed_precision:", "preprocessing.image_size:")
 
-
 _SMALL = {"image_size": 32, "epochs": 8, "mixed_precision": "bfloat16"}
 _NETWORKS = ("convnet", "resnet", "mrbc", "convnet_ir", "resnet_ir", "mrbc_ir")
 
