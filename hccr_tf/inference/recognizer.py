@@ -110,7 +110,7 @@ class Recognizer:
             raise HccrError(f"This run knows no character of GB2312 level {level}.")
         return competing
 
-    def at_level(self, level: int | None) -> Recognizer:
+    def at_level(self, level: int | None) -> "Recognizer":
         """Returns a recogniser of the same weights, shared, in which a level's characters compete.
 
         Raises:
