@@ -7,7 +7,7 @@ which need no network don't wait for one to be imported.
 from importlib import import_module
 
 from hccr_tf.utils import backend as _backend
-from hccr_tf.utils.errors import missing_extra
+from hccr_tf.utils.errors import naming_extra
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ _PUBLIC = {
     "ActivationMapper": "hccr_tf.inference.cam",
     "StepPredictor": "hccr_tf.inference.refinement",
     "pack": "hccr_tf.export.pack",
-    "export_onnx": "hccr_tf.export.onnx",
+    "export_run": "hccr_tf.export.export",
     "HccrError": "hccr_tf.utils.errors",
 }
 __all__ = ["__version__", *_PUBLIC]
@@ -54,11 +54,8 @@ def __getattr__(name: str):
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _PUBLIC[name].partition(":")
-    try:
-        with _backend.without_notes():
-            value = getattr(import_module(module), attribute or name)
-    except ModuleNotFoundError as error:
-        raise missing_extra(error) or error from error
+    with naming_extra(), _backend.without_notes():
+        value = getattr(import_module(module), attribute or name)
     globals()[name] = value
     return value
 

@@ -135,25 +135,32 @@ def run_pack(workdir, out) -> None:
     "export",
     "write a run as a file for other engines",
     argument("workdir", "a trained run, or recogniser", metavar="RUN"),
-    argument("--out", "the ONNX file", required=True),
+    argument("--out", "the file; for saved_model the new folder", required=True),
+    argument("--format", "onnx, litert or saved_model (default: by the suffix of --out)"),
     argument("--quantize", "store weights as float16 or int8", metavar="KIND"),
+    argument("--data", "read its images in comparison (default: drawn ones)", metavar="STORE"),
 )
-def run_export(workdir, out, quantize) -> None:
-    """Writes a run as one ONNX file, which ONNX Runtime and other engines read without Keras.
+def run_export(workdir, out, data, **options) -> None:
+    """Writes a run as a file that other engines read without Keras, whatever it was trained on.
 
-    It takes "image", uint8 (B, H, W, 1), and gives "logits", float32 (B, C); characters,
-    preprocessing and temperature are its metadata. `hccr predict --workdir FILE.onnx` and
-    `Recognizer("FILE.onnx")` read with it. Drawn characters are read with both at the end.
+    onnx (F.onnx) for ONNX Runtime and most engines; `hccr predict --workdir F.onnx` and
+    `Recognizer("F.onnx")` read with it. litert (F.tflite) for telephones. saved_model (a folder)
+    for TensorFlow Serving. It takes "image", uint8 (B, H, W, 1), and gives "logits", float32
+    (B, C); characters, preprocessing and temperature come with it. Images are read with both at
+    the end, and a file that reads otherwise isn't left.
 
-    Example:
+    Examples:
       hccr export runs/model1 --out model1.onnx --quantize int8
+      hccr export runs/model1 --out model1.tflite --data store
+      hccr export runs/model1 --format saved_model --out model1
     """
-    backend.start()
-    from hccr_tf.export.onnx import export_onnx
+    backend.start("tensorflow")
+    from hccr_tf.export.export import export_run
 
-    done = export_onnx(workdir, out, quantize=quantize)
+    done = export_run(workdir, out, data=data, **options)
+    kind = f"images of {data}" if data else "drawn images"
     print(
-        f"{done.path}: {done.num_bytes / 1e6:.2f} MB; of {done.num_images} drawn images "
+        f"{done.path}: {done.num_bytes / 1e6:.2f} MB; of {done.num_images} {kind} "
         f"{100 * done.equal_answers:.0f} % read as with Keras, logits differ by up to "
         f"{done.largest_difference:.2g}"
     )

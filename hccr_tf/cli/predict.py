@@ -1,6 +1,7 @@
 """`hccr predict`, `cam`, `refine`: images in, characters and maps out."""
 
 import sys
+from csv import DictWriter
 from pathlib import Path
 
 from hccr_tf.cli.flags import argument, command, switch
@@ -94,12 +95,16 @@ def _print_answers(files, answers, csv) -> None:
             }
         )
     if csv:
-        import pandas as pd
-
-        from hccr_tf.utils.files import write_csv
+        from hccr_tf.utils.files import atomic_write
 
         Path(csv).parent.mkdir(parents=True, exist_ok=True)
-        write_csv(csv, pd.DataFrame(rows, columns=_COLUMNS))
+        with (
+            atomic_write(csv) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as stream,
+        ):
+            writer = DictWriter(stream, _COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
         print(f"table in {csv}")
 
 

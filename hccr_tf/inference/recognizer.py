@@ -18,7 +18,7 @@ from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.decoding import MAX_BYTES, MAX_PIXELS, find_images, read_clean, read_input
 from hccr_tf.pretrained import EXPORTED, FOLDER, find_run
 from hccr_tf.utils.backend import without_notes
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, naming_extra
 from hccr_tf.utils.files import read_json
 from hccr_tf.utils.progress import track
 
@@ -54,8 +54,8 @@ class Recognizer:
     """Reads images of single characters with the package's own weights, or with a run's.
 
     Args:
-        workdir: folder of a training run or of packed weights, or a file of `export_onnx`; None
-            for the weights that come with the package.
+        workdir: folder of a training run or of packed weights, or an ONNX file of `export_run`;
+            None for the weights that come with the package.
         level: which characters compete: 1 for the 3,755 of GB2312 level 1, 2 for all 6,763 of
             GB2312, None for all that the run knows.
         tta: test-time augmentation: each image is read as it is, wider and higher, and the
@@ -87,7 +87,7 @@ class Recognizer:
             self.predictor = OnnxPredictor(exported)
             self.temperature = self.predictor.temperature
         else:
-            with without_notes():
+            with naming_extra(), without_notes():
                 from hccr_tf.inference.predictor import Predictor
             self.predictor = Predictor(path)
             self.temperature = read_temperature(path)

@@ -62,8 +62,14 @@ def prepare_fit() -> None:
             import_module("tensorflow")
 
 
-def start() -> None:
-    """Imports Keras, finds its devices and prints them."""
+def start(framework: str | None = None) -> None:
+    """Imports Keras, finds its devices and prints them.
+
+    Args:
+        framework: what Keras has to run on; what was chosen if None.
+    """
+    if framework:
+        os.environ["KERAS_BACKEND"] = framework
     with without_notes():
         import keras
     devices = ", ".join(keras.distribution.list_devices())

@@ -1,8 +1,11 @@
 """The package's own error, and which extra of setup.cfg to install where an import fails."""
 
-_FRAMEWORK = (
-    "Keras runs on a framework, and none is installed: pip install 'hccr_tf[tensorflow]', or "
-    "[gpu], [jax], [torch]"
+import contextlib
+from collections.abc import Iterator
+
+_TRAINING = (
+    *("tensorflow", "jax", "torch"),
+    *("h5py", "jinja2", "keras", "loky", "matplotlib", "pandas", "safetensors", "tensorboardX"),
 )
 _EXTRAS = {
     "sklearn": "audit",
@@ -14,6 +17,7 @@ _EXTRAS = {
     "fastapi": "serve",
     "prometheus_client": "serve",
     "uvicorn": "serve",
+    "ai_edge_litert": "export",
 }
 
 
@@ -28,8 +32,20 @@ class HccrError(ValueError):
 def missing_extra(error: ModuleNotFoundError) -> HccrError | None:
     """Returns the error that names the extra to install; None if no extra has the module."""
     module = (error.name or "").partition(".")[0]
-    if module in ("tensorflow", "jax", "torch"):
-        return HccrError(f"{_FRAMEWORK} (Keras asked for {module}).")
+    if module in _TRAINING:
+        return HccrError(
+            f"This needs {module}: pip install 'hccr_tf[tensorflow]', or [gpu], [jax], [torch], "
+            "which bring Keras, a framework that it runs on, and what training takes."
+        )
     if module in _EXTRAS:
         return HccrError(f"This needs {module}: pip install 'hccr_tf[{_EXTRAS[module]}]'.")
     return None
+
+
+@contextlib.contextmanager
+def naming_extra() -> Iterator[None]:
+    """Raises `missing_extra`'s error where an import in the block fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from error

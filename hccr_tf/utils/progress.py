@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -18,7 +19,8 @@ def progress_bar(
         `advance(number, note="")`, to be called with what was done since the last call, and a
         text to stand behind the bar.
     """
-    if not (wanted and sys.stderr.isatty()):
+    # The bar comes with Keras; reading needs neither.
+    if not (wanted and sys.stderr.isatty() and find_spec("rich")):
         yield lambda number, note="": None
         return
     from rich.console import Console

@@ -180,6 +180,7 @@ def test_calibration_makes_probabilities_true(run, recognizer, store, capsys):
     assert Workdir(run).exists()
 
 
+@pytest.mark.slow
 def test_packed_runs_read_the_same_at_half_the_size_and_train_on(
     run, recognizer, store, tmp_path, capsys
 ):

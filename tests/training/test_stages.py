@@ -186,6 +186,7 @@ def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
     assert run.read_run()["state"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("epoch", "method", "position"),
@@ -237,6 +238,7 @@ def test_what_does_not_fit_leaves_no_run(after_each_epoch, sample_store, tmp_pat
     assert not Workdir(tmp_path).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_weights_from_a_file_are_needed_only_to_begin(sample_store, tmp_path, capsys):
     run = tmp_path / "run"

@@ -148,6 +148,7 @@ def test_init_from_keeps_weights_and_rows_of_known_characters(trained, tmp_path)
         assert np.abs(known - new[:, None]).max(axis=0).min() > 0.01 and np.abs(new).max() > 0
 
 
+@pytest.mark.slow
 def test_a_network_with_one_output_and_another_loss_train_alike(sample_store, tmp_path):
     recipe = tiny(loss="binary_focal", epochs=1, **{"model.aux_heads": []})
     run = train(recipe, sample_store, tmp_path)
@@ -156,6 +157,7 @@ def test_a_network_with_one_output_and_another_loss_train_alike(sample_store, tm
     assert run.read_run()["best_val_accuracy"] == history["val_main_output_accuracy"].max()
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains(sample_store, tmp_path):
     recipe = tiny(loss="cross_entropy", mixed_precision="bfloat16", epochs=1)
     run = train(recipe, sample_store, tmp_path)
@@ -176,6 +178,7 @@ def test_divergence_names_the_step_and_its_samples(sample_store, tmp_path):
     assert Workdir(tmp_path).read_run()["state"] == "diverged"
 
 
+@pytest.mark.slow
 def test_a_charset_that_covers_the_store(sample_store, tmp_path):
     charset = Charset.sorted(set(sample_store.charset) | set("宪室"))
     recipe = tiny(epochs=1, **{"loss.alpha": "class_frequency"})
