@@ -1,6 +1,7 @@
 """From an image of a character to the character: files, arrays, scans and photographs."""
 
 import contextlib
+import copy
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.loading.preprocessing import VIEWS
 from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.images.cleaning import ImageError
-from hccr_tf.images.decoding import MAX_BYTES, find_images, read_clean, read_input
+from hccr_tf.images.decoding import MAX_BYTES, MAX_PIXELS, find_images, read_clean, read_input
 from hccr_tf.pretrained import EXPORTED, FOLDER, find_run
 from hccr_tf.utils.backend import without_notes
 from hccr_tf.utils.errors import HccrError, naming_extra
@@ -102,14 +103,28 @@ class Recognizer:
         # Images for which a network is compiled; smaller batches are filled up.
         most = _BATCH // VIEWS[self._tta]
         self._batches = (1, most // 4, most)
-        self.competing = np.ones(len(self.charset), bool)
-        if level is not None:
-            if level not in LEVELS:
-                raise HccrError(f"level is 1 or 2, not {level!r}.")
-            allowed = Charset.named(LEVELS[level])
-            self.competing = np.array([c in allowed for c in self.charset])
-            if not self.competing.any():
-                raise HccrError(f"{path} knows no character of GB2312 level {level}.")
+        self.competing = self._competing(level)
+
+    def _competing(self, level: int | None) -> np.ndarray:
+        if level is None:
+            return np.ones(len(self.charset), bool)
+        if level not in LEVELS:
+            raise HccrError(f"level is 1 or 2, not {level!r}.")
+        allowed = Charset.named(LEVELS[level])
+        competing = np.array([c in allowed for c in self.charset])
+        if not competing.any():
+            raise HccrError(f"This run knows no character of GB2312 level {level}.")
+        return competing
+
+    def at_level(self, level: int | None) -> "Recognizer":
+        """Returns a recogniser of the same weights, shared, in which a level's characters compete.
+
+        Raises:
+            HccrError: as the class does for its `level`.
+        """
+        other = copy.copy(self)
+        other.competing = self._competing(level)
+        return other
 
     def predict(
         self,
@@ -152,14 +167,22 @@ class Recognizer:
         return answers
 
     def predict_each(
-        self, images: Iterable[Any], top_k: int = 5, *, single: bool = True
+        self,
+        images: Iterable[Any],
+        top_k: int = 5,
+        *,
+        single: bool = True,
+        max_pixels: int = MAX_PIXELS,
     ) -> Iterator[Recognition | ImageError]:
-        """Yields what `predict` returns, some images at a time; takes no folders and patterns."""
+        """Yields what `predict` returns, some images at a time; takes no folders and patterns.
+
+        Files of more than `max_pixels` are refused.
+        """
         if top_k < 1:
             raise HccrError("top_k is at least 1.")
         images = iter(images)
         while batch := list(itertools.islice(images, _BATCH)):
-            cleaned = [_clean(image, single) for image in batch]
+            cleaned = [_clean(image, single, max_pixels) for image in batch]
             each = self._logits([image for image in cleaned if isinstance(image, np.ndarray)])
             for image in cleaned:
                 yield image if isinstance(image, ImageError) else self._read(next(each), top_k)
@@ -204,10 +227,10 @@ def exported_file(workdir: str | Path | None) -> Path | None:
     return path if path.suffix == ".onnx" else own if path == FOLDER and own.exists() else None
 
 
-def _clean(image: Any, single: bool) -> np.ndarray | ImageError:
+def _clean(image: Any, single: bool, max_pixels: int) -> np.ndarray | ImageError:
     try:
         data = image.read(MAX_BYTES + 1) if hasattr(image, "read") else image
-        return read_clean(data, single=single)
+        return read_clean(data, single=single, max_pixels=max_pixels)
     except ImageError as error:
         return error
 
