@@ -1,15 +1,7 @@
 // An image to characters and their probabilities: hccr_tf/inference/recognizer.py in the browser.
 
 import { clean } from "./cleaning.mjs";
-import { prepared } from "./preprocessing.mjs";
-import { resized, roundEven } from "./raster.mjs";
-
-// Test-time augmentation: widths and heights by which an image is stretched.
-const STRETCHES = [
-  [1, 1],
-  [1.2, 1],
-  [1, 1.2],
-];
+import { views } from "./preprocessing.mjs";
 
 export class Recognizer {
   /** Starts ONNX Runtime (`ort`, its WebAssembly in `wasm`) with a file of `hccr export`. */
@@ -27,7 +19,6 @@ export class Recognizer {
   constructor(ort, session, { characters, preprocessing, temperature }) {
     Object.assign(this, { ort, session, preprocessing, temperature });
     this.characters = [...characters];
-    this.stretches = preprocessing.fit === "pad" ? STRETCHES : STRETCHES.slice(0, 1);
   }
 
   /**
@@ -37,7 +28,7 @@ export class Recognizer {
    * [character, probability]. Throws cleaning's ImageError where nothing is to be seen.
    */
   async read(image, topK = 5) {
-    const logits = await this.logits(this.views(clean(image)));
+    const logits = await this.logits(views(clean(image), this.preprocessing));
     const largest = logits.reduce((a, b) => Math.max(a, b));
     const shares = logits.map((value) => Math.exp((value - largest) / this.temperature));
     const total = shares.reduce((a, b) => a + b);
@@ -47,23 +38,15 @@ export class Recognizer {
       .map((i) => [this.characters[i], shares[i] / total]);
   }
 
-  /** A clean image as it is, wider and higher, each prepared for the network. */
-  views(cleaned) {
-    const { width, height } = cleaned;
-    return this.stretches.map(([x, y]) =>
-      prepared(resized(cleaned, roundEven(width * x), roundEven(height * y)), this.preprocessing),
-    );
-  }
-
-  /** The mean logits of an image's views. */
-  async logits(views) {
+  /** The mean logits of an image's prepared views. */
+  async logits(planes) {
     const side = this.preprocessing.image_size;
-    const pixels = new Uint8Array(views.length * side * side);
-    views.forEach((view, i) => pixels.set(view.data, i * side * side));
-    const image = new this.ort.Tensor("uint8", pixels, [views.length, side, side, 1]);
+    const pixels = new Uint8Array(planes.length * side * side);
+    planes.forEach((view, i) => pixels.set(view.data, i * side * side));
+    const image = new this.ort.Tensor("uint8", pixels, [planes.length, side, side, 1]);
     const { logits } = await this.session.run({ image });
     const mean = new Float64Array(this.characters.length);
-    logits.data.forEach((value, i) => (mean[i % mean.length] += value / views.length));
+    logits.data.forEach((value, i) => (mean[i % mean.length] += value / planes.length));
     return mean;
   }
 }

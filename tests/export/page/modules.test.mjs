@@ -6,7 +6,7 @@ import { test } from "node:test";
 const load = (name) => import(new URL(`../../../hccr_tf/export/page/${name}.mjs`, import.meta.url));
 const { ImageError, clean } = await load("cleaning");
 const { Drawing } = await load("drawing");
-const { prepared } = await load("preprocessing");
+const { prepared, views } = await load("preprocessing");
 const raster = await load("raster");
 const { WORDS, preferred } = await load("words");
 
@@ -65,6 +65,22 @@ test("a wide image is centred on white, or stretched", () => {
   assert.deepEqual(rows({}), [255, 255, 255, 0, 0, 255, 255, 255]);
   assert.deepEqual(rows({ fit: "stretch" }), Array(8).fill(0));
   assert.deepEqual(rows({ border: 0.25 }), Array(8).fill(255));
+});
+
+test("what an image is read as: once, stretched or in five crops", () => {
+  const image = picture("########", "########", "........", "........");
+  const settings = { ...PLAIN, crop_ink: false };
+  const inked = (tta) =>
+    views(image, { ...settings, tta }).map(({ data }) => data.filter((value) => !value).length);
+  assert.deepEqual(inked("none"), [16]);
+  // 8 pixels wide all three: 4 high, a little less, a little more.
+  assert.equal(inked("stretches").length, 3);
+  assert.deepEqual(
+    views(image, { ...settings, fit: "stretch", tta: "five_crops", image_size: 16 }).map(
+      ({ data }) => [data[0], data.at(-1)],
+    ),
+    Array(5).fill([0, 255]),
+  );
 });
 
 test("a blur spreads ink and keeps its amount", () => {

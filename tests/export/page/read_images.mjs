@@ -11,6 +11,7 @@ const [modules, folder] = process.argv.slice(2);
 const load = (name) => import(pathToFileURL(resolve(modules, name)));
 const { Recognizer } = await load("recognizer.mjs");
 const { ImageError, clean } = await load("cleaning.mjs");
+const { views } = await load("preprocessing.mjs");
 const ort = await load("onnxruntime-web/ort.wasm.bundle.min.mjs");
 
 const file = (name) => readFileSync(resolve(folder, name));
@@ -25,17 +26,17 @@ const recognizer = await Recognizer.create(
 );
 const pixels = file("images.bin");
 const answers = [];
-const views = [];
+const seen = [];
 let start = 0;
 for (const { width, height } of JSON.parse(file("images.json"))) {
   const image = { width, height, data: pixels.subarray(start, (start += width * height * 4)) };
   try {
-    views.push(...recognizer.views(clean(image)).map((view) => view.data));
+    seen.push(...views(clean(image), recognizer.preprocessing).map((view) => view.data));
     answers.push(await recognizer.read(image, 3));
   } catch (error) {
     if (!(error instanceof ImageError)) throw error;
     answers.push(error.message);
   }
 }
-writeFileSync(resolve(folder, "views.bin"), Buffer.concat(views));
+writeFileSync(resolve(folder, "views.bin"), Buffer.concat(seen));
 console.log(JSON.stringify(answers));
