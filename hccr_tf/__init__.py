@@ -45,6 +45,7 @@ _PUBLIC = {
     "StepPredictor": "hccr_tf.inference.refinement",
     "pack": "hccr_tf.export.pack",
     "export_run": "hccr_tf.export.export",
+    "export_page": "hccr_tf.export.page",
     "HccrError": "hccr_tf.utils.errors",
 }
 __all__ = ["__version__", *_PUBLIC]
