@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 
 from hccr_tf import HccrError
 from hccr_tf.cli.main import main
-from hccr_tf.serving import server
 from hccr_tf.serving.app import create_app
 from hccr_tf.serving.limits import Limits
+from hccr_tf.serving.server import read_page
 
 
 @pytest.fixture
@@ -188,13 +188,13 @@ def test_metrics(serve, images):
 
 
 def test_the_page_is_the_exported_one_or_else_plain(monkeypatch):
-    assert len(server.read_page(None)) > 1e6
+    assert len(read_page(None)) > 1e6
 
     def refuse(*arguments):
         raise HccrError("too large")
 
-    monkeypatch.setattr(server, "export_page", refuse)
-    assert b"fetch('v1/predict'" in server.read_page(None)
+    monkeypatch.setattr("hccr_tf.serving.server.export_page", refuse)
+    assert b"fetch('v1/predict'" in read_page(None)
 
 
 def test_page_and_interface(serve):
