@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hccr_tf.cli.flags import argument, command, switch
 from hccr_tf.utils import backend
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, naming_extra
 
 SPLIT_ARGUMENTS = (
     argument("--data", "store of `hccr data prepare`", required=True),
@@ -154,8 +154,9 @@ def run_export(workdir, out, data, **options) -> None:
       hccr export runs/model1 --out model1.tflite --data store
       hccr export runs/model1 --format saved_model --out model1
     """
-    backend.start("tensorflow")
-    from hccr_tf.export.export import export_run
+    with naming_extra("export"):
+        backend.start("tensorflow")
+        from hccr_tf.export.export import export_run
 
     done = export_run(workdir, out, data=data, **options)
     kind = f"images of {data}" if data else "drawn images"
