@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import hccr_tf
+from hccr_tf.cli import main as _  # registers every command
 from hccr_tf.cli.flags import COMMANDS, Parser
 
 
