@@ -39,13 +39,13 @@ demo: install
 
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal --durations 25 --cov hccr_tf
 
-# The quick tiers: everything that needs no process of its own and one backend.
+# The quick tiers: everything that takes a moment, needs no process of its own and one backend.
 test: quality
-	$(PYTEST) -m "not e2e and not parity" --cov-report=
+	$(PYTEST) -m "not slow and not e2e and not parity" --cov-report=
 
 # Everything; the share of the package's lines that both runs reach. Real data take minutes.
 test-all: test
-	$(PYTEST) -m "e2e or parity" -o timeout=600 --cov-append --cov-report=term:skip-covered --cov-fail-under=85
+	$(PYTEST) -m "slow or e2e or parity" -o timeout=600 --cov-append --cov-report=term:skip-covered --cov-fail-under=85
 
 # The CPU build where a source of wheels has it; PyTorch isn't needed otherwise.
 test-torch: install

@@ -64,8 +64,8 @@ def main() -> None:
                         "10",
                     ]
                     command += ["--seed", "1"]
-                    if start == "recogniser":
-                        command += ["--init-from", options.run]
+                    begin = options.run if start == "recogniser" else "none"
+                    command += ["--init-from", begin]
                     if not options.collect and start in options.start:
                         hccr("train", *command, "--data", path, "--workdir", folder)
                     if not (folder / "prediction.safetensors").exists():

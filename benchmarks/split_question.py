@@ -75,7 +75,7 @@ def row(split: str, seed: int, store: Path, run: Path) -> dict:
     facts = {"split": split, "seed": seed, "train_command": command}
     if not (run / "prediction.safetensors").exists():
         return {**facts, "state": "not run"}
-    found = predict_split(run, Store(store), run / "test.h5", split="test", crops="five")
+    found = predict_split(run, Store(store), run / "test.h5", split="test", tta="five_crops")
     total = len(Store(store).indices("test"))
     right = round(found["logits"]["top1"] * total)
     low, high = wilson_interval(right, total)

@@ -107,6 +107,7 @@ class Recipe:
         model_args: the network's own arguments.
         weights: of the backbone of a network of `keras.applications` at the beginning: imagenet,
             none, or a file …_notop.h5.
+        init_from: run that it begins with unless another is named; "recogniser" is the package's.
         preprocessing: how images become input, in training and prediction.
         loss: categorical_focal, binary_focal or cross_entropy.
         loss_args: the loss's arguments.
@@ -149,6 +150,7 @@ class Recipe:
     preprocessing: Preprocessing
     model_args: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    init_from: str | None = None
     loss: str = "categorical_focal"
     loss_args: Mapping[str, Any] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=lambda: {"main_output": 1.0})
@@ -232,6 +234,8 @@ class Recipe:
         for name in ("model", "optimizer"):
             if settings.get(name, getattr(self, name)) != getattr(self, name):
                 changes[f"{name}_args"] = {}
+                if name == "model":
+                    changes["init_from"] = None
         for name, value in settings.items():
             group, _, argument = name.partition(".")
             if name in _PREPROCESSING:
@@ -303,9 +307,14 @@ OPEN_GROUPS = {
 }
 """Fields whose names aren't known before the network, the loss or the optimiser is."""
 _PREPROCESSING = settings_of(Preprocessing)
-_NO_SETTINGS = {"name", "description", "preprocessing", "augmentation", *OPEN_GROUPS.values()}
+_NO_SETTINGS = {"name", "description", "init_from", "preprocessing", "augmentation"}
+_NO_SETTINGS |= set(OPEN_GROUPS.values())
 SETTINGS = {
-    **{name: s for name, s in settings_of(Recipe).items() if name not in _NO_SETTINGS},
+    **{
+        name: s
+        for name, s in settings_of(Recipe).items()
+        if name not in _NO_SETTINGS | set(OPEN_GROUPS.values())
+    },
     **_PREPROCESSING,
     **{f"augmentation.{name}": setting for name, setting in settings_of(RandomAffine).items()},
 }

@@ -7,7 +7,8 @@ import pytest
 
 import hccr_tf
 from hccr_tf import HccrError
-from hccr_tf.cli.flags import COMMANDS, Parser
+from hccr_tf.cli.flags import Parser
+from hccr_tf.cli.main import COMMANDS
 
 
 @pytest.mark.parametrize("name", hccr_tf.__all__)
@@ -45,7 +46,7 @@ def test_a_commands_defaults_are_its_functions(command, function):
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(getattr(hccr_tf, function)).parameters.items()
-        if parameter.default is not parameter.empty
+        if parameter.default is not parameter.empty and name != "tta"  # where None is the run's own
     }
     parser = Parser()
     COMMANDS[command].fill(parser)

@@ -81,7 +81,7 @@ def run_show(store, split, sheet, rows, verify) -> None:
     Example:
       hccr data show store --split test
     """
-    from hccr_tf.data.dataset import open_dataset
+    from hccr_tf.data.opening import open_dataset
     from hccr_tf.data.store_sheet import store_sheet
 
     dataset = open_dataset(store)

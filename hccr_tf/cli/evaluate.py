@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from hccr_tf.cli.flags import argument, command, switch
+from hccr_tf.cli.predict import NO_TTA
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError, naming_extra
 
+_VIEWS = {"none": "whole image", "five_crops": "five crops", "stretches": "three stretches"}
 SPLIT_ARGUMENTS = (
     argument("--data", "store of `hccr data prepare`", required=True),
     argument("--split", "train, validation, test or all", default="test"),
     argument("--out", "HDF5 file for the logits", required=True),
-    argument("--crops", "five: mean over centre and corners; none: whole image", default="five"),
+    NO_TTA,
     switch(
         "--no-blur",
         "leave out the blur the model was trained with, as the released predictors do",
@@ -26,21 +28,24 @@ SPLIT_ARGUMENTS = (
     argument("workdir", "folder of the training run", metavar="RUN"),
     *SPLIT_ARGUMENTS,
 )
-def run_evaluate(workdir, data, out, split, crops, **options) -> None:
+def run_evaluate(workdir, data, out, split, tta, **options) -> None:
     """Writes the logits of a split and prints their accuracy.
 
-    Images are prepared as in training; with five crops they are resized (to 280 for
-    256), blurred, cropped at the centre and the corners, and the crops' logits averaged.
+    Images are prepared as in training, and read as by `hccr predict`: in all views of the run's
+    test-time augmentation (five crops or three stretches, if it has any), whose logits are
+    averaged.
 
     Example:
       hccr evaluate runs/model1 --data store --split test --out runs/logits1.h5
     """
     backend.start()
     from hccr_tf.inference.predictor import predict_split
+    from hccr_tf.pretrained import find_run
+    from hccr_tf.runs.workdir import Workdir
 
-    metrics = predict_split(workdir, data, out, split=split, crops=crops, **options)
-    whole = "five crops" if crops == "five" else "whole image"
-    names = {"logits": whole, "logits_center": "center crop"}
+    tta = Workdir(find_run(workdir)).preprocessing.tta if tta else "none"
+    metrics = predict_split(workdir, data, out, split=split, tta=tta, **options)
+    names = {"logits": _VIEWS[tta], "logits_center": "center crop"}
     for name, entry in metrics.items():
         tops = ", ".join(f"{k} {100 * v:.2f} %" for k, v in entry.items() if isinstance(v, float))
         print(f"{workdir} on {split}, {names[name]}: {tops}")
@@ -89,9 +94,10 @@ def run_fuse(logits, weights, search, out) -> None:
 def run_calibrate(workdir, data, **options) -> None:
     """Makes a run's probabilities true to how often it's right.
 
-    Finds the temperature on one half of the images and reports on the other: expected
+    Finds the temperature on one half of the characters and reports on the other: expected
     calibration error before and after, and the reliability curve. Writes calibration.json,
     reliability.csv and reliability.png into the run, and `hccr predict` uses it from then on.
+    Nothing is written if the error would rise, or of fewer than ten wrong answers.
 
     Example:
       hccr calibrate runs/model1 --data store
@@ -107,7 +113,10 @@ def run_calibrate(workdir, data, **options) -> None:
     )
     if result["left_out"]:
         print(f"{result['left_out']:,} images of characters that don't compete were left out")
-    print(f"curve in {Path(workdir) / 'reliability.png'}")
+    if result["refused"]:
+        print(f"nothing saved: {result['refused']}. Take more images that the run hasn't learnt.")
+    else:
+        print(f"curve in {Path(workdir) / 'reliability.png'}")
 
 
 @command(
@@ -136,29 +145,41 @@ def run_pack(workdir, out) -> None:
     "write a run as a file for other engines",
     argument("workdir", "a trained run, or recogniser", metavar="RUN"),
     argument("--out", "the file; for saved_model the new folder", required=True),
-    argument("--format", "onnx, litert or saved_model (default: by the suffix of --out)"),
+    argument("--format", "onnx, litert, saved_model or page (default: by the suffix of --out)"),
     argument("--quantize", "store weights as float16 or int8", metavar="KIND"),
     argument("--data", "read its images in comparison (default: drawn ones)", metavar="STORE"),
 )
-def run_export(workdir, out, data, **options) -> None:
+def run_export(workdir, out, format, quantize, data) -> None:
     """Writes a run as a file that other engines read without Keras, whatever it was trained on.
 
     onnx (F.onnx) for ONNX Runtime and most engines; `hccr predict --workdir F.onnx` and
     `Recognizer("F.onnx")` read with it. litert (F.tflite) for telephones. saved_model (a folder)
     for TensorFlow Serving. It takes "image", uint8 (B, H, W, 1), and gives "logits", float32
     (B, C); characters, preprocessing and temperature come with it. Images are read with both at
-    the end, and a file that reads otherwise isn't left.
+    the end, and a file that reads otherwise isn't left. page (F.html) is a page in one file that
+    reads drawings and images in a browser, of an ONNX file, too; weights are int8 by default.
 
     Examples:
       hccr export runs/model1 --out model1.onnx --quantize int8
       hccr export runs/model1 --out model1.tflite --data store
       hccr export runs/model1 --format saved_model --out model1
+      hccr export recogniser --out page.html
     """
+    if format == "page" or (format is None and Path(out).suffix == ".html"):
+        from hccr_tf.export.page import export_page
+        from hccr_tf.inference.recognizer import exported_file
+
+        if exported_file(workdir) is None:
+            with naming_extra("export"):
+                backend.start("tensorflow")
+        page = export_page(workdir, out, quantize=quantize or "int8", data=data)
+        print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
+        return
     with naming_extra("export"):
         backend.start("tensorflow")
         from hccr_tf.export.export import export_run
 
-    done = export_run(workdir, out, data=data, **options)
+    done = export_run(workdir, out, format=format, quantize=quantize, data=data)
     kind = f"images of {data}" if data else "drawn images"
     print(
         f"{done.path}: {done.num_bytes / 1e6:.2f} MB; of {done.num_images} {kind} "

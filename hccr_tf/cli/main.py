@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from hccr_tf import __version__
-from hccr_tf.cli import data, evaluate, info, predict, reproduce, train  # noqa: F401
+from hccr_tf.cli import data, evaluate, info, predict, reproduce, serve, train  # noqa: F401
 from hccr_tf.cli.flags import COMMANDS, Command, Parser, argument
 from hccr_tf.utils.errors import HccrError, missing_extra
 from hccr_tf.utils.logs import print_logs

@@ -1,5 +1,6 @@
 """`hccr predict`, `cam`, `refine`: images in, characters and maps out."""
 
+import contextlib
 import sys
 from csv import DictWriter
 from pathlib import Path
@@ -13,6 +14,12 @@ _IMAGES = argument("images", "image files, folders, patterns or -", nargs="*", m
 _ANY_LAYOUT = switch(
     "--any-layout", "take images that look like several characters, too", off="single"
 )
+NO_TTA = switch(
+    "--no-tta",
+    "read each image once, not in the run's own views (five crops, three stretches), whose mean "
+    "counts: in a fraction of the time",
+    off="tta",
+)
 
 
 @command(
@@ -25,11 +32,7 @@ _ANY_LAYOUT = switch(
     argument("--csv", "write a row for each file", metavar="FILE"),
     argument("--cam", "draw where the network saw the characters", metavar="DIR"),
     _ANY_LAYOUT,
-    switch(
-        "--no-tta",
-        "read each image once, not stretched in three ways: in less than half the time",
-        off="tta",
-    ),
+    NO_TTA,
 )
 def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
     """Reads images of single characters: scans, photographs, drawings.
@@ -58,13 +61,19 @@ def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
     if cam or not exported_file(workdir):
         backend.start()
     # Whatever is wrong with these shows before the first image is read.
+    if cam:  # maps take Keras; what is printed is what they're of
+        from hccr_tf.inference.predictor import Predictor
+        from hccr_tf.pretrained import find_run
+
+        workdir = Predictor(find_run(workdir))
     recognizer = Recognizer(workdir, **options)
     inputs = [read_input(file) for file in files]
     answers = recognizer.predict(inputs, top_k, single=single, on_error="return", progress=True)
     _print_answers(files, answers, csv)
+    _print_score(files, answers, recognizer.charset)
     read = [i for i, answer in enumerate(answers) if isinstance(answer, Recognition)]
     if cam and read:
-        _draw_maps(workdir, [(files[i], inputs[i], answers[i].character) for i in read], cam)
+        _draw_maps(recognizer, [(files[i], inputs[i], answers[i].character) for i in read], cam)
     if len(read) < len(files):
         raise HccrError(f"{len(files) - len(read)} of {len(files)} images weren't read; see above.")
 
@@ -107,20 +116,41 @@ def _print_answers(files, answers, csv) -> None:
         print(f"table in {csv}")
 
 
-def _draw_maps(workdir, read, folder) -> None:
-    """Draws maps of (file, image, character) triples: of what was read, whoever competes."""
+def _print_score(files, answers, charset) -> None:
+    """Prints how many were read rightly, if folders are named by characters that the run knows."""
+    from hccr_tf.data.sources.folder_names import guess_code_page, repair_name
+    from hccr_tf.evaluation.significance import wilson_interval
+    from hccr_tf.images.decoding import ImageError
+
+    folders = [Path(file).absolute().parent.name for file in files]
+    characters, page = {}, guess_code_page(set(folders))
+    for name in set(folders):
+        with contextlib.suppress(HccrError):
+            characters[name] = repair_name(name, preferred=page)[0]
+    is_right = [
+        answer.character == characters[folder]
+        for folder, answer in zip(folders, answers, strict=True)
+        if not isinstance(answer, ImageError) and characters.get(folder) in charset
+    ]
+    if is_right:
+        right, total = sum(is_right), len(is_right)
+        low, high = (100 * limit for limit in wilson_interval(right, total))
+        print(
+            f"{right:,} of {total:,} read as their folders are named: {100 * right / total:.2f} % "
+            f"(95 % interval {low:.1f} to {high:.1f} %)"
+        )
+
+
+def _draw_maps(recognizer, read, folder) -> None:
+    """Draws maps of (file, image, character) triples."""
     from hccr_tf.images.decoding import read_clean
     from hccr_tf.inference.cam import NamedImage, write_cams
-    from hccr_tf.inference.predictor import Predictor
-    from hccr_tf.pretrained import find_run
 
     images = [
         NamedImage(file, f"{Path(file).stem}: {character}", read_clean(image, single=False))
         for file, image, character in read
     ]
-    predictor = Predictor(find_run(workdir))
-    classes = [[predictor.charset.index(character)] for _, _, character in read]
-    write_cams([predictor], images, folder, classes=classes)
+    write_cams([recognizer], images, folder)
     print(f"maps in {Path(folder) / 'cam.png'}")
 
 
@@ -154,13 +184,14 @@ def run_cam(images, workdir, out, data, characters, split, single, **options) ->
     backend.start()
     from hccr_tf.inference.cam import images_of_characters, read_images, write_cams
     from hccr_tf.inference.predictor import Predictor
+    from hccr_tf.inference.recognizer import Recognizer
 
     predictors = [Predictor(path) for path in workdir]
     if data:
         chosen = images_of_characters(data, split, characters, predictors)
     else:
         chosen = read_images(images, single=single)
-    table = write_cams(predictors, chosen, out, **options)
+    table = write_cams([Recognizer(p) for p in predictors], chosen, out, **options)
     print(table.drop(columns=["overlay", "layer"]).to_string(index=False))
     print(f"maps in {Path(out) / 'cam.png'}")
 
@@ -203,7 +234,7 @@ def run_refine(images, workdir, out, top_k, steps, data, split, cases, single) -
         print((out / "refine.txt").read_text("utf-8"))
         print(f"attention in {out / 'refine.png'}")
         return
-    from hccr_tf.data.dataset import open_dataset
+    from hccr_tf.data.opening import open_dataset
     from hccr_tf.utils.files import write_csv
 
     if cases < 0:

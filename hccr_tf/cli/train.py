@@ -14,8 +14,9 @@ _SHARED = (
     argument("--workdir", "folder of the run; an unfinished one in it goes on", required=True),
     argument(
         "--init-from",
-        "start from this run's best weights, or from the package's own (recogniser); where "
-        "its charset differs, only rows of characters that both know are taken over",
+        "start from this run's best weights, from the package's own (recogniser) or from scratch "
+        "(none), in place of the recipe's; where its charset differs, only rows of characters that "
+        "both know are taken over",
         metavar="RUN",
     ),
     argument("--checkpoint-minutes", "save within an epoch so often", default=10.0, dest="minutes"),
@@ -51,8 +52,8 @@ def run_train(
     """
     overridden = _override(recipe, settings, init_from)
 
-    from hccr_tf.data.dataset import open_dataset
     from hccr_tf.data.loading.loader import Loader
+    from hccr_tf.data.opening import open_dataset
 
     store = open_dataset(data)
     if steps is not None:
@@ -74,7 +75,7 @@ def run_train(
 
 
 def _override(recipe: str, settings: dict, init_from: str | None) -> Recipe:
-    if init_from is not None and settings.get("weights") is not None:
+    if init_from not in (None, "none") and settings.get("weights") is not None:
         raise HccrError("A run begins with --init-from or with --weights, not with both.")
     return get_recipe(recipe).override(settings)
 
@@ -117,7 +118,7 @@ def run_sweep(
     shared = {name: value for name, (value, *more) in settings.items() if not more}
     overridden = _override(recipe, shared, init_from)
 
-    from hccr_tf.data.dataset import open_dataset
+    from hccr_tf.data.opening import open_dataset
 
     store = open_dataset(data)
     backend.start()

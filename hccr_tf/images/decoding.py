@@ -26,20 +26,21 @@ _MAX_PIXELS_IN_SETS = 1 << 24
 _FULL_SCALES = (1, 255, 1023, 4095, 16383, 65535)
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decodes an image file as it's meant to be seen: turned as its EXIF data say.
 
     Args:
         data: A PNG, JPEG, BMP, TIFF, WebP or GIF file; of several images the first counts.
+        max_pixels: How many pixels it may have.
 
     Returns:
         uint8 (H, W, 4): red, green, blue and opacity.
 
     Raises:
-        ImageError: It can't be decoded, or is larger than 200 million pixels; the message is a
-            fixed phrase, fit to be counted.
+        ImageError: It can't be decoded, or is larger than `max_pixels`; the message is a fixed
+            phrase, fit to be counted.
     """
-    return np.asarray(_load(data, MAX_PIXELS, strict=False).convert("RGBA"))
+    return np.asarray(_load(data, max_pixels, strict=False).convert("RGBA"))
 
 
 def decode_grey(data: bytes) -> np.ndarray:
@@ -117,12 +118,13 @@ def _check_whole(data: bytes, kind: str | None) -> None:
         raise EOFError
 
 
-def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
+def read_clean(image: Any, *, single: bool = True, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads and cleans one image.
 
     Args:
         image: a path, bytes of an image file, a Pillow image, or an array as `clean` takes it.
         single: whether to refuse images of several characters.
+        max_pixels: how many pixels an image file may have.
 
     Returns:
         uint8 (H, W), dark ink on 255.
@@ -139,7 +141,7 @@ def read_clean(image: Any, *, single: bool = True) -> np.ndarray:
     if isinstance(image, bytes | bytearray | memoryview):
         if len(image) > MAX_BYTES:
             raise ImageError(f"it has more than {MAX_BYTES >> 20} MiB")
-        image = decode(bytes(image))
+        image = decode(bytes(image), max_pixels)
     elif hasattr(image, "convert"):  # a Pillow image
         image = np.asarray(image.convert("RGBA"))
     elif not isinstance(image, np.ndarray):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.evaluation.plots import draw_reliability
@@ -23,6 +24,7 @@ from hccr_tf.utils.files import write_csv, write_json
 _BINS = 15
 _BATCH = 32
 _FEWEST = 20
+_FEWEST_WRONG = 10  # of fewer wrong answers a confidence can't be told to a third
 
 
 def find_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -92,6 +94,9 @@ def calibrate(
 ) -> dict[str, Any]:
     """Finds a run's temperature and reliability curve and writes them into the run.
 
+    Nothing is written where the calibration error would rise, of characters that the temperature
+    wasn't found on, or where it was found on fewer than ten wrong answers.
+
     Args:
         workdir: the run.
         data: a dataset or its folder, of images that the run hasn't learnt; characters that it
@@ -103,7 +108,8 @@ def calibrate(
 
     Returns:
         `temperature`, found on one half of the characters; of the others `samples`, `accuracy`,
-        expected calibration errors `ece_before` and `ece_after`; `left_out`.
+        expected calibration errors `ece_before`, as the run was, and `ece_after`; `left_out`; and
+        `refused`: why nothing was written, or None.
 
     Raises:
         HccrError: fewer than 20 images or two characters are left, or the run is the package's own.
@@ -137,11 +143,12 @@ def calibrate(
     # By characters, not by images: confidence must hold for characters it wasn't fitted to.
     characters = np.random.default_rng(seed).permutation(np.unique(labels))
     fitted = np.isin(labels, characters[: -(-len(characters) // 2)])
-    temperature = find_temperature(logits[fitted], labels[fitted])
+    temperature = round(find_temperature(logits[fitted], labels[fitted]), 4)
     shown, truth = logits[~fitted], labels[~fitted]
     is_right = shown.argmax(axis=1) == truth
+    num_wrong = int((logits[fitted].argmax(axis=1) != labels[fitted]).sum())
     curves, errors = {}, {}
-    for name, divisor in (("before", 1.0), ("after", temperature)):
+    for name, divisor in (("before", recognizer.temperature), ("after", temperature)):
         claimed = softmax(shown / divisor).max(axis=1)
         curves[name], errors[name] = reliability(claimed, is_right)
     result = {
@@ -152,9 +159,16 @@ def calibrate(
         "samples": len(truth),
         "left_out": left_out,
     }
+    refused = None
+    if num_wrong < _FEWEST_WRONG:
+        refused = f"it rests on {num_wrong} wrong answers, fewer than {_FEWEST_WRONG}"
+    elif errors["after"] > errors["before"]:
+        refused = "the calibration error would rise"
+    if refused is not None:
+        return {**result, "refused": refused}
     about = {"data_hash": dataset.data_hash, "split": split, "level": level, "seed": seed}
-    write_json(folder / CALIBRATION, {**result, "temperature": round(temperature, 4), **about})
+    write_json(folder / CALIBRATION, {**result, **about})
     both = [table.assign(calibration=name) for name, table in curves.items()]
     write_csv(folder / "reliability.csv", pd.concat(both))
     draw_reliability(curves, folder / "reliability.png")
-    return result
+    return {**result, "refused": None}

@@ -19,12 +19,13 @@ import keras
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset, open_dataset
-from hccr_tf.evaluation.metrics import most_probable, softmax
+from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.contact_sheet import draw_sheet, encode_png
 from hccr_tf.images.decoding import find_images, read_clean, read_input
 from hccr_tf.inference.predictor import Predictor
+from hccr_tf.inference.recognizer import Recognizer
 from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING
 from hccr_tf.utils.backend import input_gradient
 from hccr_tf.utils.errors import HccrError
@@ -221,52 +222,49 @@ def overlay(
 
 
 def write_cams(
-    predictors: Sequence[Predictor],
+    recognizers: Sequence[Recognizer],
     images: Sequence[NamedImage],
     out: str | Path,
     *,
     top_k: int = 1,
     layer: str | None = None,
-    classes: Sequence[Sequence[int]] | None = None,
 ) -> pd.DataFrame:
-    """Writes the maps of several runs for the same images.
+    """Writes the maps of several runs, by a `Recognizer` of a `Predictor` each, for some images.
 
     `cam.png` has a row for each of the first 40 images and each rank, a column for each run and
-    the image itself at the right; under each map stand character and softmax score.
+    the image itself at the right; under each map stand character and probability, which are the
+    recogniser's. The map is that of the image as it is, without test-time augmentation.
     `cam.csv` says the same of all images in numbers, as the table that is returned, `maps.npz`
     holds RUN/maps, float32 (images, top_k, h, w), and RUN/classes, int64 (images, top_k), and
     `overlays/` has each map over its prepared image. There's at least one run and one image;
-    `layer` is as for `ActivationMapper`, and classes (images, top_k) are mapped in place of the
-    most probable ones.
+    `layer` is as for `ActivationMapper`.
 
     Raises:
         HccrError: more ranks than classes, or no such layer.
     """
-    fewest = min(len(p.charset) for p in predictors)
+    fewest = min(int(r.competing.sum()) for r in recognizers)
     if not 1 <= top_k <= fewest:
         raise HccrError(f"top_k is 1 to {fewest}, the number of classes; not {top_k}.")
     out = Path(out)
     (out / "overlays").mkdir(parents=True, exist_ok=True)
-    names = distinct_names([predictor.workdir.path for predictor in predictors])
+    names = distinct_names([r.predictor.workdir.path for r in recognizers])
     rows = []
     arrays: dict[str, Any] = {}
     tiles: dict[tuple[int, int], list] = defaultdict(list)  # by image and rank, a row of the sheet
-    for name, predictor in zip(names, predictors, strict=True):
+    for name, recognizer in zip(names, recognizers, strict=True):
+        predictor = recognizer.predictor
         mapper = ActivationMapper(predictor.model, layer)
         method = "gradients" if mapper.through_gradients else "weights"
         parts = []
         for begin in range(0, len(images), _BATCH):
             batch = images[begin : begin + _BATCH]
-            prepared = predictor.preprocessing.apply_many([p.image for p in batch])
-            logits = predictor.logits(prepared)
-            mapped, _ = most_probable(logits, top_k)
-            if classes is not None:
-                mapped = np.asarray(classes[begin : begin + _BATCH], np.int64)
+            pixels = [named.image for named in batch]
+            prepared = predictor.preprocessing.apply_many(pixels)
+            mapped, probabilities = recognizer.rank(recognizer.logits(pixels), top_k)
             parts.append(mapper(prepared, mapped))
-            probabilities = softmax(logits)
             for i, rank in np.ndindex(mapped.shape):
                 label, number = int(mapped[i, rank]), begin + i
-                character, probability = predictor.charset.char(label), probabilities[i, label]
+                character, probability = predictor.charset.char(label), probabilities[i, rank]
                 coloured = overlay(prepared[i], parts[-1].maps[i, rank])
                 # Every system takes a code point in a file's name.
                 file = f"{number + 1:03d}-{name}-{rank + 1}-U+{ord(character):04X}.png"
@@ -282,7 +280,7 @@ def write_cams(
     for (number, rank), row in tiles.items():
         row.append((None if rank else images[number].image, images[number].label))
     drawn, texts = zip(*(tile for row in tiles.values() for tile in row), strict=True)
-    layout = {"columns": len(predictors) + 1, "tile": 144, "text_size": 20}
+    layout = {"columns": len(recognizers) + 1, "tile": 144, "text_size": 20}
     draw_sheet(drawn, texts, out / "cam.png", **layout)
     with atomic_write(out / "maps.npz") as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **arrays)

@@ -3,7 +3,7 @@
 HDF5 with `logits` float32 (N, C), `labels` int32 (N,), `sample_ids` strings (N,), and
 with five crops `logits_center` float32 (N, C) for the centre crop alone. Attributes:
 `charset` (the characters in class order, one string), `charset_sha256`, `recipe`
-(JSON), `split`, `crops`, `blur`, `data_hash`, `weights_sha256`. Any
+(JSON), `split`, `tta`, `blur`, `data_hash`, `weights_sha256`. Any
 model's file of this form can be fused.
 """
 

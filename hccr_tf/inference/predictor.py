@@ -7,8 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from hccr_tf.data.dataset import Dataset, open_dataset
-from hccr_tf.data.loading.loader import NUM_CROPS, Loader
+from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.loading.loader import Loader
+from hccr_tf.data.loading.preprocessing import VIEWS
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.evaluation.metrics import Evaluation
 from hccr_tf.inference.logits_file import LOGITS, write_logits
 from hccr_tf.models import MAIN_OUTPUT, create_model
@@ -72,11 +74,11 @@ class Predictor:
 def iterate_logits(
     predictor: Predictor, loader: Loader
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields logits float32 (B, crops, C), labels int32 (B,) and store indices int64 (B,)."""
-    crops = NUM_CROPS[loader.crops]
+    """Yields logits float32 (B, views, C), labels int32 (B,) and store indices int64 (B,)."""
+    views = VIEWS[loader.tta]
     for batch in track(loader.batches(), f"predicting {loader.split}", loader.steps_per_epoch):
         logits = predictor.logits(batch.images)
-        yield logits.reshape(len(batch.labels), crops, -1), batch.labels, batch.indices
+        yield logits.reshape(len(batch.labels), views, -1), batch.labels, batch.indices
 
 
 def predict_split(
@@ -85,23 +87,23 @@ def predict_split(
     out: str | Path,
     *,
     split: str = "test",
-    crops: str = "five",
+    tta: str | None = None,
     blur: bool = True,
     batch_size: int = 32,
 ) -> dict[str, dict]:
     """Writes a split's logits and returns their accuracy.
 
-    Images are resized (to 280 for 256), blurred as in training, cropped five times, and the five
-    crops' logits averaged (Kriuk & Kriuk 2024, eq. 3). Memory doesn't grow with their number.
+    Images are prepared as in training, in all views of the run's test-time augmentation, whose
+    logits are averaged (Kriuk & Kriuk 2024, eq. 3). Memory doesn't grow with their number.
 
     Args:
         workdir: folder of a training run.
         data: a dataset or its folder.
         out: HDF5 file to write; see `logits_file`.
         split: "train", "validation", "test" or "all".
-        crops: "five", or "none" for the whole image as in training.
+        tta: as for `Preprocessing`, in place of the run's own.
         blur: False leaves out the training's blur, as the released predictors do.
-        batch_size: images at a time; each counts five with five crops.
+        batch_size: images at a time, all views of each.
 
     Returns:
         `Evaluation.metrics` of "logits" and, with five crops, of "logits_center".
@@ -111,18 +113,19 @@ def predict_split(
     """
     dataset, predictor = open_dataset(data), Predictor(workdir)
     preprocessing = predictor.preprocessing
+    tta = tta or preprocessing.tta
     loader = Loader(
         dataset,
         split,
         preprocessing if blur else preprocessing.without_blur(),
         batch_size,
         charset=predictor.charset,
-        crops=crops,
+        tta=tta,
     )
     attributes = {
         "recipe": predictor.recipe.to_dict(),
         "split": split,
-        "crops": crops,
+        "tta": tta,
         "blur": blur and preprocessing.blur_kernel > 0,
         "data_hash": dataset.data_hash,
         "trained_on": predictor.workdir.read_run()["data_hash"],
@@ -130,7 +133,7 @@ def predict_split(
         "backend": keras.backend.backend(),
         "weights_sha256": read_checksum(predictor.workdir.prediction_weights),
     }
-    center = crops == "five"
+    center = tta == "five_crops"
     results = {name: Evaluation(len(predictor.charset)) for name in LOGITS[: 1 + center]}
     writing = write_logits(out, len(loader), predictor.charset, attributes, center=center)
     with writing as add_rows:

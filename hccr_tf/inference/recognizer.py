@@ -1,34 +1,35 @@
 """From an image of a character to the character: files, arrays, scans and photographs."""
 
 import contextlib
+import copy
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
 
 from hccr_tf.charset import Charset
+from hccr_tf.data.loading.preprocessing import VIEWS
 from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.images.cleaning import ImageError
-from hccr_tf.images.decoding import MAX_BYTES, find_images, read_clean, read_input
+from hccr_tf.images.decoding import MAX_BYTES, MAX_PIXELS, find_images, read_clean, read_input
 from hccr_tf.pretrained import EXPORTED, FOLDER, find_run
 from hccr_tf.utils.backend import without_notes
 from hccr_tf.utils.errors import HccrError, naming_extra
 from hccr_tf.utils.files import read_json
 from hccr_tf.utils.progress import track
 
+if TYPE_CHECKING:
+    from hccr_tf.inference.predictor import Predictor
+
 logger = logging.getLogger(__name__)
 
 CALIBRATION = "calibration.json"
 LEVELS = {1: "gb2312-1", 2: "gb2312"}
 _BATCH = 32
-# Test-time augmentation: widths and heights by which an image is stretched. People's proportions
-# differ more than those of the drawn images that the package's weights have learnt from.
-_STRETCHES = ((1.0, 1.0), (1.2, 1.0), (1.0, 1.2))
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ class Recognizer:
     """Reads images of single characters with the package's own weights, or with a run's.
 
     Args:
-        workdir: folder of a training run or of packed weights, or an ONNX file of `export_run`;
-            None for the weights that come with the package.
+        workdir: folder of a training run or of packed weights, its `Predictor`, or an ONNX file of
+            `export_run`; None for the weights that come with the package.
         level: which characters compete: 1 for the 3,755 of GB2312 level 1, 2 for all 6,763 of
             GB2312, None for all that the run knows.
-        tta: test-time augmentation: each image is read as it is, wider and higher, and the
-            mean of the logits counts. Off in runs whose preparation doesn't keep the aspect.
+        tta: whether each image is read in all views of the run's test-time augmentation, and the
+            mean of the logits counts, as in `predict_split`; or once, as it is.
 
     Attributes:
         charset: characters in class order, those that don't compete included.
@@ -76,34 +77,54 @@ class Recognizer:
     """
 
     def __init__(
-        self, workdir: str | Path | None = None, *, level: int | None = None, tta: bool = True
+        self,
+        workdir: "str | Path | Predictor | None" = None,
+        *,
+        level: int | None = None,
+        tta: bool = True,
     ):
-        path = find_run(workdir)
         self.predictor: Any
-        if exported := exported_file(workdir):
+        if not (workdir is None or isinstance(workdir, str | Path)):
+            self.predictor, path = workdir, workdir.workdir.path
+            self.temperature = read_temperature(path)
+        elif exported := exported_file(workdir):
             from hccr_tf.inference.onnx_predictor import OnnxPredictor
 
-            self.predictor = OnnxPredictor(exported)
+            self.predictor, path = OnnxPredictor(exported), exported
             self.temperature = self.predictor.temperature
         else:
             with naming_extra(), without_notes():
                 from hccr_tf.inference.predictor import Predictor
+            path = find_run(workdir)
             self.predictor = Predictor(path)
             self.temperature = read_temperature(path)
         self.charset: Charset = self.predictor.charset
-        keeps_aspect = self.predictor.preprocessing.fit == "pad"
-        self._stretches = _STRETCHES if tta and keeps_aspect else _STRETCHES[:1]
+        self._tta = self.predictor.preprocessing.tta if tta else "none"
         # Images for which a network is compiled; smaller batches are filled up.
-        most = _BATCH // len(self._stretches)
+        most = _BATCH // VIEWS[self._tta]
         self._batches = (1, most // 4, most)
-        self.competing = np.ones(len(self.charset), bool)
-        if level is not None:
-            if level not in LEVELS:
-                raise HccrError(f"level is 1 or 2, not {level!r}.")
-            allowed = Charset.named(LEVELS[level])
-            self.competing = np.array([c in allowed for c in self.charset])
-            if not self.competing.any():
-                raise HccrError(f"{path} knows no character of GB2312 level {level}.")
+        self.competing = self._competing(level)
+
+    def _competing(self, level: int | None) -> np.ndarray:
+        if level is None:
+            return np.ones(len(self.charset), bool)
+        if level not in LEVELS:
+            raise HccrError(f"level is 1 or 2, not {level!r}.")
+        allowed = Charset.named(LEVELS[level])
+        competing = np.array([c in allowed for c in self.charset])
+        if not competing.any():
+            raise HccrError(f"This run knows no character of GB2312 level {level}.")
+        return competing
+
+    def at_level(self, level: int | None) -> "Recognizer":
+        """Returns a recogniser of the same weights, shared, in which a level's characters compete.
+
+        Raises:
+            HccrError: as the class does for its `level`.
+        """
+        other = copy.copy(self)
+        other.competing = self._competing(level)
+        return other
 
     def predict(
         self,
@@ -146,21 +167,33 @@ class Recognizer:
         return answers
 
     def predict_each(
-        self, images: Iterable[Any], top_k: int = 5, *, single: bool = True
+        self,
+        images: Iterable[Any],
+        top_k: int = 5,
+        *,
+        single: bool = True,
+        max_pixels: int = MAX_PIXELS,
     ) -> Iterator[Recognition | ImageError]:
-        """Yields what `predict` returns, some images at a time; takes no folders and patterns."""
+        """Yields what `predict` returns, some images at a time; takes no folders and patterns.
+
+        Files of more than `max_pixels` are refused.
+        """
         if top_k < 1:
             raise HccrError("top_k is at least 1.")
         images = iter(images)
         while batch := list(itertools.islice(images, _BATCH)):
-            cleaned = [_clean(image, single) for image in batch]
+            cleaned = [_clean(image, single, max_pixels) for image in batch]
             each = self._logits([image for image in cleaned if isinstance(image, np.ndarray)])
             for image in cleaned:
                 yield image if isinstance(image, ImageError) else self._read(next(each), top_k)
 
-    def _read(self, logits: np.ndarray, top_k: int) -> Recognition:
+    def rank(self, logits: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ranks the characters that compete by logits (..., C), as `most_probable` does."""
         scaled = np.where(self.competing, logits / self.temperature, -np.inf)
-        classes, probabilities = most_probable(scaled, min(top_k, int(self.competing.sum())))
+        return most_probable(scaled, min(top_k, int(self.competing.sum())))
+
+    def _read(self, logits: np.ndarray, top_k: int) -> Recognition:
+        classes, probabilities = self.rank(logits, top_k)
         characters = map(self.charset.char, classes.tolist())
         (first, probability), *others = zip(characters, probabilities.tolist(), strict=True)
         return Recognition(first, probability, tuple(others))
@@ -170,15 +203,10 @@ class Recognizer:
         return np.array(list(self._logits(images)), np.float32).reshape(-1, len(self.charset))
 
     def _logits(self, images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        largest, views = self._batches[-1], len(self._stretches)
+        largest, views = self._batches[-1], VIEWS[self._tta]
         for start in range(0, len(images), largest):
             chunk = images[start : start + largest]
-            stretched = [
-                cv2.resize(image, (round(image.shape[1] * x), round(image.shape[0] * y)))
-                for image in chunk
-                for x, y in self._stretches
-            ]
-            prepared = self.predictor.preprocessing.apply_many(stretched)
+            prepared = self.predictor.preprocessing.apply_views(chunk, self._tta)
             size = len(prepared)
             if self.predictor.compiles:
                 size = views * next(b for b in self._batches if b >= len(chunk))
@@ -199,10 +227,10 @@ def exported_file(workdir: str | Path | None) -> Path | None:
     return path if path.suffix == ".onnx" else own if path == FOLDER and own.exists() else None
 
 
-def _clean(image: Any, single: bool) -> np.ndarray | ImageError:
+def _clean(image: Any, single: bool, max_pixels: int) -> np.ndarray | ImageError:
     try:
         data = image.read(MAX_BYTES + 1) if hasattr(image, "read") else image
-        return read_clean(data, single=single)
+        return read_clean(data, single=single, max_pixels=max_pixels)
     except ImageError as error:
         return error
 

@@ -136,18 +136,18 @@ def score_runs(inputs: Inputs) -> list[ScoredRun]:
 
 
 def predict_once(
-    run: Path, store: Dataset, out: Path, split: str, crops: str, *, blur: bool = True
+    run: Path, store: Dataset, out: Path, split: str, tta: str, *, blur: bool = True
 ) -> None:
-    """Calls `predict_split` unless logits of the same weights, data and crops are there."""
+    """Calls `predict_split` unless logits of the same weights, data and views are there."""
     workdir = Workdir(run)
     wanted = {
         "weights_sha256": read_checksum(workdir.prediction_weights),
         "data_hash": store.data_hash,
         "split": split,
-        "crops": crops,
+        "tta": tta,
         "blur": blur and workdir.preprocessing.blur_kernel > 0,
     }
     with contextlib.suppress(OSError), h5py.File(out) as file:
         if all(file.attrs.get(name) == value for name, value in wanted.items()):
             return
-    predict_split(run, store, out, split=split, crops=crops, blur=blur)
+    predict_split(run, store, out, split=split, tta=tta, blur=blur)

@@ -135,9 +135,11 @@ class Workdir:
         write_json(self.recipe_path, recipe.to_dict())
 
     def replace_recipe(self, recipe: Recipe) -> None:
-        """Writes the recipe of a run that goes on with another length or patience."""
+        """Writes the recipe of a run that goes on with another length, patience or `tta`."""
+        write_json(self.path / "preprocessing.json", recipe.preprocessing.to_dict())
         write_json(self.recipe_path, recipe.to_dict())
-        self.__dict__.pop("recipe", None)  # what `cached_property` kept
+        for name in ("recipe", "preprocessing"):
+            self.__dict__.pop(name, None)  # what `cached_property` kept
 
     def _read(self, name: str) -> dict[str, Any]:
         if not self.exists():

@@ -31,7 +31,7 @@ def build_network(
     A strategy of TensorFlow, here and in `compile_network`, is for several devices.
     """
     model = _build(create_model, recipe, num_classes, strategy, weights=weights)
-    for layer in _all_layers(model) if strategy else ():
+    for layer in all_layers(model) if strategy else ():
         # Otherwise each replica normalises by its own part of the batch, and live and reloaded
         # predictions differ.
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -87,6 +87,14 @@ def prediction_names(recipe: Recipe, num_classes: int) -> set[str]:
     return {variable.path for variable in model.weights}
 
 
+def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields a network's layers, and those of the models that are among them."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
+
+
 def _build(
     create: Callable[..., keras.Model], recipe: Recipe, num_classes: int, strategy=None, **arguments
 ) -> keras.Model:
@@ -115,13 +123,6 @@ def _building(recipe: Recipe, strategy=None) -> Iterator[None]:
             yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
 
 
 def _metrics(output: str, outputs: list[str], num_classes: int) -> list[keras.metrics.Metric]:

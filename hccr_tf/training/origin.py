@@ -31,6 +31,7 @@ def check_same(
     # change the rates of the epochs that are done, and another patience where stages begin.
     free: tuple[str, ...] = () if recipe.stages else ("patience:", "epochs:")
     free = free[:1] if recipe.schedule == "cosine" else free
+    free += ("init_from:", "preprocessing.tta:")  # the one is compared below, the other no training
     changed = recipe.differences(workdir.recipe)
     run = workdir.read_run()
     origin, asked = run.get("init_from"), None if init_from is None else _origin_name(init_from)

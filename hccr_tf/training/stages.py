@@ -6,11 +6,15 @@ from hccr_tf.recipe import Recipe, Stage
 from hccr_tf.utils.errors import HccrError
 
 MONITOR = "val_main_output_accuracy"
+_LOSS = "val_main_output_loss"
 
 
 def best_epoch(history: list[dict]) -> int:
-    """Finds the first of the rows, at least one, with the highest monitored value."""
-    return max(range(len(history)), key=lambda i: (history[i][MONITOR], -i))
+    """Finds the row, of at least one, with the highest monitored value.
+
+    Of several such it's the one with the lowest validation loss, the first if these are equal too.
+    """
+    return max(range(len(history)), key=lambda i: (history[i][MONITOR], -history[i][_LOSS], -i))
 
 
 def current_stage(history: list[dict], recipe: Recipe) -> tuple[int, int]:
@@ -56,5 +60,6 @@ def freeze(layers: list[keras.layers.Layer], frozen: str | int) -> None:
 def _is_over(history: list[dict], stage: Stage, patience: int) -> bool:
     if not history:
         return False
-    flat = len(history) - 1 - best_epoch(history)
+    accuracies = [row[MONITOR] for row in history]
+    flat = len(history) - 1 - accuracies.index(max(accuracies))
     return len(history) >= stage.epochs or flat >= patience

@@ -12,7 +12,8 @@ import keras
 import pandas as pd
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.format import STROKES_FORMAT
 from hccr_tf.evaluation.plots import curves_figure, save_figure
 from hccr_tf.models import MAIN_OUTPUT
@@ -28,6 +29,7 @@ from hccr_tf.training.compilation import (
 )
 from hccr_tf.training.keras_data import InputWait, fit_arguments, open_split
 from hccr_tf.training.origin import check_same, initialise
+from hccr_tf.training.precise_bn import estimate_statistics
 from hccr_tf.training.reports import Report, current_rate
 from hccr_tf.training.schedules import stall_rate
 from hccr_tf.training.signals import Interrupted, StopRequest
@@ -52,9 +54,10 @@ def train(
 ) -> Workdir:
     """Trains a recipe on a dataset's training split, or goes on where a run stopped.
 
-    Best weights are those with the highest validation accuracy of the main output. Killed
-    at any moment, a run goes on from its last checkpoint; in deterministic mode on a CPU it
-    ends with the same weights and history, bit for bit, as one that was never killed.
+    Best weights are those with the highest validation accuracy of the main output; of several such
+    epochs the one with the lowest loss. Killed at any moment, a run goes on from its last
+    checkpoint; in deterministic mode on a CPU it ends with the same weights and history, bit for
+    bit, as one that was never killed.
 
     Args:
         recipe: what to train, or its name.
@@ -63,11 +66,11 @@ def train(
             of the same recipe and data is continued from its last checkpoint.
         **options: `init_from`, workdir of another run whose best weights this one starts from, in
             place of the recipe's `weights`, or "recogniser" for those that come with the package;
-            where the charsets differ, output layers keep the rows of characters that both know,
-            and others start fresh. A run that goes on is given the same, of which nothing is read
-            then. `charset`, class order of the network, which must cover the dataset; the
-            dataset's own if None. `checkpoints`, how often to save within an epoch; every ten
-            minutes if None. After each epoch a run saves anyway.
+            the recipe's own if None, none if "none". Where the charsets differ, output layers keep
+            the rows of characters that both know, and others start fresh. A run that goes on is
+            given the same, of which nothing is read then. `charset`, class order of the network,
+            which must cover the dataset; the dataset's own if None. `checkpoints`, how often to
+            save within an epoch; every ten minutes if None. After each epoch a run saves anyway.
 
     Returns:
         The run's folder.
@@ -106,6 +109,10 @@ class Trainer:
             self.recipe = recipe
         else:  # recipes stand on a floor above training
             self.recipe = import_module("hccr_tf.papers.recipes").get_recipe(recipe)
+        if init_from is None and (init_from := self.recipe.init_from) is not None:
+            logger.info("Begins with %s; --init-from none trains from scratch.", init_from)
+        if init_from == "none":
+            init_from = None
         if init_from is not None:
             self.recipe = self.recipe.override(weights=None)  # they'd be written over
         self.dataset = open_dataset(dataset)
@@ -228,6 +235,9 @@ class Trainer:
             keras.callbacks.LambdaCallback(
                 on_epoch_begin=lambda epoch, logs: self._begin_epoch(epoch),
                 on_train_batch_end=lambda batch, logs: self._end_step(logs["loss"]),
+                on_test_begin=lambda logs: estimate_statistics(
+                    self.model, self._train, self.position.epoch
+                ),
                 on_test_batch_end=lambda batch, logs: self._end_validation_step(),
             ),
         ]

@@ -14,6 +14,9 @@ _EXTRAS = {
     "brotli": "synthesis",
     "onnx": "export",
     "tf2onnx": "export",
+    "fastapi": "serve",
+    "prometheus_client": "serve",
+    "uvicorn": "serve",
     "ai_edge_litert": "export",
 }
 

@@ -167,6 +167,7 @@ def merged_store(tmp_path_factory) -> Store:
     return prepare([root / "Train"], root / "store", progress=False)
 
 
+@pytest.mark.slow
 def test_merged_classes_are_found_without_a_model(merged_store):
     result = audit(merged_store, progress=False)
     first, second = result["merged_classes"].findings[:2]
@@ -195,6 +196,7 @@ def test_names_that_could_fall_together(folders, partners, tmp_path, make_image)
     assert folder_partners(store) == {store.charset.index(c): p for c, p in partners.items()}
 
 
+@pytest.mark.slow
 def test_two_heaps_are_found_without_a_name(tmp_path):
     rng = np.random.default_rng(7)
     records = [(c, written(c, rng)) for c in "我永" for _ in range(90)]
@@ -299,6 +301,7 @@ def test_the_command_writes_tables_and_sheets(faulty, tmp_path, capsys):
     assert not (out / "blank.png").exists() and (out / "audit.csv").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_audit_is_begun_anew(result, tmp_path, monkeypatch):
     out = tmp_path / "report"
     with monkeypatch.context() as patch:

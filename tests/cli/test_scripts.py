@@ -82,6 +82,7 @@ for workdir, file in (("jax", "jax.h5"), (run, "run.h5")):
 """
 
 
+@pytest.mark.slow
 def test_jax_without_tensorflow_trains_and_reads_others_runs(brick_run, sample_store, tmp_path):
     """The same weights give the same logits on both backends, in both directions."""
     pytest.importorskip("jax")

@@ -48,6 +48,7 @@ def test_a_table_that_says_something_else_is_refused(folder, read_kinds):
         read_kinds(folder)
 
 
+@pytest.mark.slow
 def test_the_complete_set(real_data, tmp_path):
     source = real_data / "chinese_mnist"
     by_writer = prepare([source], tmp_path / "writer", split="writer")

@@ -132,6 +132,7 @@ STRETCHES = st.one_of(
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(STRETCHES, max_size=12).map(b"".join))
+@pytest.mark.slow
 def test_every_byte_of_damaged_files_is_kept_or_skipped(data):
     read(data)
 

@@ -127,13 +127,13 @@ def test_an_error_in_a_thread_reaches_the_reader(training_reader, monkeypatch):
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("crops", ["none", "five"])
-def test_shards_together_are_the_whole_batch(make_reader, count, crops):
-    augmentation = AUGMENTATION if crops == "none" else None
-    arguments = {"shuffle": True, "seed": 5, "augmentation": augmentation, "crops": crops}
+@pytest.mark.parametrize("tta", ["none", "five_crops"])
+def test_shards_together_are_the_whole_batch(make_reader, count, tta):
+    augmentation = AUGMENTATION if tta == "none" else None
+    arguments = {"shuffle": True, "seed": 5, "augmentation": augmentation, "tta": tta}
     whole = make_reader(**arguments)
     shards = [make_reader(**arguments, shard=(i, count)) for i in range(count)]
-    per_sample = 5 if crops == "five" else 1
+    per_sample = 5 if tta == "five_crops" else 1
     for step in (0, whole.steps_per_epoch - 1):
         want = whole.batch(1, step)
         parts = [shard.batch(1, step) for shard in shards]
@@ -170,12 +170,12 @@ def test_a_charset_that_lacks_characters_is_refused_with_them(make_reader, sampl
 
 
 def test_a_samples_five_crops_follow_one_another(make_reader, sample_store):
-    reader = make_reader("test", 4, crops="five")
+    reader = make_reader("test", 4, tta="five_crops")
     batch = reader.batch(0, 1)
     assert batch.images.shape == (20, 24, 24, 1)
     assert batch.labels.shape == batch.indices.shape == (4,)
     for i, index in enumerate(batch.indices):
-        want = PREPROCESSING.apply_five_crops_many([sample_store.image(index)])
+        want = PREPROCESSING.apply_views([sample_store.image(index)], "five_crops")
         np.testing.assert_array_equal(batch.images[5 * i : 5 * i + 5], want)
 
 
@@ -231,7 +231,7 @@ def test_there_are_a_few_reading_threads():
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    "arguments", [{"augmentation": AUGMENTATION}, {"crops": "five"}], ids=["maps", "crops"]
+    "arguments", [{"augmentation": AUGMENTATION}, {"tta": "five_crops"}], ids=["maps", "crops"]
 )
 def test_processes_prepare_the_same(make_reader, arguments):
     reader = make_reader(shuffle=True, seed=5, **arguments)
@@ -264,7 +264,7 @@ def test_some_of_each_class(make_reader):
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch_size is at least 1"),
-        ({"crops": "ten"}, r"crops is one of \['five', 'none'\], not 'ten'"),
+        ({"tta": "ten"}, "tta is one of none, five_crops, stretches; not 'ten'"),
         ({"shard": (2, 2)}, r"shard \(2, 2\) is no \(index, count\)"),
         ({"shard": (-1, 2)}, r"shard \(-1, 2\)"),
         ({"batch_size": 4, "shard": (0, 5)}, "within a batch of 4"),

@@ -215,7 +215,24 @@ def test_five_crops_of_many_images(blur):
     # Resized and blurred before it's cut.
     whole = [plainly(settings, image, crop_source_size(24), None)[..., None] for image in images]
     want = [five_crops(image, 24) for image in whole]
-    np.testing.assert_array_equal(settings.apply_five_crops_many(images), np.concatenate(want))
+    crops = settings.apply_views(images, "five_crops")
+    np.testing.assert_array_equal(crops, np.concatenate(want))
+
+
+def test_views_are_the_runs_own_and_stored_with_it():
+    images = [strokes(20 + i, 40 - i) for i in range(3)]
+    for tta, views in {"none": 1, "five_crops": 5, "stretches": 3}.items():
+        settings = Preprocessing.from_dict(Preprocessing(24, fit="pad", tta=tta).to_dict())
+        assert len(settings.apply_views(images)) == 3 * views
+        np.testing.assert_array_equal(
+            settings.apply_views(images), Preprocessing(24, fit="pad").apply_views(images, tta)
+        )
+    with pytest.raises(ValueError, match="tta is one of none, five_crops, stretches; not 'ten'"):
+        Preprocessing(24, tta="ten")
+    # Runs of before it was stored are read as they were then.
+    for fit, tta in (("pad", "stretches"), ("stretch", "none")):
+        config = {k: v for k, v in Preprocessing(24, fit=fit).to_dict().items() if k != "tta"}
+        assert Preprocessing.from_dict(config).tta == tta
 
 
 # === Crops ===
@@ -278,7 +295,7 @@ def test_what_is_no_image_is_refused(image):
 
 
 def test_round_trip_through_json():
-    preprocessing = Preprocessing(96, "pad", True, 4 / 96, 7, 50.0, 256, True)
+    preprocessing = Preprocessing(96, "pad", True, 4 / 96, 7, 50.0, 256, True, "stretches")
     fields = dataclasses.fields(preprocessing)
     defaults = [f.name for f in fields if getattr(preprocessing, f.name) == f.default]
     assert not defaults  # So that every setting is tried.

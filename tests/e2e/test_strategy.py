@@ -30,7 +30,7 @@ else:
 run = train(recipe, store, folder)
 state = run.read_run()
 assert state["epochs_done"] == 2, state
-metrics = predict_split(run.path, store, folder + "/l.h5", split="validation", crops="none")
+metrics = predict_split(run.path, store, folder + "/l.h5", split="validation", tta="none")
 # What was reloaded reads as the live model did, which saw one sample of 19 twice.
 assert abs(metrics["logits"]["top1"] - state["best_val_accuracy"]) < 2 / 19, (metrics, state)
 print("steps", pd.read_csv(run.history_path)["step"].iloc[-1])

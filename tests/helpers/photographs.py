@@ -1,7 +1,10 @@
 """Photographs of a character with known truth: what people hold before a camera or a scanner."""
 
+import io
+
 import cv2
 import numpy as np
+from PIL import Image
 
 from hccr_tf.synthesis.deform import centre_lines, draw
 from hccr_tf.synthesis.strokes import load_strokes
@@ -33,6 +36,13 @@ def on_paper(character: str, margin: int = 60, seed: int = 1) -> np.ndarray:
     return cv2.copyMakeBorder(
         written(character, seed), margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=255
     )
+
+
+def encoded(image: np.ndarray, kind: str = "PNG") -> bytes:
+    """An image as a file."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, kind)
+    return stream.getvalue()
 
 
 def coloured(grey, paper=(255, 255, 255), ink=(0, 0, 0)) -> np.ndarray:

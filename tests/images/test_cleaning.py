@@ -136,6 +136,7 @@ def test_other_ranges_of_grey_are_read(highest, kind):
     assert made.overlap(clean(image), truth) > 0.95
 
 
+@pytest.mark.slow
 def test_large_photographs_are_made_smaller():
     truth = made.on_paper("五")
     large = cv2.resize(truth, (3000, 4000), interpolation=cv2.INTER_CUBIC)
@@ -211,6 +212,7 @@ def test_what_cannot_be_read_is_named_by_its_type_or_reason():
         read_clean("missing.png")
 
 
+@pytest.mark.slow
 def test_real_single_characters_are_not_refused(hwdb100, tmp_path):
     from hccr_tf.data.store.prepare import prepare
 

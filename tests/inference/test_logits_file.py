@@ -30,7 +30,7 @@ def labels():
 def test_datasets_and_attributes_of_the_file(tmp_path, logits, labels):
     path = tmp_path / "new" / "logits.h5"
     recipe = get_recipe("kriuk_model2").to_dict()
-    attributes = {"recipe": recipe, "split": "test", "crops": "five", "blur": True}
+    attributes = {"recipe": recipe, "split": "test", "tta": "five_crops", "blur": True}
     ids = [f"字/{i}.png" for i in range(6)]
     with write_logits(path, 6, CHARSET, attributes, center=True) as add_rows:
         add_rows(labels, ids, logits, -logits)
@@ -42,7 +42,7 @@ def test_datasets_and_attributes_of_the_file(tmp_path, logits, labels):
         assert file["sample_ids"].asstr()[()].tolist() == ids
         assert file.attrs["charset"] == "一二三四"
         assert file.attrs["charset_sha256"] == CHARSET.sha256
-        assert file.attrs["split"] == "test" and file.attrs["crops"] == "five"
+        assert file.attrs["split"] == "test" and file.attrs["tta"] == "five_crops"
         assert bool(file.attrs["blur"]) is True
         assert json.loads(file.attrs["recipe"]) == json.loads(json.dumps(recipe))
 

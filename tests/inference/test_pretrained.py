@@ -85,6 +85,7 @@ def test_the_command_needs_no_run(tmp_path, capsys):
     assert "五.png  五" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_reads_real_handwriting(recognizer, hwdb100, tmp_path):
     source, charset = hwdb100 / "CASIA-HWDB_Test.zip", Charset.named("gb2312")
     store = prepare([source], tmp_path / "store", progress=False, charset=charset)

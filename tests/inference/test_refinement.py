@@ -62,6 +62,7 @@ def test_attention_lies_where_its_places_are(run):
     np.testing.assert_allclose(predictor.attention_map(even), 1 / 256, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_counts_of_a_split(run, sample_store, tmp_path, capsys):
     predictor = StepPredictor(run.path)
     counts = count_steps(predictor, sample_store)
@@ -118,6 +119,7 @@ def test_other_runs_are_refused(run, convnet_runs, sample_store, tmp_path, capsy
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_another_charset_replaces_what_belongs_to_the_classes(run, tmp_path, capsys):
     writers = {"num_writers": 8, "num_test_writers": 2, "samples_per_writer": 2}
     generate_gnt(tmp_path / "data", characters="一二三四", **writers, size=32)

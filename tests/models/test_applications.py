@@ -41,6 +41,7 @@ def fill(model):
 # === The paper's networks ===
 
 
+@pytest.mark.slow
 def test_efficientnet_has_the_papers_layers_and_parameters():
     model = blueprint("efficientnet_v2s", num_classes=15)
     backbone = model.get_layer(BACKBONE)
@@ -97,6 +98,7 @@ def test_unknown_networks_are_refused_with_those_there_are():
         create_model("apps:X", num_classes=7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["InceptionV3", "ConvNeXtTiny", "MobileNetV3Small"])
 def test_variables_are_called_the_same_in_every_build(name):
     paths = []
@@ -128,6 +130,7 @@ def test_grey_becomes_the_colours_that_the_network_was_trained_on(name, module):
         np.testing.assert_array_equal(expected, grey)  # it scales inside
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetV2B0"])
 def test_the_network_is_the_one_that_the_weights_were_trained_in(name, monkeypatch):
     # Keras builds some networks otherwise where it's to fetch their weights.
@@ -148,6 +151,7 @@ def test_the_network_is_the_one_that_the_weights_were_trained_in(name, monkeypat
         assert [layer.scale for layer in first] == [layer.scale for layer in second]
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_weights_however_often():
     found = []
     applications._template.cache_clear()
@@ -179,6 +183,7 @@ def test_small_images_are_enlarged(name, side, arguments, enlarged):
 # === Weights ===
 
 
+@pytest.mark.slow
 def test_a_file_of_the_official_structure(tmp_path):
     def build(weights):
         return keras.applications.EfficientNetV2B0(

@@ -84,6 +84,7 @@ def test_number_of_parameters_and_output_shape_of_every_brick():
     assert model.get_layer("feature_map").output.shape[1:] == (1, 1, 512)
 
 
+@pytest.mark.slow
 def test_equal_weights_give_the_released_networks_outputs():
     ours = create_model("brick_net", num_classes=5, image_shape=(86, 86, 1))
     theirs = released_network(86, 5)

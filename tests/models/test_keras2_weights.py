@@ -139,6 +139,7 @@ def test_foreign_files_are_told(tmp_path):
         load_keras2_weights(tmp_path / "prediction.safetensors", network())
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_an_imported_run_reads_with_the_published_class_order(tmp_path, capsys):
     # At full size with few classes; codes as the published label2tagcode.npy has them.

@@ -91,6 +91,7 @@ def test_a_command_names_every_kind_of_setting():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_what_was_not_run_is_said_and_goes_on(sample_store, tmp_path, caplog):
     small = {"image_size": 16, "model.width": 4, "epochs": 1, "samples_per_class": 4}
@@ -110,6 +111,7 @@ def test_what_was_not_run_is_said_and_goes_on(sample_store, tmp_path, caplog):
     assert "[2 of 2] b: hccr train convnet" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_one_figure_from_nothing_to_a_page(tmp_path, capsys):
     """The command as a user gives it: store, runs, tables, images, page."""
@@ -142,6 +144,7 @@ def test_one_figure_from_nothing_to_a_page(tmp_path, capsys):
     assert page.count('src="data:image/png') >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_all_makes_every_table_of_what_is_trained(tmp_path, capsys):
     cell = "efficientnet_v2s_70"

@@ -59,7 +59,7 @@ def test_an_unknown_recipe_is_refused_with_those_there_are():
 def test_kriuks_values(name, kernel, sigma):
     recipe = get_recipe(name)
     assert recipe.preprocessing == Preprocessing(
-        256, fit="stretch", blur_kernel=kernel, blur_sigma=sigma
+        256, fit="stretch", blur_kernel=kernel, blur_sigma=sigma, tta="five_crops"
     )
     assert (recipe.model, recipe.model_args) == ("brick_net", {"num_bricks": 5, "width": 32})
     assert recipe.loss == "categorical_focal"
@@ -104,6 +104,10 @@ def test_another_network_comes_with_its_own_arguments():
     assert recipe.override(model="convnet").weights is None
     assert recipe.override(model="applications:VGG16").weights == "imagenet"
     assert recipe.override(samples_per_class=None).samples_per_class is None
+    # Nor does another network begin with the weights of the recipe's.
+    recipe = get_recipe("fine_tune")
+    assert recipe.override(epochs=3).init_from == "recogniser"
+    assert recipe.override(model="convnet").init_from is None
     with pytest.raises(ValueError, match=r"\['weights'\] are no arguments of a network"):
         recipe.override(model_args={"weights": "imagenet"})
 
@@ -122,7 +126,9 @@ def test_override_leaves_the_rest_and_the_original():
     )
     assert recipe.to_dict() == before
     assert recipe.override() == recipe.override({}) == recipe
-    assert changed.preprocessing == Preprocessing(64, blur_kernel=7, blur_sigma=50, blur_size=256)
+    assert changed.preprocessing == Preprocessing(
+        64, blur_kernel=7, blur_sigma=50, blur_size=256, tta="five_crops"
+    )
     assert changed.model_args == {"num_bricks": 4, "width": 32}
     assert changed.loss_args == {"gamma": 2.0, "alpha": 0.25}
     assert changed.augmentation == RandomAffine(shift=0.1)
@@ -178,6 +184,7 @@ def test_every_setting_changes_one_field(name):
         "schedule": "cosine",
         "mixed_precision": "bfloat16",
         "fit": "pad",
+        "tta": "stretches",
         "blur_kernel": 9,
         "blur_size": 512,
         "border": 0.125,

@@ -17,6 +17,7 @@ from hccr_tf.runs.workdir import Workdir
 SMALL = ["--image-size", "16", "--model.width", "4", "--epochs", "1", "--samples-per-class", "4"]
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_every_combination_is_a_run_and_none_is_trained_twice(sample_store, tmp_path, monkeypatch):
     folder = tmp_path / "grid"
@@ -59,6 +60,7 @@ def test_every_combination_is_a_run_and_none_is_trained_twice(sample_store, tmp_
     assert image is not None and np.ptp(image) > 200
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_run_that_diverges_does_not_end_the_sweep(sample_store, tmp_path):
     recipe = get_recipe("yang_convnet").override(

@@ -27,6 +27,7 @@ def test_gain_is_over_the_same_settings_or_the_recipes():
     assert gain["deviation"].tolist()[:2] == pytest.approx([6 * 2**0.5] * 2, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_tables_and_figures_of_runs(make_tables, convnet_runs, tmp_path):
     runs = convnet_runs

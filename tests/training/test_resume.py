@@ -17,6 +17,7 @@ from hccr_tf.utils.files import exclusive_lock
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
 )
@@ -60,6 +61,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(
     assert history["step"].tolist() == [steps, 2 * steps]
 
 
+@pytest.mark.slow
 def test_best_weights_that_a_kill_prevented_are_written_on_going_on(
     brick_run, sample_store, tmp_path
 ):

@@ -57,6 +57,7 @@ def test_halving_each_epoch():
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4])
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize("stopped_at", [7, 9])
 def test_it_goes_on_within_an_epoch(sample_store, tmp_path, stopped_at):

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from itertools import zip_longest
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.checkpoints import Checkpoints
 from hccr_tf.training.schedules import learning_rate
 from hccr_tf.training.signals import Interrupted
-from hccr_tf.training.stages import MONITOR, current_stage, freeze, is_finished
+from hccr_tf.training.stages import MONITOR, best_epoch, current_stage, freeze, is_finished
 from hccr_tf.training.trainer import Trainer
 
 NETWORK = {"width": 4, "blocks": [1, 1, 1]}
@@ -32,8 +33,11 @@ def tiny(**settings):
     )
 
 
-def rows(*accuracies):
-    return [{MONITOR: value} for value in accuracies]
+def rows(*accuracies, losses=()):
+    return [
+        {MONITOR: value, "val_main_output_loss": loss}
+        for value, loss in zip_longest(accuracies, losses, fillvalue=1.0)
+    ]
 
 
 def values(path):
@@ -58,6 +62,14 @@ def test_patience_ends_a_stage_and_not_the_run():
     # The second stage is measured by itself, though it isn't better yet than the first.
     assert current_stage([*history, *rows(0.1, 0.2, 0.3)], recipe) == (1, 3)
     assert is_finished([*history, *rows(0.3, 0.2, 0.1)], recipe)
+
+
+def test_of_equal_epochs_the_one_with_the_lowest_loss_is_best():
+    history = rows(0.5, 0.9, 0.9, 0.9, 0.7, losses=(0.1, 0.5, 0.3, 0.3, 0.1))
+    assert best_epoch(history) == 2
+    # Patience goes by the accuracy, which isn't better.
+    recipe = get_recipe("convnet").override(epochs=9, patience=2, schedule="constant")
+    assert not is_finished(history[:3], recipe) and is_finished(history[:4], recipe)
 
 
 def test_without_stages_it_is_one():
@@ -186,6 +198,7 @@ def test_each_stage_has_its_rate_and_schedule(after_each_epoch):
     assert run.read_run()["state"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("epoch", "method", "position"),
@@ -237,6 +250,7 @@ def test_what_does_not_fit_leaves_no_run(after_each_epoch, sample_store, tmp_pat
     assert not Workdir(tmp_path).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_weights_from_a_file_are_needed_only_to_begin(sample_store, tmp_path, capsys):
     run = tmp_path / "run"

@@ -148,6 +148,7 @@ def test_init_from_keeps_weights_and_rows_of_known_characters(trained, tmp_path)
         assert np.abs(known - new[:, None]).max(axis=0).min() > 0.01 and np.abs(new).max() > 0
 
 
+@pytest.mark.slow
 def test_a_network_with_one_output_and_another_loss_train_alike(sample_store, tmp_path):
     recipe = tiny(loss="binary_focal", epochs=1, **{"model.aux_heads": []})
     run = train(recipe, sample_store, tmp_path)
@@ -156,6 +157,7 @@ def test_a_network_with_one_output_and_another_loss_train_alike(sample_store, tm
     assert run.read_run()["best_val_accuracy"] == history["val_main_output_accuracy"].max()
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains(sample_store, tmp_path):
     recipe = tiny(loss="cross_entropy", mixed_precision="bfloat16", epochs=1)
     run = train(recipe, sample_store, tmp_path)
@@ -176,13 +178,14 @@ def test_divergence_names_the_step_and_its_samples(sample_store, tmp_path):
     assert Workdir(tmp_path).read_run()["state"] == "diverged"
 
 
+@pytest.mark.slow
 def test_a_charset_that_covers_the_store(sample_store, tmp_path):
     charset = Charset.sorted(set(sample_store.charset) | set("宪室"))
     recipe = tiny(epochs=1, **{"loss.alpha": "class_frequency"})
     run = train(recipe, sample_store, tmp_path / "run", charset=charset)
     assert run.charset == charset
     assert np.isfinite(pd.read_csv(run.history_path)["loss"]).all()
-    metrics = predict_split(run.path, sample_store, tmp_path / "l.h5", crops="none")
+    metrics = predict_split(run.path, sample_store, tmp_path / "l.h5", tta="none")
     assert metrics["logits"]["top1"] >= 0
     with h5py.File(tmp_path / "l.h5") as file:
         assert file["logits"].shape[1] == 17
@@ -216,8 +219,9 @@ def test_five_crops_file_holds_mean_and_center(trained, sample_store, tmp_path):
         index = int(store.indices("test")[10])
         assert file["sample_ids"].asstr()[10] == store.sample_id(index)
         assert file["labels"][10] == store.labels[index]
-        image = store.image(index)
-        crops = predictor.logits(predictor.preprocessing.apply_five_crops_many([image]))
+        crops = predictor.logits(
+            predictor.preprocessing.apply_views([store.image(index)], "five_crops")
+        )
         np.testing.assert_allclose(file["logits"][10], crops.mean(0), atol=1e-5)
         np.testing.assert_allclose(file["logits_center"][10], crops[0], atol=1e-5)
         assert file.attrs["charset"] == store.charset.text
@@ -228,7 +232,7 @@ def test_no_blur_changes_what_a_blurred_model_sees(trained, sample_store, tmp_pa
     blurred = get_recipe("kriuk_model3").override(image_size=16).preprocessing
     write_json(path / "preprocessing.json", blurred.to_dict())
     for name, blur in (("with", True), ("without", False)):
-        predict_split(path, sample_store, tmp_path / f"{name}.h5", crops="none", blur=blur)
+        predict_split(path, sample_store, tmp_path / f"{name}.h5", tta="none", blur=blur)
     with h5py.File(tmp_path / "with.h5") as a, h5py.File(tmp_path / "without.h5") as b:
         assert a.attrs["blur"] and not b.attrs["blur"]
         assert np.abs(a["logits"][()] - b["logits"][()]).max() > 1e-4

@@ -18,22 +18,21 @@ import cv2
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.loading.augmentation import RandomAffine
-from hccr_tf.data.loading.preprocessing import Preprocessing
+from hccr_tf.data.loading.preprocessing import VIEWS, Preprocessing
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.processes import ignore_signals, num_cores
-
-NUM_CROPS = {"none": 1, "five": 5}
 
 
 class Batch(NamedTuple):
     """One batch.
 
     Attributes:
-        images: uint8 (B, H, W, 1); with five crops (B * 5, H, W, 1), a sample's crops one after
-            another.
+        images: uint8 (B, H, W, 1); with test-time augmentation (B * views, H, W, 1), a sample's
+            views one after another.
         labels: int32 (B,), classes of the loader's charset.
         indices: int64 (B,), positions in the dataset; `Dataset.sample_ids` names them.
     """
@@ -63,7 +62,7 @@ class Loader:
         shuffle: a new order each epoch; False reads in the dataset's order.
         seed: of the order, of augmentation and of `per_class`.
         augmentation: random maps for training.
-        crops: "none", or "five" for the five crops of prediction.
+        tta: test-time augmentation, as for `Preprocessing`; "none" reads each image once.
         shard: (index, count): this process's part of every batch.
         per_class: how many samples of each class are read, drawn by the seed; all if None.
 
@@ -83,14 +82,14 @@ class Loader:
         shuffle: bool = False,
         seed: int = 0,
         augmentation: RandomAffine | None = None,
-        crops: str = "none",
+        tta: str = "none",
         shard: tuple[int, int] = (0, 1),
         per_class: int | None = None,
     ):
         if batch_size < 1:
             raise HccrError(f"batch_size is at least 1, not {batch_size}.")
-        if crops not in NUM_CROPS:
-            raise HccrError(f"crops is one of {sorted(NUM_CROPS)}, not {crops!r}.")
+        if tta not in VIEWS:
+            raise HccrError(f"tta is one of {', '.join(VIEWS)}; not {tta!r}.")
         if not 0 <= shard[0] < shard[1] <= batch_size:
             raise HccrError(f"shard {shard} is no (index, count) within a batch of {batch_size}.")
         self.dataset = dataset
@@ -101,7 +100,7 @@ class Loader:
         self.shuffle = shuffle
         self.seed = seed
         self.augmentation = augmentation
-        self.crops = crops
+        self.tta = tta
         self.shard = shard
         self.indices = dataset.indices(split)
         self.labels = dataset.labels_for(self.charset, self.indices)
@@ -200,20 +199,20 @@ class Loader:
             self._pool, self.workers = None, num_reading_threads()
 
     def _prepare(self, indices: np.ndarray, affine: np.ndarray | None) -> np.ndarray:
-        task = (self.preprocessing, self.crops, indices, affine)
+        task = (self.preprocessing, self.tta, indices, affine)
         if self._pool is not None:
             return self._pool.submit(_prepare, self.dataset.path, *task).result()
         return _prepare(self.dataset, *task)
 
 
 def _prepare(
-    dataset: Dataset | Path, preprocessing: Preprocessing, crops: str, indices: np.ndarray, affine
+    dataset: Dataset | Path, preprocessing: Preprocessing, tta: str, indices: np.ndarray, affine
 ) -> np.ndarray:
     if isinstance(dataset, Path):  # in a process of the pool
         dataset = _opened(dataset)
     images = dataset.images(indices)
-    if crops == "five":
-        return preprocessing.apply_five_crops_many(images)
+    if tta != "none":
+        return preprocessing.apply_views(images, tta)
     return preprocessing.apply_many(images, affine=affine)
 
 

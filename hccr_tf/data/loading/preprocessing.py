@@ -1,8 +1,8 @@
 """The one definition of how an image becomes a network's input.
 
-Training, validation, five-crop prediction and the recogniser all call
-`Preprocessing.apply`, and the definition is stored with every run, so a model can't
-be fed with images prepared in another way than those it was trained on.
+Training, validation, evaluation and the recogniser all call `Preprocessing.apply`, and the
+definition is stored with every run, so a model can't be fed with images prepared in another way
+than those it was trained on, nor read them in one way here and in another there.
 
 The result is always uint8 (H, W, 1). Casting and scaling are the first layer of
 every model, which keeps batches four times smaller on their way to the device.
@@ -21,6 +21,10 @@ from hccr_tf.utils.settings import from_plain
 
 # Kriuk & Kriuk 2024, section 3.2: images are resized to 280 and cropped to 256.
 CROP_RATIO = 280 / 256
+VIEWS = {"none": 1, "five_crops": 5, "stretches": 3}
+"""Test-time augmentations, and how many views of an image each has."""
+# Widths and heights: people's proportions differ more than those of drawn images.
+_STRETCHES = ((1.0, 1.0), (1.2, 1.0), (1.0, 1.2))
 _INK_BELOW = 240  # lighter pixels are paper: the noise of JPEG files reaches about 245
 _UINT8 = np.dtype(np.uint8).num
 _GROUP_WIDTH = 2048  # pixels; images side by side that are blurred together
@@ -79,6 +83,9 @@ class Preprocessing:
             at 64 pixels sees the same blur as the paper's network, made smaller: a
             7x7 kernel at 64 would be as wide as 28 pixels at 256.
         invert: True gives white ink on black.
+        tta: test-time augmentation: views of an image whose logits' mean is what's read. "none" for
+            the image alone, as in validation; "five_crops" for its centre and corners (Kriuk &
+            Kriuk 2024, section 3.2); "stretches" for the image as it is, wider and higher.
     """
 
     image_size: int = 256
@@ -89,10 +96,13 @@ class Preprocessing:
     blur_sigma: float = 0.0
     blur_size: int | None = None
     invert: bool = False
+    tta: str = "none"
 
     def __post_init__(self):
         if self.fit not in ("stretch", "pad"):
             raise HccrError(f'fit is "stretch" or "pad", not {self.fit!r}.')
+        if self.tta not in VIEWS:
+            raise HccrError(f"tta is one of {', '.join(VIEWS)}; not {self.tta!r}.")
         if self.image_size < 1:
             raise HccrError(f"image_size is at least 1, not {self.image_size}.")
         if not 0 <= self.border < 0.5:
@@ -151,12 +161,26 @@ class Preprocessing:
         _preparation(self, size).run(images, affine, prepared)
         return prepared[..., None]
 
-    def apply_five_crops_many(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Resizes and blurs n images, then cuts their five crops.
+    def apply_views(self, images: Sequence[np.ndarray], tta: str | None = None) -> np.ndarray:
+        """Prepares the views of n images that a test-time augmentation has; `self.tta` if None.
 
         Returns:
-            uint8 (n * 5, image_size, image_size, 1), an image's crops one after another.
+            uint8 (n * `VIEWS[tta]`, image_size, image_size, 1), an image's views one after another.
         """
+        tta = tta or self.tta
+        if tta == "five_crops":
+            return self._five_crops(images)
+        if tta == "stretches":
+            import cv2
+
+            images = [
+                cv2.resize(image, (round(image.shape[1] * x), round(image.shape[0] * y)))
+                for image in images
+                for x, y in _STRETCHES
+            ]
+        return self.apply_many(images)
+
+    def _five_crops(self, images: Sequence[np.ndarray]) -> np.ndarray:
         crops = np.empty((len(images), 5, *self.image_shape), np.uint8)
         source = crop_source_size(self.image_size)
         # A few at a time, so that they're cut while they lie in the processor's cache.
@@ -176,7 +200,9 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> "Preprocessing":
         """Reads `to_dict`'s result; HccrError for settings that this version doesn't know."""
-        return from_plain(cls, config)
+        # Runs of before had none of their own, and the recogniser stretched what isn't stretched.
+        tta = "stretches" if config.get("fit") == "pad" else "none"
+        return from_plain(cls, {"tta": tta, **config})
 
 
 class _Preparation:

@@ -80,7 +80,7 @@ def kriuk_table1(inputs: Inputs) -> Tables:
 
     Five crops, logits fused 0.3 / 0.2 / 0.5 where there are three runs, equally otherwise.
     """
-    files = _logits(inputs, "five")
+    files = _logits(inputs, "five_crops")
     (score,) = score_fusions([Fusion(files, _weights(range(len(files)), len(files)))])
     row = {
         "model": "this package, fused" if len(files) > 1 else "this package",
@@ -92,15 +92,15 @@ def kriuk_table1(inputs: Inputs) -> Tables:
     return {"ours": pd.DataFrame([row]), "paper": paper}
 
 
-def _logits(inputs: Inputs, crops: str, validation: bool = False) -> list[Path]:
-    """Predicts the split, or that of validation, in "five" crops or "none": a file a run."""
+def _logits(inputs: Inputs, tta: str, validation: bool = False) -> list[Path]:
+    """Predicts the split, or that of validation, in some test-time augmentation: a file a run."""
     store, split = inputs.store, inputs.split
     if validation:
         store, split = inputs.validation_store, "validation"
     files = []
     for name, run in inputs.named_runs().items():
-        files.append(inputs.out / "logits" / f"{name}-{split}-{crops}.h5")
-        predict_once(run, store, files[-1], split, crops)
+        files.append(inputs.out / "logits" / f"{name}-{split}-{tta}.h5")
+        predict_once(run, store, files[-1], split, tta)
     return files
 
 
@@ -187,8 +187,12 @@ def kriuk_figure7(inputs: Inputs) -> Tables:
     probabilities; five crops, the centre crop or the whole image. `members` says by an exact
     test whether the fusion differs from each of its members. Takes any runs of one charset.
     """
-    names, five, whole = list(inputs.named_runs()), _logits(inputs, "five"), _logits(inputs, "none")
-    validation = _logits(inputs, "five", validation=True) if len(names) > 1 else []
+    names, five, whole = (
+        list(inputs.named_runs()),
+        _logits(inputs, "five_crops"),
+        _logits(inputs, "none"),
+    )
+    validation = _logits(inputs, "five_crops", validation=True) if len(names) > 1 else []
     sizes = sorted({size for size in (1, 2, 3, len(names)) if size <= len(names)})
     rows, fusions = [], []
     for group in (group for size in sizes for group in combinations(range(len(names)), size)):

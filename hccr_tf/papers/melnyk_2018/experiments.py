@@ -9,6 +9,7 @@ from hccr_tf.evaluation.complexity import layer_costs
 from hccr_tf.evaluation.plots import draw_size_against_accuracy
 from hccr_tf.inference.cam import images_of_characters, write_cams
 from hccr_tf.inference.predictor import Predictor
+from hccr_tf.inference.recognizer import Recognizer
 from hccr_tf.models import create_model
 from hccr_tf.papers.base import SCALES, Cell, register_experiment
 from hccr_tf.papers.scores import Fusion, Inputs, ScoredRun, score_fusions, score_runs
@@ -86,7 +87,7 @@ def melnyk_figure2(inputs: Inputs) -> Tables:
     chosen = [c for c in _FIGURE_2 if c in there]
     chosen += [c for c in there if c not in chosen][: len(_FIGURE_2) - len(chosen)]
     images = images_of_characters(store, inputs.split, "".join(chosen), predictors)
-    table = write_cams(predictors, images, inputs.out)
+    table = write_cams([Recognizer(p) for p in predictors], images, inputs.out)
     return {"maps": table.drop(columns="overlay")}
 
 

@@ -2,7 +2,7 @@
 
 Command: hccr data strokes medians.json.gz FONT... --charset gb2312 --out STROKES
          hccr train recogniser --data STROKES --workdir RUN
-         hccr train fine_tune --init-from recogniser --data STORE --workdir RUN
+         hccr train fine_tune --data STORE --workdir RUN
 
 Cost:    0.11 G multiply–accumulates an image.
 Result:  docs/recogniser.md has the log of what was trained and what it reads.
@@ -21,7 +21,9 @@ from hccr_tf.recipe import Recipe
 _SHARED: dict[str, Any] = {
     "model": "compact_net",
     "model_args": {"blocks": [1, 1, 1, 2]},
-    "preprocessing": Preprocessing(64, fit="pad", crop_ink=True, border=0.03, invert=True),
+    "preprocessing": Preprocessing(
+        64, fit="pad", crop_ink=True, border=0.03, invert=True, tta="stretches"
+    ),
     "loss": "cross_entropy",
     "optimizer": "adamw",
     "optimizer_args": {"weight_decay": 1e-4, "clipnorm": 1.0},
@@ -43,7 +45,8 @@ RECIPES = [
     ),
     Recipe(
         name="fine_tune",
-        description="the package's recogniser on your own images (--init-from recogniser)",
+        description="the package's recogniser on your own images, or another run (--init-from)",
+        init_from="recogniser",
         learning_rate=5e-4,
         warmup_steps=50,
         augmentation=RandomAffine(amount=0.06, shift=0.02),

@@ -1,0 +1,1 @@
+"""The HTTP server: a page, predictions for images, the Open Inference Protocol, metrics."""
