@@ -5,7 +5,7 @@ from pathlib import Path
 from hccr_tf.cli.flags import argument, command, switch
 from hccr_tf.cli.predict import NO_TTA
 from hccr_tf.utils import backend
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, naming_extra
 
 _VIEWS = {"none": "whole image", "five_crops": "five crops", "stretches": "three stretches"}
 SPLIT_ARGUMENTS = (
@@ -145,28 +145,41 @@ def run_pack(workdir, out) -> None:
     "write a run as a file for other engines",
     argument("workdir", "a trained run, or recogniser", metavar="RUN"),
     argument("--out", "the file; for saved_model the new folder", required=True),
-    argument("--format", "onnx, litert or saved_model (default: by the suffix of --out)"),
+    argument("--format", "onnx, litert, saved_model or page (default: by the suffix of --out)"),
     argument("--quantize", "store weights as float16 or int8", metavar="KIND"),
     argument("--data", "read its images in comparison (default: drawn ones)", metavar="STORE"),
 )
-def run_export(workdir, out, data, **options) -> None:
+def run_export(workdir, out, format, quantize, data) -> None:
     """Writes a run as a file that other engines read without Keras, whatever it was trained on.
 
     onnx (F.onnx) for ONNX Runtime and most engines; `hccr predict --workdir F.onnx` and
     `Recognizer("F.onnx")` read with it. litert (F.tflite) for telephones. saved_model (a folder)
     for TensorFlow Serving. It takes "image", uint8 (B, H, W, 1), and gives "logits", float32
     (B, C); characters, preprocessing and temperature come with it. Images are read with both at
-    the end, and a file that reads otherwise isn't left.
+    the end, and a file that reads otherwise isn't left. page (F.html) is a page in one file that
+    reads drawings and images in a browser, of an ONNX file, too; weights are int8 by default.
 
     Examples:
       hccr export runs/model1 --out model1.onnx --quantize int8
       hccr export runs/model1 --out model1.tflite --data store
       hccr export runs/model1 --format saved_model --out model1
+      hccr export recogniser --out page.html
     """
-    backend.start("tensorflow")
-    from hccr_tf.export.export import export_run
+    if format == "page" or (format is None and Path(out).suffix == ".html"):
+        from hccr_tf.export.page import export_page
+        from hccr_tf.inference.recognizer import exported_file
 
-    done = export_run(workdir, out, data=data, **options)
+        if exported_file(workdir) is None:
+            with naming_extra("export"):
+                backend.start("tensorflow")
+        page = export_page(workdir, out, quantize=quantize or "int8", data=data)
+        print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
+        return
+    with naming_extra("export"):
+        backend.start("tensorflow")
+        from hccr_tf.export.export import export_run
+
+    done = export_run(workdir, out, format=format, quantize=quantize, data=data)
     kind = f"images of {data}" if data else "drawn images"
     print(
         f"{done.path}: {done.num_bytes / 1e6:.2f} MB; of {done.num_images} {kind} "

@@ -234,7 +234,7 @@ def run_refine(images, workdir, out, top_k, steps, data, split, cases, single) -
         print((out / "refine.txt").read_text("utf-8"))
         print(f"attention in {out / 'refine.png'}")
         return
-    from hccr_tf.data.dataset import open_dataset
+    from hccr_tf.data.opening import open_dataset
     from hccr_tf.utils.files import write_csv
 
     if cases < 0:

@@ -51,4 +51,5 @@ def test_a_wheel_installed_elsewhere_trains_and_predicts(tmp_path):
     installed("train", "brick_model1", "--data", "store", "--workdir", "r", *SMALL)
     printed = installed("evaluate", "r", "--data", "store", "--out", "logits.h5")
     assert "top1" in printed
+    installed("export", "recogniser", "--out", "page.html")
     assert (site / "bin" / "hccr").exists() and (site / "hccr_tf" / "py.typed").exists()

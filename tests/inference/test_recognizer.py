@@ -14,7 +14,7 @@ from PIL import Image
 
 from hccr_tf import Recognizer, get_recipe, train
 from hccr_tf.cli.main import main
-from hccr_tf.data.dataset import open_dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.images.cleaning import ImageError, clean
 from hccr_tf.runs.workdir import Workdir
 
