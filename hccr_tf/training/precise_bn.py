@@ -29,7 +29,7 @@ def estimate_statistics(model: keras.Model, train: Loader, epoch: int) -> None:
         return
     for layer in layers:
         for variable in (layer.moving_mean, layer.moving_variance):
-            variable.assign(keras.ops.zeros_like(variable))
+            variable.assign(keras.ops.zeros(variable.shape))
     # The last batch can be of a single image, which has no variance.
     whole = max(1, train.steps_per_epoch - 1)
     number = min(whole, max(_FEWEST, min(_MOST, train.steps_per_epoch // _SHARE)))
