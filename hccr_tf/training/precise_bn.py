@@ -12,13 +12,13 @@ from hccr_tf.data.loading.loader import Loader
 from hccr_tf.training.compilation import all_layers
 
 _FEWEST, _MOST = 4, 100  # batches; of a hundred Keras's own averages consist at its momentum
-_SHARE = 50  # one batch for so many of the epoch's: less than a hundredth of the time
+_SHARE = 100  # one batch for so many of the epoch's: about a hundredth of the time
 
 
 def estimate_statistics(model: keras.Model, train: Loader, epoch: int) -> None:
     """Sets the moving statistics of all layers that learn by an epoch's training batches.
 
-    They're averages over the first fiftieth of the epoch's batches, 4 to 100 of them.
+    They're averages over the first hundredth of the epoch's batches, 4 to 100 of them.
     """
     layers = [
         layer
