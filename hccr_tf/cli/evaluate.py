@@ -7,7 +7,7 @@ from hccr_tf.cli.predict import NO_TTA
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError, naming_extra
 
-_VIEWS = {"none": "whole image", "five_crops": "five crops", "stretches": "three stretches"}
+_VIEWS = {"none": "whole image", "five_crops": "five crops", "stretches": "two stretches"}
 SPLIT_ARGUMENTS = (
     argument("--data", "store of `hccr data prepare`", required=True),
     argument("--split", "train, validation, test or all", default="test"),
@@ -32,7 +32,7 @@ def run_evaluate(workdir, data, out, split, tta, **options) -> None:
     """Writes the logits of a split and prints their accuracy.
 
     Images are prepared as in training, and read as by `hccr predict`: in all views of the run's
-    test-time augmentation (five crops or three stretches, if it has any), whose logits are
+    test-time augmentation (five crops or two stretches, if it has any), whose logits are
     averaged.
 
     Example:

@@ -16,7 +16,7 @@ _ANY_LAYOUT = switch(
 )
 NO_TTA = switch(
     "--no-tta",
-    "read each image once, not in the run's own views (five crops, three stretches), whose mean "
+    "read each image once, not in the run's own views (five crops, two stretches), whose mean "
     "counts: in a fraction of the time",
     off="tta",
 )
