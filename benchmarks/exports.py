@@ -27,7 +27,7 @@ from hccr_tf.runs.workdir import environment
 
 DOCS = Path(__file__).parents[1] / "docs" / "exports.md"
 SIDE = 64
-MARK = "<!-- The table is made by benchmarks/exports.py. -->\n"
+MARK = "<!-- The table is made by benchmarks/exports.py. -->\n\n"
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 
 from hccr_tf import get_recipe
-from hccr_tf.data.dataset import open_dataset
 from hccr_tf.data.loading.loader import Loader
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.models import MAIN_OUTPUT, model_arguments
 from hccr_tf.training.compilation import all_layers, build_network, compile_network
 from hccr_tf.training.keras_data import open_split

@@ -118,7 +118,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         with_tta["hwdb100_top1"],
         "x",
         color="C0",
-        label="hwdb100, top 1, in three stretches",
+        label="hwdb100, top 1, in stretches",
     )
     axes.set(xlabel="drawn images learnt from, millions", ylabel="real training images read, %")
     axes.set_ylim(0, 100)

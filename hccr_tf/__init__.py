@@ -16,7 +16,7 @@ _backend.choose()
 _PUBLIC = {
     # Data
     "Charset": "hccr_tf.charset",
-    "open_dataset": "hccr_tf.data.dataset",
+    "open_dataset": "hccr_tf.data.opening",
     "prepare": "hccr_tf.data.store.prepare",
     "Store": "hccr_tf.data.store.store",
     "Preprocessing": "hccr_tf.data.loading.preprocessing",

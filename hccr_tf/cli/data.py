@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hccr_tf.cli.flags import Parser, add_settings, argument, command, switch
 from hccr_tf.utils import backend
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, naming_extra
 from hccr_tf.utils.settings import settings_of
 
 
@@ -81,7 +81,7 @@ def run_show(store, split, sheet, rows, verify) -> None:
     Example:
       hccr data show store --split test
     """
-    from hccr_tf.data.dataset import open_dataset
+    from hccr_tf.data.opening import open_dataset
     from hccr_tf.data.store_sheet import store_sheet
 
     dataset = open_dataset(store)
@@ -114,7 +114,8 @@ def run_audit(store, run, out, split, batch_size) -> None:
       hccr data audit store
       hccr data audit store --run runs/model1 --out audit
     """
-    from hccr_tf.audit.audit import audit
+    with naming_extra("audit"):
+        from hccr_tf.audit.audit import audit
     from hccr_tf.data.store.store import Store
 
     opened, label_issues = Store(store), None

@@ -5,9 +5,9 @@ from pathlib import Path
 from hccr_tf.cli.flags import argument, command, switch
 from hccr_tf.cli.predict import NO_TTA
 from hccr_tf.utils import backend
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, naming_extra
 
-_VIEWS = {"none": "whole image", "five_crops": "five crops", "stretches": "three stretches"}
+_VIEWS = {"none": "whole image", "five_crops": "five crops", "stretches": "two stretches"}
 SPLIT_ARGUMENTS = (
     argument("--data", "store of `hccr data prepare`", required=True),
     argument("--split", "train, validation, test or all", default="test"),
@@ -32,7 +32,7 @@ def run_evaluate(workdir, data, out, split, tta, **options) -> None:
     """Writes the logits of a split and prints their accuracy.
 
     Images are prepared as in training, and read as by `hccr predict`: in all views of the run's
-    test-time augmentation (five crops or three stretches, if it has any), whose logits are
+    test-time augmentation (five crops or two stretches, if it has any), whose logits are
     averaged.
 
     Example:
@@ -170,12 +170,14 @@ def run_export(workdir, out, format, quantize, data) -> None:
         from hccr_tf.inference.recognizer import exported_file
 
         if exported_file(workdir) is None:
-            backend.start("tensorflow")
+            with naming_extra("export"):
+                backend.start("tensorflow")
         page = export_page(workdir, out, quantize=quantize or "int8", data=data)
         print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
         return
-    backend.start("tensorflow")
-    from hccr_tf.export.export import export_run
+    with naming_extra("export"):
+        backend.start("tensorflow")
+        from hccr_tf.export.export import export_run
 
     done = export_run(workdir, out, format=format, quantize=quantize, data=data)
     kind = f"images of {data}" if data else "drawn images"

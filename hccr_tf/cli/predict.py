@@ -16,7 +16,7 @@ _ANY_LAYOUT = switch(
 )
 NO_TTA = switch(
     "--no-tta",
-    "read each image once, not in the run's own views (five crops, three stretches), whose mean "
+    "read each image once, not in the run's own views (five crops, two stretches), whose mean "
     "counts: in a fraction of the time",
     off="tta",
 )
@@ -234,7 +234,7 @@ def run_refine(images, workdir, out, top_k, steps, data, split, cases, single) -
         print((out / "refine.txt").read_text("utf-8"))
         print(f"attention in {out / 'refine.png'}")
         return
-    from hccr_tf.data.dataset import open_dataset
+    from hccr_tf.data.opening import open_dataset
     from hccr_tf.utils.files import write_csv
 
     if cases < 0:

@@ -52,8 +52,8 @@ def run_train(
     """
     overridden = _override(recipe, settings, init_from)
 
-    from hccr_tf.data.dataset import open_dataset
     from hccr_tf.data.loading.loader import Loader
+    from hccr_tf.data.opening import open_dataset
 
     store = open_dataset(data)
     if steps is not None:
@@ -118,7 +118,7 @@ def run_sweep(
     shared = {name: value for name, (value, *more) in settings.items() if not more}
     overridden = _override(recipe, shared, init_from)
 
-    from hccr_tf.data.dataset import open_dataset
+    from hccr_tf.data.opening import open_dataset
 
     store = open_dataset(data)
     backend.start()

@@ -1,9 +1,8 @@
-"""What training and prediction need of any data, and the way to open it."""
+"""What training and prediction need of any data."""
 
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -134,20 +133,3 @@ class Dataset(ABC):
 def shortened(text: str) -> str:
     """Returns a charset's text with its middle left out where it's long."""
     return text if len(text) <= 40 else f"{text[:20]} … {text[-20:]}"
-
-
-def open_dataset(path: str | os.PathLike[str] | Dataset) -> Dataset:
-    """Opens a store of images or of strokes, whichever lies there; a dataset comes back as it is.
-
-    Raises:
-        FileNotFoundError: There is none, or one of its files is missing.
-        HccrError: Another format, or altered files.
-    """
-    if isinstance(path, Dataset):
-        return path
-    manifest = Path(path) / MANIFEST
-    content = read_json(manifest) if manifest.is_file() else None
-    # Drawing stands on a floor above reading.
-    if isinstance(content, dict) and content.get("format") == STROKES_FORMAT:
-        return import_module("hccr_tf.synthesis.dataset").StrokeDataset(path)
-    return import_module("hccr_tf.data.store.store").Store(path)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.inference.onnx_predictor import OUTPUT
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.recognizer import read_temperature

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.evaluation.plots import draw_reliability

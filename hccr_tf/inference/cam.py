@@ -19,7 +19,8 @@ import keras
 import numpy as np
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.contact_sheet import draw_sheet, encode_png
 from hccr_tf.images.decoding import find_images, read_clean, read_input

@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.loading.preprocessing import VIEWS
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.evaluation.metrics import Evaluation
 from hccr_tf.inference.logits_file import LOGITS, write_logits
 from hccr_tf.models import MAIN_OUTPUT, create_model

@@ -85,19 +85,18 @@ class Recognizer:
     ):
         self.predictor: Any
         if not (workdir is None or isinstance(workdir, str | Path)):
-            self.predictor, path = workdir, workdir.workdir.path
-            self.temperature = read_temperature(path)
+            self.predictor = workdir
+            self.temperature = read_temperature(workdir.workdir.path)
         elif exported := exported_file(workdir):
             from hccr_tf.inference.onnx_predictor import OnnxPredictor
 
-            self.predictor, path = OnnxPredictor(exported), exported
+            self.predictor = OnnxPredictor(exported)
             self.temperature = self.predictor.temperature
         else:
             with naming_extra(), without_notes():
                 from hccr_tf.inference.predictor import Predictor
-            path = find_run(workdir)
-            self.predictor = Predictor(path)
-            self.temperature = read_temperature(path)
+            self.predictor = Predictor(find_run(workdir))
+            self.temperature = read_temperature(find_run(workdir))
         self.charset: Charset = self.predictor.charset
         self._tta = self.predictor.preprocessing.tta if tta else "none"
         # Images for which a network is compiled; smaller batches are filled up.

@@ -17,7 +17,8 @@ from typing import Any
 import keras
 import pandas as pd
 
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.papers.recipes import get_recipe, paper_modules

@@ -4,11 +4,12 @@ import logging
 import math
 import socket
 import tempfile
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
 
 import uvicorn
 
+from hccr_tf.export.page import export_page
 from hccr_tf.inference.recognizer import Recognizer
 from hccr_tf.pretrained import NAME
 from hccr_tf.serving.app import create_app
@@ -54,7 +55,6 @@ def serve(
 def read_page(workdir: str | Path | None) -> bytes:
     """Returns the page of `hccr export --format page`, or a plain one where that can't be made."""
     try:
-        export_page = import_module("hccr_tf.export.page").export_page
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "page.html"
             export_page(workdir or NAME, file)

@@ -12,13 +12,13 @@ from hccr_tf.data.loading.loader import Loader
 from hccr_tf.training.compilation import all_layers
 
 _FEWEST, _MOST = 4, 100  # batches; of a hundred Keras's own averages consist at its momentum
-_SHARE = 50  # one batch for so many of the epoch's: less than a hundredth of the time
+_SHARE = 100  # one batch for so many of the epoch's: about a hundredth of the time
 
 
 def estimate_statistics(model: keras.Model, train: Loader, epoch: int) -> None:
     """Sets the moving statistics of all layers that learn by an epoch's training batches.
 
-    They're averages over the first fiftieth of the epoch's batches, 4 to 100 of them.
+    They're averages over the first hundredth of the epoch's batches, 4 to 100 of them.
     """
     layers = [
         layer
@@ -29,7 +29,7 @@ def estimate_statistics(model: keras.Model, train: Loader, epoch: int) -> None:
         return
     for layer in layers:
         for variable in (layer.moving_mean, layer.moving_variance):
-            variable.assign(keras.ops.zeros_like(variable))
+            variable.assign(keras.ops.zeros(variable.shape))
     # The last batch can be of a single image, which has no variance.
     whole = max(1, train.steps_per_epoch - 1)
     number = min(whole, max(_FEWEST, min(_MOST, train.steps_per_epoch // _SHARE)))

@@ -12,7 +12,8 @@ import keras
 import pandas as pd
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.format import STROKES_FORMAT
 from hccr_tf.evaluation.plots import curves_figure, save_figure
 from hccr_tf.models import MAIN_OUTPUT

@@ -29,23 +29,28 @@ class HccrError(ValueError):
     """
 
 
-def missing_extra(error: ModuleNotFoundError) -> HccrError | None:
-    """Returns the error that names the extra to install; None if no extra has the module."""
+def missing_extra(error: ModuleNotFoundError, extra: str | None = None) -> HccrError | None:
+    """Returns the error that names the extra to install; None if no extra has the module.
+
+    Args:
+        error: of the import that failed.
+        extra: what brings all that was asked for; by the module if None.
+    """
     module = (error.name or "").partition(".")[0]
-    if module in _TRAINING:
-        return HccrError(
-            f"This needs {module}: pip install 'hccr_tf[tensorflow]', or [gpu], [jax], [torch], "
-            "which bring Keras, a framework that it runs on, and what training takes."
-        )
-    if module in _EXTRAS:
-        return HccrError(f"This needs {module}: pip install 'hccr_tf[{_EXTRAS[module]}]'.")
-    return None
+    if module not in (*_TRAINING, *_EXTRAS):
+        return None
+    if extra := extra or _EXTRAS.get(module):
+        return HccrError(f"This needs {module}: pip install 'hccr_tf[{extra}]'.")
+    return HccrError(
+        f"This needs {module}: pip install 'hccr_tf[tensorflow]', or [gpu], [jax], [torch], "
+        "which bring Keras, a framework that it runs on, and what training takes."
+    )
 
 
 @contextlib.contextmanager
-def naming_extra() -> Iterator[None]:
+def naming_extra(extra: str | None = None) -> Iterator[None]:
     """Raises `missing_extra`'s error where an import in the block fails."""
     try:
         yield
     except ModuleNotFoundError as error:
-        raise missing_extra(error) or error from error
+        raise missing_extra(error, extra) or error from error

@@ -45,14 +45,15 @@ def test_images_are_read_and_stores_prepared(tmp_path):
 
 
 def test_what_takes_more_names_the_extra(tmp_path):
-    calls = (
-        "main(['predict', 'x.png', '--workdir', '.'])",
-        "main(['export', 'recogniser', '--out', 'x.onnx'])",
-        "main(['runs', '.'])",
-        "main(['fuse', 'x.h5'])",
-        "hccr_tf.train",
-        "hccr_tf.Recognizer('.')",
-    )
+    calls = {
+        "main(['predict', 'x.png', '--workdir', '.'])": "tensorflow",
+        "main(['export', 'recogniser', '--out', 'x.onnx'])": "export",
+        "main(['data', 'audit', '.'])": "audit",
+        "main(['runs', '.'])": "tensorflow",
+        "main(['fuse', 'x.h5'])": "tensorflow",
+        "hccr_tf.train": "tensorflow",
+        "hccr_tf.Recognizer('.')": "tensorflow",
+    }
     Image.new("L", (9, 9)).save(tmp_path / "x.png")
     program = f"import os\nos.chdir({str(tmp_path)!r})\nimport hccr_tf\n"
     program += "from hccr_tf.cli.main import main\n"
@@ -62,5 +63,5 @@ def test_what_takes_more_names_the_extra(tmp_path):
     done = run_without_extras(program)
     assert done.returncode == 0, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == len(calls)
-    assert all("pip install 'hccr_tf[tensorflow]'" in error for error in errors), errors
+    for error, extra in zip(errors, calls.values(), strict=True):
+        assert f"pip install 'hccr_tf[{extra}]'" in error

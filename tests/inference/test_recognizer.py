@@ -14,7 +14,7 @@ from PIL import Image
 
 from hccr_tf import Recognizer, get_recipe, train
 from hccr_tf.cli.main import main
-from hccr_tf.data.dataset import open_dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.images.cleaning import ImageError, clean
 from hccr_tf.runs.workdir import Workdir
 
@@ -92,14 +92,14 @@ def test_batches_of_any_size_give_what_single_images_give(recognizer):
     assert recognizer.logits([]).shape == (0, 15)
 
 
-def test_logits_are_the_mean_of_three_stretches(run, recognizer):
+def test_logits_are_the_mean_of_two_stretches(run, recognizer):
     images = [clean(made.on_paper(c, seed=i)) for i, c in enumerate("零百万")]
     without = Recognizer(run, tta=False)
 
     def stretched(x, y):
         return [cv2.resize(p, (round(x * p.shape[1]), round(y * p.shape[0]))) for p in images]
 
-    each = [without.logits(stretched(x, y)) for x, y in ((1, 1), (1.2, 1), (1, 1.2))]
+    each = [without.logits(stretched(x, y)) for x, y in ((1.1, 1), (1, 1.1))]
     np.testing.assert_allclose(recognizer.logits(images), np.mean(each, axis=0), atol=1e-4)
     assert abs(recognizer.logits(images) - without.logits(images)).max() > 0.1
 

@@ -12,9 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from hccr_tf import HccrError
 from hccr_tf.cli.main import main
 from hccr_tf.serving.app import create_app
 from hccr_tf.serving.limits import Limits
+from hccr_tf.serving.server import read_page
 
 
 @pytest.fixture
@@ -183,6 +185,16 @@ def test_metrics(serve, images):
     assert samples["hccr_batch_images_sum", None] == 2
     assert samples["hccr_waiting_requests", None] == 0
     assert samples["process_resident_memory_bytes", None] > 1e6
+
+
+def test_the_page_is_the_exported_one_or_else_plain(monkeypatch):
+    assert len(read_page(None)) > 1e6
+
+    def refuse(*arguments):
+        raise HccrError("too large")
+
+    monkeypatch.setattr("hccr_tf.serving.server.export_page", refuse)
+    assert b"fetch('v1/predict'" in read_page(None)
 
 
 def test_page_and_interface(serve):

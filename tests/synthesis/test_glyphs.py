@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.cli.main import main
-from hccr_tf.data.dataset import open_dataset
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.synthesis.clutter import KINDS, clutter
 from hccr_tf.synthesis.dataset import make_stroke_store
 from hccr_tf.synthesis.geometry import from_grid

@@ -7,10 +7,10 @@ import pytest
 
 from hccr_tf.charset import Charset
 from hccr_tf.cli.main import main
-from hccr_tf.data.dataset import open_dataset
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.loading.preprocessing import Preprocessing
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.store import Store
 from hccr_tf.synthesis.dataset import StrokeDataset, make_stroke_store
 from hccr_tf.synthesis.strokes import load_strokes

@@ -18,9 +18,10 @@ import cv2
 import numpy as np
 
 from hccr_tf.charset import Charset
-from hccr_tf.data.dataset import Dataset, open_dataset
+from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import VIEWS, Preprocessing
+from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.splits import draw_per_class
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.processes import ignore_signals, num_cores

@@ -14,11 +14,11 @@ import {
 const INK_BELOW = 240; // lighter pixels are paper: the noise of JPEG files reaches about 245
 
 const CROP_RATIO = 280 / 256;
+const ONCE = [[1, 1]]; // widths and heights
 const STRETCHES = [
-  [1, 1],
-  [1.2, 1],
-  [1, 1.2],
-]; // widths and heights
+  [1.1, 1],
+  [1, 1.1],
+];
 
 /** The views of a clean image whose mean logits count, prepared: one, stretches or five crops. */
 export function views(image, settings) {
@@ -37,7 +37,7 @@ export function views(image, settings) {
     ];
     return corners.map(([left, top]) => cropped(whole, left, top, size, size));
   }
-  return STRETCHES.slice(0, tta === "stretches" ? 3 : 1).map(([x, y]) => {
+  return (tta === "stretches" ? STRETCHES : ONCE).map(([x, y]) => {
     const [width, height] = [roundEven(image.width * x), roundEven(image.height * y)];
     return prepared(resized(image, width, height), settings);
   });
