@@ -336,6 +336,7 @@ def test_the_default_folder_and_a_bar_on_a_terminal_only(terminal, faulty, monke
     assert Path(f"{faulty.path}-audit", "summary.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_command_with_a_run(sample_store, brick_run, tmp_path, capsys):
     run, out = brick_run, tmp_path / "report"

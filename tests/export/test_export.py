@@ -32,8 +32,8 @@ SMALL = {
     "convnet_ir": {"width": 8, "steps": 2},
     "refined": {"backbone": "compact_net", "width": 8, "steps": 2, "reset_after": True},
 }
-# Small networks of each kind; the others take as long as tests of processes.
-QUICK = ("compact_net", "convnet_ir")
+# The others take as long as tests of processes.
+QUICK = ("compact_net",)
 # One of keras.applications stands for all of them that no paper here has.
 NETWORKS = [*list_models(), "applications:MobileNetV3Small"]
 

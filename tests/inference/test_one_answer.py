@@ -120,6 +120,7 @@ def test_calibration_saves_nothing_that_raises_the_error(
     assert json.loads((run / "calibration.json").read_text())["temperature"] == 9.0
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_with_the_packages_recogniser(sample_store, tmp_path, caplog):
     caplog.set_level("INFO")
     recipe = get_recipe("fine_tune").override(epochs=1, samples_per_class=2, batch_size=30)

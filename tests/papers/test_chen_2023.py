@@ -14,6 +14,9 @@ from hccr_tf.recipe import Stage
 SMALL = {"image_size": 16, "batch_size": 16, "model_args": {"width": 4, "blocks": [1, 1, 1]}}
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def runs(sample_store, tmp_path_factory):
     """One from scratch, one of another subset by its recipe, one in stages that begins with it."""
@@ -28,7 +31,6 @@ def runs(sample_store, tmp_path_factory):
     return [scratch, larger, begun]
 
 
-@pytest.mark.integration
 def test_tables_beside_the_papers(make_tables, runs, sample_store, tmp_path):
     tables = make_tables("chen_table1", runs)
     ours = tables["ours"]
@@ -48,7 +50,6 @@ def test_tables_beside_the_papers(make_tables, runs, sample_store, tmp_path):
     assert image is not None and np.ptp(image) > 100
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("name", ["chen_figures2to4", "chen_figure5"])
 def test_figures_of_runs(name, make_tables, runs, tmp_path):
     table = make_tables(name, runs)["history"]
@@ -57,7 +58,6 @@ def test_figures_of_runs(name, make_tables, runs, tmp_path):
     assert table["run"].tolist() == ["scratch"] * 2 + ["larger"] * 2 + ["begun"] * 2
 
 
-@pytest.mark.integration
 def test_transfer_and_networks(make_tables, runs):
     tables = make_tables("chen_transfer", runs)
     rows, gain = tables["ours"].set_index("model")["accuracy"], tables["gain"]

@@ -61,6 +61,7 @@ def test_figure_2_has_a_row_a_character_and_a_column_a_run(make_tables, runs, tm
     assert (tmp_path / "cam.png").exists()
 
 
+@pytest.mark.slow
 def test_table_2_resets_the_bias(make_tables, runs, sample_store, tmp_path):
     tables = make_tables("melnyk_table2", runs)
     table = tables["ours"]

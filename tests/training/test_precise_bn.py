@@ -43,7 +43,7 @@ def small(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.integration if name in QUICK else pytest.mark.e2e)
+        pytest.param(name, marks=pytest.mark.slow if name in QUICK else pytest.mark.e2e)
         for name in list_recipes()
     ],
 )

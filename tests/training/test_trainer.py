@@ -84,6 +84,7 @@ def test_tensorboard_reads_the_events(trained):
     assert images[0].width > 300 and images[0].encoded_image_string.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_continued_run_equals_an_uninterrupted_one(trained, sample_store, tmp_path):
     whole = trained
     parts = train(tiny(epochs=1), sample_store, tmp_path)
@@ -126,6 +127,7 @@ def test_other_data_is_refused(trained, tmp_path):
         train(tiny(epochs=2), other, trained.path)
 
 
+@pytest.mark.slow
 def test_init_from_keeps_weights_and_rows_of_known_characters(trained, tmp_path):
     dot = [np.array([[500, 500], [600, 400]])]
     strokes = {c: load_strokes()[c] for c in "一九"} | {"丶": dot}
