@@ -76,6 +76,7 @@ def kill_in_time(process: subprocess.Popen, run: Path, draw: random.Random, in_s
     process.wait()
 
 
+@pytest.mark.timeout(1200)  # twenty starts of TensorFlow
 @pytest.mark.parametrize(
     ("backend", "kills"),
     [("tensorflow", 1), ("tensorflow", 20), pytest.param("jax", 3, marks=pytest.mark.parity)],
