@@ -31,5 +31,6 @@ def untrained_run(path, model: str, image_size: int = 32, **arguments):
 def _draw(rng, variable) -> np.ndarray:
     if variable.path.endswith(("moving_variance", "gamma")):
         return rng.uniform(0.5, 1.5, variable.shape)
-    fan_in = np.prod(variable.shape[:-1]) if len(variable.shape) > 1 else 100
-    return rng.normal(size=variable.shape) / np.sqrt(fan_in)
+    shape = variable.shape
+    inputs = np.prod(shape[: 2 if "depthwise" in variable.path else -1]) if len(shape) > 1 else 100
+    return rng.normal(size=shape) * np.sqrt(2 / inputs)  # deep networks pass their input on
