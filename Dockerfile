@@ -5,7 +5,6 @@ COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY hccr_tf hccr_tf
 RUN pip install --no-cache-dir '.[serve]' && rm -r /build/* && useradd --create-home hccr
 USER hccr
-WORKDIR /home/hccr
 EXPOSE 8000
 HEALTHCHECK CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=5)"]
 CMD ["hccr", "serve", "--host", "0.0.0.0"]
