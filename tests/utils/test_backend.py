@@ -1,5 +1,6 @@
 """The frameworks' start, which is to leave stderr to what users must know."""
 
+import re
 import subprocess
 import sys
 
@@ -23,7 +24,7 @@ print(len(hccr_tf.Recognizer().predict([image])), "read")
 @pytest.mark.timeout(300)
 @pytest.mark.e2e
 @pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.parity)])
-def test_use_from_python_says_nothing(backend, sample_store, tmp_path, monkeypatch):
+def test_use_from_python_says_nothing_of_frameworks(backend, sample_store, tmp_path, monkeypatch):
     pytest.importorskip(backend)
     monkeypatch.setenv("KERAS_BACKEND", backend)
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
@@ -33,5 +34,6 @@ def test_use_from_python_says_nothing(backend, sample_store, tmp_path, monkeypat
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr == ""
+    # The package's own warning stays: users must know it.
+    assert re.fullmatch(r"(Validation has 19 images: .*\n)?", done.stderr)
     assert done.stdout == "1 read\n"
