@@ -20,9 +20,13 @@ from hccr_tf.images.cleaning import WORK_SIDE, ImageError, clean
 from hccr_tf.images.layout import count_characters
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+# No other of Pillow's decoders is reached, whatever a file is named: one starts Ghostscript.
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 MAX_BYTES = 128 << 20
 MAX_PIXELS = 200_000_000  # a telephone's; a file of some kilobytes can claim more
 _MAX_PIXELS_IN_SETS = 1 << 24
+# Pillow's own limit, at which it warns, is below what telephones make, and is of the process.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 _FULL_SCALES = (1, 255, 1023, 4095, 16383, 65535)
 
 
@@ -74,7 +78,7 @@ def _load(data: bytes, max_pixels: int, strict: bool) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, which are checked here
-            image: Image.Image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > max_pixels:
                 raise too_large
             if strict:
@@ -95,7 +99,7 @@ def _load(data: bytes, max_pixels: int, strict: bool) -> Image.Image:
         raise too_large from None
     except UnidentifiedImageError:
         raise ImageError("no image that can be decoded") from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error) as error:
+    except Exception as error:  # decoders raise nearly anything at damaged bytes
         raise ImageError("image that is damaged or cut off") from error
 
 
@@ -174,10 +178,16 @@ def find_images(
     Raises:
         FileNotFoundError: a path or pattern that stands for nothing.
     """
+
+    def refuse(error: OSError) -> None:
+        raise error  # a folder that can't be read would be left out in silence
+
     files: list[str] = []
     for path in paths:
         if os.path.isdir(path):
-            inside = [f for f in sorted(Path(path).rglob("*")) if f.is_file()]
+            walked = os.walk(path, onerror=refuse)
+            inside = sorted(Path(root, name) for root, _, names in walked for name in names)
+            inside = [f for f in inside if f.is_file()]
             inside = [f for f in inside if not f.name.startswith(".")]  # macOS's ._photo.jpg
             images = [str(f) for f in inside if f.suffix.lower() in SUFFIXES]
             if not images:
