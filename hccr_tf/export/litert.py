@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from hccr_tf.inference.onnx_predictor import INPUT, METADATA, OUTPUT
 
 
-def write(network: keras.Model, file: Path, facts: dict, quantize: str | None) -> None:
+def write(network: keras.Model, file: Path, facts: dict, quantize: str | None, images) -> None:
     """Writes a file; its one signature is "serving_default".
 
     All operators are LiteRT's own, so that the smallest runtime will do. With int8 the values

@@ -1,6 +1,7 @@
 """A network as an ONNX file: for ONNX Runtime, which the package reads with, and most engines."""
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,22 +9,28 @@ import keras
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from hccr_tf.export.pack import quantized
 from hccr_tf.inference.onnx_predictor import INPUT, METADATA, OUTPUT, OnnxPredictor
 
 _SMALL = 1024  # values of an array that isn't worth compressing
-_CLASS_AXIS = {"Conv": 0, "MatMul": 1, "Gemm": 1}  # of the weights' output channels
+_IN_EIGHT_BITS = ["Conv", "MatMul", "Gemm", "Add", "Relu"]
+_BATCH = 16
 
 
-def write(network: keras.Model, file: Path, facts: dict, quantize: str | None) -> None:
-    """Writes a file; the facts are its metadata."""
+def write(
+    network: keras.Model, file: Path, facts: dict, quantize: str | None, images: np.ndarray
+) -> None:
+    """Writes a file; the facts are its metadata. int8 is chosen by the images."""
     network(np.zeros((1, *network.input_shape[1:]), np.uint8))  # or Keras refuses
     network.export(file, format="onnx", verbose=False)
     graph = onnx.load(file)
     _rename(graph.graph)
-    if quantize:
-        compress(graph.graph, quantize)
+    if quantize == "float16":
+        halve(graph.graph)
+    elif quantize == "int8":
+        graph = in_eight_bits(graph, images)
     helper.set_model_props(graph, {METADATA: json.dumps(facts, ensure_ascii=False)})
     onnx.save(graph, file)
 
@@ -44,28 +51,49 @@ def _rename(graph: onnx.GraphProto) -> None:
             side[:] = [names.get(name, name) for name in side]
 
 
-def compress(graph: onnx.GraphProto, kind: str) -> None:
-    """Stores kernels in 16 or 8 bits, and adds what makes them floats again."""
-    axes = {
-        node.input[1]: _CLASS_AXIS[node.op_type]
-        for node in graph.node
-        if node.op_type in _CLASS_AXIS
-    }
-    nodes = []
+def halve(graph: onnx.GraphProto) -> None:
+    """Stores kernels in 16 bits, and adds what makes them floats again when the file is opened."""
     for stored in list(graph.initializer):
-        array, name = numpy_helper.to_array(stored), stored.name
-        if name not in axes or array.size < _SMALL or array.dtype != np.float32:
+        array, small = numpy_helper.to_array(stored), f"{stored.name}_float16"
+        if array.dtype != np.float32 or array.size < _SMALL:
             continue
         graph.initializer.remove(stored)
-        small = f"{name}_{kind}"
-        if kind == "float16":
-            graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), small))
-            nodes.append(helper.make_node("Cast", [small], [name], to=TensorProto.FLOAT))
-            continue
-        integers, scale = quantized(array, axes[name])
-        graph.initializer.append(numpy_helper.from_array(integers, small))
-        graph.initializer.append(numpy_helper.from_array(scale.ravel(), f"{name}_scale"))
-        inputs = [small, f"{name}_scale"]
-        nodes.append(helper.make_node("DequantizeLinear", inputs, [name], axis=axes[name]))
-    for node in nodes:
-        graph.node.insert(0, node)
+        graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), small))
+        cast = helper.make_node("Cast", [small], [stored.name], to=TensorProto.FLOAT)
+        graph.node.insert(0, cast)
+
+
+def in_eight_bits(graph: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
+    """Returns a network that multiplies integers.
+
+    Kernels have a scale for each output channel, values between layers one for each layer, from
+    the smallest and largest that the images bring about. Kernels take seven of the eight bits:
+    products of pairs then fit the sixteen that processors without VNNI add them in, so all
+    processors read alike.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        whole, prepared, written = (Path(folder) / f"{i}.onnx" for i in range(3))
+        onnx.save(graph, whole)
+        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            written,
+            _Images(images),
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=_IN_EIGHT_BITS,
+        )
+        return onnx.load(written)
+
+
+class _Images(CalibrationDataReader):
+    """Images in batches, until there are none."""
+
+    def __init__(self, images: np.ndarray):
+        starts = range(0, len(images), _BATCH)
+        self._batches = iter([{INPUT: images[s : s + _BATCH]} for s in starts])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._batches, None)

@@ -11,7 +11,7 @@ from hccr_tf.inference.onnx_predictor import INPUT, METADATA, OUTPUT
 from hccr_tf.utils.files import write_json
 
 
-def write(network: keras.Model, folder: Path, facts: dict, quantize: None) -> None:
+def write(network: keras.Model, folder: Path, facts: dict, quantize: None, images) -> None:
     """Writes a folder; its one signature is "serving_default"."""
     network.export(folder, format="tf_saved_model", verbose=False)
     extra = folder / "assets.extra"  # which TensorFlow leaves to others

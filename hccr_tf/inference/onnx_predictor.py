@@ -40,8 +40,6 @@ class OnnxPredictor:
         options.log_severity_level = 4
         # Waiting threads sleep: one image is read faster than others would be woken.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Weights in eight bits are made floats once, here, and not at each image.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

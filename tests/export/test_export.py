@@ -12,13 +12,13 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from disk import leftovers
+from onnx.numpy_helper import to_array
 from photographs import on_paper
 from untrained import NUMERALS, untrained_run
 
 from hccr_tf import HccrError, Recognizer, export_run, list_models
 from hccr_tf.cli.main import main
 from hccr_tf.export import export
-from hccr_tf.export.onnx import compress
 from hccr_tf.inference.onnx_predictor import METADATA, OnnxPredictor
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.models.weights import read_checksum
@@ -93,17 +93,21 @@ def test_small_weights_make_small_files_that_read_the_same(kind, compact, tmp_pa
     predictor = Predictor(compact)
     images = prepared(predictor)
     logits, share = predictor.logits(images), {"float16": 0.6, "int8": 0.4}[kind]
-    bound = {"float16": 0.01, "int8": 0.1}[kind] * logits.std()
+    bound = {"float16": 0.01, "int8": 0.5}[kind] * logits.std()
     whole = export_run(compact, tmp_path / "run.onnx")
-    graph = onnx.load(whole.path)
-    compress(graph.graph, kind)
-    onnx.save(graph, tmp_path / "small.onnx")
-    small = export_run(compact, tmp_path / "small.tflite", quantize=kind)
     for file, read in (("small.onnx", onnx_logits), ("small.tflite", litert_logits)):
-        assert (tmp_path / file).stat().st_size < share * whole.num_bytes
-        found, _ = read(tmp_path / file, images)
+        small = export_run(compact, tmp_path / file, quantize=kind)
+        assert small.num_bytes < share * whole.num_bytes and small.equal_answers > 0.9
+        found, _ = read(small.path, images)
         assert 0 < abs(found - logits).max() < bound
-    assert small.equal_answers > 0.9
+
+
+def test_eight_bits_fit_processors_that_add_in_sixteen(compact, tmp_path):
+    """Two products of a kernel's and an image's value are summed in sixteen bits without VNNI."""
+    export_run(compact, tmp_path / "run.onnx", quantize="int8")
+    graph = onnx.load(tmp_path / "run.onnx").graph
+    kernels = [a for a in map(to_array, graph.initializer) if a.dtype == np.int8 and a.ndim > 1]
+    assert len(kernels) >= 9 and max(abs(k.astype(int)).max() for k in kernels) <= 64
 
 
 def test_recognizer_and_command_read_a_file_as_the_run(compact_run, numerals, tmp_path, capsys):

@@ -35,7 +35,7 @@ def test_the_command_writes_all_that_reading_takes_into_one_file(tmp_path, capsy
 
 def test_a_page_that_is_too_large_is_refused_and_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "MAX_BYTES", 1_000_000)
-    with pytest.raises(HccrError, match=r"The page of recogniser would have 11\.\d MB"):
+    with pytest.raises(HccrError, match=r"The page of recogniser would have 1\d\.\d MB"):
         page.export_page("recogniser", tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
 
