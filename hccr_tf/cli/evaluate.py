@@ -146,7 +146,7 @@ def run_pack(workdir, out) -> None:
     argument("workdir", "a trained run, or recogniser", metavar="RUN"),
     argument("--out", "the file; for saved_model the new folder", required=True),
     argument("--format", "onnx, litert, saved_model or page (default: by the suffix of --out)"),
-    argument("--quantize", "store weights as float16 or int8", metavar="KIND"),
+    argument("--quantize", "float16 weights, or int8: integers", metavar="KIND"),
     argument("--data", "read its images in comparison (default: drawn ones)", metavar="STORE"),
 )
 def run_export(workdir, out, format, quantize, data) -> None:
