@@ -31,6 +31,12 @@ from hccr_tf.utils.settings import settings_of
         "chinese-mnist, a charset file, a run or a store (default: all there are)",
         metavar="NAME|FILE",
     ),
+    argument(
+        "--labels",
+        "which path, folder or number is which character: CSV or TSV of path and label, JSON, "
+        "label.txt, char_dict",
+        metavar="FILE",
+    ),
     argument("--workers", "reading processes (default: one a processor)", type=int),
     switch("--photographs", "clean image files, scans and photographs, as hccr predict does"),
     switch("--overwrite", "replace the store at --out"),
@@ -43,8 +49,10 @@ def run_prepare(source, charset, workers, **options) -> None:
       - CASIA .gnt files (Gnt1.0TrainPart1.zip …, HWDB1.0trn_gnt.zip …, competition-gnt.zip;
         the .alz archive in HWDB1.1trn_gnt.zip is unpacked first, with the program unalz)
       - images by class: Train/<character>/<n>.png (the Kaggle repack
-        CASIA-HWDB_Train.zip, CASIA-HWDB_Test.zip); broken names are repaired
-      - Chinese MNIST (chinese_mnist.csv, input_1_1_1.jpg …)
+        CASIA-HWDB_Train.zip, CASIA-HWDB_Test.zip); broken names are repaired. Also 5B9E/,
+        0001_实/, 实/writer1/, 实_3.png, and with --labels any name
+      - .npz of images and labels (x_train, y_train …), Chinese MNIST (chinese_mnist.csv and
+        input_1_1_1.jpg …, or chineseMNIST.csv)
       - other stores: several together are joined
     What can't be read is skipped and listed in the store's skipped.csv. An interrupted or
     killed command leaves no half store, and is given again.
@@ -56,6 +64,7 @@ def run_prepare(source, charset, workers, **options) -> None:
       hccr data prepare competition-gnt.zip --test-fraction 1 --out icdar
       hccr data prepare store1 store2 --charset gb2312-1 --out joined
       hccr data prepare my_images/ --photographs --test-fraction 0 --out mine
+      hccr data prepare numbered/ --labels char_dict --out numbered_store
     """
     from hccr_tf.charset import Charset
     from hccr_tf.data.store.prepare import prepare

@@ -1,6 +1,5 @@
 """`hccr predict`, `cam`, `refine`: images in, characters and maps out."""
 
-import contextlib
 import sys
 from csv import DictWriter
 from pathlib import Path
@@ -118,15 +117,15 @@ def _print_answers(files, answers, csv) -> None:
 
 def _print_score(files, answers, charset) -> None:
     """Prints how many were read rightly, if folders are named by characters that the run knows."""
-    from hccr_tf.data.sources.folder_names import guess_code_page, repair_name
+    from hccr_tf.data.sources.folder_names import decide_form, read_name
     from hccr_tf.evaluation.significance import wilson_interval
     from hccr_tf.images.decoding import ImageError
 
     folders = [Path(file).absolute().parent.name for file in files]
-    characters, page = {}, guess_code_page(set(folders))
-    for name in set(folders):
-        with contextlib.suppress(HccrError):
-            characters[name] = repair_name(name, preferred=page)[0]
+    form, doubt = decide_form(set(folders), charset)
+    characters = {name: (read_name(name, form) or (None,))[0] for name in set(folders)}
+    if doubt:
+        return
     is_right = [
         answer.character == characters[folder]
         for folder, answer in zip(folders, answers, strict=True)

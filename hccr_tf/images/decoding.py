@@ -24,6 +24,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 MAX_BYTES = 128 << 20
 MAX_PIXELS = 200_000_000  # a telephone's; a file of some kilobytes can claim more
+_LIGHT = 170  # grey level above which all that's drawn on transparency is light ink
 _MAX_PIXELS_IN_SETS = 1 << 24
 # Pillow's own limit, at which it warns, is below what telephones make, and is of the process.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -50,7 +51,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def decode_grey(data: bytes) -> np.ndarray:
     """Decodes an image of a data set: as `decode`, but only whole files, and to grey.
 
-    Transparent pixels are laid over white, colours become luma (0.299 R + 0.587 G + 0.114 B).
+    Transparent pixels are laid over white, ink that's light on them inverted, colours become luma
+    (0.299 R + 0.587 G + 0.114 B).
 
     Returns:
         uint8 (H, W), at the file's own size.
@@ -66,6 +68,9 @@ def decode_grey(data: bytes) -> np.ndarray:
     colours, opacity = pixels[..., :3], pixels[..., 3:]
     if opacity.min() < 255:
         share = opacity.astype(np.float32) / 255
+        seen = colours[opacity[..., 0] > 127]
+        if len(seen) and np.percentile(seen, 1) > _LIGHT:
+            colours = 255 - colours
         colours = np.rint(colours * share + 255 * (1 - share)).astype(np.uint8)
     return cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2GRAY)
 

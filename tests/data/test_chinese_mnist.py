@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 from disk import pack
+from photographs import on_paper
 
 from hccr_tf.charset import NUMERALS
 from hccr_tf.data.store.prepare import prepare
@@ -46,6 +47,24 @@ def test_a_table_that_says_something_else_is_refused(folder, read_kinds):
     (folder / "chinese_mnist.csv").write_text(TABLE.replace("九", "十"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"chinese_mnist\.csv, line 3: code 10 is '十'"):
         read_kinds(folder)
+
+
+def test_one_csv_of_pixels(tmp_path, read_kinds):
+    drawn = [255 - cv2.resize(on_paper(c, margin=9), (64, 64)) for c in "零七亿"]
+    head = ",".join([*(f"pixel_{i}" for i in range(64 * 64)), "label", "character"])
+    rows = [
+        ",".join([*map(str, image.ravel()), value, character])
+        for image, value, character in zip(drawn, "078", "零七亿", strict=True)
+    ]
+    rows += ["1,2,3,7,七", rows[0].replace("零", "木")]
+    path = tmp_path / "chineseMNIST.csv"
+    path.write_text("\n".join([head, *rows, ""]), encoding="utf-8")
+    for source in (path, pack(tmp_path / "archive.zip", {path.name: path.read_bytes()})):
+        samples, skipped, _ = read_kinds(source)
+        assert "".join(sample.character for sample in samples) == "零七亿"
+        for sample, image in zip(samples, drawn, strict=True):
+            np.testing.assert_array_equal(sample.image, 255 - image)
+        assert [s.reason for s in skipped] == ["row without pixels and a numeral"] * 2
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_a_folder_of_downloads_under_new_and_old_names(tmp_path, gnt, make_image
     }
     assert {(q.source, q.reason) for q in skipped} == {
         ("downloads/notes.txt", "not an image or .gnt file"),
-        ("downloads/broken.zip", "archive is broken"),
+        ("downloads/broken.zip", "archive is cut short or damaged: fetch it again"),
     }
 
 
@@ -109,6 +109,11 @@ def test_unknown_sources_are_named_with_a_remedy(tmp_path, read_kinds):
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ValueError, match=r"broken\.zip is no readable zip archive"):
         read_kinds(tmp_path / "broken.zip")
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    (tmp_path / "broken.zip").rename(downloads / "HWDB1.0tst_gnt.zip")
+    with pytest.raises(ValueError, match=r"HWDB1\.0tst_gnt\.zip: archive is cut short.*fetch it"):
+        read_kinds(downloads)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ValueError, match="endings found: nothing"):

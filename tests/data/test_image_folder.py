@@ -1,3 +1,5 @@
+import io
+import os
 import struct
 import zipfile
 import zlib
@@ -6,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from disk import pack
+from PIL import Image
 
+from hccr_tf.data.sources.image_folder import NAMELESS
 from hccr_tf.images.decoding import decode, decode_grey
 
 
@@ -42,6 +46,29 @@ def test_transparency_is_laid_over_white():
     bgra = np.zeros((1, 3, 4), np.uint8)
     bgra[0, :, 3] = 0, 255, 128
     assert decode_grey(encode(bgra)).tolist() == [[255, 0, 127]]
+
+
+def test_light_ink_on_transparency_is_inverted():
+    drawn = np.zeros((1, 4, 4), np.uint8)
+    drawn[0, 1:3] = 255, 255, 255, 255
+    drawn[0, 3] = 255, 255, 255, 128
+    assert decode_grey(encode(drawn)).tolist() == [[255, 0, 0, 127]]
+    drawn[0, 0] = 0, 0, 0, 255  # dark ink, and paper to be seen
+    assert decode_grey(encode(drawn)).tolist() == [[0, 255, 255, 255]]
+    assert decode_grey(encode(drawn * 0)).tolist() == [[255] * 4]
+
+
+def test_turned_as_exif_says():
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(image).save(stream := io.BytesIO(), "PNG", exif=exif)
+    assert decode_grey(stream.getvalue()).tolist() == np.rot90(image, -1).tolist()
+
+
+def test_fewer_bits_in_sixteen():
+    image = np.array([[0, 2048, 4095]], np.uint16)
+    assert decode_grey(encode(image)).tolist() == [[0, 127, 255]]
 
 
 def test_sixteen_bits_are_rounded_to_eight():
@@ -141,7 +168,7 @@ BAD = {
     ("9.png", "image that is damaged or cut off"),
     ("empty.png", "empty file"),
     ("Thumbs.db", "not an image or .gnt file"),
-    ("1.png", "folder name stands for no character"),
+    ("1.png", NAMELESS),
 }
 
 
@@ -201,7 +228,7 @@ def test_images_in_the_root_of_an_archive_have_no_class(tmp_path, make_image, re
     path = pack(tmp_path / "a.zip", images)
     samples, bad, _ = read_kinds(path)
     assert [s.character for s in samples] == ["宪"]
-    assert [q.reason for q in bad] == ["folder name stands for no character"]
+    assert [q.reason for q in bad] == [NAMELESS]
     assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
 
 
@@ -216,3 +243,31 @@ def test_a_wrong_checksum_in_an_archive(tmp_path, make_image, read_kinds):
     assert [(q.source, q.reason) for q in bad] == [
         ("a.zip/宪/1.png", "archive member fails its checksum")
     ]
+
+
+def test_class_folders_around_writers_and_classes_in_file_names(tmp_path, make_image, read_kinds):
+    nested = {f"Test/{c}/writer{n}/1.png": 10 * ord(c) + n for c in "永字" for n in (1, 2)}
+    flat = {f"scans/{c}_{n}.png": 20 * ord(c) + n for c in "永字" for n in (1, 2)}
+    for name, files in (("nested", nested), ("flat", flat)):
+        for path, seed in files.items():
+            file = tmp_path / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(encode(make_image(seed)))
+    for name, files, split in (("nested", nested, "test"), ("flat", flat, None)):
+        for source in (tmp_path / name, pack(tmp_path / f"{name}.zip", tmp_path / name)):
+            samples, skipped, _ = read_kinds(source)
+            assert len(samples) == len(files) and not skipped
+            for sample in samples:
+                assert sample.character in sample.source and sample.split == split
+                assert sample.writer == (f"writer{sample.source[-7]}" if split else None)
+
+
+def test_names_that_are_no_utf8_are_gbk(tmp_path, make_image, read_kinds):
+    for seed, character in enumerate("永字八法点横竖小"):
+        folder = os.fsencode(tmp_path / "raw") + b"/" + character.encode("gbk")
+        os.makedirs(folder)
+        with open(folder + b"/1.png", "wb") as stream:
+            stream.write(encode(make_image(seed)))
+    samples, skipped, repaired = read_kinds(tmp_path / "raw")
+    assert sorted(s.character for s in samples) == sorted("永字八法点横竖小")
+    assert not skipped and {r.code_page for r in repaired} == {"utf-8+gbk"}

@@ -118,3 +118,28 @@ def test_a_process_that_dies_is_said_to_have_died(source, tmp_path, monkeypatch)
     with pytest.raises(ChildProcessError, match="fewer --workers take less"):
         prepare(source, tmp_path / "out", workers=2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("num_writers", "options", "remedy"),
+    [
+        (1, {}, "--validation-split shuffle"),
+        (2, {}, "--validation-split shuffle"),
+        (1, {"validation_split": "shuffle"}, None),
+        (2, {"validation_fraction": 0}, None),
+        (2, {"test_fraction": 1}, None),
+        (1, {"split": "shuffle"}, "--validation-fraction"),
+    ],
+)
+def test_a_lack_of_validation_is_said_with_the_remedy(
+    tmp_path, make_image, caplog, num_writers, options, remedy
+):
+    (tmp_path / "gnt").mkdir()
+    number = 3 if "split" in options else 30
+    for i in range(num_writers):
+        images = [make_image(100 * i + k) for k in range(number)]
+        write_gnt(tmp_path / "gnt" / f"{i:02}-f.gnt", [("啊", image) for image in images])
+    store = prepare(tmp_path / "gnt", tmp_path / "store", **options)
+    assert [remedy in message for message in caplog.messages] == [True] * bool(remedy)
+    if options.get("validation_split"):
+        assert store.manifest["counts"]["validation"]

@@ -16,7 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hccr_tf.charset import Charset
 from hccr_tf.data.sources.catalogue import OTHER_ARCHIVES, OTHER_KINDS, KnownFile, known_file
+from hccr_tf.data.sources.folder_names import Naming, core, decide_naming
+from hccr_tf.data.sources.labels import Labels
 from hccr_tf.data.sources.reader import Reader, SourceFile, list_readers, reader_of
 from hccr_tf.data.sources.records import Record, Skipped
 from hccr_tf.data.sources.store_source import StoreReader, is_store
@@ -28,6 +31,10 @@ CHUNK_FILES = 2048
 """A chunk ends after so many bytes or files: the layout of the store follows from them."""
 
 _MAX_DEPTH = 3
+_LABELS = (
+    "--labels FILE says which is which: a CSV of path and label, or a JSON file, label.txt or "
+    "char_dict of numbers and characters."
+)
 
 
 @dataclass
@@ -39,14 +46,14 @@ class Container:
         label: What goes before the names of its files in sample ids.
         folder: The name of the folder that files lie in which lie in no other; None in archives.
         archived: Whether it is an archive.
-        contexts: By a reader's kind: what `Reader.context` returned.
+        options: What its readers take; see `Reader`.
     """
 
     path: Path
     label: str
     folder: str | None = None
     archived: bool = False
-    contexts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -59,6 +66,7 @@ class Chunk:
         names: Of a folder: paths inside of it, in one text with a zero after each, as millions of
             texts would take gigabytes.
         num_bytes: Sum of the files' sizes.
+        characters: By a file's path in the container: what a file of labels says; None without.
     """
 
     container: Container
@@ -66,6 +74,7 @@ class Chunk:
     last: int = 0
     names: str = ""
     num_bytes: int = 0
+    characters: dict[str, str | None] | None = None
 
     def files(self) -> Iterator[SourceFile | Skipped]:
         """Yields the files in order, or why one is not read."""
@@ -74,8 +83,8 @@ class Chunk:
             for name in self.names.split("\0")[:-1]:
                 path, source = container.path / name, container.label + name
                 opener = partial(path.open, "rb")
-                folder = name.split("/")[-2] if "/" in name else container.folder
-                yield SourceFile(name, source, folder, path.stat().st_size, opener, path=path)
+                size = path.stat().st_size
+                yield SourceFile(name, source, self._class_name(name), size, opener, path=path)
             return
         directory = ZipDirectory(container.path)
         for member in directory.members(self.first, self.last):
@@ -85,10 +94,13 @@ class Chunk:
             if member.refusal:
                 yield Skipped(source, None, member.num_bytes, member.refusal)
                 continue
-            folder = name.split("/")[-2] if "/" in name else None
-            yield SourceFile(
-                name, source, folder, member.num_bytes, partial(directory.open, member), member.crc
-            )
+            class_name, unpack = self._class_name(name), partial(directory.open, member)
+            yield SourceFile(name, source, class_name, member.num_bytes, unpack, member.crc)
+
+    def _class_name(self, name: str) -> str | None:
+        if self.characters is not None:
+            return self.characters.get(name)
+        return self.container.options["naming"].name(name, self.container.folder)
 
     def records(self) -> Iterator[Record]:
         """Yields the records of the files; every file yields at least one, or is skipped."""
@@ -106,7 +118,7 @@ class Chunk:
                 yield Skipped(file.source, None, file.num_bytes, reason)
                 continue
             if reader not in readers:
-                readers[reader] = reader(self.container.contexts.get(reader.kind, {}))
+                readers[reader] = reader(self.container.options)
             yield from readers[reader].read(file)
 
 
@@ -117,7 +129,11 @@ def _suffix(name: str) -> str:
 class Discovery:
     """Looks through sources, and keeps what the manifest says of them.
 
-    Archives from within archives are unpacked into the folder `scratch`.
+    Args:
+        scratch: A folder that archives from within archives are unpacked into.
+        photographs: Whether image files are cleaned.
+        charset: The characters that are likely, in the order of their numbers; or None.
+        labels: What a file of labels says of images' paths and of numbers; or None.
 
     Attributes:
         chunks: What is to be read.
@@ -126,12 +142,20 @@ class Discovery:
         skipped: Archives that cannot be read.
     """
 
-    def __init__(self, scratch: Path, photographs: bool = False):
+    def __init__(
+        self,
+        scratch: Path,
+        photographs: bool = False,
+        charset: Charset | None = None,
+        labels: Labels | None = None,
+    ):
         self.chunks: list[Chunk] = []
         self.sources: list[dict[str, Any]] = []
         self.skipped: list[Skipped] = []
         self._scratch = scratch
-        self._photographs = photographs
+        self._charset, self._labels = charset or (), labels
+        classes = labels.of_number if labels else dict(enumerate(self._charset))
+        self._options = {"photographs": photographs, "classes": classes}
         self._num_unpacked = 0
         self._known: set[KnownFile | None] = set()
         # Of the source at hand: the endings of its files, and how many a reader claims.
@@ -158,7 +182,7 @@ class Discovery:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
         self._suffixes.clear()
-        self._num_claimed = 0
+        self._num_claimed, first = 0, len(self.skipped)
         label = f"{prefix}{path.name}"
         if path.is_dir():
             self._add_folder(path, f"{label}/")
@@ -168,27 +192,29 @@ class Discovery:
             self._describe(path, path.name)
             self._cut(Container(path.parent, prefix), [(path.name, path.stat().st_size, 0)])
         if not self._num_claimed:
-            self._refuse(path)
+            self._refuse(path, self.skipped[first:])
 
     def _describe(self, path: Path, name: str) -> None:
         num_bytes = path.stat().st_size
         described = {"name": name, "num_bytes": num_bytes, "sha256": None, "sha256_of": "content"}
         self.sources.append({**described, "path": path})
 
-    def _refuse(self, path: Path) -> None:
+    def _refuse(self, path: Path, skipped: list[Skipped]) -> None:
+        if skipped:
+            broken = "; ".join(f"{archive.source}: {archive.reason}" for archive in skipped[:5])
+            raise HccrError(f"{path} holds nothing that can be read. {broken}.")
         for suffix, _ in self._suffixes.most_common():
             if suffix in OTHER_KINDS:
                 reason, remedy = OTHER_KINDS[suffix]
                 raise HccrError(f"{path} holds {suffix} files: {reason}. {remedy}.")
         kinds = "; ".join(reader.kind for reader in list_readers())
         endings = ", ".join(f"{n} {s or 'without'}" for s, n in self._suffixes.most_common(5))
-        broken = "".join(f"; {skipped.reason}" for skipped in self.skipped[:3])
         remedy = ""
         if set(self._suffixes) & set(OTHER_ARCHIVES):
             remedy = " Unpack archives of other kinds (.rar, .7z, .tar …) first."
         raise HccrError(
-            f"{path} holds no data of a known kind (endings found: {endings or 'nothing'}"
-            f"{broken}). Known: {kinds}; zip archives and folders of those.{remedy}"
+            f"{path} holds no data of a known kind (endings found: {endings or 'nothing'}). Known: "
+            f"{kinds}; zip archives and folders of those.{remedy}"
         )
 
     def _add_folder(self, path: Path, label: str) -> None:
@@ -227,7 +253,7 @@ class Discovery:
             try:
                 return self._add_archive(path, label, depth)
             except BrokenArchive:
-                reason = "archive is broken"
+                reason = "archive is cut short or damaged: fetch it again"
         self.skipped.append(Skipped(label, None, path.stat().st_size, reason))
 
     def _add_archive(self, path: Path, label: str, depth: int) -> None:
@@ -257,7 +283,9 @@ class Discovery:
 
     def _cut(self, container: Container, files: Iterable[tuple[str, int, int]]) -> None:
         """Cuts a container into chunks, by its files' names, sizes and positions."""
-        paths_of: dict[type[Reader], set[str]] = {}
+        folders: set[str] = set()
+        named: set[str] = set()  # those of files whose path names their class
+        cores: Counter[str | None] = Counter()
         num_files = CHUNK_FILES
         for name, num_bytes, position in files:
             suffix = _suffix(name)
@@ -269,25 +297,36 @@ class Discovery:
                     "in the archive's place"
                 )
             self._suffixes[suffix] += 1
-            if reader := reader_of(name):
+            reader, (folder, _, file) = reader_of(name), name.rpartition("/")
+            if reader:
                 self._num_claimed += 1
-                paths_of.setdefault(reader, set()).add(name.rpartition("/")[0])
+                folders.add(folder)
             if num_files >= CHUNK_FILES or self.chunks[-1].num_bytes >= CHUNK_BYTES:
-                self.chunks.append(Chunk(container, position))
+                labelled: dict[str, str | None] = {}
+                characters = labelled if self._labels else None
+                self.chunks.append(Chunk(container, position, characters=characters))
                 num_files = 0
             chunk = self.chunks[-1]
+            if reader and reader.by_path:
+                named.add(folder)
+                if self._labels:
+                    labelled[name] = self._labels.of(name, container.label + name)
+                else:
+                    cores[core(file.rpartition(".")[0])] += 1
             chunk.last = position
             chunk.num_bytes += num_bytes
             num_files += 1
             if not container.archived:
                 chunk.names += f"{name}\0"
-        for reader, paths in paths_of.items():
-            for path in paths:
-                known = map(known_file, reversed(f"{container.label}{path}".split("/")))
-                self._known.add(next(filter(None, known), None))
-            folders = {path.rpartition("/")[2] or container.folder for path in paths}
-            context = reader.context({folder for folder in folders if folder})
-            container.contexts[reader.kind] = {**context, "photographs": self._photographs}
+        for folder in folders:
+            known = map(known_file, reversed(f"{container.label}{folder}".split("/")))
+            self._known.add(next(filter(None, known), None))
+        naming = Naming(level=0)
+        if not self._labels:
+            naming = decide_naming(named, cores, container.folder, self._charset)
+            if naming.doubt:
+                raise HccrError(f"{container.label.rstrip('/')}: {naming.doubt}. {_LABELS}")
+        container.options = {**self._options, "naming": naming}
 
 
 def _unpack(directory: ZipDirectory, member: Member, source: str, target: Path) -> str | None:

@@ -24,7 +24,8 @@ class SourceFile:
     Attributes:
         name: The path inside its folder or archive with "/" between parts, as written there.
         source: The same with the names of what it lies in before it, as in `Sample.source`.
-        folder: The name of the folder that it lies in; None in the root of an archive.
+        class_name: What names its class: a part of its path, or the character that a file of
+            labels gives; or None.
         num_bytes: Its (unpacked) size.
         open: Opens it as a binary stream, whose checksum is left to the caller.
         crc: The archive's CRC-32 of the content, None outside of archives.
@@ -33,7 +34,7 @@ class SourceFile:
 
     name: str
     source: str
-    folder: str | None
+    class_name: str | None
     num_bytes: int
     open: Callable[[], Any]
     crc: int | None = None
@@ -59,32 +60,26 @@ class Reader:
     """How one kind of file becomes samples.
 
     Args:
-        context: What `context` returned for the folder or archive.
+        options: What was asked for and found of the folder or archive: "photographs", whether
+            images are cleaned; "naming", how paths name classes; "classes", characters by number.
 
     Attributes:
         kind: The kind of file in a few words, for messages.
         priority: Readers with a higher priority are asked first; a general one lowers its own.
+        by_path: Whether a file's path names its class.
     """
 
     kind: ClassVar[str]
     priority: ClassVar[int] = 0
+    by_path: ClassVar[bool] = False
 
-    def __init__(self, context: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
         pass
 
     @classmethod
     def claims(cls, name: str) -> bool:
         """Whether this reader reads a file, by its name alone."""
         raise NotImplementedError
-
-    @classmethod
-    def context(cls, folders: set[str]) -> dict[str, Any]:
-        """Returns what reading one file takes to know of all, as plain data.
-
-        Args:
-            folders: The names of the folders that the claimed files lie in.
-        """
-        return {}
 
     def read(self, file: SourceFile) -> Iterator[Record]:
         """Yields everything there is in a file, the unreadable as `Skipped`."""

@@ -36,7 +36,7 @@ class StoreReader(Reader):
     kind = "stores of `hccr data prepare`"
     priority = 30
 
-    def __init__(self, context: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
         self._store: Store | None = None
 
     @classmethod

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import multiprocessing
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import Any
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.catalogue import check_counts
 from hccr_tf.data.sources.discovery import Chunk, Discovery
+from hccr_tf.data.sources.labels import Labels
 from hccr_tf.data.store.format import MANIFEST
 from hccr_tf.data.store.splits import SplitRule
 from hccr_tf.data.store.store import Store
@@ -26,6 +28,8 @@ from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import exclusive_lock, replace_directory, sha256_file, write_json
 from hccr_tf.utils.processes import ignore_signals, num_cores
 from hccr_tf.utils.progress import progress_bar
+
+logger = logging.getLogger(__name__)
 
 _SMALL = 16 << 20  # Bytes that are read sooner than processes start.
 _PathLike = str | os.PathLike[str]
@@ -44,6 +48,7 @@ def prepare(
     workers: int | None = None,
     charset: Charset | None = None,
     photographs: bool = False,
+    labels: _PathLike | None = None,
 ) -> Store:
     """Reads sources into a new store, and opens it.
 
@@ -53,8 +58,8 @@ def prepare(
     (about 150 bytes each), not with their size.
 
     Args:
-        sources: Folders, archives and files, one or several: `.gnt`, images by class, Chinese
-            MNIST, stores, and folders and zip archives of all those.
+        sources: Folders, archives and files, one or several: `.gnt`, images by class, `.npz`,
+            Chinese MNIST, stores, and folders and zip archives of all those.
         out: The store's folder, which must not exist yet, or be empty.
         split: How samples are dealt out; see `splits.SplitRule`, also for the next four.
         seed: Seeds the draw of test and validation samples.
@@ -66,9 +71,12 @@ def prepare(
         workers: Processes that read; the processors there are by default. The store's bytes do
             not depend on it.
         charset: The store's characters and their order; samples of others are left out, and
-            counted in the manifest. By default all characters, by code point.
+            counted in the manifest. By default all characters, by code point. Numbers of classes
+            in `.npz` files are places in it.
         photographs: Whether image files are cleaned, as `Recognizer` cleans what it reads: for
             scans and photographs, of which networks then see dark ink on white in training too.
+        labels: A file of which path, folder or number is which character, where names don't say
+            it; see `sources.labels`.
 
     Raises:
         FileNotFoundError: A source does not exist.
@@ -98,7 +106,8 @@ def prepare(
                 for leftover in (work / "store", work / "unpacked"):
                     shutil.rmtree(leftover, ignore_errors=True)
                 (work / "store").mkdir()
-                discovery = Discovery(work, photographs)
+                of_path = None if labels is None else Labels(labels, charset or ())
+                discovery = Discovery(work, photographs, charset, of_path)
                 names = [path.name for path in paths]
                 for path in paths:
                     # Sources of one name are told apart by where they are.
@@ -113,6 +122,7 @@ def prepare(
                     manifest["num_samples"],
                     Charset.from_text(manifest["charset"]["characters"]),
                 )
+                _tell_missing_validation(manifest)
                 manifest |= {"sources": discovery.sources, "photographs": photographs}
                 checked = [check._asdict() for check in checks]
                 manifest["known_sets"] = {"sets": known, "checks": checked}
@@ -129,6 +139,27 @@ def prepare(
             "changed. Free some space, or choose another --out",
         ) from error
     return Store(out)
+
+
+def _tell_missing_validation(manifest: dict[str, Any]) -> None:
+    """Logs how a validation split is had where one was wanted and there's none."""
+    counts, split = manifest["counts"], manifest["split"]
+    if not (split["validation_fraction"] and counts["train"]) or counts["validation"]:
+        return
+    mode = split["mode"] if split["validation_mode"] == "auto" else split["validation_mode"]
+    if mode == "writer":
+        logger.warning(
+            "This store has no validation images: of %d writers none is left for it. "
+            "--validation-split shuffle takes images of those who train; more writers' files are "
+            "better.",
+            manifest["writers"]["num_writers"],
+        )
+    else:
+        logger.warning(
+            "This store has no validation images: %g of the few that its classes have is none. "
+            "--validation-fraction takes a larger share.",
+            split["validation_fraction"],
+        )
 
 
 def _check_replaceable(out: Path, overwrite: bool, sources: list[Path]) -> None:
