@@ -8,6 +8,7 @@ import contextlib
 import io
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -97,7 +98,7 @@ def export_run(
         )
     module = import_module(f"hccr_tf.export.{format}")
     predictor = Predictor(workdir)
-    images = _prepared(predictor, data)
+    images = predictor.preprocessing.apply_views(_images(data))
     compared = images[:: -(-len(images) // _NUM_COMPARED)]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
@@ -153,19 +154,17 @@ def _unroll(network: keras.Model) -> None:
             layer.unroll = True
 
 
-def _prepared(predictor: Predictor, data) -> np.ndarray:
-    """Prepared images, of a dataset or drawn."""
+def _images(data) -> Sequence[np.ndarray]:
+    """Images of a dataset, or drawn ones."""
     if data is None:
         characters = [centre_lines(lines) for lines in load_strokes().values()] * 4
         counts = np.array([len(lines) for lines in characters])
         seeds = [(2013, i) for i in range(len(characters))]
-        images = draw(np.concatenate(characters), counts, seeds, HandwritingStyle())
-    else:
-        dataset = open_dataset(data)
-        indices = dataset.indices("all")
-        places = np.linspace(0, len(indices) - 1, min(len(indices), _NUM_IMAGES)).astype(int)
-        images = dataset.images(indices[places])
-    return predictor.preprocessing.apply_many(images)
+        return draw(np.concatenate(characters), counts, seeds, HandwritingStyle())
+    dataset = open_dataset(data)
+    indices = dataset.indices("all")
+    places = np.linspace(0, len(indices) - 1, min(len(indices), _NUM_IMAGES)).astype(int)
+    return dataset.images(indices[places])
 
 
 def _compared(ours: np.ndarray, theirs: np.ndarray, bound: float) -> tuple[float, float]:
