@@ -230,6 +230,11 @@ def test_on_a_desktop(browser, file, tmp_path):
         # An image of a file takes the drawing's place, and a stroke takes the image's.
         page.get_by_label("Choose image").set_input_files(image_file(tmp_path, "百"))
         wait_for_answer(page, "百")
+        page.get_by_label("Take photo").set_input_files(image_file(tmp_path, "五"))
+        wait_for_answer(page, "五")
+        for event, character in (("paste", "万"), ("drop", "九")):
+            hand_over(page, event, image_file(tmp_path, character))
+            wait_for_answer(page, character)
         page.get_by_label("Choose image").set_input_files(__file__)
         page.get_by_text("no image this browser can show").wait_for()
         write(page, ten[:1], mouse(page))
@@ -248,6 +253,18 @@ def test_on_a_desktop(browser, file, tmp_path):
 
         page.get_by_role("button", name="中文").click()
         page.get_by_role("heading", name="手写汉字识别").wait_for()
+
+
+def hand_over(page, event: str, file: Path) -> None:
+    """Pastes or drops a file, as browsers tell pages of it."""
+    made = """([event, bytes]) => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(bytes)], "image.png", { type: "image/png" }));
+      const [kind, key] =
+        event === "drop" ? [DragEvent, "dataTransfer"] : [ClipboardEvent, "clipboardData"];
+      document.body.dispatchEvent(new kind(event, { [key]: data, bubbles: true, cancelable: true }));
+    }"""
+    page.evaluate(made, [event, list(file.read_bytes())])
 
 
 def image_file(folder: Path, character: str) -> Path:
