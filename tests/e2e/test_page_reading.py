@@ -262,7 +262,7 @@ def hand_over(page, event: str, file: Path) -> None:
       data.items.add(new File([new Uint8Array(bytes)], "image.png", { type: "image/png" }));
       const [kind, key] =
         event === "drop" ? [DragEvent, "dataTransfer"] : [ClipboardEvent, "clipboardData"];
-      document.body.dispatchEvent(new kind(event, { [key]: data, bubbles: true, cancelable: true }));
+      document.body.dispatchEvent(new kind(event, { [key]: data, bubbles: true }));
     }"""
     page.evaluate(made, [event, list(file.read_bytes())])
 
