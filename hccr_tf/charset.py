@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, unknown
 from hccr_tf.utils.files import read_json, write_json
 
 _FORMAT = "hccr_tf charset 1"
@@ -105,7 +105,7 @@ class Charset:
             ('啊阿埃', 6763)
         """
         if name not in _NAMED:
-            raise HccrError(f"no charset is named {name!r}; there are {', '.join(_NAMED)}")
+            raise unknown("charset", name, _NAMED)
         return cls.from_text(_NAMED[name]())
 
     @classmethod

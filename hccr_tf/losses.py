@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, unknown
 
 _FLOOR = 1e-30  # keeps powers of 1 - p differentiable where float32 rounds p to 1
 
@@ -144,8 +144,8 @@ def create_loss(name: str, class_counts: np.ndarray | None = None, **arguments):
         HccrError: unknown name, or class counts missing or zero where they're needed.
     """
     known = loss_arguments(name)
-    if unknown := sorted(set(arguments) - known):
-        raise HccrError(f"Loss {name!r} has no argument {unknown}; it has {sorted(known)}.")
+    for argument in sorted(set(arguments) - known):
+        raise unknown(f"argument of {name}", argument, sorted(known))
     if arguments.get("alpha") == "class_frequency":
         if class_counts is None:
             raise HccrError('alpha="class_frequency" needs the class counts of a store.')
@@ -156,7 +156,7 @@ def create_loss(name: str, class_counts: np.ndarray | None = None, **arguments):
 def loss_arguments(name: str) -> set[str]:
     """Names of a loss's own arguments; ValueError for an unknown loss."""
     if name not in LOSSES:
-        raise HccrError(f"There is no loss {name!r}; there are: {', '.join(LOSSES)}.")
+        raise unknown("loss", name, LOSSES)
     return set(inspect.signature(LOSSES[name]).parameters) - {"name", "kwargs"}
 
 

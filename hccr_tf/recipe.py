@@ -14,7 +14,7 @@ from typing import Any
 
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, unknown
 from hccr_tf.utils.settings import from_plain, settings_of, to_words
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -180,7 +180,7 @@ class Recipe:
                 raise HccrError(f"{name} is at least {least}, not {number}.")
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
-                raise HccrError(f"{name} is one of {choices}, not {value!r}.")
+                raise unknown(name, str(value), [c or "none" for c in choices])
         if self.learning_rate <= 0:
             raise HccrError(f"learning_rate is above 0, not {self.learning_rate}.")
         if self.stages and self.epochs != (together := sum(s.epochs for s in self.stages)):
@@ -245,14 +245,11 @@ class Recipe:
             elif name in whole:
                 changes[name] = value
             else:
-                raise HccrError(
-                    f"A recipe has no setting {name!r}; it has {', '.join(SETTINGS)}, and NAME of "
-                    f"{', '.join(f'{group}.NAME' for group in OPEN_GROUPS)}."
-                )
+                raise unknown("setting of a recipe", name, [*SETTINGS, *_OPEN])
         for part, values in parts.items():
             current = changes.get(part, getattr(self, part))
-            if part == "loss_weights" and (unknown := set(values) - set(current)):
-                raise HccrError(f"Recipe {self.name} has no outputs {sorted(unknown)} to weigh.")
+            for output in set(values) - set(current) if part == "loss_weights" else ():
+                raise unknown(f"output of {self.name}", output, current)
             mapping = isinstance(current, Mapping)
             changes[part] = {**current, **values} if mapping else replace(current, **values)
         if "stages" in changes and "epochs" not in changes:
@@ -306,6 +303,7 @@ OPEN_GROUPS = {
     "optimizer": "optimizer_args",
 }
 """Fields whose names aren't known before the network, the loss or the optimiser is."""
+_OPEN = [f"{group}.NAME" for group in OPEN_GROUPS]
 _PREPROCESSING = settings_of(Preprocessing)
 _NO_SETTINGS = {"name", "description", "init_from", "preprocessing", "augmentation"}
 _NO_SETTINGS |= set(OPEN_GROUPS.values())

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 from threads import ONE_THREAD
 
-from hccr_tf import get_recipe, train
+from hccr_tf import fuse, get_recipe, predict_split, train
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.discovery import Discovery
 from hccr_tf.data.sources.records import RepairedName, Sample, SampleBlock, Skipped
@@ -180,6 +180,23 @@ def brick_run(make_once, sample_store) -> Path:
     small = {"image_size": 16, "model_args": {"num_bricks": 2, "width": 16}}
     recipe = get_recipe("brick_model1").override(**small, epochs=2, batch_size=32)
     return make_once("brick_run", lambda folder: train(recipe, sample_store, folder))
+
+
+@pytest.fixture(scope="session")
+def demo_results(make_once, brick_run, sample_store) -> Path:
+    """A folder like runs/demo: the sample, a store, three runs, their logits, the fusion."""
+    models = (1, 2, 3)
+
+    def fill(folder):
+        shutil.copytree(sample_store.path.parent / "data", folder / "sample")
+        shutil.copytree(sample_store.path, folder / "store")
+        logits = [folder / f"logits{i}.h5" for i in models]
+        for i, path in zip(models, logits, strict=True):
+            run = shutil.copytree(brick_run, folder / f"model{i}")
+            predict_split(run, sample_store, path)
+        fuse(logits, folder / "results", weights=[0.3, 0.2, 0.5])
+
+    return make_once("demo", fill)
 
 
 @pytest.fixture(scope="session")

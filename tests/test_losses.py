@@ -251,7 +251,7 @@ def test_round_trip_through_keras(name):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("focal", {}, "no loss 'focal'; there are: categorical_focal"),
+        ("focal", {}, "No loss is called 'focal'. Did you mean"),
         ("binary_focal", {"label_smoothing": 0.1}, r"no argument \['label_smoothing'\]"),
         ("cross_entropy", {"gamma": 4}, r"no argument \['gamma'\]"),
         ("categorical_focal", {"alpha": "class_frequency"}, "needs the class counts"),

@@ -13,7 +13,6 @@ from nbclient import NotebookClient
 from run_copies import copy_run
 
 import hccr_tf
-from hccr_tf import fuse, predict_split
 from hccr_tf.cli.main import main
 from hccr_tf.runs.workdir import Workdir
 
@@ -37,24 +36,8 @@ RESULTS = {
 }
 # Of those, what is in benchmarks/results, and its images: attention takes a trained run.
 COMMITTED = {**{name: IMAGES[name] for name in RESULTS}, "07_refinement": 2}
-MODELS = (1, 2, 3)
 
 notebooks = pytest.mark.parametrize("name", IMAGES)
-
-
-@pytest.fixture(scope="session")
-def demo_results(make_once, brick_run, sample_store) -> Path:
-    """A folder like runs/demo: a store, three trained models, their logits, the fusion."""
-
-    def fill(folder):
-        shutil.copytree(sample_store.path, folder / "store")
-        logits = [folder / f"logits{i}.h5" for i in MODELS]
-        for i, path in zip(MODELS, logits, strict=True):
-            run = shutil.copytree(brick_run, folder / f"model{i}")
-            predict_split(run, sample_store, path)
-        fuse(logits, folder / "results", weights=[0.3, 0.2, 0.5])
-
-    return make_once("demo", fill)
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,12 @@
 
 from pathlib import Path
 
-from hccr_tf.cli.flags import Parser, add_settings, argument, command, switch
+from hccr_tf.cli.flags import Parser, add_settings, argument, command, group, switch
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError, naming_extra
 from hccr_tf.utils.settings import settings_of
 
-
-@command(
-    "data prepare",
-    "read sources into a checked store",
-    argument("source", "files, folders or zips; see above", nargs="+"),
-    argument("--out", "folder of the new store", required=True),
+_SPLIT_ARGUMENTS = (
     argument(
         "--split",
         "source: as the source's folders say; writer: no writer on both sides; shuffle: "
@@ -25,6 +20,15 @@ from hccr_tf.utils.settings import settings_of
     argument(
         "--validation-split", "writer, shuffle, or auto: by writer where --split is", default="auto"
     ),
+)
+
+
+@command(
+    "data prepare",
+    "read sources into a checked store",
+    argument("source", "files, folders or zips; see above", nargs="+"),
+    argument("--out", "folder of the new store", required=True),
+    switch("--photographs", "clean image files, scans and photographs, as hccr predict does"),
     argument(
         "--charset",
         "keep only its characters, in its order: gb2312-1 (3,755), gb2312 (6,763), "
@@ -38,8 +42,8 @@ from hccr_tf.utils.settings import settings_of
         metavar="FILE",
     ),
     argument("--workers", "reading processes (default: one a processor)", type=int),
-    switch("--photographs", "clean image files, scans and photographs, as hccr predict does"),
     switch("--overwrite", "replace the store at --out"),
+    group("who trains, who validates, who tests", *_SPLIT_ARGUMENTS),
 )
 def run_prepare(source, charset, workers, **options) -> None:
     """Reads handwriting into a checked store that every other command takes as --data.
@@ -58,6 +62,7 @@ def run_prepare(source, charset, workers, **options) -> None:
     killed command leaves no half store, and is given again.
 
     Examples:
+      hccr data prepare runs/demo/sample --out runs/store
       hccr data prepare downloads/ --out store
       hccr data prepare CASIA-HWDB_Train.zip CASIA-HWDB_Test.zip --out store
       hccr data prepare chinese_mnist/ --split writer --out chinese_mnist_store
@@ -88,7 +93,7 @@ def run_show(store, split, sheet, rows, verify) -> None:
     """Prints what a store holds, its faults included, and draws a sheet of its images.
 
     Example:
-      hccr data show store --split test
+      hccr data show runs/demo/store --split test
     """
     from hccr_tf.data.opening import open_dataset
     from hccr_tf.data.store_sheet import store_sheet
@@ -119,9 +124,8 @@ def run_audit(store, run, out, split, batch_size) -> None:
     and inverted images, imbalance; with --run also the labels that the model doubts.
     Writes audit.csv (every finding), classes.csv, summary.json and sheets of images.
 
-    Examples:
-      hccr data audit store
-      hccr data audit store --run runs/model1 --out audit
+    Example:
+      hccr data audit runs/demo/store --run runs/demo/model1 --out runs/audit
     """
     with naming_extra("audit"):
         from hccr_tf.audit.audit import audit
@@ -151,11 +155,11 @@ def _style_settings(parser: Parser) -> None:
     from hccr_tf.synthesis.style import HandwritingStyle
 
     style = parser.add_argument_group(
-        "how handwriting varies",
-        "Lengths are fractions of the character's side, angles radians; standard deviations "
-        "unless said otherwise.",
+        "how handwriting varies: standard deviations unless said otherwise, lengths as fractions "
+        "of the character's side, angles in radians"
     )
-    add_settings(style, settings_of(HandwritingStyle), "style.")
+    for action in add_settings(style, settings_of(HandwritingStyle), "style."):
+        parser.add_rare(action)
 
 
 _OF_FILES = {
@@ -170,15 +174,12 @@ _OF_FILES = {
     "make a store of handwriting drawn when asked for",
     argument("file", "graphics.txt, or .json, or either .gz; see above"),
     argument("fonts", "font files, or folders of one font's subsets", nargs="*"),
-    *(
-        argument(
-            f"--{name}",
-            f"{what}; NAME is the file's or folder's",
-            action="append",
-            default=[],
-            metavar="NAME=VALUE",
-        )
-        for name, (_, what) in _OF_FILES.items()
+    group(
+        "of one source, by the NAME of its file or folder",
+        *(
+            argument(f"--{name}", what, action="append", default=[], metavar="NAME=VALUE")
+            for name, (_, what) in _OF_FILES.items()
+        ),
     ),
     argument("--out", "folder of the new store", required=True),
     argument(
@@ -202,8 +203,10 @@ def run_strokes(file, fonts, charset, sheet, **options) -> None:
     FONTS are further hands: TrueType, OpenType or WOFF2, whose glyphs are traced into strokes
     (pip install hccr_tf[synthesis]). `hccr train --data` takes the store like any other.
 
-    Example:
-      hccr data strokes graphics.txt --out strokes
+    --style.NAME VALUE changes how handwriting varies; --help-all lists them.
+
+    Examples:
+      hccr data strokes hccr_tf/synthesis/numerals.json --charset all --out runs/strokes
       hccr data strokes graphics.txt long-cang/ Klee.ttf --weight long-cang=3 --out strokes
       hccr train recogniser --data strokes --workdir runs/recogniser
     """

@@ -36,7 +36,7 @@ def run_evaluate(workdir, data, out, split, tta, **options) -> None:
     averaged.
 
     Example:
-      hccr evaluate runs/model1 --data store --split test --out runs/logits1.h5
+      hccr evaluate runs/demo/model1 --data runs/demo/store --out runs/logits1.h5
     """
     backend.start()
     from hccr_tf.inference.predictor import predict_split
@@ -68,7 +68,7 @@ def run_fuse(logits, weights, search, out) -> None:
     --search take one for each model, in the same order.
 
     Example:
-      hccr fuse logits1.h5 logits2.h5 logits3.h5 --weights 0.3 0.2 0.5 --out results
+      hccr fuse runs/demo/logits1.h5 runs/demo/logits2.h5 --weights 0.6 0.4 --out runs/fused
     """
     from hccr_tf.inference.fusion import fuse, metrics_table, search_weights
 
@@ -100,7 +100,7 @@ def run_calibrate(workdir, data, **options) -> None:
     Nothing is written if the error would rise, or of fewer than ten wrong answers.
 
     Example:
-      hccr calibrate runs/model1 --data store
+      hccr calibrate runs/demo/model1 --data runs/demo/store
     """
     backend.start()
     from hccr_tf.inference.calibration import calibrate
@@ -132,7 +132,7 @@ def run_pack(workdir, out) -> None:
     `train --init-from`; it can't be trained on.
 
     Example:
-      hccr pack runs/recogniser --out recogniser
+      hccr pack runs/demo/model1 --out runs/packed
     """
     backend.start()
     from hccr_tf.export.pack import pack
@@ -160,9 +160,9 @@ def run_export(workdir, out, format, quantize, data) -> None:
     reads drawings and images in a browser, of an ONNX file, too; weights are int8 by default.
 
     Examples:
-      hccr export runs/model1 --out model1.onnx --quantize int8
-      hccr export runs/model1 --out model1.tflite --data store
-      hccr export runs/model1 --format saved_model --out model1
+      hccr export runs/demo/model1 --out runs/model1.onnx --quantize int8
+      hccr export runs/demo/model1 --out runs/model1.tflite --data runs/demo/store
+      hccr export runs/demo/model1 --out runs/model1 --format saved_model
       hccr export recogniser --out page.html
     """
     if format == "page" or (format is None and Path(out).suffix == ".html"):

@@ -40,7 +40,7 @@ def run_model(model, num_classes, image_size, training, **settings) -> None:
     image; biases, normalisation, activation and pooling aren't.
 
     Examples:
-      hccr model melnyk_net_c --image-size 96 --num-classes 3755
+      hccr model melnyk_net_c
       hccr model brick_net --model.num_bricks 4 --training
     """
     backend.start()
@@ -69,8 +69,8 @@ def run_runs(folder, compare, out) -> None:
     two over each other.
 
     Examples:
-      hccr runs runs
-      hccr runs runs --compare model1 model2
+      hccr runs runs/demo
+      hccr runs runs/demo --compare model1 model2
     """
     from hccr_tf.runs import listing
 

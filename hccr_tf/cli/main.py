@@ -13,7 +13,7 @@ from hccr_tf.utils.logs import print_logs
 _HELP = """\
 Recognise isolated handwritten Chinese characters: prepare data, train, evaluate.
 
-A whole run on a sample that needs no download:
+Read an image: hccr predict photo.jpg. A whole run on a sample that needs no download:
   hccr data sample --out runs/sample
   hccr data prepare runs/sample --out runs/store
   hccr train brick_model1 --data runs/store --workdir runs/model1 \\
@@ -42,7 +42,7 @@ def hccr_parser() -> Parser:
     for name, command in COMMANDS.items():
         parsers = of_data if name.startswith("data ") else commands
         last = name.removeprefix("data ")
-        command.fill(parsers.add_parser(last, help=command.help, description=command.run.__doc__))
+        command.fill(parsers.add_parser(last, help=command.help))
     return parser
 
 
@@ -72,7 +72,11 @@ def _script(command: Command) -> int:
 
 
 def _run(parser: Parser, arguments: Sequence[str] | None = None) -> int:
-    options = vars(parser.parse_args(arguments))
+    try:
+        options = vars(parser.parse_args(arguments))
+    except HccrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _ERROR
     print_logs()
     try:
         options.pop("function")(**options)

@@ -4,7 +4,7 @@ import sys
 from csv import DictWriter
 from pathlib import Path
 
-from hccr_tf.cli.flags import argument, command, switch
+from hccr_tf.cli.flags import argument, command, group, switch
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
 
@@ -28,10 +28,13 @@ NO_TTA = switch(
     argument("--top-k", "characters to name", default=5),
     argument("--workdir", "a trained run (default: the package's own weights)", metavar="RUN"),
     argument("--level", "1: only GB2312's level 1 (3,755); 2: all 6,763 (default: all)", type=int),
-    argument("--csv", "write a row for each file", metavar="FILE"),
-    argument("--cam", "draw where the network saw the characters", metavar="DIR"),
     _ANY_LAYOUT,
     NO_TTA,
+    group(
+        "files",
+        argument("--csv", "write a row for each file", metavar="FILE"),
+        argument("--cam", "draw where the network saw the characters", metavar="DIR"),
+    ),
 )
 def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
     """Reads images of single characters: scans, photographs, drawings.
@@ -41,10 +44,10 @@ def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
     can't be read, and images of several characters, are named with the reason.
 
     Examples:
-      hccr predict photo.jpg
+      hccr predict docs/images/photographs
       hccr predict scans/ '*.png' --top-k 3 --csv read.csv
       curl -s https://example.org/a.png | hccr predict -
-      hccr predict photo.jpg --workdir runs/model1 --cam maps
+      hccr predict photo.jpg --workdir runs/demo/model1 --cam maps
     """
     from hccr_tf.images.decoding import find_images, read_input
 
@@ -161,13 +164,16 @@ def _draw_maps(recognizer, read, folder) -> None:
     argument("--out", "folder for the images and tables", required=True),
     argument("--top-k", "maps of the k most probable classes", default=1),
     argument("--layer", "whose output is mapped (default: the last map of at least 2×2)"),
-    argument("--data", "take samples of --characters from here", metavar="STORE"),
-    argument("--characters", "such as 己已: of each a sample that all runs read"),
-    argument("--split", "of --data", default="test"),
     _ANY_LAYOUT,
+    group(
+        "samples of a store in place of images",
+        argument("--data", "take samples of --characters from here", metavar="STORE"),
+        argument("--characters", "such as 己已: of each a sample that all runs read"),
+        argument("--split", "of --data", default="test"),
+    ),
 )
 def run_cam(images, workdir, out, data, characters, split, single, **options) -> None:
-    """Draws class activation maps: the places of an image that made a run read what it reads.
+    r"""Draws class activation maps: the places of an image that made a run read what it reads.
 
     Writes cam.png (a row for each image and rank, a column for each run, the image at the
     right), cam.csv, maps.npz and overlays/. Networks that end in a pooling are mapped by their
@@ -175,8 +181,9 @@ def run_cam(images, workdir, out, data, characters, split, single, **options) ->
     character each, scans or photographs, and cleaned as by `hccr predict`.
 
     Examples:
-      hccr cam 1.png 2.png --workdir runs/a runs/b runs/c --out cams
-      hccr cam --data store --characters 垂坛 --workdir runs/c --top-k 3 --out cams
+      hccr cam docs/images/photographs --workdir runs/demo/model1 --out runs/cams
+      hccr cam --data runs/demo/store --characters 千百 --workdir runs/demo/model1 \
+          runs/demo/model2 --top-k 3 --out runs/cams
     """
     if bool(data) != bool(characters) or bool(images) == bool(data):
         raise HccrError("Name either image files, or --data and --characters.")
@@ -203,13 +210,16 @@ def run_cam(images, workdir, out, data, characters, split, single, **options) ->
     argument("--out", "folder for images and tables", required=True, type=Path),
     argument("--top-k", "characters a step", default=5),
     argument("--steps", "T (default: that of the training)", type=int),
-    argument("--data", "count over a split what every step corrects and breaks", metavar="STORE"),
-    argument("--split", "of --data", default="test"),
-    argument("--cases", "samples to draw that refinement corrects, and that it breaks", default=8),
     _ANY_LAYOUT,
+    group(
+        "samples of a store in place of images",
+        argument("--data", "count what every step corrects and breaks", metavar="STORE"),
+        argument("--split", "of --data", default="test"),
+        argument("--cases", "to draw that refinement corrects, and that it breaks", default=8),
+    ),
 )
 def run_refine(images, workdir, out, top_k, steps, data, split, cases, single) -> None:
-    """Shows what a network with iterative refinement reads at each step, and where it looks.
+    r"""Shows what a network with iterative refinement reads at each step, and where it looks.
 
     Of images: refine.png (attention over the image at every step), refine.txt (the best
     characters with probabilities, as figure 5 of Yang et al. 2017) and refine.csv. With --data:
@@ -218,8 +228,10 @@ def run_refine(images, workdir, out, top_k, steps, data, split, cases, single) -
     (broken.*). --steps tries another number of steps than the run was trained with.
 
     Examples:
-      hccr refine 1.png 2.png --workdir runs/mrbc_ir --out refined
-      hccr refine --data store --workdir runs/mrbc_ir --steps 8 --out refined
+      hccr train resnet_ir --data runs/demo/store --workdir runs/refined \
+          --image-size 32 --model.width 8 --epochs 2
+      hccr refine --data runs/demo/store --workdir runs/refined --steps 8 --out runs/steps
+      hccr refine photo.jpg --workdir runs/refined --out runs/steps
     """
     if bool(images) == bool(data):
         raise HccrError("Name either image files or --data.")

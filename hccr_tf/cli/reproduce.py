@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from hccr_tf.cli.flags import argument, command, switch
+from hccr_tf.cli.flags import argument, command, group, switch
 from hccr_tf.utils import backend
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, unknown
 
 
 @command(
@@ -16,21 +16,24 @@ from hccr_tf.utils.errors import HccrError
     argument("--data", "store of `hccr data prepare`", metavar="STORE"),
     argument("--test-data", "another store to test on (default: --data)", metavar="STORE"),
     argument("--split", "to test on", default="test"),
-    argument("--workdir", "trained runs, a row each", nargs="+", metavar="RUN", default=[]),
-    argument(
-        "--scale",
-        "train what's missing: full (the paper's size and epochs), hwdb100 (100 HWDB classes, "
-        "days of CPU), real-small (real data, hours), smoke (the embedded sample, which needs no "
-        "--data; seconds)",
-        choices=["full", "hwdb100", "real-small", "smoke"],
-    ),
-    argument("--only", "train these runs of --scale", nargs="+", metavar="CELL"),
-    switch("--collect", "train nothing; tabulate what there is"),
     argument("--out", "folder for the results (default: results/NAME, or results/SCALE/NAME)"),
-    argument("--runs", "folder of the runs of --scale (default: runs beside OUT)", metavar="DIR"),
+    argument("--workdir", "trained runs, a row each", nargs="+", metavar="RUN", default=[]),
+    group(
+        "trainings, in place of --workdir",
+        argument(
+            "--scale",
+            "train what's missing: full (the paper's size and epochs), hwdb100 (100 HWDB classes, "
+            "days of CPU), real-small (real data, hours), smoke (the embedded sample, which needs "
+            "no --data; minutes for all)",
+            choices=["full", "hwdb100", "real-small", "smoke"],
+        ),
+        argument("--only", "train these runs of --scale", nargs="+", metavar="CELL"),
+        switch("--collect", "train nothing; tabulate what there is"),
+        argument("--runs", "folder of the runs (default: runs beside OUT)", metavar="DIR"),
+    ),
 )
 def run_reproduce(name, listed, only, collect, out, **options) -> None:
-    """Makes a table or figure of a paper, ours beside the paper's own numbers.
+    r"""Makes a table or figure of a paper, ours beside the paper's own numbers.
 
     Either of runs that are trained (--workdir), or of all it needs at a scale (--scale): these
     are trained once for all tables, and a killed command goes on where it was when it's given
@@ -40,8 +43,9 @@ def run_reproduce(name, listed, only, collect, out, **options) -> None:
     the same weights and data aren't predicted again. `hccr report` makes a page of it all.
 
     Examples:
+      hccr reproduce kriuk_table1 --data runs/demo/store \
+          --workdir runs/demo/model1 runs/demo/model2 runs/demo/model3
       hccr reproduce --list
-      hccr reproduce melnyk_table2 --data icdar --workdir runs/a runs/b runs/c
       hccr reproduce kriuk_figure8 --data store --scale real-small
       hccr reproduce all --scale smoke
     """
@@ -66,8 +70,8 @@ def run_reproduce(name, listed, only, collect, out, **options) -> None:
         plans = {n: e.cells(scale) for n, e in sorted(EXPERIMENTS.items()) if scale in e.scales}
         cells = {key: [cell.name for cell in plan] for key, plan in plans.items()}
         known = sorted({cell for names in cells.values() for cell in names})
-        if unknown := sorted(set(only or ()) - set(known)):
-            raise HccrError(f"There are no cells {unknown}; there are {', '.join(known)}.")
+        for cell in set(only or ()) - set(known):
+            raise unknown("cell", cell, known)
         base, failed = Path(out or Path("results") / scale), []
         for key, names in cells.items():
             print(f"=== {key} ===", flush=True)
@@ -110,7 +114,8 @@ def run_report(folder, out) -> None:
     The page stands alone: images are in it, and characters are drawn where no font has them.
 
     Example:
-      hccr report results/smoke
+      hccr reproduce kriuk_figures4to6 --data runs/demo/store
+      hccr report results
     """
     from hccr_tf.papers.report import write_report
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from hccr_tf.cli.flags import add_settings, argument, command
+from hccr_tf.cli.flags import add_settings, argument, command, group
 from hccr_tf.cli.predict import NO_TTA
 from hccr_tf.serving.limits import Limits
 from hccr_tf.utils import backend
@@ -20,7 +20,7 @@ from hccr_tf.utils.settings import settings_of
     argument("--host", "address to listen on; 0.0.0.0 for all", default="127.0.0.1"),
     argument("--port", "port to listen on; 0 for any that's free", default=8000),
     NO_TTA,
-    partial(add_settings, settings=settings_of(Limits)),
+    group("limits", partial(add_settings, settings=settings_of(Limits))),
 )
 def run_serve(workdir, host, port, tta, **limits) -> None:
     """Serves a page at /, predictions at /v1/predict, and the Open Inference Protocol at /v2.
@@ -30,8 +30,8 @@ def run_serve(workdir, host, port, tta, **limits) -> None:
     first. Only this machine is listened to unless --host says otherwise: there are no passwords
     and no encryption, which are a reverse proxy's to add.
 
-    Example:
-      hccr serve --port 8000
+    Examples:
+      hccr serve --workdir runs/demo/model1 --port 8000
       curl --data-binary @photo.jpg 'http://127.0.0.1:8000/v1/predict?top_k=3'
       curl -F image=@1.png -F image=@2.png http://127.0.0.1:8000/v1/predict
     """

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from hccr_tf.cli.flags import add_recipe_settings, argument, command
+from hccr_tf.cli.flags import add_recipe_settings, argument, command, group
 from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.recipe import Recipe
 from hccr_tf.utils import backend
@@ -19,13 +19,16 @@ _SHARED = (
         "both know are taken over",
         metavar="RUN",
     ),
-    argument("--checkpoint-minutes", "save within an epoch so often", default=10.0, dest="minutes"),
-    argument("--checkpoint-steps", "save after so many steps, too", type=int, dest="save_steps"),
     argument(
         "--charset",
         "classes in place of the store's own, whose characters it must cover: gb2312-1, "
         "gb2312, chinese-mnist, a charset file, a run or a store",
         metavar="NAME|FILE",
+    ),
+    group(
+        "checkpoints, from which a stopped run goes on",
+        argument("--checkpoint-minutes", "minutes between two", default=10.0, dest="minutes"),
+        argument("--checkpoint-steps", "after so many steps, too", type=int, dest="save_steps"),
     ),
 )
 RUN_ARGUMENTS = (
@@ -47,8 +50,8 @@ def run_train(
     events and the weights.
 
     Example:
-      hccr train kriuk_model1 --data store --workdir runs/model1 \
-          --image-size 64 --model.num_bricks 4
+      hccr train brick_model1 --data runs/demo/store --workdir runs/mine \
+          --image-size 32 --model.num_bricks 3 --epochs 2
     """
     overridden = _override(recipe, settings, init_from)
 
@@ -109,8 +112,8 @@ def run_sweep(
     over seeds where --seed has several. Given again, the command goes on where it was.
 
     Example:
-      hccr sweep inception_v3_gru --data store --workdir runs/grid --epochs 3 \
-          --learning-rate 1e-4 2e-4 1e-3 --batch-size 10 20 40
+      hccr sweep brick_model1 --data runs/demo/store --workdir runs/grid --image-size 32 \
+          --model.num_bricks 2 --epochs 1 --learning-rate 1e-3 5e-3 --batch-size 32 64
     """
     grid = {name: values for name, values in settings.items() if len(values) > 1}
     if not grid:

@@ -30,7 +30,7 @@ from hccr_tf.models.registry import (
     register_model,
 )
 from hccr_tf.models.weights import WeightsError
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, unknown
 
 IMAGENET = "imagenet"
 # Sides below which a network can't be built; 32 for all others.
@@ -136,7 +136,7 @@ def _features(name, image_shape, weights, enlarge, least, disturb=None):
     """Builds the model's input, and the last map of the backbone."""
     names = [known for known, _ in inspect.getmembers(keras.applications, inspect.isfunction)]
     if name not in names:
-        raise HccrError(f"keras.applications has no {name!r}; it has {', '.join(names)}.")
+        raise unknown("network of keras.applications", name, names)
     if enlarge is None:
         enlarge = -(-least // min(image_shape[:2]))
     if enlarge < 1:

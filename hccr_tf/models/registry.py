@@ -30,7 +30,7 @@ from functools import partial
 import keras
 
 from hccr_tf.models.abstract import without_values
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, unknown
 
 INPUT_SCALING = "input_scaling"
 FEATURE_MAP = "feature_map"
@@ -135,8 +135,8 @@ def create_model(
     """
     builder = _builder(name)
     known = model_arguments(name)
-    if unknown := sorted(set(arguments) - set(known)):
-        raise HccrError(f"{name} has no argument {unknown}; it has {sorted(known)}.")
+    for argument in sorted(set(arguments) - set(known)):
+        raise unknown(f"argument of {name}", argument, sorted(known))
     if num_classes < 2:
         raise HccrError(f"num_classes is at least 2, not {num_classes}.")
     if image_shape is None:
@@ -198,8 +198,5 @@ def _builder(name: str) -> Builder:
     if family in _FAMILIES and (member or not colon):
         return partial(_FAMILIES[family], member)
     if name not in _BUILDERS:
-        families = "".join(f", {family}:NAME" for family in list_families())
-        raise HccrError(
-            f"There is no model {name!r}; there are: {', '.join(list_models())}{families}."
-        )
+        raise unknown("model", name, [*list_models(), *(f"{f}:NAME" for f in list_families())])
     return _BUILDERS[name]

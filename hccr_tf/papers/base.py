@@ -30,7 +30,7 @@ from hccr_tf.runs.workdir import Workdir
 from hccr_tf.synthesis.sample import generate_gnt
 from hccr_tf.training import train
 from hccr_tf.training.trainer import DivergenceError
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, unknown
 from hccr_tf.utils.files import write_csv, write_json
 from hccr_tf.utils.registry import Registry
 
@@ -128,8 +128,8 @@ def train_cells(
             there, or a folder holds another run.
     """
     names = [cell.name for cell in cells]
-    if unknown := [name for name in only or () if name not in names]:
-        raise HccrError(f"There are no cells {unknown}; there are {', '.join(names)}.")
+    for name in set(only or ()) - set(names):
+        raise unknown("cell", name, names)
     folder.mkdir(parents=True, exist_ok=True)
     for number, cell in enumerate(cells, 1):
         workdir = Workdir(folder / cell.name)

@@ -1,7 +1,8 @@
 """The package's own error, and which extra of setup.cfg to install where an import fails."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 
 _TRAINING = (
     *("tensorflow", "jax", "torch"),
@@ -27,6 +28,20 @@ class HccrError(ValueError):
     The commands print it as one line; any other error, but for the system's `OSError`, is a bug
     of the package and shows its traceback.
     """
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> HccrError:
+    """Returns the error for a name that there isn't: what was probably meant, or all there are.
+
+    Args:
+        kind: such as "recipe" or "argument of brick_net".
+        name: as it was given.
+        known: the names that there are.
+    """
+    names = list(known)
+    close = get_close_matches(name, names)
+    there = f"Did you mean {', '.join(close)}?" if close else f"There are: {', '.join(names)}."
+    return HccrError(f"No {kind} is called {name!r}. {there}")
 
 
 def missing_extra(error: ModuleNotFoundError, extra: str | None = None) -> HccrError | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, unknown
 
 Item = TypeVar("Item")
 
@@ -32,7 +32,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
 
     def __getitem__(self, name: str) -> Item:
         if name not in self._all():
-            raise HccrError(f"There is no {self._kind} {name!r}; there are: {', '.join(self)}.")
+            raise unknown(self._kind, name, self)
         return self._items[name]
 
     def __contains__(self, name: object) -> bool:

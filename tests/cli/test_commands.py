@@ -74,7 +74,17 @@ def test_list_names_models_and_recipes(capsys):
         (["data", "show", "nothing"], "hccr data prepare"),
         (["train", "kriuk_model1", "--data", "nothing", "--workdir", "w"], "is no store"),
         (["fuse", "nothing.h5"], "There is no logits file nothing.h5"),
-        (["model", "brick_net", "--model.depth", "3"], "has no argument ['depth']; it has ["),
+        (["model", "brick_net", "--model.depth", "3"], "argument of brick_net is called 'depth'"),
+        (["model", "brick_net", "--model.num_brick", "3"], "Did you mean num_bricks?"),
+        (["model", "brick_nett"], "Did you mean brick_net?"),
+        (["train", "brick_model", "--data", "d", "--workdir", "w"], "Did you mean brick_model"),
+        (["reproduce", "kriuk_tabel1", "--scale", "smoke"], "Did you mean kriuk_table1"),
+        (["trian"], "No command is called 'trian'. Did you mean train?"),
+        (["data", "prepar"], "No command is called 'prepar'. Did you mean prepare?"),
+        (["train", "x", "--data", "d", "--workdir", "w", "--epoks", "3"], "mean --epochs"),
+        (["reproduce", "all", "--scale", "smoek"], "'smoek'. Did you mean smoke?"),
+        (["train", "x", "--data", "d", "--workdir", "w", "--epochs", "x"], "'x' is no int"),
+        (["train"], "required: recipe, --data, --workdir (`hccr train --help`"),
     ],
 )
 def test_faults_are_one_line_with_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):

@@ -72,8 +72,8 @@ def test_auto_takes_what_the_samples_have():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mode": "random"}, "unknown split mode 'random'; there are auto, source"),
-        ({"validation_mode": "class"}, "unknown validation split 'class'; there are auto, "),
+        ({"mode": "random"}, "No split is called 'random'. There are: auto, source"),
+        ({"validation_mode": "class"}, "No validation split is called 'class'. There are: auto, "),
         ({"test_fraction": 1.01}, "must be from 0 to 1, not 1.01"),
         ({"validation_fraction": -0.1}, "at least 0 and below 1, not -0.1"),
         ({"validation_fraction": 1}, "at least 0 and below 1, not 1"),

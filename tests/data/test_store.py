@@ -182,7 +182,7 @@ def test_refusals_say_what_to_do(folder, gnt_file, tmp_path):
         ([], out, {}, "no source"),
         ([folder, folder], out, {}, "twice"),
         ([folder], folder / "store", {}, "lies inside"),
-        ([folder], out, {"split": "random"}, "unknown split mode"),
+        ([folder], out, {"split": "random"}, "No split is called 'random'"),
         ([bad], out, {}, "no readable sample.*truncated record: 1"),
         ([folder], out, {"split": "writer"}, "without a writer"),
     ):

@@ -94,7 +94,9 @@ def test_any_network_by_name():
 def test_unknown_networks_are_refused_with_those_there_are():
     with pytest.raises(ValueError, match=r"no 'MobileNet9'; it has .*DenseNet121, .*Xception"):
         create_model("applications:MobileNet9", num_classes=7)
-    with pytest.raises(ValueError, match=r"no model 'apps:X'; there are: .*applications:NAME"):
+    with pytest.raises(
+        ValueError, match=r"No model is called 'apps:X'. There are: .*applications:NAME"
+    ):
         create_model("apps:X", num_classes=7)
 
 

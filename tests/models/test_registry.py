@@ -120,7 +120,7 @@ def test_models_are_listed_in_order():
 
 
 def test_an_unknown_model_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="no model 'brick'; there are: .*brick_net"):
+    with pytest.raises(ValueError, match="No model is called 'brick'. Did you mean brick_net"):
         create_model("brick", num_classes=NUM_CLASSES)
 
 

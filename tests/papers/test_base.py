@@ -103,7 +103,7 @@ def test_what_was_not_run_is_said_and_goes_on(sample_store, tmp_path, caplog):
         return [cell.name for cell in some if (tmp_path / cell.name / "recipe.json").exists()]
 
     some = [Cell("a", "convnet", small, "b"), Cell("b", "convnet", {**small, "seed": 2})]
-    with pytest.raises(ValueError, match="no cells \\['c'\\]; there are a, b"):
+    with pytest.raises(ValueError, match="No cell is called 'c'. There are: a, b"):
         run(["c"])
     with pytest.raises(ValueError, match="a begins with the run b, which isn't trained"):
         run(["a"])
@@ -165,7 +165,7 @@ def test_all_makes_every_table_of_what_is_trained(tmp_path, capsys):
     [
         ([], "Name what to make (`hccr reproduce --list`)"),
         (["kriuk_figure8"], "only --scale smoke brings its own"),
-        (["nothing", "--data", "STORE"], "no experiment 'nothing'; there are: "),
+        (["nothing", "--data", "STORE"], "No experiment is called 'nothing'. There are: "),
         (["melnyk_table2", "--data", "STORE"], "Name the trained runs: --workdir"),
         (["kriuk_figure8", "--scale", "smoke", "--workdir", "x"], "either --workdir or --scale"),
         (["all", "--data", "x"], "all, --only, --collect and --runs go with --scale"),

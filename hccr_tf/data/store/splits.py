@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.errors import HccrError, unknown
 
 TRAIN, VALIDATION, TEST, DUPLICATE = 0, 1, 2, 3
 SPLIT_NAMES = ("train", "validation", "test", "duplicate")
@@ -44,10 +44,10 @@ class SplitRule:
     def __post_init__(self) -> None:
         modes = ["auto", "source", "writer", "shuffle"]
         if self.mode not in modes:
-            raise HccrError(f"unknown split mode {self.mode!r}; there are {', '.join(modes)}")
+            raise unknown("split", self.mode, modes)
         modes = ["auto", "writer", "shuffle"]
-        if (mode := self.validation_mode) not in modes:
-            raise HccrError(f"unknown validation split {mode!r}; there are {', '.join(modes)}")
+        if self.validation_mode not in modes:
+            raise unknown("validation split", self.validation_mode, modes)
         if not 0 <= self.test_fraction <= 1:
             raise HccrError(f"test_fraction must be from 0 to 1, not {self.test_fraction}")
         if not 0 <= self.validation_fraction < 1:
