@@ -1,5 +1,5 @@
 # `make demo` runs the main job on the embedded sample, `make test` the quick tests, `make test-all`
-# every test. Each installs first if need be.
+# every test, `make docs` builds the site, `make dist` what is published. Each installs first if need be.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_TRAIN := --data $(DEMO)/store --image-size 32 --model.num_bricks 3 --model.width 16 --epochs 14 --batch-size 32
 
-.PHONY: install demo test test-all test-torch quality clean
+.PHONY: install demo test test-all test-torch quality docs dist clean
 
 install: $(VENV)/.installed
 
@@ -57,6 +57,28 @@ quality: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+NOTEBOOKS := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
+
+docs: install $(NOTEBOOKS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Site: build/site/index.html. With its search: $(BIN)/python -m http.server -d build/site"
+
+# On the demo's results; again where a notebook has changed.
+build/notebooks/%.ipynb: notebooks/%.ipynb | install $(DEMO)/results
+	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --output-dir build/notebooks $<
+
+$(DEMO)/results:
+	$(MAKE) demo
+
+# The wheel is used in an environment with nothing else.
+dist: install
+	rm -rf dist build/empty
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/python -m pip install --quiet dist/*.whl
+	cd build/empty && bin/hccr --version && bin/hccr predict $(CURDIR)/docs/images/photographs
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .*_cache

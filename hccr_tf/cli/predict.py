@@ -228,8 +228,8 @@ def run_refine(images, workdir, out, top_k, steps, data, split, cases, single) -
     (broken.*). --steps tries another number of steps than the run was trained with.
 
     Examples:
-      hccr train resnet_ir --data runs/demo/store --workdir runs/refined \
-          --image-size 32 --model.width 8 --epochs 2
+      hccr train convnet_ir --data runs/demo/store --workdir runs/refined \
+          --image-size 16 --model.width 4 --epochs 1
       hccr refine --data runs/demo/store --workdir runs/refined --steps 8 --out runs/steps
       hccr refine photo.jpg --workdir runs/refined --out runs/steps
     """

@@ -51,7 +51,7 @@ def run_train(
 
     Example:
       hccr train brick_model1 --data runs/demo/store --workdir runs/mine \
-          --image-size 32 --model.num_bricks 3 --epochs 2
+          --image-size 32 --model.num_bricks 3 --model.width 16 --epochs 2
     """
     overridden = _override(recipe, settings, init_from)
 
@@ -112,8 +112,8 @@ def run_sweep(
     over seeds where --seed has several. Given again, the command goes on where it was.
 
     Example:
-      hccr sweep brick_model1 --data runs/demo/store --workdir runs/grid --image-size 32 \
-          --model.num_bricks 2 --epochs 1 --learning-rate 1e-3 5e-3 --batch-size 32 64
+      hccr sweep brick_model1 --data runs/demo/store --workdir runs/grid --image-size 16 \
+          --model.num_bricks 2 --model.width 16 --epochs 1 --learning-rate 1e-3 5e-3
     """
     grid = {name: values for name, values in settings.items() if len(values) > 1}
     if not grid:
