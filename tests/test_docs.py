@@ -133,8 +133,14 @@ def world(make_once) -> Path:
                         image = cv2.resize(made.written(character, 20 * i + j + copies), (40, 40))
                         name = f"{split}/{character}/{j}.png"
                         archive.writestr(name, made.encoded(np.asarray(image)))
-        writers = {"num_writers": 3, "num_test_writers": 1, "samples_per_writer": 1, "size": 32}
-        generate_gnt(folder / "downloads", **writers, seed=2)
+        generate_gnt(
+            folder / "downloads",
+            num_writers=3,
+            num_test_writers=1,
+            samples_per_writer=1,
+            size=32,
+            seed=2,
+        )
 
     return make_once("world", fill)
 
