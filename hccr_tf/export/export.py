@@ -174,6 +174,8 @@ def _compared(ours: np.ndarray, theirs: np.ndarray, bound: float) -> tuple[float
     if not mean <= bound * max(float(ours.std()), 1e-6):
         raise HccrError(
             f"The exported network's logits differ from Keras's by {mean:.3g} (root mean square), "
-            f"which is more than {bound:g} of how much they vary; nothing was written."
+            f"which is more than {bound:g} of how much they vary; nothing was written. Compare on "
+            "images like those that the run reads (--data STORE), or quantize less: --quantize "
+            "float16, or none."
         )
     return float(difference.max()), float((ours.argmax(1) == theirs.argmax(1)).mean())
