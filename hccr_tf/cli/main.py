@@ -4,87 +4,52 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hccr_tf import __version__
-from hccr_tf.cli import data, evaluate, info, predict, reproduce, serve, train  # noqa: F401
-from hccr_tf.cli.flags import COMMANDS, Command, Parser, argument
 from hccr_tf.utils.errors import HccrError, missing_extra
-from hccr_tf.utils.logs import print_logs
+from hccr_tf.utils.terminal import escape_output, print_logs, printable
 
-_HELP = """\
-Recognise isolated handwritten Chinese characters: prepare data, train, evaluate.
-
-Read an image: hccr predict photo.jpg. A whole run on a sample that needs no download:
-  hccr data sample --out runs/sample
-  hccr data prepare runs/sample --out runs/store
-  hccr train brick_model1 --data runs/store --workdir runs/model1 \\
-      --image-size 32 --model.num_bricks 3 --epochs 4
-  hccr evaluate runs/model1 --data runs/store --split test --out runs/logits1.h5
-  hccr fuse runs/logits1.h5 --out runs/results
-
-Exit codes: 0 done; 2 an error that the message says how to mend, such as a wrong argument, a
-file that can't be read or a full disk; 130 interrupted (Ctrl-C); 143 ended (SIGTERM).
-"""
-_DONE, _ERROR, _INTERRUPTED = 0, 2, 130  # SIGTERM's 143 comes with `signals.Interrupted`
+_DONE, _ERROR, _INTERRUPTED, _UNREAD = 0, 2, 130, 141  # SIGTERM's 143 is `signals.Interrupted`'s
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `hccr` and returns its exit code."""
-    return _run(hccr_parser(), arguments)
-
-
-def hccr_parser() -> Parser:
-    """Returns the parser of all commands."""
-    parser = Parser("hccr", description=_HELP)
-    parser.add_argument("--version", action="version", version=f"hccr_tf {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    group = commands.add_parser("data", help="prepare and look at data")
-    of_data = group.add_subparsers(metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        parsers = of_data if name.startswith("data ") else commands
-        last = name.removeprefix("data ")
-        command.fill(parsers.add_parser(last, help=command.help))
-    return parser
+    return _run("hccr_parser", arguments=arguments)
 
 
 def train_main(recipe: str, description: str) -> int:
     """A trainer script: `hccr train` with its recipe as the default."""
-    text = f"another recipe of `hccr list` (default: {recipe})"
-    named = argument("--recipe", text, default=recipe)
-    return _script(Command(description, train.run_train, (named, *train.RUN_ARGUMENTS)))
+    return _run("train_parser", recipe, description)
 
 
 def predict_main(description: str) -> int:
     """A predictor script: `hccr evaluate` with the run as --workdir."""
-    workdir = argument("--workdir", "folder of the training run", required=True)
-    arguments = (workdir, *evaluate.SPLIT_ARGUMENTS)
-    return _script(Command(description, evaluate.run_evaluate, arguments))
+    return _run("predict_parser", description)
 
 
 def fuse_main(description: str) -> int:
     """The finalizer script: `hccr fuse`."""
-    return _script(Command(description, evaluate.run_fuse, COMMANDS["fuse"].arguments))
+    return _run("fuse_parser", description)
 
 
-def _script(command: Command) -> int:
-    parser = Parser(description=command.help)
-    command.fill(parser)
-    return _run(parser)
-
-
-def _run(parser: Parser, arguments: Sequence[str] | None = None) -> int:
+def _run(parser: str, *about: str, arguments: Sequence[str] | None = None) -> int:
+    """Runs what the parser of a name reads from arguments; `about` is what it takes."""
+    escape_output()
     try:
-        options = vars(parser.parse_args(arguments))
-    except HccrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return _ERROR
-    print_logs()
-    try:
+        # With it come all commands, and NumPy: here Ctrl-C is caught.
+        from hccr_tf.cli import parsers
+
+        options = vars(getattr(parsers, parser)(*about).parse_args(arguments))
+        print_logs()
         options.pop("function")(**options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What's left to be printed goes nowhere, or Python would fail at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _UNREAD
     except (HccrError, OSError, ModuleNotFoundError) as error:
         told = missing_extra(error) if isinstance(error, ModuleNotFoundError) else error
         if told is None or os.environ.get("HCCR_DEBUG"):
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {printable(str(told), lines=True)}", file=sys.stderr)
         print("(HCCR_DEBUG=1 shows where it was raised.)", file=sys.stderr)
         return _ERROR
     except KeyboardInterrupt as interrupted:

@@ -1,5 +1,7 @@
 """The framework that Keras runs on: its choice, its quiet start, and what Keras doesn't offer."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
@@ -9,10 +11,12 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from hccr_tf.utils.errors import HccrError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _NOTE = re.compile(r"WARNING: All log messages before|[IW]\d{4} |To enable the following")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hccr_tf.cli.flags import COMMANDS, Parser
-from hccr_tf.cli.main import hccr_parser, main
+from hccr_tf.cli.main import main
+from hccr_tf.cli.parsers import hccr_parser
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted([*ROOT.glob("trainers/*.py"), *ROOT.glob("predictors/*.py")])

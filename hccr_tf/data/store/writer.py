@@ -29,6 +29,7 @@ from hccr_tf.data.store.format import (
 )
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import sha256_file, write_rows
+from hccr_tf.utils.terminal import printable
 
 _LISTED = 100
 """Entries of a list that the manifest shows; the CSV file beside it has all."""
@@ -142,11 +143,6 @@ class ShardWriter:
         if not len(shard.index):
             self._path.unlink()
         return shard
-
-
-def printable(text: str) -> str:
-    """Makes a file name that is no valid UTF-8 (Python marks such bytes) writable."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def assemble(
