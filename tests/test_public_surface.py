@@ -8,7 +8,7 @@ import pytest
 import hccr_tf
 from hccr_tf import HccrError
 from hccr_tf.cli.flags import Parser
-from hccr_tf.cli.main import COMMANDS
+from hccr_tf.cli.parsers import COMMANDS
 
 
 @pytest.mark.parametrize("name", hccr_tf.__all__)

@@ -37,27 +37,36 @@ def _run(parser: str, *about: str, arguments: Sequence[str] | None = None) -> in
         # With it come all commands, and NumPy: here Ctrl-C is caught.
         from hccr_tf.cli import parsers
 
-        options = vars(getattr(parsers, parser)(*about).parse_args(arguments))
-        print_logs()
-        options.pop("function")(**options)
-        sys.stdout.flush()
+        try:
+            options = vars(getattr(parsers, parser)(*about).parse_args(arguments))
+            print_logs()
+            options.pop("function")(**options)
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
         # What's left to be printed goes nowhere, or Python would fail at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _UNREAD
-    except (HccrError, OSError, ModuleNotFoundError) as error:
-        told = missing_extra(error) if isinstance(error, ModuleNotFoundError) else error
+    except (HccrError, OSError, ImportError) as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in a library's own import
+            return _interrupted(error.__cause__)
+        told = None if isinstance(error, ImportError) else error
+        if isinstance(error, ModuleNotFoundError):
+            told = missing_extra(error)
         if told is None or os.environ.get("HCCR_DEBUG"):
             raise
         print(f"error: {printable(str(told), lines=True)}", file=sys.stderr)
         print("(HCCR_DEBUG=1 shows where it was raised.)", file=sys.stderr)
         return _ERROR
     except KeyboardInterrupt as interrupted:
-        # Training says where it was saved.
-        where = str(interrupted) or "Interrupted. The same command goes on where it can."
-        print(f"\n{where}", file=sys.stderr)
-        return getattr(interrupted, "exit_code", _INTERRUPTED)
+        return _interrupted(interrupted)
     return _DONE
+
+
+def _interrupted(by: BaseException) -> int:
+    # Training says where it was saved.
+    print(f"\n{str(by) or 'Interrupted. The same command goes on where it can.'}", file=sys.stderr)
+    return getattr(by, "exit_code", _INTERRUPTED)
 
 
 def command() -> None:

@@ -1,12 +1,12 @@
 """`hccr predict`, `cam`, `refine`: images in, characters and maps out."""
 
 import sys
-from csv import DictWriter
 from pathlib import Path
 
 from hccr_tf.cli.flags import argument, command, group, switch
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.terminal import printable
 
 _COLUMNS = ["path", "character", "probability", "code_point", "alternatives", "error"]
 _IMAGES = argument("images", "image files, folders, patterns or -", nargs="*", metavar="IMAGE")
@@ -51,7 +51,7 @@ def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
     """
     from hccr_tf.images.decoding import find_images, read_input
 
-    files = find_images(paths, lambda message: print(message, file=sys.stderr))
+    files = find_images(paths, lambda message: print(printable(message), file=sys.stderr))
     if csv and Path(csv).is_dir():
         raise HccrError(f"--csv {csv} is a folder; name a file.")
     if cam and Path(cam).is_file():
@@ -71,7 +71,7 @@ def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
     recognizer = Recognizer(workdir, **options)
     inputs = [read_input(file) for file in files]
     answers = recognizer.predict(inputs, top_k, single=single, on_error="return", progress=True)
-    _print_answers(files, answers, csv)
+    _print_answers([printable(file) for file in files], answers, csv)
     _print_score(files, answers, recognizer.charset)
     read = [i for i, answer in enumerate(answers) if isinstance(answer, Recognition)]
     if cam and read:
@@ -88,33 +88,21 @@ def _print_answers(files, answers, csv) -> None:
     for i, (file, answer) in enumerate(zip(files, answers, strict=True)):
         if isinstance(answer, ImageError):
             # Standard input is named by its place among the images.
-            reason = str(answer).removeprefix(f"{file}: ").removeprefix(f"image {i}: ")
+            reason = printable(str(answer)).removeprefix(f"{file}: ").removeprefix(f"image {i}: ")
             print(f"{file}: {reason}", file=sys.stderr)
-            rows.append({"path": file, "error": reason})
+            rows.append([file, "", "", "", "", reason])
             continue
         others = "  ".join(f"{c} {100 * p:.1f} %" for c, p in answer.alternatives)
         line = f"{answer.character}  {100 * answer.probability:5.1f} %  {answer.code_point}"
         print(f"{file:<{width}}  {line}" + (f"   or {others}" if others else ""))
-        rows.append(
-            {
-                "path": file,
-                "character": answer.character,
-                "probability": round(answer.probability, 6),
-                "code_point": answer.code_point,
-                "alternatives": " ".join(f"{c}:{p:.6f}" for c, p in answer.alternatives),
-            }
-        )
+        probability = round(answer.probability, 6)
+        others = " ".join(f"{c}:{p:.6f}" for c, p in answer.alternatives)
+        rows.append([file, answer.character, probability, answer.code_point, others, ""])
     if csv:
-        from hccr_tf.utils.files import atomic_write
+        from hccr_tf.utils.files import write_rows
 
         Path(csv).parent.mkdir(parents=True, exist_ok=True)
-        with (
-            atomic_write(csv) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as stream,
-        ):
-            writer = DictWriter(stream, _COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(csv, _COLUMNS, rows)
         print(f"table in {csv}")
 
 
@@ -149,7 +137,9 @@ def _draw_maps(recognizer, read, folder) -> None:
     from hccr_tf.inference.cam import NamedImage, write_cams
 
     images = [
-        NamedImage(file, f"{Path(file).stem}: {character}", read_clean(image, single=False))
+        NamedImage(
+            printable(file), f"{Path(file).stem}: {character}", read_clean(image, single=False)
+        )
         for file, image, character in read
     ]
     write_cams([recognizer], images, folder)

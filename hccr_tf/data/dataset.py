@@ -12,6 +12,7 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.store.format import MANIFEST, STROKES_FORMAT
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, sha256_file
+from hccr_tf.utils.terminal import printable
 
 
 class Dataset(ABC):
@@ -124,7 +125,7 @@ class Dataset(ABC):
     def summary(self) -> str:
         """Describes the dataset in a few lines of text, for `hccr data show`."""
         lines = [("store", str(self.path)), ("data hash", self.data_hash), *self._facts()]
-        return "\n".join(f"{title:<12}{text}" for title, text in lines)
+        return "\n".join(f"{title:<12}{printable(text)}" for title, text in lines)
 
     @abstractmethod
     def _facts(self) -> list[tuple[str, str]]: ...

@@ -145,6 +145,8 @@ def read_clean(image: Any, *, single: bool = True, max_pixels: int = MAX_PIXELS)
         try:
             with open(image, "rb") as stream:
                 image = stream.read(MAX_BYTES + 1)
+        except IsADirectoryError:
+            raise ImageError(f"there's no image in it ({', '.join(SUFFIXES)})") from None
         except OSError as error:
             raise ImageError(error.strerror or str(error)) from None
     if isinstance(image, bytes | bytearray | memoryview):
@@ -176,12 +178,11 @@ def find_images(
 ) -> list[str]:
     """Lists the files that paths, folders and patterns stand for; "-" is standard input.
 
+    What stands for nothing is listed as it is: `read_clean` says why, and others are still read.
+
     Args:
         paths: as given.
         passed_over: called with a message for each folder that holds other files, too.
-
-    Raises:
-        FileNotFoundError: a path or pattern that stands for nothing.
     """
 
     def refuse(error: OSError) -> None:
@@ -195,19 +196,16 @@ def find_images(
             inside = [f for f in inside if f.is_file()]
             inside = [f for f in inside if not f.name.startswith(".")]  # macOS's ._photo.jpg
             images = [str(f) for f in inside if f.suffix.lower() in SUFFIXES]
-            if not images:
-                raise FileNotFoundError(f"There's no image in {path} ({', '.join(SUFFIXES)}).")
             others = [f.suffix or f.name for f in inside if f.suffix.lower() not in SUFFIXES]
-            if others:
+            if images and others:
                 kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(others).most_common(5))
                 passed_over(f"{path}: left out {len(others)} files that aren't images ({kinds})")
-            files += images
+            files += images or [path]
         elif path == "-" or os.path.exists(path):
             files.append(path)
-        elif matches := sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f)):
-            files += matches
         else:
-            raise FileNotFoundError(f"There's no file {path}.")
+            matches = sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f))
+            files += matches or [path]
     return files
 
 

@@ -30,6 +30,7 @@ from hccr_tf.models import FEATURE_MAP, MAIN_OUTPUT, POOLING
 from hccr_tf.utils.backend import input_gradient
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write, distinct_names, write_csv
+from hccr_tf.utils.terminal import printable
 
 logger = logging.getLogger(__name__)
 _CANDIDATES = 64  # samples of a character that are looked at
@@ -54,14 +55,13 @@ def read_images(paths: Sequence[str], *, single: bool = True) -> list[NamedImage
     Files that can't be read or, with `single`, show several characters are logged and left out.
 
     Raises:
-        FileNotFoundError: there's no such file, or no image in a folder.
         HccrError: none is left.
     """
     images, files = [], find_images(paths, logger.warning)
     for file in files:
         try:
             image = read_clean(read_input(file), single=single)
-            images.append(NamedImage(file, Path(file).stem, image))
+            images.append(NamedImage(printable(file), Path(file).stem, image))
         except ImageError as error:
             logger.warning("%s: %s", file, error)
     if not images:

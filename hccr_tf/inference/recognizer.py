@@ -1,6 +1,5 @@
 """From an image of a character to the character: files, arrays, scans and photographs."""
 
-import contextlib
 import copy
 import itertools
 import logging
@@ -246,8 +245,5 @@ def _named(images: Any) -> list[tuple[str, Any]]:
         if not isinstance(image, str | Path):
             named.append((f"image {i}", image))
             continue
-        paths = [str(image)]
-        with contextlib.suppress(FileNotFoundError):  # named when it's to be read
-            paths = find_images(paths, logger.warning)
-        named += [(path, read_input(path)) for path in paths]
+        named += [(path, read_input(path)) for path in find_images([str(image)], logger.warning)]
     return named

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.terminal import printable
 
 
 def _temporary_sibling(path: Path, kind: str) -> Path:
@@ -44,8 +46,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: The folder of `path` does not exist, or the block wrote nothing.
+        HccrError: At `path` is something that must not be replaced, such as a device.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise HccrError(f"{path} is no plain file and is not replaced; name another")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} does not exist, so {path.name} cannot be written")
     temporary = _temporary_sibling(path, "partial")
@@ -122,8 +127,10 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Writes `obj` atomically as UTF-8 JSON, indented by two, characters unescaped."""
     with atomic_write(path) as temporary:
-        text = json.dumps(obj, ensure_ascii=False, indent=2)
-        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+        text = json.dumps(obj, ensure_ascii=False, indent=2) + "\n"
+        # Names that are no UTF-8 become JSON's own escapes, and come back as they were.
+
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -153,16 +160,28 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     raise HccrError(f"A folder was named twice: {', '.join(map(str, paths))}.")
 
 
+def _cell(value: Any) -> Any:
+    """Makes a text safe where tables are opened: no program takes it for a formula."""
+    if not isinstance(value, str) or re.fullmatch(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?%)?|.?", value):
+        return value
+    value = printable(value)
+    return f"'{value}" if value[0] in "=+-@" else value
+
+
 def write_rows(path: str | os.PathLike[str], head: Iterable[str], rows: Iterable) -> None:
-    """Writes rows atomically as UTF-8 CSV, as they come: for tables larger than the memory."""
+    """Writes rows atomically as UTF-8 CSV, as they come: for tables larger than the memory.
+
+    Texts that begin as formulas do get an apostrophe before them, as do those of `write_csv`.
+    """
     with (
         atomic_write(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as stream,
     ):
-        csv.writer(stream, lineterminator="\n").writerows(itertools.chain([head], rows))
+        cells = (map(_cell, row) for row in itertools.chain([head], rows))
+        csv.writer(stream, lineterminator="\n").writerows(cells)
 
 
 def write_csv(path: str | os.PathLike[str], table: Any, **options: Any) -> None:
     """Writes a pandas DataFrame atomically as UTF-8 CSV, without its index; see `to_csv`."""
     with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n", **options)
+        table.map(_cell).to_csv(temporary, index=False, lineterminator="\n", **options)

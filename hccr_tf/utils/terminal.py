@@ -10,7 +10,7 @@ import unicodedata
 def printable(text: str, lines: bool = False) -> str:
     """Escapes what a name may hold and a terminal must not get.
 
-    Bytes that are no UTF-8 (Python marks them), control characters, and marks that turn the direction
+    Bytes that are no UTF-8 (Python marks them), control characters, marks that turn the direction
     of writing or show nothing; with `lines` line ends stay.
     """
     if text.isprintable():

@@ -33,7 +33,8 @@ def test_images_are_read_and_stores_prepared(tmp_path):
         "assert main(['predict', image, '--csv', out + '.csv']) == 0\n"
         "loaded = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(*loaded - sys.stdlib_module_names, file=sys.stderr)\n"
-        "assert main(['data', 'prepare', folder, '--test-fraction', '0', '--out', out]) == 0\n"
+        "options = ['--test-fraction', '0', '--validation-fraction', '0']\n"
+        "assert main(['data', 'prepare', folder, *options, '--out', out]) == 0\n"
         "assert main(['data', 'show', out]) == 0\n"
     )
     done = run_without_extras(program, image, folder.parent, tmp_path / "store")

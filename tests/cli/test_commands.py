@@ -102,6 +102,13 @@ def fail(error: BaseException):
     return run
 
 
+def interrupted_import() -> ImportError:
+    """What a library makes of Ctrl-C during its own import."""
+    error = ImportError("initialization failed")
+    error.__cause__ = KeyboardInterrupt()
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -110,6 +117,8 @@ def fail(error: BaseException):
         (ModuleNotFoundError(name="fontTools.ttLib"), 2, "pip install 'hccr_tf[synthesis]'"),
         (ModuleNotFoundError(name="tensorflow"), 2, "pip install 'hccr_tf[tensorflow]', or [gpu]"),
         (KeyboardInterrupt(), 130, "The same command goes on"),
+        (interrupted_import(), 130, "The same command goes on"),
+        (FileNotFoundError("a\x1b[31m\u202eb.png"), 2, r"error: a\x1b[31m\u202eb.png"),
     ],
 )
 def test_what_ends_a_command_and_its_exit_code(error, code, message, capsys, monkeypatch):
@@ -118,7 +127,9 @@ def test_what_ends_a_command_and_its_exit_code(error, code, message, capsys, mon
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug"), ModuleNotFoundError(name="hccr_tf.x")])
+@pytest.mark.parametrize(
+    "error", [ValueError("a bug"), ModuleNotFoundError(name="hccr_tf.x"), ImportError("x")]
+)
 def test_a_bug_shows_its_traceback(error, monkeypatch):
     monkeypatch.setattr(COMMANDS["runs"], "run", fail(error))
     with pytest.raises(type(error)):

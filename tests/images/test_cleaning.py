@@ -198,11 +198,12 @@ def test_files_folders_and_patterns(tmp_path):
     names = ("a.JPG", "b.png", os.path.join("deeper", "c.webp"), "b.png")
     assert files == [*(str(folder / name) for name in names), "-"]
     assert messages == [f"{folder}: left out 1 files that aren't images (1 .txt)"]
-    with pytest.raises(FileNotFoundError, match="nothing-*"):
-        find_images(["nothing-*"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="no image"):
-        find_images([str(tmp_path / "empty")])
+    nothing = ["nothing-*", str(tmp_path / "empty")]
+    assert find_images(nothing) == nothing
+    for path, words in zip(nothing, ("No such file", "no image in it"), strict=True):
+        with pytest.raises(ImageError, match=words):
+            read_clean(path)
 
 
 def test_what_cannot_be_read_is_named_by_its_type_or_reason():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import sys
 
@@ -148,13 +149,16 @@ def test_command(run, files, tmp_path, capsys):
     assert pd.read_csv(maps / "cam.csv")["character"].tolist() == rows["character"].tolist()
     assert main([*command, "--csv", str(maps)]) == 2
     assert "is a folder; name a file" in capsys.readouterr().err
-    # One bad file of two: the other is read, the bad one is in the table, and the code says so.
-    good = sorted(files.iterdir())[0]
-    paths = [str(tmp_path / "bad.png"), str(good)]
+    # A bad file and a missing one: the others are read, those are in the table, and the code says so.
+    good = tmp_path / os.fsdecode(b"\xb3\xe8\x1b.png")
+    shutil.copy(sorted(files.iterdir())[0], good)
+    paths = [str(tmp_path / "bad.png"), str(tmp_path / "gone.png"), str(good)]
     assert main(["predict", *paths, "--workdir", str(run), "--csv", str(table)]) == 2
-    assert "1 of 2 images weren't read" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "2 of 3 images weren't read" in printed.err and r"\udcb3\udce8\x1b.png" in printed.out
     rows = pd.read_csv(table, keep_default_na=False)
-    assert rows["error"][0] and not rows["error"][1] and rows["character"][1]
+    assert all(rows["error"][:2]) and not rows["error"][2] and rows["character"][2]
+    assert rows["path"][2].endswith(r"\udcb3\udce8\x1b.png")
 
 
 def test_command_reads_standard_input(run, files, monkeypatch, capsys):

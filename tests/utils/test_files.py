@@ -1,10 +1,13 @@
+import csv
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import (
     atomic_write,
     distinct_names,
@@ -12,7 +15,9 @@ from hccr_tf.utils.files import (
     read_json,
     replace_directory,
     sha256_file,
+    write_csv,
     write_json,
+    write_rows,
 )
 
 
@@ -144,3 +149,29 @@ def test_distinct_names():
     assert distinct_names([Path("/a/x")]) == ["x"]
     with pytest.raises(ValueError, match="named twice"):
         distinct_names([Path("/a/x"), Path("/a/x")])
+
+
+def test_cells_that_look_like_formulas_are_made_safe(tmp_path):
+    cells = ["=cmd()|x", "+1+cmd", "-a", "@b", "=", "-", "-0.5", "+3.1 %", "-1e-05", "实", -2, ""]
+    safe = ["'=cmd()|x", "'+1+cmd", "'-a", "'@b", *map(str, cells[4:])]
+    write_rows(tmp_path / "a.csv", ["cell"], ([cell] for cell in cells))
+    write_csv(tmp_path / "b.csv", pd.DataFrame({"cell": cells}))
+    for name in ("a.csv", "b.csv"):
+        with open(tmp_path / name, encoding="utf-8", newline="") as stream:
+            assert [row[0] for row in csv.reader(stream)] == ["cell", *safe]
+
+
+def test_names_that_are_no_utf8_are_written(tmp_path):
+    name = os.fsdecode(b"\xb3\xe8.png")
+    write_rows(tmp_path / "a.csv", ["path"], [[name]])
+    assert (tmp_path / "a.csv").read_text() == "path\n\\udcb3\\udce8.png\n"
+    write_json(tmp_path / "a.json", {"name": name})
+    assert read_json(tmp_path / "a.json") == {"name": name}
+
+
+def test_what_is_no_plain_file_is_not_replaced(tmp_path):
+    for path in (tmp_path, tmp_path / "pipe"):
+        if not path.exists():
+            os.mkfifo(path)
+        with pytest.raises(HccrError, match="no plain file"), atomic_write(path):
+            raise AssertionError
