@@ -16,7 +16,7 @@ from nbconvert import MarkdownExporter
 
 import hccr_tf
 from hccr_tf.cli.flags import COMMANDS, Parser
-from hccr_tf.cli.main import hccr_parser
+from hccr_tf.cli.parsers import hccr_parser
 
 ROOT = Path(__file__).parents[1]
 _PAGES = {

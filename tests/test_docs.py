@@ -17,7 +17,7 @@ import pytest
 import shell
 from shell import ROOT
 
-from hccr_tf.cli.main import hccr_parser
+from hccr_tf.cli.parsers import hccr_parser
 from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.synthesis.sample import generate_gnt
 

@@ -149,7 +149,7 @@ def test_command(run, files, tmp_path, capsys):
     assert pd.read_csv(maps / "cam.csv")["character"].tolist() == rows["character"].tolist()
     assert main([*command, "--csv", str(maps)]) == 2
     assert "is a folder; name a file" in capsys.readouterr().err
-    # A bad file and a missing one: the others are read, those are in the table, and the code says so.
+    # A bad file and a missing one: the other is read, both are in the table, and the code says so.
     good = tmp_path / os.fsdecode(b"\xb3\xe8\x1b.png")
     shutil.copy(sorted(files.iterdir())[0], good)
     paths = [str(tmp_path / "bad.png"), str(tmp_path / "gone.png"), str(good)]
