@@ -1,10 +1,10 @@
 """What batch normalisation's statistics should be when a run of few steps is evaluated.
 
     hccr data prepare FOLDER --out store
-    python benchmarks/moving_statistics.py RECIPE... --data store --out statistics.csv
+    python benchmarks/moving_statistics.py --data store --out statistics.csv
 
-Trains each recipe small, and reads the training images at the end with the same weights and five
-kinds of statistics. Training itself reads none, so one training serves them all:
+Trains each recipe small, or those that are named, and reads a split at the end with the same
+weights and five kinds of statistics. Training itself reads none, so one training serves them all:
 
 keras       moving averages as Keras makes them, from 0 and 1 on
 debiased    the same without their beginning, as Adam's moments
@@ -13,7 +13,7 @@ last_epoch  the average of the last epoch's steps alone
 precise     estimated anew with the last weights: what `hccr_tf.training` does
 
 `printed` is the accuracy of the last epoch as training prints it; `share` the processor time of the
-estimation beside that of an epoch's steps.
+estimation beside that of an epoch's steps. Started again, it passes over recipes in the file.
 """
 
 import argparse
@@ -28,19 +28,21 @@ from hccr_tf import get_recipe
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.data.opening import open_dataset
 from hccr_tf.models import MAIN_OUTPUT, model_arguments
+from hccr_tf.papers.recipes import list_recipes
+from hccr_tf.recipe import Recipe
 from hccr_tf.training.compilation import all_layers, build_network, compile_network
 from hccr_tf.training.keras_data import open_split
 from hccr_tf.training.precise_bn import estimate_statistics
 
 
-def small(name: str, epochs: int):
+def small(name: str, epochs: int, options) -> Recipe:
     """Returns a recipe at a size at which it learns in seconds."""
     recipe = get_recipe(name)
     settings = {"image_size": 32, "epochs": epochs, "patience": epochs, "weights": None}
-    if "width" in model_arguments(recipe.model):
-        settings["model.width"] = 16
-    if "num_bricks" in model_arguments(recipe.model):
-        settings["model.num_bricks"] = 3
+    sizes = {"model.width": 16, "model.num_bricks": 3, "batch_size": options.batch_size}
+    sizes |= {"samples_per_class": options.samples_per_class}
+    there = {f"model.{argument}" for argument in model_arguments(recipe.model)}
+    settings |= {k: v for k, v in sizes.items() if v and (k in there or "." not in k)}
     return recipe.override(settings, stages=())
 
 
@@ -71,15 +73,26 @@ def averaged(old, new, momenta):
     return [m * a + (1 - m) * b for a, b, m in zip(old, new, momenta, strict=True)]
 
 
-def run(name: str, data, epochs: int) -> dict:
-    recipe = small(name, epochs)
+def run(name: str, data, options) -> dict:
+    epochs = options.epochs
+    recipe = small(name, epochs, options)
     keras.utils.set_random_seed(recipe.seed)
     train = open_split(recipe, data, data.charset, "train")
     model = build_network(recipe, len(data.charset), None)
     kept = Statistics(model)
     kept.set_momenta([0.0] * len(kept.layers))  # so that each step leaves its own batch's
     compile_network(model, recipe, recipe.all_stages()[0], train)
-    still = list(Loader(data, "train", recipe.preprocessing, recipe.batch_size).batches())
+    per_class = recipe.samples_per_class if options.split == "train" else None
+    still = list(
+        Loader(
+            data,
+            options.split,
+            recipe.preprocessing,
+            recipe.batch_size,
+            seed=recipe.seed,
+            per_class=per_class,
+        ).batches()
+    )
     images, labels = (np.concatenate([batch[i] for batch in still]) for i in (0, 1))
 
     def accuracy() -> float:
@@ -124,14 +137,20 @@ def run(name: str, data, epochs: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="+", metavar="RECIPE")
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", default=list_recipes())
     parser.add_argument("--data", required=True)
+    parser.add_argument("--split", default="train", help="whose images are read at the end")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, help="of all recipes, for equal steps")
+    parser.add_argument("--samples-per-class", type=int, help="to train on")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    data, rows = open_dataset(options.data), []
+    data = open_dataset(options.data)
+    rows = pd.read_csv(options.out).to_dict("records") if options.out.exists() else []
     for name in options.recipes:
-        rows.append(run(name, data, options.epochs))
+        if any(row["recipe"] == name for row in rows):
+            continue
+        rows.append(run(name, data, options))
         pd.DataFrame(rows).to_csv(options.out, index=False)
         keras.utils.clear_session()
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from hccr_tf.cli.flags import add_recipe_settings, argument, command, group
+from hccr_tf.cli.flags import add_recipe_settings, argument, command, group, switch
 from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.recipe import Recipe
 from hccr_tf.utils import backend
@@ -34,13 +34,14 @@ _SHARED = (
 RUN_ARGUMENTS = (
     *_SHARED,
     argument("--steps", "length in steps, in place of --epochs", type=int),
+    switch("--dry-run", "say what the run takes, by some steps of it, and write nothing"),
     add_recipe_settings,
 )
 
 
 @command("train", "train a recipe, or go on with a run", _RECIPE, *RUN_ARGUMENTS)
 def run_train(
-    recipe, data, workdir, steps, init_from, charset, minutes, save_steps, **settings
+    recipe, data, workdir, steps, dry_run, init_from, charset, minutes, save_steps, **settings
 ) -> None:
     r"""Trains a recipe's network on a store. A GPU is used without a flag.
 
@@ -69,6 +70,11 @@ def run_train(
     from hccr_tf.training import train
 
     circumstances = _circumstances(init_from, charset, minutes, save_steps)
+    if dry_run:
+        from hccr_tf.training import plan
+
+        plan.dry_run(overridden, store, circumstances["charset"])
+        return
     trained = train(overridden, store, workdir, **circumstances)
     run = trained.read_run()
     print(

@@ -76,7 +76,7 @@ def check_recipe(recipe: Recipe, num_classes: int) -> None:
     Raises:
         HccrError: a network, stage, loss or optimiser that there isn't or that doesn't fit.
     """
-    recipe.output_weights(_build(blueprint, recipe, num_classes).output)
+    recipe.output_weights(blueprint_of(recipe, num_classes).output)
     create_loss(recipe.loss, class_counts=np.ones(num_classes), **recipe.loss_args)
     _optimizer(recipe, 1, recipe.all_stages()[0])
 
@@ -85,6 +85,19 @@ def prediction_names(recipe: Recipe, num_classes: int) -> set[str]:
     """Returns the paths of the variables of the network without its auxiliary heads."""
     model = _build(blueprint, recipe, num_classes, aux_outputs=False)
     return {variable.path for variable in model.weights}
+
+
+def blueprint_of(recipe: Recipe, num_classes: int) -> keras.Model:
+    """Builds a recipe's network with all its outputs, without values."""
+    return _build(blueprint, recipe, num_classes)
+
+
+def optimizer_values(recipe: Recipe) -> int:
+    """Returns how many values a recipe's optimiser keeps for each one that learns."""
+    optimizer = _optimizer(recipe, 1, recipe.all_stages()[0])
+    weight = keras.Variable(keras.ops.zeros((2, 2)))
+    optimizer.build([weight])
+    return sum(v.shape == weight.shape for v in optimizer.variables)
 
 
 def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:

@@ -1,7 +1,8 @@
-"""How training goes, shown while it lasts: a bar, a line an epoch, events for TensorBoard."""
+"""How training goes, shown while it lasts: a bar, lines, events for TensorBoard."""
 
 import contextlib
 import logging
+import sys
 import time
 
 import keras
@@ -14,16 +15,22 @@ from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.runs.workdir import Workdir
 from hccr_tf.training.checkpoints import Position
 from hccr_tf.training.keras_data import InputWait
+from hccr_tf.training.plan import Clock, duration, warn_if_long
 from hccr_tf.training.stages import MONITOR
 from hccr_tf.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
 _SHOWN_IMAGES = 24
+_INTERVAL = 60.0  # seconds between the lines of an epoch
+_FIRST = 10.0  # seconds until the first one
+_SETTLED = 3  # steps after which the time left is worth a warning
 
 
 class Report(keras.callbacks.Callback):
     """Reports every step in a terminal's bar, and every epoch in the log and to TensorBoard.
+
+    Where output is a file, a line a minute stands in for the bar.
 
     Keras's own bar would print the loss and accuracy of every head at every step, and its
     TensorBoard callback needs TensorFlow on every backend. Images of the first validation batch
@@ -44,20 +51,33 @@ class Report(keras.callbacks.Callback):
         self._start, self._wait = start, wait
         self._writer = SummaryWriter(str(workdir.tensorboard))
         self._bar = contextlib.ExitStack()
+        self._clock, self._warned = Clock(train, validation, epochs), False
+        # A bar on one of the two is no line in the other.
+        self._seen = sys.stderr.isatty() and sys.stdout.isatty()
+        self._said = time.monotonic() + _FIRST - _INTERVAL
 
     def on_epoch_begin(self, epoch, logs=None):
         """Opens the epoch's bar."""
+        self._epoch = epoch
         self._begun, self._waited = time.monotonic(), self._wait.seconds
         self._first = self._done = self._start.step if epoch == self._start.epoch else 0
+        self._clock.begin(epoch, self._first)
         steps = self._train.steps_per_epoch
         bar = progress_bar(f"epoch {epoch + 1}/{self._epochs}", steps, done=self._done)
         self._advance = self._bar.enter_context(bar)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Moves the bar on."""
+        """Moves the bar on, or writes a line once a minute."""
         self._done += 1
+        self._clock.advance()
         count = f"{self._done}/{self._train.steps_per_epoch}"
-        self._advance(1, f"{count}  {_learning(logs)}, {self._speed()}")
+        state = f"{_learning(logs)}, {self._speed()}{self._left()}"
+        self._advance(1, f"{count}  {state}")
+        if not self._seen and time.monotonic() - self._said >= _INTERVAL:
+            self._said = time.monotonic()
+            logger.info("epoch %d/%d, step %s: %s", self._epoch + 1, self._epochs, count, state)
+        if not self._warned and self._done - self._first >= _SETTLED:
+            self._warned = warn_if_long(self._clock.left() or 0.0)
 
     def on_test_begin(self, logs=None):
         """Keeps the speed of training, to which validation doesn't count."""
@@ -67,14 +87,16 @@ class Report(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Logs the epoch's line and writes its events."""
         self._bar.close()
+        self._clock.end_epoch()
         logger.info(
-            "epoch %d/%d: %s, validation %.2f %%, %.0f s, %s",
+            "epoch %d/%d: %s, validation %.2f %%, %.0f s, %s%s",
             epoch + 1,
             self._epochs,
             _learning(logs),
             100 * logs.get(MONITOR, 0),
             time.monotonic() - self._begun,
             self._trained,
+            self._left(),
         )
         step = (epoch + 1) * self._train.steps_per_epoch
         scalars = {**logs, "learning_rate": current_rate(self.model)}
@@ -91,6 +113,10 @@ class Report(keras.callbacks.Callback):
         """Ends the bar and the events, also when training ended inside an epoch."""
         self._bar.close()
         self._writer.close()
+
+    def _left(self) -> str:
+        left = self._clock.left()
+        return f", {duration(left)} left in all" if left else ""
 
     def _speed(self) -> str:
         """Measures images a second, and the share of the time spent waiting for them."""

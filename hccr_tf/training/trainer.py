@@ -29,6 +29,7 @@ from hccr_tf.training.compilation import (
 )
 from hccr_tf.training.keras_data import InputWait, fit_arguments, open_split
 from hccr_tf.training.origin import check_same, initialise
+from hccr_tf.training.plan import describe
 from hccr_tf.training.precise_bn import estimate_statistics
 from hccr_tf.training.reports import Report, current_rate
 from hccr_tf.training.schedules import stall_rate
@@ -172,6 +173,7 @@ class Trainer:
             open_split(self.recipe, self.dataset, self.charset, split)
             for split in ("train", "validation")
         )
+        logger.info(describe(self.recipe, self._train, self._validation))
         # What a run begins with is in its checkpoints; to go on, it needn't be there any more.
         begins = self._init_from is None and not self._checkpoints.paths()
         self._strategy = distribution_strategy()
