@@ -138,7 +138,11 @@ class Trainer:
         busy = f"another process trains in {workdir.path}; wait for it, or take another --workdir"
         with exclusive_lock(workdir.lock_path, busy, patience=3), self._stop.listening():
             if self._is_finished():
-                logger.info("%s is finished; nothing to do.", workdir.path)
+                logger.info(
+                    "%s is finished; nothing to do. To train its network on: --init-from %s and "
+                    "another --workdir.",
+                    *(workdir.path, workdir.path),
+                )
                 return workdir
             self._build()
             if not self._restore():

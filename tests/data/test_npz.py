@@ -71,12 +71,12 @@ def test_splits_and_names_of_arrays(tmp_path, images):
 @pytest.mark.parametrize(
     ("arrays", "charset", "words"),
     [
-        ({"y": LABELS}, None, r"labels 0 to 2, and nothing for them.*--charset.*--labels"),
-        ({"y": LABELS}, "五九", r"labels 0 to 2, and 2 characters for them \(none for 2\)"),
-        ({"y": LABELS[:4]}, "五九七", r"x has no array of as many labels.*y int64 \(4,\)"),
-        ({"y": LABELS / 2}, "五九七", "labels of float64"),
-        ({"y": np.array(["五", "九", "七", "五九", "五", "五"])}, None, "none for 五九"),
-        ({"y": LABELS, "x": np.full((6, 2, 2), 1000)}, "五九七", r"images are int64 \(6, 2, 2\)"),
+        ({"y": LABELS}, None, r"labels 0 to 2, and no character for 0.*--charset.*--labels"),
+        ({"y": LABELS}, "五九", r"labels 0 to 2, and no character for 2"),
+        ({"y": LABELS[:4]}, "五九七", r"not x uint8 \(6, 64, 64\), y int64 \(4,\)"),
+        ({"y": LABELS / 2}, "五九七", r"y float64 \(6,\)"),
+        ({"y": np.array(["五", "九", "七", "五九", "五", "五"])}, None, "no character for 五九"),
+        ({"y": LABELS, "x": np.full((6, 2, 2), 1000)}, "五九七", r"not x int64 \(6, 2, 2\)"),
     ],
 )
 def test_what_is_missing_is_asked_for(tmp_path, images, arrays, charset, words):

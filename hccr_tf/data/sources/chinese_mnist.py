@@ -41,24 +41,22 @@ class ChineseMnistReader(Reader):
             HccrError: The table says something else of a code than this reader knows.
         """
         match = _IMAGE.fullmatch(file.name)
-        if match is None:
-            try:
-                table = file.read()
-            except HccrError as error:
-                yield Skipped(file.source, None, file.num_bytes, str(error))
-                return
-            wide = table.partition(b"\n")[0].count(b",") > 100
-            yield from (_read_pixels if wide else _check_table)(table, file)
-            return
-        suite, _, code = (int(group) for group in match.groups())
         try:
-            if not 1 <= code <= len(NUMERALS):
-                raise HccrError("code outside 1 to 15")
-            image = read_image(file)
+            if match is None:
+                table = file.read()
+            else:
+                suite, _, code = (int(group) for group in match.groups())
+                if not 1 <= code <= len(NUMERALS):
+                    raise HccrError("code outside 1 to 15")
+                image = read_image(file)
         except HccrError as error:
             yield Skipped(file.source, None, file.num_bytes, str(error))
             return
-        yield Sample(255 - image, NUMERALS[code - 1], f"suite {suite}", file.source, None)
+        if match is None:
+            wide = table.partition(b"\n")[0].count(b",") > 100
+            yield from (_read_pixels if wide else _check_table)(table, file)
+        else:
+            yield Sample(255 - image, NUMERALS[code - 1], f"suite {suite}", file.source, None)
 
 
 def _read_pixels(table: bytes, file: SourceFile) -> Iterator[Sample | Skipped]:

@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CODE_PAGES = ("cp437", "cp852", "cp866")
 """Code pages that unpacking programs take a name's UTF-8 bytes for, most frequent first."""
@@ -36,26 +36,8 @@ ENGLISH_NAMES = {
     "?": ("question_mark", "question"),
     "*": ("asterisk", "star"),
     ".": ("full_stop", "period", "dot", "point"),
-    ",": ("comma",),
-    ";": ("semicolon",),
-    "'": ("apostrophe", "single_quote"),
-    "!": ("exclamation_mark", "exclamation"),
-    "#": ("hash", "number_sign"),
-    "$": ("dollar", "dollar_sign"),
-    "%": ("percent", "percent_sign"),
-    "&": ("ampersand", "and"),
-    "(": ("left_parenthesis", "left_bracket", "open_parenthesis"),
-    ")": ("right_parenthesis", "right_bracket", "close_parenthesis"),
-    "+": ("plus", "plus_sign"),
-    "-": ("hyphen", "minus", "hyphen_minus", "dash"),
-    "=": ("equals", "equals_sign", "equal"),
-    "@": ("at", "at_sign"),
-    "_": ("underscore", "low_line"),
-    "`": ("backtick", "grave_accent"),
-    "~": ("tilde",),
-    "^": ("caret", "circumflex"),
 }
-"""Symbols that cannot be, or are awkward as, file names, and the names written instead."""
+"""Symbols that file systems don't take as names, and the names written instead."""
 
 _SYMBOL_OF = {name: symbol for symbol, names in ENGLISH_NAMES.items() for name in names}
 
@@ -72,12 +54,11 @@ _NUMBERS = {
 }
 
 
-def _byte_of(error: UnicodeError) -> tuple[bytes, int]:
-    """Letters for bytes that are none: in Windows' code page, and Python's of invalid UTF-8."""
-    if isinstance(error, UnicodeEncodeError):
-        code, first = ord(error.object[error.start]), 0xDC80 if error.encoding == "utf-8" else 0x80
-        if first <= code < 0xDD00 and (first > 0x80 or code < 0xA0):
-            return bytes([code & 0xFF]), error.start + 1
+def _byte_of(error: Any) -> tuple[bytes, int]:
+    """Returns the byte of a letter that stands for one: Windows' in cp1252, Python's in UTF-8."""
+    code = ord(error.object[error.start]) if isinstance(error, UnicodeEncodeError) else 0
+    if 0x80 <= code < 0xA0 or (error.encoding == "utf-8" and 0xDC80 <= code < 0xDD00):
+        return bytes([code & 0xFF]), error.start + 1
     raise error
 
 
@@ -196,21 +177,19 @@ def decide_form(names: Collection[str], charset: Collection[str] = ()) -> tuple[
     Returns:
         The form, as `read_name` takes it; and why it's doubtful, or "".
     """
-    settled: dict[str, str] = {}
-    unsettled: list[str] = []
-    for name in sorted(names):
-        character = (read_name(name) or "?")[0]
-        if character == "?" or _may_be_gbk(character):
-            unsettled.append(name)
-        else:
-            settled[name] = character
+    settled = {name: read[0] for name in names if (read := read_name(name))}
+    # Others may be read otherwise in another form.
+    settled = {name: c for name, c in settled.items() if not _may_be_gbk(c)}
+    unsettled = sorted(set(names) - set(settled))
     readings, scores = {}, {}
     for form in _FORMS:
-        read = {name: reading[0] for name in unsettled if (reading := read_name(name, form))}
-        characters = {*settled.values(), *read.values()}
-        readings[form], scores[form] = read, (len(characters & {*charset}), len(characters))
+        readings[form] = {name: read[0] for name in unsettled if (read := read_name(name, form))}
+        characters = {*settled.values(), *readings[form].values()}
+        scores[form] = len(characters & {*charset}), len(characters)
     best = max(_FORMS, key=scores.__getitem__)
-    numbers = [n for n in names if n.isascii() and n.isdigit() and not _is_hanzi_number(n)]
+    numbers = [name for name in names if re.fullmatch("[0-9]+", name)]
+    if best == "decimal":  # in which hanzi have five digits
+        numbers = [name for name in numbers if len(name) != 5 or read_name(name, best) is None]
     if len(numbers) >= max(1, scores[best][1]) and scores[best][0] < len(names):
         return best, f"folders are numbered ({min(numbers)} …), and nothing says by what"
     rivals = [form for form in _FORMS if scores[form] == scores[best]]
@@ -220,10 +199,6 @@ def decide_form(names: Collection[str], charset: Collection[str] = ()) -> tuple[
             words = (f"{c} ({form or 'as it stands'})" for c, form in meant.items() if c)
             return best, f"the name {name!r} could mean {' or '.join(words)}"
     return best, ""
-
-
-def _is_hanzi_number(name: str) -> bool:
-    return len(name) == 5 and 0x4E00 <= int(name) < 0xA000
 
 
 def decide_naming(

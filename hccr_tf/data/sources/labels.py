@@ -10,7 +10,7 @@ import json
 import os
 import pickletools
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from hccr_tf.data.sources.folder_names import decide_form, read_name
@@ -48,9 +48,10 @@ class Labels:
         others = [column for i, column in enumerate(columns) if i != best]
         if best < 0 or not others:
             raise HccrError(f"{path} has no column of characters beside one of paths or numbers.")
-
+        # The one with most paths, or else with most cells that differ.
+        keys = max(others, key=lambda c: (sum(x.lower().endswith(SUFFIXES) for x in c), len({*c})))
         self._of: dict[str, str] = {}
-        for key, character in zip(max(others, key=_keys), characters, strict=True):
+        for key, character in zip(keys, characters, strict=True):
             key = _key(key)
             if character and self._of.setdefault(key, character) != character:
                 raise HccrError(f"{path} says both {self._of[key]} and {character} of {key}.")
@@ -80,12 +81,6 @@ class Labels:
                 return self._of.get(key)
         stem = _key(os.path.splitext(parts[-1])[0])
         return self._of_tail.get(name) or self._of.get(stem)
-
-
-def _keys(column: Iterable[str]) -> tuple[int, int]:
-    """How much like paths or numbers a column's cells are: so many paths, so many different."""
-    cells = set(column)
-    return sum(cell.lower().endswith(SUFFIXES) for cell in cells), len(cells)
 
 
 def _key(text: str) -> str:

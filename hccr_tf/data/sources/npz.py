@@ -8,7 +8,6 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 
 from hccr_tf.data.sources.folder_names import decide_form, read_name
@@ -19,7 +18,7 @@ from hccr_tf.utils.errors import HccrError
 
 
 class NpzReader(Reader):
-    """Reads images of uint8 or of 0 to 1, (n, height, width), grey or RGB, light ink inverted."""
+    """Reads all images of all pairs of arrays, light ink inverted."""
 
     kind = ".npz files of images and labels"
 
@@ -32,11 +31,11 @@ class NpzReader(Reader):
         return name.lower().endswith(".npz")
 
     def read(self, file: SourceFile) -> Iterator[Sample | Skipped]:
-        """Yields all images of all pairs of arrays, numbered under their array's name.
+        """Yields the samples, numbered under the name of their array.
 
         Raises:
-            HccrError: Nothing says which characters the numbers are, or which labels belong to
-                which images.
+            HccrError: The arrays are none of images and labels, or nothing says which characters
+                the numbers are.
         """
         try:
             with np.load(io.BytesIO(file.read()), allow_pickle=False) as content:
@@ -44,62 +43,48 @@ class NpzReader(Reader):
         except (HccrError, ValueError, OSError, *ARCHIVE_ERRORS):
             yield Skipped(file.source, None, file.num_bytes, "array file that cannot be read")
             return
-        for name, images in arrays.items():
-            if images.ndim < 3:
-                continue
-            split = split_of_path([name])
+        of_split = {name: split_of_path([name]) for name in arrays}
+        for name in (name for name, array in arrays.items() if array.ndim > 2):
+            images, split = arrays[name], of_split[name]
             labels = [
                 array
                 for other, array in arrays.items()
-                if array.shape == images.shape[:1] and split_of_path([other]) == split
+                if array.shape == images.shape[:1] and of_split[other] == split
             ]
-            if len(labels) != 1:
-                kinds = ", ".join(f"{n} {a.dtype} {a.shape}" for n, a in arrays.items())
+            grey = _grey(images)
+            if grey is None or len(labels) != 1 or labels[0].dtype.kind not in "iuU":
                 raise HccrError(
-                    f"{file.source}: {name} has no array of as many labels to it, or several "
-                    f"({kinds}). Save images (n, height, width) as x_train, labels (n,) as y_train."
+                    f"{file.source}: images are uint8 or 0 to 1, (n, height, width) or (n, height, "
+                    "width, 3), as x_train, and labels (n,) numbers or characters, as y_train; not "
+                    + ", ".join(f"{n} {a.dtype} {a.shape}" for n, a in arrays.items())
                 )
-            characters = self._characters(labels[0], file.source)
             split = split or split_of_path(file.source.split("/")[:-1])
-            for i, (image, character) in enumerate(
-                zip(_grey(images, file), characters, strict=True)
-            ):
+            characters = self._characters(labels[0].tolist(), file.source)
+            for i, (image, character) in enumerate(zip(grey, characters, strict=True)):
                 yield Sample(image, character, None, f"{file.source}/{name}#{i}", split)
 
-    def _characters(self, labels: np.ndarray, source: str) -> list[str]:
-        classes = self._classes
-        if labels.dtype.kind == "U":
-            form, _ = decide_form(names := set(labels.tolist()))
-            classes = {name: read[0] for name in names if (read := read_name(name, form))}
-        elif labels.dtype.kind not in "iu":
-            raise HccrError(f"{source} has labels of {labels.dtype}: save numbers or characters.")
-        if unknown := (found := set(labels.tolist())) - set(classes):
-            there = f"{len(classes):,} characters" if classes else "nothing"
+    def _characters(self, labels: list[Any], source: str) -> list[str]:
+        classes, found = self._classes, set(labels)
+        if isinstance(labels[0], str):
+            form, _ = decide_form(found)
+            classes = {name: read[0] for name in found if (read := read_name(name, form))}
+        if unknown := found - set(classes):
             raise HccrError(
-                f"{source} has labels {min(found)} to {max(found)}, and {there} for them (none "
-                f"for {min(unknown)}). --charset NAME|FILE gives the characters in the numbers' "
-                "order, or --labels FILE each number's."
+                f"{source} has labels {min(found)} to {max(found)}, and no character for "
+                f"{min(unknown)}: --charset NAME|FILE gives those of all numbers, in order, "
+                "--labels FILE each number's."
             )
-        return [classes[label] for label in labels.tolist()]
+        return [classes[label] for label in labels]
 
 
-def _grey(images: np.ndarray, file: SourceFile) -> Iterator[np.ndarray]:
-    """Yields images as uint8 grey, dark ink on light."""
-    highest = images.max(initial=0)
-    if images.dtype.kind in "fb" and highest <= 1:
-        images = (images * np.float32(255)).round()
-    channels = images.shape[3:]
-    lowest = images.min(initial=0)
-    if channels not in ((), (1,), (3,)) or not 0 <= lowest <= highest <= 255:
-        raise HccrError(
-            f"{file.source}: images are {images.dtype} {images.shape}, {lowest} to {highest}; read "
-            "are uint8, or 0 to 1, (n, height, width) or (n, height, width, 3)."
-        )
-    inverted = np.median(images) < 128  # most of an image is paper
-    for image in images.astype(np.uint8):
-        image = (
-            cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-            if channels == (3,)
-            else image.reshape(image.shape[:2])
-        )
-        yield 255 - image if inverted else image
+def _grey(images: np.ndarray) -> np.ndarray | None:
+    """Returns uint8 (n, height, width), dark ink on light; None for what are no images."""
+    grey = images.astype(np.float32)
+    if images.dtype.kind in "fb" and grey.max(initial=0) <= 1:
+        grey *= 255
+    if images.shape[3:] == (3,):
+        grey = grey @ np.array([0.299, 0.587, 0.114], np.float32)
+    if grey.size != np.prod(images.shape[:3]) or not 0 <= grey.min() <= grey.max() <= 255:
+        return None
+    drawn = np.rint(grey).astype(np.uint8).reshape(images.shape[:3])
+    return 255 - drawn if np.median(drawn) < 128 else drawn  # most of an image is paper

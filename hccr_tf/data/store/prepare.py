@@ -147,19 +147,14 @@ def _tell_missing_validation(manifest: dict[str, Any]) -> None:
     if not (split["validation_fraction"] and counts["train"]) or counts["validation"]:
         return
     mode = split["mode"] if split["validation_mode"] == "auto" else split["validation_mode"]
-    if mode == "writer":
-        logger.warning(
-            "This store has no validation images: of %d writers none is left for it. "
-            "--validation-split shuffle takes images of those who train; more writers' files are "
-            "better.",
-            manifest["writers"]["num_writers"],
-        )
-    else:
-        logger.warning(
-            "This store has no validation images: %g of the few that its classes have is none. "
-            "--validation-fraction takes a larger share.",
-            split["validation_fraction"],
-        )
+    logger.warning(
+        "This store has no validation images: %s.",
+        f"of {manifest['writers']['num_writers']} writers none is left for it. --validation-split "
+        "shuffle takes images of those who train, and more writers' files are better"
+        if mode == "writer"
+        else f"{split['validation_fraction']:g} of the few that its classes have is none. "
+        "--validation-fraction takes a larger share",
+    )
 
 
 def _check_replaceable(out: Path, overwrite: bool, sources: list[Path]) -> None:
