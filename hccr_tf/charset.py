@@ -16,9 +16,11 @@ from pathlib import Path
 
 from hccr_tf.utils.errors import HccrError, unknown
 from hccr_tf.utils.files import read_json, write_json
+from hccr_tf.utils.schema import Sha256, check, decoding
 
 _FORMAT = "hccr_tf charset 1"
 _STORE_FORMAT = "hccr_tf store "
+STORED_CHARSET = {"sha256": Sha256, "characters": str}  # in a store's manifest
 
 NUMERALS = "零一二三四五六七八九十百千万亿"
 """The classes of Chinese MNIST in the order of its codes 1 to 15."""
@@ -137,19 +139,20 @@ class Charset:
             raise FileNotFoundError(
                 f"{path} is neither a charset's name ({', '.join(_NAMED)}) nor a file or folder"
             )
+        if path.suffix.lower() not in (".txt", ".npy"):
+            return cls.load(path)
         try:
-            if path.suffix.lower() == ".txt":
-                return cls.from_text("".join(path.read_text("utf-8-sig").split()))
-            if path.suffix.lower() == ".npy":
+            with decoding("its content"):
+                if path.suffix.lower() == ".txt":
+                    return cls.from_text("".join(path.read_text("utf-8-sig").split()))
                 import numpy as np
 
-                codes = np.load(path, allow_pickle=False)
-                if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iuf":
+                codes = np.load(path, mmap_mode="r", allow_pickle=False)
+                if not isinstance(codes, np.memmap) or codes.dtype.kind not in "iuf":
                     raise HccrError("it is no array of numbers")
                 return cls.from_tag_codes(codes.ravel().tolist())
-        except (ValueError, EOFError) as error:
+        except HccrError as error:
             raise HccrError(f"{path} does not hold a valid charset: {error}") from error
-        return cls.load(path)
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -205,15 +208,18 @@ class Charset:
         """
         data = read_json(path)
         kind = data.get("format") if isinstance(data, dict) else None
-        if str(kind).startswith(_STORE_FORMAT):
+        if is_store := str(kind).startswith(_STORE_FORMAT):
             data = data.get("charset")
         elif kind != _FORMAT:
             raise HccrError(f"{path} is not a charset file ({_FORMAT!r} expected)")
+        check(
+            data, STORED_CHARSET if is_store else {**STORED_CHARSET, "characters": list[str]}, path
+        )
         try:
             charset = cls(tuple(data["characters"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except HccrError as error:
             raise HccrError(f"{path} does not hold a valid charset: {error}") from error
-        if charset.sha256 != data.get("sha256"):
+        if charset.sha256 != data["sha256"]:
             raise HccrError(f"{path} was altered: its characters do not have the SHA-256 it names")
         return charset
 

@@ -15,6 +15,7 @@ from typing import Any
 from hccr_tf.data.loading.augmentation import RandomAffine
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.utils.errors import HccrError, unknown
+from hccr_tf.utils.schema import check
 from hccr_tf.utils.settings import from_plain, settings_of, to_words
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -176,12 +177,12 @@ class Recipe:
     def __post_init__(self):
         object.__setattr__(self, "stages", Stages(self.stages))
         for name, least in _LEAST.items():
-            if (number := getattr(self, name)) is not None and number < least:
-                raise HccrError(f"{name} is at least {least}, not {number}.")
+            if (number := getattr(self, name)) is not None and not least <= number < 1 << 31:
+                raise HccrError(f"{name} is at least {least}, and below 2^31, not {number}.")
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise unknown(name, str(value), [c or "none" for c in choices])
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < 1e6:
             raise HccrError(f"learning_rate is above 0, not {self.learning_rate}.")
         if self.stages and self.epochs != (together := sum(s.epochs for s in self.stages)):
             raise HccrError(
@@ -205,14 +206,16 @@ class Recipe:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> "Recipe":
-        """Reads `to_dict`'s result; HccrError for a setting that this version doesn't know."""
+    def from_dict(cls, config: Any, source: Any = "recipe") -> "Recipe":
+        """Reads `to_dict`'s result; HccrError names the file, `source`, as `from_plain` does."""
+        check(config, dict.fromkeys(("preprocessing", "augmentation"), Any), source)
+        check(config, {"stages?": list[Any]}, source)
         parts = {
-            "preprocessing": Preprocessing.from_dict(config["preprocessing"]),
-            "augmentation": RandomAffine(**config["augmentation"]),
-            "stages": Stages(Stage(**stage) for stage in config.get("stages", ())),
+            "preprocessing": Preprocessing.from_dict(config["preprocessing"], source),
+            "augmentation": from_plain(RandomAffine, config["augmentation"], source),
+            "stages": Stages(from_plain(Stage, part, source) for part in config.get("stages", ())),
         }
-        return from_plain(cls, {**config, **parts})
+        return from_plain(cls, {**config, **parts}, source)
 
     def override(self, settings: Mapping[str, Any] | None = None, **named) -> "Recipe":
         """Returns a copy with settings changed.

@@ -111,7 +111,7 @@ def test_a_charset_is_opened_by_name_file_run_or_store(tmp_path, sample_store):
     with pytest.raises(ValueError, match="neither a training run nor a store"):
         Charset.open(tmp_path)
     write_json(tmp_path / "manifest.json", {"format": "hccr_tf store 9", "charset": 3})
-    with pytest.raises(ValueError, match=r"manifest\.json does not hold a valid charset"):
+    with pytest.raises(ValueError, match=r"manifest\.json: its content is 3, not an object"):
         Charset.open(tmp_path)
 
 

@@ -13,6 +13,7 @@ from hccr_tf.data.sources.image_folder import NAMELESS
 from hccr_tf.data.store import splits
 from hccr_tf.data.store.format import SKIPPED_FILE
 from hccr_tf.data.store.store import Store
+from hccr_tf.utils.schema import read_table
 
 ERROR, WARNING, INFO = "error", "warning", "info"
 """How bad a finding is: it falsifies results; it should be looked at; it is good to know."""
@@ -60,7 +61,7 @@ def find_sample(store: Store, index: int, value: float, note: str) -> Finding:
 
 def read_rows(path: Path) -> list[dict[Hashable, str]]:
     """Reads one of a store's lists, such as `repaired_names.csv`."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
+    return read_table(path, dtype=str, keep_default_na=False).to_dict("records")
 
 
 def count_by_split(keys: np.ndarray, split: np.ndarray, size: int) -> np.ndarray:

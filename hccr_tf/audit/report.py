@@ -15,6 +15,7 @@ from hccr_tf.data.store import splits
 from hccr_tf.data.store.store import Store
 from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.utils.files import read_json, write_csv, write_json
+from hccr_tf.utils.schema import FileName
 
 FORMAT = "hccr_tf audit 1"
 
@@ -56,8 +57,9 @@ class Audit:
                 )
             # Nothing of an earlier audit may be taken for part of this one. The summary goes last,
             # as it says whose the folder is.
+            earlier = read_json(summary, {"files": list[FileName]}, "choose another --out")
             for name in set(earlier["files"]) - {summary.name}:
-                (folder / Path(name).name).unlink(missing_ok=True)
+                (folder / name).unlink(missing_ok=True)
         sheets = list(self._sheets())
         files = ["audit.csv", "classes.csv", *(f"{name}.png" for name, *_ in sheets)]
         write_json(summary, {"format": FORMAT, "state": "unfinished", "files": files})

@@ -1,7 +1,6 @@
 """Weighted fusion of models by their logits (Kriuk & Kriuk 2024, section 3.2, figure 7)."""
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,7 @@ def fuse(
             "command": command_line(),
             "models": {
                 str(file.path): {
-                    "recipe": json.loads(file.attributes.get("recipe", "{}")).get("name"),
+                    "recipe": file.recipe_name,
                     **{d: _evaluate([file], [1.0], d).metrics() for d in file.datasets},
                 }
                 for file in files

@@ -1,13 +1,17 @@
 """Logits on disk: what a predictor writes and the finalizer reads.
 
-HDF5 with `logits` float32 (N, C), `labels` int32 (N,), `sample_ids` strings (N,), and
+HDF5 with `logits` float32 (N, C), `labels` int32 (N,), `sample_ids` UTF-8 strings (N,), and
 with five crops `logits_center` float32 (N, C) for the centre crop alone. Attributes:
 `charset` (the characters in class order, one string), `charset_sha256`, `recipe`
-(JSON), `split`, `tta`, `blur`, `data_hash`, `weights_sha256`. Any
-model's file of this form can be fused.
+(JSON), `split`, `tta`, `blur`, `data_hash`, `weights_sha256`. Strings are of fixed length, arrays
+contiguous. Any model's file of this form can be fused, once `seal` has written the checksum of all
+that follows into its first 512 bytes, HDF5's user block: a damaged file is told before the HDF5
+library sees it.
 """
 
 import contextlib
+import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +23,15 @@ import numpy as np
 from hccr_tf.charset import Charset
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
+from hccr_tf.utils.schema import check, decoding, open_hdf5, parse_json
 
 LOGITS = ("logits", "logits_center")
+_BLOCK = 512  # the least that HDF5 leaves to its users
+_ATTRIBUTES = {
+    **dict.fromkeys(("charset", "charset_sha256"), str),
+    **dict.fromkeys(("recipe?", "split?", "tta?", "data_hash?", "weights_sha256?"), str),
+}
+_REMEDY = "predict again (hccr evaluate)"
 
 
 @contextlib.contextmanager
@@ -47,29 +58,52 @@ def write_logits(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     names, num_written = LOGITS[: 1 + center], 0
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["charset"] = charset.text
-        file.attrs["charset_sha256"] = charset.sha256
-        for name, value in attributes.items():
-            is_plain = not isinstance(value, Mapping)
-            file.attrs[name] = value if is_plain else json.dumps(value, ensure_ascii=False)
-        for name in names:
-            file.create_dataset(name, (num_samples, len(charset)), np.float32)
-        file.create_dataset("labels", (num_samples,), np.int32)
-        file.create_dataset("sample_ids", (num_samples,), h5py.string_dtype())
+    with atomic_write(path) as temporary:
+        with h5py.File(temporary, "w", userblock_size=_BLOCK) as file:
+            own = {"charset": charset.text, "charset_sha256": charset.sha256}
+            for name, value in {**own, **attributes}.items():
+                if isinstance(value, Mapping):
+                    value = json.dumps(value, ensure_ascii=False)
+                is_text = isinstance(value, str)
+                file.attrs[name] = np.bytes_(value.encode("utf-8")) if is_text else value
+            for name in names:
+                file.create_dataset(name, (num_samples, len(charset)), np.float32)
+            file.create_dataset("labels", (num_samples,), np.int32)
+            file.create_dataset("sample_ids", (num_samples,), h5py.string_dtype(length=64))
 
-        def add(labels, sample_ids, *logits: np.ndarray) -> None:
-            nonlocal num_written
-            rows = slice(num_written, num_written + len(labels))
-            for name, values in zip(names, logits, strict=True):
-                file[name][rows] = values
-            file["labels"][rows] = labels
-            file["sample_ids"][rows] = sample_ids
-            num_written = rows.stop
+            def add(labels, sample_ids, *logits: np.ndarray) -> None:
+                nonlocal num_written
+                rows = slice(num_written, num_written + len(labels))
+                for name, values in zip(names, logits, strict=True):
+                    file[name][rows] = values
+                file["labels"][rows] = labels
+                encoded = np.array([text.encode("utf-8") for text in sample_ids], np.bytes_)
+                if encoded.dtype.itemsize > file["sample_ids"].dtype.itemsize:
+                    earlier = file["sample_ids"][:]
+                    del file["sample_ids"]
+                    kind = h5py.string_dtype(length=2 * encoded.dtype.itemsize)
+                    file.create_dataset("sample_ids", (num_samples,), kind)[:] = earlier
+                file["sample_ids"][rows] = encoded.astype(file["sample_ids"].dtype)
+                num_written = rows.stop
 
-        yield add
-        if num_written != num_samples:
-            raise HccrError(f"{path} got {num_written} samples, not {num_samples}.")
+            yield add
+            if num_written != num_samples:
+                raise HccrError(f"{path} got {num_written} samples, not {num_samples}.")
+        seal(temporary)
+
+
+def seal(path: str | Path) -> None:
+    """Writes the checksum of a logits file, whose user block has 512 bytes, into that block."""
+    with open(path, "r+b") as file:
+        file.write(_checksum(file).ljust(_BLOCK, b"\0"))
+
+
+def _checksum(file: io.BufferedRandom | io.BufferedReader) -> bytes:
+    """The user block for what follows it; leaves the file at its begin."""
+    file.seek(_BLOCK)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return b"hccr_tf logits 2, SHA-256 of what follows these 512 bytes: " + digest.encode()
 
 
 class LogitsFile(contextlib.AbstractContextManager):
@@ -85,24 +119,46 @@ class LogitsFile(contextlib.AbstractContextManager):
         self.path = Path(path)
         if not self.path.is_file():
             raise HccrError(f"There is no logits file {self.path}; a predictor writes one.")
-        try:
-            self._file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise HccrError(f"{self.path} is no readable HDF5 file: {error}") from error
+        with open(self.path, "rb") as stream:
+            if _checksum(stream) != stream.read(_BLOCK).rstrip(b"\0"):
+                raise HccrError(
+                    f"{self.path} is damaged, of an earlier version or no logits file: what it "
+                    f"begins with isn't the checksum of the rest; {_REMEDY}"
+                )
+        with contextlib.ExitStack() as stack:
+            self._file = stack.enter_context(open_hdf5(self.path, _REMEDY))
+            self._check()
+            self._opened = stack.pop_all()
+
+    def _check(self) -> None:
         missing = [n for n in ("logits", "labels", "sample_ids") if n not in self._file]
         missing += [a for a in ("charset", "charset_sha256") if a not in self._file.attrs]
         if missing:
             raise HccrError(f"{self.path} is no logits file; it lacks {', '.join(missing)}.")
-        self.attributes: dict[str, Any] = dict(self._file.attrs)
+        with decoding(self.path, _REMEDY):
+            kept = self._file.attrs
+            stored = {n: kept[n] for n in kept if not kept.get_id(n).dtype.hasobject}
+            texts = {k: v.decode("utf-8") for k, v in stored.items() if isinstance(v, bytes)}
+        self.attributes: dict[str, Any] = stored | texts
+        check(texts, _ATTRIBUTES, self.path, _REMEDY)
         self.charset = Charset.from_text(self.attributes["charset"])
         if self.charset.sha256 != self.attributes["charset_sha256"]:
             raise HccrError(f"{self.path} is damaged: its charset doesn't fit its own hash.")
         self.datasets = [name for name in LOGITS if name in self._file]
-        shape = (len(self), len(self.charset))
-        for name in self.datasets:
-            if self._file[name].shape != shape:
+        rows = self._file["sample_ids"]
+        shape = getattr(rows, "shape", ())
+        for name, kind, columns in (
+            *((name, "float32", (len(self.charset),)) for name in self.datasets),
+            ("labels", "int32", ()),
+            ("sample_ids", "bytes", ()),
+        ):
+            array = self._file[name]
+            found = getattr(array, "dtype", np.dtype(object)).name.rstrip("0123456789")
+            found = found if found == "bytes" else getattr(array, "dtype", found)
+            if (str(found), getattr(array, "shape", None)) != (kind, (*shape[:1], *columns)):
                 raise HccrError(
-                    f"{self.path} is damaged: {name} is {self._file[name].shape}, not {shape}."
+                    f"{self.path} is damaged: {name} is {found} {getattr(array, 'shape', '')}, not "
+                    f"{kind} {(*shape[:1], *columns)}."
                 )
         if not len(self):
             raise HccrError(f"{self.path} holds no samples.")
@@ -111,7 +167,13 @@ class LogitsFile(contextlib.AbstractContextManager):
         return len(self._file["labels"])
 
     def __exit__(self, *_) -> None:
-        self._file.close()
+        self._opened.close()
+
+    @property
+    def recipe_name(self) -> str | None:
+        """The recipe of the run that it was predicted with, if it says so."""
+        recipe = parse_json(self.attributes.get("recipe", "{}"), self.path, {"name?": str}, _REMEDY)
+        return recipe.get("name")
 
     def labels(self, rows: slice) -> np.ndarray:
         """int32 (B,); HccrError naming the sample where one is no class of the charset."""
@@ -127,7 +189,8 @@ class LogitsFile(contextlib.AbstractContextManager):
 
     def sample_ids(self, rows: slice) -> list[str]:
         """B strings."""
-        return self._file["sample_ids"].asstr()[rows].tolist()
+        with decoding(self.path, _REMEDY):
+            return [text.decode("utf-8") for text in self._file["sample_ids"][rows].tolist()]
 
     def logits(self, rows: slice, dataset: str = "logits") -> np.ndarray:
         """float32 (B, C); HccrError naming the sample where one isn't finite."""

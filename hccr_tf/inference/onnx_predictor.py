@@ -1,8 +1,8 @@
 """A run exported to ONNX, read by ONNX Runtime: no Keras, and ready in a moment."""
 
-import json
 import os
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import onnxruntime
@@ -10,8 +10,14 @@ import onnxruntime
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.schema import Between, decoding, parse_json
 
 METADATA = "hccr_tf"  # key of the facts in the file: characters, preprocessing, temperature
+_FACTS = {
+    "characters": str,
+    "preprocessing": dict[str, Any],
+    "temperature": Annotated[float, Between(1e-3, 1e3)],
+}
 INPUT, OUTPUT = "image", "logits"
 
 
@@ -40,18 +46,24 @@ class OnnxPredictor:
         options.log_severity_level = 4
         # Waiting threads sleep: one image is read faster than others would be woken.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
+        remedy = f"write it again: `hccr export RUN --out {path}`"
+        with decoding(path, remedy):
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
-            facts = json.loads(self._session.get_modelmeta().custom_metadata_map[METADATA])
-            self.charset = Charset.from_text(facts["characters"])
-            self.preprocessing = Preprocessing.from_dict(facts["preprocessing"])
-            self.temperature = float(facts["temperature"])
-        except Exception as error:  # the runtime's own errors have no common base
+            text = self._session.get_modelmeta().custom_metadata_map.get(METADATA, "null")
+        facts = parse_json(text, path, _FACTS, remedy)
+        self.charset = Charset.from_text(facts["characters"])
+        self.preprocessing = Preprocessing.from_dict(facts["preprocessing"], path)
+        self.temperature = facts["temperature"]
+        side, classes = self.preprocessing.image_size, len(self.charset)
+        ends = (*self._session.get_inputs(), *self._session.get_outputs())
+        shapes = {end.name: tuple(end.shape[1:]) for end in ends}
+        if shapes != {INPUT: (side, side, 1), OUTPUT: (classes,)}:
             raise HccrError(
-                f"{path} is damaged, or not written by `hccr export`: {error}"
-            ) from error
+                f"{path} has a network of {shapes}, which doesn't fit its {side}×{side} pixels and "
+                f"{classes} characters; {remedy}"
+            )
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns float32 (B, C) logits of prepared images uint8 (B, H, W, 1)."""

@@ -13,8 +13,8 @@ from hccr_tf.data.loading.preprocessing import VIEWS
 from hccr_tf.data.opening import open_dataset
 from hccr_tf.evaluation.metrics import Evaluation
 from hccr_tf.inference.logits_file import LOGITS, write_logits
-from hccr_tf.models import MAIN_OUTPUT, create_model
-from hccr_tf.models.weights import load_weights, read_checksum
+from hccr_tf.models import MAIN_OUTPUT, blueprint, create_model
+from hccr_tf.models.weights import check_fit, load_weights, read_checksum
 from hccr_tf.pretrained import find_run
 from hccr_tf.runs.workdir import Workdir, command_line
 from hccr_tf.utils.errors import HccrError
@@ -57,14 +57,18 @@ class Predictor:
             elif (self.workdir.path / "prediction.weights.h5").exists():
                 remedy = "prediction.weights.h5 is of an earlier version. Train it anew."
             raise HccrError(f"{self.workdir.path} has no prediction weights: {remedy}")
-        self.model = create_model(
-            self.recipe.model,
-            num_classes=len(self.charset),
-            image_shape=self.preprocessing.image_shape,
-            aux_outputs=aux_outputs,
-            **{**self.recipe.model_args, **(model_args or {})},
-        )
-        load_weights(self.workdir.prediction_weights, "model", self.model.weights)
+        arguments = {
+            "num_classes": len(self.charset),
+            "image_shape": self.preprocessing.image_shape,
+            "aux_outputs": aux_outputs,
+            **self.recipe.model_args,
+            **(model_args or {}),
+        }
+        # Before memory is taken for a network that a file claims and its weights aren't of.
+        weights = self.workdir.prediction_weights
+        check_fit(weights, "model", blueprint(self.recipe.model, **arguments).weights)
+        self.model = create_model(self.recipe.model, **arguments)
+        load_weights(weights, "model", self.model.weights)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns float32 (B, C) logits of prepared images uint8 (B, H, W, 1)."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from hccr_tf.utils.backend import without_notes
 from hccr_tf.utils.errors import HccrError, naming_extra
 from hccr_tf.utils.files import read_json
 from hccr_tf.utils.progress import track
+from hccr_tf.utils.schema import Between
 
 if TYPE_CHECKING:
     from hccr_tf.inference.predictor import Predictor
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CALIBRATION = "calibration.json"
+CALIBRATED = {"temperature": Annotated[float, Between(1e-3, 1e3)]}
+_REMEDY = "calibrate the run again (hccr calibrate)"
 LEVELS = {1: "gb2312-1", 2: "gb2312"}
 _BATCH = 32
 
@@ -210,13 +213,15 @@ class Recognizer:
                 size = views * next(b for b in self._batches if b >= len(chunk))
             filler = (0, size - len(prepared)), (0, 0), (0, 0), (0, 0)
             logits = self.predictor.logits(np.pad(prepared, filler))[: len(prepared)]
+            if not np.isfinite(logits).all():
+                raise HccrError("The network's answers aren't finite: its weights are damaged.")
             yield from logits.reshape(len(chunk), views, -1).mean(axis=1)
 
 
 def read_temperature(run: Path) -> float:
     """Returns what a run's logits are divided by; 1 where it wasn't calibrated."""
     file = run / CALIBRATION
-    return float(read_json(file)["temperature"]) if file.exists() else 1.0
+    return read_json(file, CALIBRATED, _REMEDY)["temperature"] if file.exists() else 1.0
 
 
 def exported_file(workdir: str | Path | None) -> Path | None:

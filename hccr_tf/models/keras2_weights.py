@@ -1,11 +1,15 @@
 """Weights of Keras 2's HDF5 files, matched by order and shape; nothing in them is run."""
 
+import tempfile
 from pathlib import Path
+from typing import Any
 
+import h5py
 import keras
 import numpy as np
 
 from hccr_tf.models.weights import WeightsError, values
+from hccr_tf.utils.schema import open_hdf5
 
 
 def load_keras2_weights(path: str | Path, model: keras.Model) -> None:
@@ -28,8 +32,9 @@ def load_keras2_weights(path: str | Path, model: keras.Model) -> None:
             "package are read by --init-from."
         )
     try:
-        model.load_weights(path)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        with tempfile.TemporaryDirectory() as folder:
+            model.load_weights(_plain_copy(path, Path(folder) / path.name))
+    except Exception as error:  # Keras raises nearly anything at another file
         raise WeightsError(
             f"{path} is damaged, or doesn't fit {model.name}: {error}. Is it of this network, with "
             "as many classes as the charset has characters, and of this image size?"
@@ -37,3 +42,26 @@ def load_keras2_weights(path: str | Path, model: keras.Model) -> None:
     for variable in model.weights:
         if not np.isfinite(values(variable)).all():
             raise WeightsError(f"{path} holds numbers in {variable.path} that aren't finite.")
+
+
+def _plain_copy(path: Path, copy: Path) -> Path:
+    """Copies arrays and attributes of fixed length, which name the weights.
+
+    What Keras reads besides is a text of variable length, its own version, which a damaged file
+    may have it look for without end; that of Keras 2 stands in the copy.
+    """
+    with open_hdf5(path) as source, h5py.File(copy, "w") as target:
+
+        def add(name: str, item: Any) -> None:
+            made = target.require_group(name) if isinstance(item, h5py.Group) else None
+            if made is None:
+                made = target.create_dataset(name, data=item[()])
+            for attribute in item.attrs:
+                if not item.attrs.get_id(attribute).dtype.hasobject:
+                    made.attrs[attribute] = item.attrs[attribute]
+
+        add("/", source)
+        source.visititems(add)
+        for group in (target, target.get("model_weights", target)):
+            group.attrs["keras_version"], group.attrs["backend"] = b"2.2.4", b"tensorflow"
+    return copy

@@ -44,6 +44,7 @@ Builder = Callable[..., keras.Model]
 _BUILDERS: dict[str, Builder] = {}
 _DESCRIPTIONS: dict[str, str] = {}
 _FAMILIES: dict[str, Builder] = {}
+_MOST = 8192  # units of a layer, or layers
 _CONTRACT_ARGUMENTS = ("num_classes", "image_shape", "aux_outputs")
 
 
@@ -137,6 +138,8 @@ def create_model(
     known = model_arguments(name)
     for argument in sorted(set(arguments) - set(known)):
         raise unknown(f"argument of {name}", argument, sorted(known))
+    if too_large := {k: v for k, v in arguments.items() if _largest(v) > _MOST}:
+        raise HccrError(f"{name} can't be built with {too_large}: numbers are at most {_MOST}.")
     if num_classes < 2:
         raise HccrError(f"num_classes is at least 2, not {num_classes}.")
     if image_shape is None:
@@ -191,6 +194,13 @@ def class_variables(name: str, **arguments) -> dict[str, int]:
         for axis, (a, b) in enumerate(zip(v.shape, w.shape, strict=True))
         if a != b
     }
+
+
+def _largest(value: object) -> float:
+    """The largest number in an argument."""
+    if isinstance(value, list | tuple):
+        return max(map(_largest, value), default=0)
+    return abs(value) if isinstance(value, int | float) else 0
 
 
 def _builder(name: str) -> Builder:

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
+from hccr_tf.utils.schema import Sha256, decoding, parse_json
 
 _KEY = "hccr_tf"
 SCALE = ":scale"  # a packed file has kernels in eight bits, each with an array of scales
@@ -69,8 +70,8 @@ def values(variable: Any) -> np.ndarray:
 
 def read_attributes(path: Path) -> dict[str, Any]:
     """Returns the attributes of a weights file, without its arrays."""
-    with _open(path) as (_, header):
-        return json.loads(header["attributes"])
+    with _open(path) as (_, header), _refusing():
+        return parse_json(header["attributes"], path, dict[str, Any])
 
 
 def read_checksum(path: Path) -> str:
@@ -109,35 +110,53 @@ def load_weights(
     axes, skipped = axes or {}, set(skip)
     wanted = {name: v for name, v in _by_name(variables).items() if name not in skipped}
     with _open(path) as (file, header):
-        names, attributes = file.keys(), header["attributes"]
-        if verify and _checksum(attributes, names, file.get_tensor) != header["sha256"]:
-            raise WeightsError(
-                f"{path} is damaged: its checksum differs from the one it was written with."
-            )
-        shapes, problems = _shapes(file, group), []
+        if verify:
+            with _refusing(), decoding(path):
+                checksum = _checksum(header["attributes"], file.keys(), file.get_tensor)
+            if checksum != header["sha256"]:
+                raise WeightsError(
+                    f"{path} is damaged: its checksum differs from the one it was written with."
+                )
+        _check_shapes(path, _shapes(file, group), wanted, axes)
+        arrays = {}
         for name, variable in wanted.items():
-            shape, axis = list(shapes.get(name, ())), axes.get(name)
-            if axis is not None and axis < len(shape):
-                shape[axis] = variable.shape[axis]
-            if name not in shapes:
-                problems.append(f"{name} is missing")
-            elif tuple(shape) != tuple(variable.shape):
-                problems.append(f"{name} is {shapes[name]}, not {tuple(variable.shape)}")
-        if problems:
-            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-            raise WeightsError(
-                f"{path} doesn't fit this model: {'; '.join(problems[:3])}{more}. Build the "
-                "model with the arguments the file was trained with."
-            )
-        for name, variable in wanted.items():
-            array = file.get_tensor(f"{group}/{name}")
-            if array.dtype == np.int8:
-                array = array * file.get_tensor(f"{group}/{name}{SCALE}")
-            if name in axes:
-                stored, array = array, values(variable).copy()
-                some, stored = (np.moveaxis(a, axes[name], 0) for a in (array, stored))
-                some[list(rows[0])] = stored[list(rows[1])]
-            variable.assign(array)
+            with _refusing(), decoding(path):
+                array = file.get_tensor(f"{group}/{name}")
+                if array.dtype == np.int8:
+                    array = array * file.get_tensor(f"{group}/{name}{SCALE}")
+                if group == "model" and not np.isfinite(array).all():
+                    raise WeightsError(f"{path} holds numbers in {name} that aren't finite.")
+                if name in axes:
+                    stored, array = array, values(variable).copy()
+                    some, stored = (np.moveaxis(a, axes[name], 0) for a in (array, stored))
+                    some[list(rows[0])] = stored[list(rows[1])]
+            arrays[name] = array
+        for name, array in arrays.items():
+            wanted[name].assign(array)
+
+
+def check_fit(path: Path, group: str, variables: Variables) -> None:
+    """Raises WeightsError where `load_weights` would: of networks without values too."""
+    with _open(path) as (file, _):
+        _check_shapes(path, _shapes(file, group), _by_name(variables), {})
+
+
+def _check_shapes(path: Path, shapes: Mapping, wanted: Mapping, axes: Mapping[str, int]) -> None:
+    problems = []
+    for name, variable in wanted.items():
+        shape, axis = list(shapes.get(name, ())), axes.get(name)
+        if axis is not None and axis < len(shape):
+            shape[axis] = variable.shape[axis]
+        if name not in shapes:
+            problems.append(f"{name} is missing")
+        elif tuple(shape) != tuple(variable.shape):
+            problems.append(f"{name} is {shapes[name]}, not {tuple(variable.shape)}")
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise WeightsError(
+            f"{path} doesn't fit this model: {'; '.join(problems[:3])}{more}. Build the "
+            "model with the arguments the file was trained with."
+        )
 
 
 def _shapes(file: Any, group: str) -> dict[str, tuple[int, ...]]:
@@ -165,17 +184,26 @@ def _by_name(variables: Variables) -> Mapping[str, Any]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     """Yields an open file, and its attributes as JSON with their checksum."""
-    try:
-        with safe_open(path, "np") as file:
-            if _KEY not in (file.metadata() or {}):
-                raise WeightsError(f"{path} wasn't written by this package.")
-            yield file, json.loads(file.metadata()[_KEY])
-    except FileNotFoundError:
+    if not path.is_file():
         old = path.with_suffix(".weights.h5")
         more = f" {old.name} is of an earlier version; train the run anew." if old.exists() else ""
-        raise WeightsError(f"There is no weights file {path}.{more}") from None
-    except (SafetensorError, OSError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"{path} is damaged or no weights file: {error}") from error
+        raise WeightsError(f"There is no weights file {path}.{more}")
+    with _refusing(), decoding(path):
+        opened = safe_open(path, "np")
+    with opened as file:
+        if _KEY not in (file.metadata() or {}):
+            raise WeightsError(f"{path} wasn't written by this package.")
+        with _refusing():
+            header = parse_json(file.metadata()[_KEY], path, {"attributes": str, "sha256": Sha256})
+        yield file, header
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except HccrError as error:
+        raise WeightsError(str(error)) from error
 
 
 def _checksum(attributes: str, names: Iterable[str], read: Callable[[str], np.ndarray]) -> str:

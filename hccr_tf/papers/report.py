@@ -15,6 +15,7 @@ from hccr_tf.evaluation.significance import beyond_chance
 from hccr_tf.images.contact_sheet import encode_png, text_image
 from hccr_tf.papers.base import EXPERIMENTS, SCALES
 from hccr_tf.utils.files import atomic_write, read_json
+from hccr_tf.utils.schema import FileName, read_table
 
 _TITLES = {
     "kriuk": "Kriuk & Kriuk 2024",
@@ -22,6 +23,11 @@ _TITLES = {
     "yang": "Yang et al. 2017",
     "chen": "Chen, Xiao & Meng 2023",
 }
+_ABOUT = {
+    **{"experiment": str, "description": str, "tables": list[FileName]},
+    **dict.fromkeys(("scale?", "data?", "data_hash?", "split?"), str | None),
+}
+_REMEDY = "make these results again with `hccr reproduce`"
 _MOST_ROWS = 200
 _GLYPH_PIXELS = 40  # drawn larger than shown, for screens with many pixels
 _CHINESE = re.compile("[\u2e80-\u9fff\U00020000-\U0003ffff]")
@@ -56,9 +62,9 @@ def find_results(name: str, folders: Sequence[str | Path]) -> Path:
 def read_results(name: str, folders: Sequence[str | Path]) -> tuple[dict, dict[str, pd.DataFrame]]:
     """Reads what `find_results` finds: `about.json`, and tables by name ("ours", "pairs", …)."""
     folder = find_results(name, folders)
-    about = read_json(folder / "about.json")
+    about = read_json(folder / "about.json", _ABOUT, _REMEDY)
     tables = {file.removeprefix(f"{name}_").removesuffix(".csv"): file for file in about["tables"]}
-    return about, {title: pd.read_csv(folder / file) for title, file in tables.items()}
+    return about, {t: read_table(folder / file, remedy=_REMEDY) for t, file in tables.items()}
 
 
 def pairs_by_setting(
@@ -94,7 +100,8 @@ def write_report(folder: Path, out: Path) -> int:
     Raises:
         FileNotFoundError: there are no results.
     """
-    results = {path.parent: read_json(path) for path in folder.rglob("about.json")}
+    abouts = sorted(folder.rglob("about.json"))
+    results = {path.parent: read_json(path, _ABOUT, _REMEDY) for path in abouts}
     for path in folder.rglob("cells.csv"):
         waiting = "No tables of it yet; its runs stand as below."
         nothing = {"experiment": path.parent.name, "tables": [], "description": waiting}
@@ -130,7 +137,8 @@ def _section(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
         if (folder / file).exists():
             title = file.removesuffix(".csv").removeprefix(f"{name}_").replace("_", " ")
             title = {"paper": "the paper's", "cells": "runs"}.get(title, title)
-            tables.append((title, pd.read_csv(folder / file, dtype=str, keep_default_na=False)))
+            options: dict[str, Any] = {"dtype": str, "keep_default_na": False}
+            tables.append((title, read_table(folder / file, remedy=_REMEDY, **options)))
     return {
         "paper": paper if paper in _TITLES else "~",  # comparisons last
         "name": f"{name} ({scale})" if scale else name,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 
@@ -14,7 +13,7 @@ from hccr_tf.data.dataset import Dataset
 from hccr_tf.evaluation.complexity import count_macs, size_mb
 from hccr_tf.evaluation.metrics import softmax
 from hccr_tf.evaluation.significance import wilson_interval
-from hccr_tf.inference.logits_file import open_same_samples
+from hccr_tf.inference.logits_file import LogitsFile, open_same_samples
 from hccr_tf.inference.predictor import Predictor, predict_split
 from hccr_tf.models import MAIN_OUTPUT
 from hccr_tf.models.weights import read_checksum
@@ -147,7 +146,7 @@ def predict_once(
         "tta": tta,
         "blur": blur and workdir.preprocessing.blur_kernel > 0,
     }
-    with contextlib.suppress(OSError), h5py.File(out) as file:
-        if all(file.attrs.get(name) == value for name, value in wanted.items()):
+    with contextlib.suppress(HccrError), LogitsFile(out) as file:
+        if all(file.attributes.get(name) == value for name, value in wanted.items()):
             return
     predict_split(run, store, out, split=split, tta=tta, blur=blur)

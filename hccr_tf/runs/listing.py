@@ -94,7 +94,7 @@ def compare(first: Path, second: Path, image: Path) -> list[str]:
             result = f"best validation accuracy {100 * best:.2f} % at epoch {fact['best_epoch']}"
         lines.append(f"{run.path}: {result}")
         if run.history_path.exists():
-            histories[str(run.path)] = pd.read_csv(run.history_path)
+            histories[str(run.path)] = run.read_curves()
     if len(histories) == len({first, second}):
         save_figure(overlay_figure(histories), image)
         lines.append(f"curves      {image}")

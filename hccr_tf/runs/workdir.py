@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import pandas as pd
@@ -34,6 +34,7 @@ from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.recipe import Recipe
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, write_json
+from hccr_tf.utils.schema import Count, Share, read_table
 
 _PACKAGES = (
     "hccr_tf",
@@ -46,6 +47,27 @@ _PACKAGES = (
     "safetensors",
     "opencv-python-headless",
 )
+
+
+HISTORY = ("epoch", "val_main_output_accuracy", "val_main_output_loss")
+_REMEDY = "take an intact copy of the run, or train it anew in another --workdir"
+
+
+_RUN = {
+    "state": Literal["begun", "running", "finished", "diverged", "imported", "packed"],
+    "seed": Count,
+    **dict.fromkeys(("data_hash", "charset_sha256", "command"), str),
+    **dict.fromkeys(("store?", "init_from?", "init_recipe?", "init_data_hash?"), str),
+    **dict.fromkeys(("epochs_done?", "best_epoch?"), Count),
+    "best_val_accuracy?": Share,
+    "train_seconds?": float,
+}
+_ENVIRONMENT = {
+    **dict.fromkeys(("python", "platform", "backend", "cpu"), str),
+    "packages": dict[str, str],
+    "devices": list[str],
+    "cpu_count": int | None,
+}
 
 
 def _path(name: str) -> property:
@@ -74,7 +96,7 @@ class Workdir:
     @cached_property
     def recipe(self) -> Recipe:
         """Reads the run's recipe; HccrError where there's no run."""
-        return Recipe.from_dict(self._read("recipe.json"))
+        return Recipe.from_dict(self._read("recipe.json"), self.recipe_path)
 
     @cached_property
     def charset(self) -> Charset:
@@ -85,15 +107,16 @@ class Workdir:
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """Reads how the run's images were prepared."""
-        return Preprocessing.from_dict(self._read("preprocessing.json"))
+        name = "preprocessing.json"
+        return Preprocessing.from_dict(self._read(name), self.path / name)
 
     def read_run(self) -> dict[str, Any]:
         """Reads `run.json`."""
-        return self._read("run.json")
+        return self._read("run.json", _RUN)
 
     def read_environment(self) -> dict[str, Any]:
         """Reads `environment.json`; see `environment`."""
-        return self._read("environment.json")
+        return self._read("environment.json", _ENVIRONMENT)
 
     @property
     def hardware(self) -> str:
@@ -105,7 +128,14 @@ class Workdir:
         """Reads the rows of `history.csv`; none before the first epoch is done."""
         if not self.history_path.exists():
             return []
-        return pd.read_csv(self.history_path).to_dict("records")
+        return self.read_curves().to_dict("records")
+
+    def read_curves(self) -> pd.DataFrame:
+        """Reads `history.csv`, of at least one epoch, as a table of numbers."""
+        table = read_table(self.history_path, HISTORY, _REMEDY)
+        if not len(table) or not all(map(pd.api.types.is_numeric_dtype, table.dtypes)):
+            raise HccrError(f"{self.history_path} holds no rows, or no numbers; {_REMEDY}")
+        return table
 
     def update_run(self, **values) -> None:
         """Changes some of `run.json`, atomically."""
@@ -141,12 +171,12 @@ class Workdir:
         for name in ("recipe", "preprocessing"):
             self.__dict__.pop(name, None)  # what `cached_property` kept
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _read(self, name: str, kind: Any = Any) -> Any:
         if not self.exists():
             raise HccrError(
                 f"{self.path} holds no run (no recipe.json). Name the --workdir of a training run."
             )
-        return read_json(self.path / name)
+        return read_json(self.path / name, kind, _REMEDY)
 
 
 def command_line() -> str:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -30,8 +30,25 @@ from hccr_tf.synthesis.sources import Font, Sources, arrays
 from hccr_tf.synthesis.style import HandwritingStyle
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
+from hccr_tf.utils.schema import Between, Count, Share, check_range, read_array
 from hccr_tf.utils.settings import from_plain
 
+_FARTHEST = 4  # sides of a character from its corner
+_MOST_STROKES = 1000  # of a character
+_SCHEMA = {
+    "version": int,
+    "num_strokes": Count,
+    "variation": dict[str, Any],
+    "per_class": Annotated[int, Between(1, 2**31)],
+    **dict.fromkeys(("held_out", "seed"), Annotated[int, Between(0, 2**31)]),
+    "sources": [
+        {
+            **{"name": str, "sha256": str, "num_characters": Count},
+            "weight": Annotated[float, Between(1e-9, 1000)],
+            "haste": Share,
+        }
+    ],
+}
 _VERSION = 4  # of how images are drawn: another one draws others from the same settings
 
 
@@ -46,29 +63,41 @@ class StrokeDataset(Dataset):
     """
 
     format = FORMAT
+    schema = _SCHEMA
     remedy = "hccr data strokes"
 
     def __init__(self, path: str | os.PathLike[str]):
         super().__init__(path)
-        if self.manifest.get("version") != _VERSION:
+        if self.manifest["version"] != _VERSION:
             raise HccrError(
                 f"{self.path} is of a version of this package that drew otherwise; make it again "
                 f"with `{self.remedy}`"
             )
-        self.variation = from_plain(HandwritingStyle, self.manifest["variation"])
+        manifest = self.path / MANIFEST
+        self.variation = from_plain(HandwritingStyle, self.manifest["variation"], manifest)
         self.per_class: int = self.manifest["per_class"]
         self.held_out: int = self.manifest["held_out"]
         self.seed: int = self.manifest["seed"]
         if self.data_hash != _data_hash(self.manifest):
-            raise HccrError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
-        sources = self.manifest["sources"]
-        self._sources = Sources(
-            np.load(self.path / "lines.npy", mmap_mode="r"),
-            np.load(self.path / "first.npy"),
-            np.load(self.path / "reference.npy"),
-            [source["weight"] for source in sources],
-            [source["haste"] for source in sources],
-        )
+            raise HccrError(f"{manifest} was altered: data_hash does not fit it")
+        if not self.manifest["sources"]:
+            raise HccrError(f"{manifest}: sources is empty; make it again with `{self.remedy}`")
+        sources, again = self.manifest["sources"], f"make it again with `{self.remedy}`"
+        paths = [self.path / f"{name}.npy" for name in ("lines", "first", "reference")]
+        length = 1 + len(sources) * len(self.charset)
+        first = read_array(paths[1], np.int64, length=length, remedy=again)
+        strokes, ends = int(first[-1]), first[[0, -1]]
+        lines = read_array(paths[0], np.complex64, POINTS, length=strokes, remedy=again)
+        reference = read_array(paths[2], np.int16, 2, length=strokes, remedy=again)
+        # The first source has every character; the others' strokes lie along its own.
+        counts = np.diff(first).reshape(len(sources), -1)
+        check_range(counts, np.eye(len(sources), 1, dtype=int), _MOST_STROKES, paths[1], again)
+        check_range(ends, 0, [0, strokes], paths[1], again)
+        own = np.tile(counts[0], len(sources)).repeat(counts.ravel())
+        check_range(reference, 0, own[:, None] - 1, paths[2], again)
+        check_range(abs(lines), 0, _FARTHEST, paths[0], again)
+        hands = [source["weight"] for source in sources], [source["haste"] for source in sources]
+        self._sources = Sources(lines, first, reference, *hands)
 
     def __len__(self) -> int:
         return len(self.charset) * (self.per_class + 2 * self.held_out)

@@ -7,15 +7,17 @@ grid of 1024 with y upwards (row of the image = 900 - y), the convention of Make
 """
 
 import gzip
-import json
-import zlib
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.schema import decoding, parse_json
+
+_ENTRY = {"character": str, "medians": list[Any]}  # a line of graphics.txt
 
 
 def load_strokes(path: str | Path | None = None) -> dict[str, list[np.ndarray]]:
@@ -32,17 +34,17 @@ def load_strokes(path: str | Path | None = None) -> dict[str, list[np.ndarray]]:
     file: Traversable = numerals if path is None else Path(path)
     raw = file.read_bytes()
     try:
-        raw = gzip.decompress(raw) if file.name.endswith(".gz") else raw
+        with decoding(file):
+            raw = gzip.decompress(raw) if file.name.endswith(".gz") else raw
         if Path(file.name.removesuffix(".gz")).suffix == ".txt":
             # Make Me a Hanzi's own file: an object a line.
-            entries = [json.loads(line) for line in raw.splitlines() if line.strip()]
+            lines = enumerate(raw.splitlines(), 1)
+            entries = [parse_json(s, f"line {i}", _ENTRY) for i, s in lines if s.strip()]
             document = {entry["character"]: entry["medians"] for entry in entries}
         else:
-            document = json.loads(raw)
-    except (KeyError, TypeError) as error:
-        raise _malformed(file, "a line has no character and medians") from error
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise _malformed(file, f"it cannot be read as JSON ({error})") from error
+            document = parse_json(raw, "it")
+    except HccrError as error:
+        raise _malformed(file, str(error)) from error
     if not isinstance(document, dict) or not document:
         raise _malformed(file, "it holds no object of characters")
     strokes = {}

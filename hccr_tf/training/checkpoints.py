@@ -24,10 +24,17 @@ from hccr_tf.models.weights import (
     values,
 )
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.schema import Count, check
 
 logger = logging.getLogger(__name__)
 
 KEPT = 2
+_KEPT = {
+    **dict.fromkeys(("epoch", "step"), Count),
+    "history": list[dict[str, Any]],
+    "seconds?": list[float],
+    "spent?": float,
+}
 _COST = 0.02  # Largest share of the time that saving may take, whatever the interval.
 
 
@@ -124,12 +131,14 @@ class Checkpoints:
         for path in self.paths():
             try:
                 load_weights(path, "model", model.variables)
-            except WeightsError as error:
+                kept = read_attributes(path)
+                check(kept, _KEPT, path)
+            except HccrError as error:
                 problems.append(str(error))
                 logger.warning("Passed over a checkpoint: %s", error)
                 continue
             self._note(path)
-            return read_attributes(path)
+            return kept
         if problems:
             raise WeightsError(
                 f"No checkpoint in {self.folder} can be used: {'; '.join(problems)}. Take "

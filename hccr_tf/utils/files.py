@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.schema import AGAIN, parse_json
 from hccr_tf.utils.terminal import printable
 
 
@@ -133,17 +134,14 @@ def write_json(path: str | os.PathLike[str], obj: Any) -> None:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a UTF-8 JSON file.
+def read_json(path: str | os.PathLike[str], kind: Any = Any, remedy: str = AGAIN) -> Any:
+    """Reads a UTF-8 JSON file of a kind; see `schema.check`.
 
     Raises:
         FileNotFoundError: There is no such file.
-        HccrError: The file is not UTF-8 or not JSON; the message names the file and the place.
+        HccrError: It is not UTF-8, not JSON or not of the kind; file and place are named.
     """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise HccrError(f"{path} is not valid JSON in UTF-8 ({error})") from error
+    return parse_json(Path(path).read_bytes(), path, kind, remedy)
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:

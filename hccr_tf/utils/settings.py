@@ -6,12 +6,13 @@ Type and help are the dataclass's own: its annotations, and the `Attributes:` of
 import ast
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.schema import check
 
 Described = TypeVar("Described")
 
@@ -51,14 +52,22 @@ def settings_of(described: type) -> dict[str, Setting]:
     return settings
 
 
-def from_plain(described: type[Described], values: Mapping[str, Any]) -> Described:
-    """Makes a dataclass of what `asdict` gave; HccrError for settings that it doesn't know."""
+def from_plain(described: type[Described], values: Any, source: Any = "settings") -> Described:
+    """Makes a dataclass of what `asdict` gave and a file, `source`, holds.
+
+    Raises:
+        HccrError: Settings that it doesn't know or lacks, or values that they can't have.
+    """
+    check(values, described, source)
     if unknown := sorted(set(values) - set(get_type_hints(described))):
         raise HccrError(
             f"This {described.__name__} has settings unknown here: {unknown}. It was made by "
             "another version of hccr_tf; upgrade, or make it anew."
         )
-    return described(**values)
+    try:
+        return described(**values)
+    except HccrError as error:
+        raise HccrError(f"{source}: {error}") from error
 
 
 def parse_literal(text: str) -> Any:

@@ -1,3 +1,4 @@
+import os
 import stat
 import zipfile
 
@@ -24,6 +25,35 @@ def gnt(tmp_path, make_image):
 
 
 # === Folders of downloads ===
+
+
+def test_a_folder_that_cannot_be_read_ends_the_reading(tmp_path, gnt, read_kinds, monkeypatch):
+    """Were it passed over, the test split that lies in it would be lost in silence."""
+    for i, side in enumerate(("train", "test")):
+        (tmp_path / "data" / side).mkdir(parents=True)
+        (tmp_path / "data" / side / "1.gnt").write_bytes(gnt(i))
+    assert len(read_kinds(tmp_path / "data")[0]) == 6
+    scandir = os.scandir
+
+    def scan(path):
+        if str(path).endswith("test"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(PermissionError, match="data/test"):
+        read_kinds(tmp_path / "data")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, gnt, read_kinds):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "1.gnt").write_bytes(gnt(1))
+    os.mkfifo(tmp_path / "data" / "2.png")
+    samples, skipped, _ = read_kinds(tmp_path / "data")
+    assert len(samples) == 3
+    assert [(s.source, s.reason) for s in skipped] == [("data/2.png", "no plain file")]
+    with pytest.raises(ValueError, match=r"2\.png is no plain file"):
+        read_kinds(tmp_path / "data" / "2.png")
 
 
 def test_a_folder_of_downloads_under_new_and_old_names(tmp_path, gnt, make_image, read_kinds):

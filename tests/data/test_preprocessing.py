@@ -266,7 +266,7 @@ def test_five_crops_are_the_centre_and_the_corners():
     ("settings", "message"),
     [
         ({"fit": "squash"}, 'fit is "stretch" or "pad", not \'squash\''),
-        ({"image_size": 0}, "image_size is at least 1"),
+        ({"image_size": 0}, "image_size is from 1 to 4096"),
         ({"border": 0.5}, "border is a fraction"),
         ({"border": -0.1}, "border is a fraction"),
         ({"blur_kernel": 4, "blur_sigma": 1.0}, "blur_kernel is odd"),

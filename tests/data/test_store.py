@@ -1,12 +1,15 @@
 import errno
+import json
 import re
 
 import numpy as np
 import pytest
 from disk import leftovers, put, rows
+from resealed import reseal
 
 from hccr_tf.charset import Charset
 from hccr_tf.data.sources.gnt import write_gnt
+from hccr_tf.data.store.format import array_file
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.writer import ShardWriter
@@ -149,7 +152,7 @@ def test_missing_short_and_changed_files(store):
     images.write_bytes(data)
     array = labels.read_bytes()
     labels.write_bytes(array[:-1] + bytes([array[-1] ^ 1]))
-    with pytest.raises(ValueError, match=r"labels\.npy changed; make it again"):
+    with pytest.raises(ValueError, match=r"labels\.npy changed; make the store again"):
         Store(path).verify()
     labels.unlink()
     with pytest.raises(FileNotFoundError, match=r"incomplete: labels\.npy"):
@@ -158,7 +161,7 @@ def test_missing_short_and_changed_files(store):
     for old, new, message in (
         ("A室宪", "A宪室", "altered"),
         ("store 2", "store 9", "store 9"),
-        ('"skipped":', '"quarantined":', "an earlier version.*make it again"),
+        ('"skipped":', '"quarantined":', r"manifest\.json lacks skipped; make the store again"),
         (store.data_hash, "0" * 64, "data_hash does not fit"),
     ):
         manifest.write_text(text.replace(old, new), "utf-8")
@@ -167,6 +170,60 @@ def test_missing_short_and_changed_files(store):
     manifest.unlink()
     with pytest.raises(FileNotFoundError, match="is no store"):
         Store(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("offsets", -(2**33), "row 2 is -8589934592, outside of 0 to "),
+        ("offsets", -5, "row 2 is -5, outside of 0 to "),
+        ("offsets", 2**40, "row 2 is 1099511627776, outside of 0 to "),
+        ("heights", 60_000, r"offsets\.npy: row 2 is \d+, outside of 0 to -"),
+        ("widths", 0, "row 2 is 0, outside of 1 to 65535"),
+        ("labels", -1, "row 2 is -1, outside of 0 to "),
+        ("labels", 10_000, "row 2 is 10000, outside of 0 to "),
+        ("split", 4, "row 2 is 4, outside of 0 to 3"),
+        ("shards", -1, r"parts\.npy: row 2 is -1, outside of 0 to"),
+        ("shards", 5, r"offsets\.npy: row 2 is \d+, outside of 0 to -"),
+        ("writers", -2, "row 2 is -2, outside of -1 to"),
+        ("ids_offsets", -1, "row 2 is -1, outside of 0 to"),
+        ("ids_offsets", 2**40, "row 2 is 1099511627776, outside of 0 to"),
+    ],
+)
+def test_an_index_that_points_elsewhere_is_refused(store, name, value, message):
+    """With checksums that are right: memory is read where the index says."""
+    path = store.path / array_file(name)
+    array = np.load(path)
+    array[2] = value
+    np.save(path, array)
+    reseal(store.path)
+    with pytest.raises(ValueError, match=message):
+        Store(store.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(num_samples=-1), "num_samples is -1, not a number from 0"),
+        (
+            lambda m: m["files"].update({"../x": {"num_bytes": 1}}),
+            r"files.name is '\.\./x', not the",
+        ),
+        (lambda m: m["files"].pop("labels.npy"), r"lacks files\.labels\.npy"),
+        (lambda m: m["files"]["labels.npy"].pop("num_bytes"), "labels.npy.num_bytes"),
+        (lambda m: m["writers"].pop("names"), r"lacks writers\.names"),
+        (lambda m: m["skipped"].update(by_reason=[]), r"skipped\.by_reason is \[\], not an object"),
+        (lambda m: m["charset"].update(characters=["A"]), r"charset\.characters is \['A'\]"),
+        (lambda m: m.update(data_hash=None), "data_hash is None, not a text"),
+    ],
+)
+def test_every_part_of_the_manifest_is_named(store, change, message):
+    file = store.path / "manifest.json"
+    manifest = json.loads(file.read_text("utf-8"))
+    change(manifest)
+    file.write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(ValueError, match=rf"manifest\.json.*{message}.*hccr data prepare"):
+        Store(store.path)
 
 
 # === Writing ===

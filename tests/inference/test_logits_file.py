@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hccr_tf.charset import Charset
-from hccr_tf.inference.logits_file import LogitsFile, open_same_samples, write_logits
+from hccr_tf.inference.logits_file import LogitsFile, open_same_samples, seal, write_logits
 from hccr_tf.papers.recipes import get_recipe
 
 CHARSET = Charset.from_text("一二三四")
@@ -40,9 +40,9 @@ def test_datasets_and_attributes_of_the_file(tmp_path, logits, labels):
             assert file[name].dtype == values.dtype
             np.testing.assert_array_equal(file[name], values)
         assert file["sample_ids"].asstr()[()].tolist() == ids
-        assert file.attrs["charset"] == "一二三四"
-        assert file.attrs["charset_sha256"] == CHARSET.sha256
-        assert file.attrs["split"] == "test" and file.attrs["tta"] == "five_crops"
+        assert file.attrs["charset"].decode() == "一二三四"
+        assert file.attrs["charset_sha256"].decode() == CHARSET.sha256
+        assert file.attrs["split"] == b"test" and file.attrs["tta"] == b"five_crops"
         assert bool(file.attrs["blur"]) is True
         assert json.loads(file.attrs["recipe"]) == json.loads(json.dumps(recipe))
 
@@ -106,7 +106,7 @@ def test_what_is_no_logits_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="There is no logits file .*none.h5; a predictor writes"):
         LogitsFile(tmp_path / "none.h5")
     (tmp_path / "a.h5").write_text("1,2,3")
-    with pytest.raises(ValueError, match=r"a\.h5 is no readable HDF5 file"):
+    with pytest.raises(ValueError, match=r"a\.h5 is damaged, of an earlier version or no logits"):
         LogitsFile(tmp_path / "a.h5")
     with write_logits(tmp_path / "b.h5", 0, CHARSET, {}):
         pass
@@ -120,7 +120,7 @@ def _without_parts(file):
 
 
 def _with_another_charset(file):
-    file.attrs["charset"] = "一零二三"
+    file.attrs["charset"] = np.bytes_("一零二三".encode())
 
 
 def _without_a_row(file):
@@ -134,16 +134,79 @@ def _without_a_row(file):
     [
         (_without_parts, "is no logits file; it lacks labels, charset."),
         (_with_another_charset, "is damaged: its charset doesn't fit its own hash."),
-        (_without_a_row, "is damaged: logits is (5, 4), not (6, 4)."),
+        (_without_a_row, "is damaged: logits is float32 (5, 4), not float32 (6, 4)."),
     ],
 )
 def test_damage_is_named(make_logits_file, logits, labels, change, message):
     path = make_logits_file("a.h5", logits, labels)
     with h5py.File(path, "r+") as file:
         change(file)
+    seal(path)
     with pytest.raises(ValueError) as caught:
         LogitsFile(path)
     assert str(caught.value) == f"{path} {message}"
+
+
+def test_one_changed_bit_is_damage(make_logits_file, logits, labels):
+    """Flipped signs would be read as another model's answers."""
+    path = make_logits_file("a.h5", logits, labels)
+    sound = path.read_bytes()
+    for place in (600, len(sound) // 2, len(sound) - 1):
+        damaged = bytearray(sound)
+        damaged[place] ^= 128
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"a\.h5 is damaged, .*predict again"):
+            LogitsFile(path)
+
+
+def _with_three_ids(file):
+    del file["sample_ids"]
+    file["sample_ids"] = np.array([b"a", b"b", b"c"])
+
+
+def _with_others_ids(file):
+    del file["sample_ids"]
+    file["sample_ids"] = h5py.ExternalLink("other.h5", "/sample_ids")
+
+
+def _without_end(file):
+    del file["sample_ids"]
+    file.create_dataset("sample_ids", data=["a"] * 6, dtype=h5py.string_dtype())
+
+
+def _with_a_billion_rows(file):
+    for name, shape in (("labels", (10**9,)), ("logits", (10**9, 4)), ("sample_ids", (10**9,))):
+        kind = file[name].dtype
+        del file[name]
+        file.create_dataset(name, shape, kind, chunks=(1000, *shape[1:]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            _with_three_ids,
+            r"labels is int32 \(6,\), not int32 \(3,\)|logits is float32 \(6, 4\), not",
+        ),
+        (_with_others_ids, "sample_ids is a link"),
+        (_without_end, "sample_ids is of variable length"),
+        (_with_a_billion_rows, r"claims \d+,000,000,000 bytes and has 0"),
+    ],
+)
+def test_files_made_to_deceive_are_refused(make_logits_file, logits, labels, change, message):
+    path = make_logits_file("a.h5", logits, labels)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    seal(path)
+    with pytest.raises(ValueError, match=message):
+        LogitsFile(path)
+
+
+def test_long_names_of_samples_come_back(make_logits_file, logits, labels):
+    ids = ["a", "b" * 64, "字" * 100, "c", "d" * 900, ""]
+    path = make_logits_file("a.h5", logits, labels, ids=ids)
+    with LogitsFile(path) as file:
+        assert file.sample_ids(ROWS) == ids
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -170,7 +170,7 @@ def test_a_truncated_file_is_a_weights_error(share):
         data = path.read_bytes()
         path.write_bytes(data[: int(share * len(data))])
         for read in (read_attributes, lambda p: load_weights(p, "model", model.variables)):
-            with pytest.raises(WeightsError, match=r"w\.safetensors is damaged or no weights file"):
+            with pytest.raises(WeightsError, match=r"w\.safetensors is damaged or of another"):
                 read(path)
 
 
@@ -181,10 +181,10 @@ def test_other_files_are_refused(tmp_path, model):
     with pytest.raises(WeightsError, match=r"best\.weights\.h5 is of an earlier version"):
         read_attributes(tmp_path / "best.safetensors")
     (tmp_path / "text.safetensors").write_text("weights")
-    with pytest.raises(WeightsError, match=r"text\.safetensors is damaged or no weights file"):
+    with pytest.raises(WeightsError, match=r"text\.safetensors is damaged or of another"):
         read_attributes(tmp_path / "text.safetensors")
     model.save_weights(tmp_path / "keras.weights.h5")
-    with pytest.raises(WeightsError, match="keras.weights.h5 is damaged or no weights file"):
+    with pytest.raises(WeightsError, match="keras.weights.h5 is damaged or of another kind"):
         load_weights(tmp_path / "keras.weights.h5", "model", model.variables)
     save_file({"x": np.zeros(3)}, tmp_path / "others.safetensors")
     with pytest.raises(WeightsError, match="wasn't written by this package"):
@@ -203,3 +203,29 @@ def test_a_failure_in_the_middle_leaves_the_earlier_file(path, other, monkeypatc
     assert path.read_bytes() == data and not leftovers(path.parent)
     save_weights(path, {"model": other.variables}, {"epoch": 4})
     assert read_attributes(path) == {"epoch": 4} and not leftovers(path.parent)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, model, value, scaled):
+    """They would be read as characters with no probability."""
+    arrays = {v.path: np.asarray(v) for v in model.weights if "seed" not in v.path}
+    kernel = arrays["main_output/kernel"]
+    if scaled:
+        arrays["main_output/kernel"] = np.ones(kernel.shape, np.int8)
+        arrays["main_output/kernel:scale"] = np.full((1, kernel.shape[1]), value, np.float32)
+    else:
+        arrays["main_output/kernel"] = np.full_like(kernel, value)
+    save_weights(tmp_path / "w.safetensors", {"model": arrays}, {})
+    variables = [v for v in model.weights if "seed" not in v.path]
+    before = values(variables)
+    with pytest.raises(WeightsError, match="numbers in main_output/kernel that aren't finite"):
+        load_weights(tmp_path / "w.safetensors", "model", variables)
+    assert_values(variables, before)
+
+
+def test_headers_that_are_no_headers_are_refused(tmp_path):
+    for header in ("{", "[]", "{}", '{"attributes": 1, "sha256": "a"}', "[" * 100_000):
+        save_file({"model/a": np.zeros(3)}, tmp_path / "w.safetensors", {"hccr_tf": header})
+        with pytest.raises(WeightsError, match=r"w\.safetensors"):
+            read_attributes(tmp_path / "w.safetensors")

@@ -227,7 +227,7 @@ def test_a_losss_arguments_go_along_where_the_new_one_has_them(settings, argumen
     [
         ({"colour": 1}, "no setting 'colour'; it has model, weights, .*, and NAME of model.NAME"),
         ({"loss": "focal"}, "no loss 'focal'"),
-        ({"epochs": 0}, "epochs is at least 1, not 0"),
+        ({"epochs": 0}, "epochs is at least 1, and below"),
         ({"batch_size": 0}, "batch_size is at least 1"),
         ({"patience": 0}, "patience is at least 1"),
         ({"schedule": "step"}, "schedule is one of"),

@@ -81,3 +81,27 @@ def test_results_are_found_again(page, tmp_path):
         find_results("chen_transfer", [tmp_path])
     with pytest.raises(FileNotFoundError, match="`hccr reproduce kriuk_figure8 --scale smoke`"):
         find_results("kriuk_figure8", [tmp_path])
+
+
+@pytest.mark.parametrize("name", ["../../secret.csv", "/etc/passwd", "..", "a/b.csv"])
+def test_no_file_from_elsewhere_comes_into_the_page(page, tmp_path, name):
+    (tmp_path / "secret.csv").write_text("secret,of\nsomebody,else\n")
+    file = tmp_path / "results" / "yang_table1" / "about.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tables": [name]}))
+    for read in (
+        lambda: write_report(tmp_path / "results", tmp_path / "other.html"),
+        lambda: read_results("yang_table1", [tmp_path / "results"]),
+    ):
+        with pytest.raises(
+            ValueError, match=r"about\.json: tables\.0 is .*, not the name of a file"
+        ):
+            read()
+    assert not (tmp_path / "other.html").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "3", "[" * 100_000, '{"experiment": 1}', "\xff"])
+def test_damaged_results_are_named(page, tmp_path, content):
+    file = tmp_path / "results" / "yang_table1" / "about.json"
+    file.write_text(content, "latin-1")
+    with pytest.raises(ValueError, match=r"about\.json.*hccr reproduce"):
+        write_report(tmp_path / "results", tmp_path / "other.html")

@@ -60,7 +60,7 @@ def test_damaged_files_are_named(tmp_path):
             load_strokes(path)
     path = tmp_path / "dictionary.txt"
     path.write_text('{"character": "一"}\n')
-    with pytest.raises(HccrError, match="no character and medians"):
+    with pytest.raises(HccrError, match="line 1 lacks medians"):
         load_strokes(path)
     with pytest.raises(FileNotFoundError):
         load_strokes(tmp_path / "absent.json")

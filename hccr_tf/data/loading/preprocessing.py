@@ -17,6 +17,7 @@ import numpy as np
 
 from hccr_tf.images.cleaning import WHITE
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.schema import check
 from hccr_tf.utils.settings import from_plain
 
 # Kriuk & Kriuk 2024, section 3.2: images are resized to 280 and cropped to 256.
@@ -28,6 +29,7 @@ VIEWS = {"none": 1, "five_crops": 5, "stretches": 2}
 _STRETCHES = ((1.1, 1.0), (1.0, 1.1))
 _INK_BELOW = 240  # lighter pixels are paper: the noise of JPEG files reaches about 245
 _UINT8 = np.dtype(np.uint8).num
+_MOST_PIXELS = 4096  # a side of what a network sees
 _GROUP_WIDTH = 2048  # pixels; images side by side that are blurred together
 
 
@@ -105,14 +107,20 @@ class Preprocessing:
             raise HccrError(f'fit is "stretch" or "pad", not {self.fit!r}.')
         if self.tta not in VIEWS:
             raise HccrError(f"tta is one of {', '.join(VIEWS)}; not {self.tta!r}.")
-        if self.image_size < 1:
-            raise HccrError(f"image_size is at least 1, not {self.image_size}.")
+        for name in ("image_size", "blur_size"):
+            if (side := getattr(self, name)) is not None and not 1 <= side <= _MOST_PIXELS:
+                raise HccrError(f"{name} is from 1 to {_MOST_PIXELS}, not {side}.")
         if not 0 <= self.border < 0.5:
             raise HccrError(f"border is a fraction in [0, 0.5), not {self.border}.")
-        if self.blur_kernel < 0 or (self.blur_kernel and self.blur_kernel % 2 == 0):
-            raise HccrError(f"blur_kernel is odd, or 0 for no blur; not {self.blur_kernel}.")
-        if self.blur_kernel and self.blur_sigma <= 0:
-            raise HccrError("A blur needs a blur_sigma above 0.")
+        if not 0 <= self.blur_kernel < _MOST_PIXELS or (
+            self.blur_kernel and not self.blur_kernel % 2
+        ):
+            raise HccrError(
+                f"blur_kernel is odd and below {_MOST_PIXELS}, or 0 for no blur; not "
+                f"{self.blur_kernel}."
+            )
+        if self.blur_kernel and not 0 < self.blur_sigma < _MOST_PIXELS:
+            raise HccrError(f"A blur needs a blur_sigma above 0, not {self.blur_sigma}.")
         if self.blur_size is not None and self.blur_size < self.image_size:
             raise HccrError(f"blur_size {self.blur_size} is below image_size {self.image_size}.")
 
@@ -200,11 +208,12 @@ class Preprocessing:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, config: dict[str, Any]) -> "Preprocessing":
-        """Reads `to_dict`'s result; HccrError for settings that this version doesn't know."""
+    def from_dict(cls, config: Any, source: Any = "preprocessing") -> "Preprocessing":
+        """Reads `to_dict`'s result; HccrError names the file, `source`, as `from_plain` does."""
+        check(config, dict[str, Any], source)
         # Runs of before had none of their own, and the recogniser stretched what isn't stretched.
         tta = "stretches" if config.get("fit") == "pad" else "none"
-        return from_plain(cls, {"tta": tta, **config})
+        return from_plain(cls, {"tta": tta, **config}, source)
 
 
 class _Preparation:

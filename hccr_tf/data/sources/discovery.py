@@ -186,6 +186,8 @@ class Discovery:
         label = f"{prefix}{path.name}"
         if path.is_dir():
             self._add_folder(path, f"{label}/")
+        elif not path.is_file():
+            raise HccrError(f"{path} is no plain file, and a pipe can't be read twice; save it")
         elif _suffix(path.name) == ".zip":
             self._add_archive(path, label, depth=0)
         else:
@@ -225,6 +227,9 @@ class Discovery:
         def files() -> Iterator[tuple[str, int, int]]:
             for file in _walk(path):
                 name = file.relative_to(path).as_posix()
+                if not file.is_file():  # a pipe would be waited for
+                    self.skipped.append(Skipped(label + name, None, 0, "no plain file"))
+                    continue
                 sizes.append(file.stat().st_size)
                 digest.update(b"%s\0%d\n" % (name.encode("utf-8", "surrogateescape"), sizes[-1]))
                 if _suffix(name) == ".zip":
@@ -355,8 +360,12 @@ def _walk(path: Path) -> Iterator[Path]:
     Linked folders are followed, as leaving them out would go unnoticed; each only once, as links
     can run in circles.
     """
+
+    def refuse(error: OSError) -> None:
+        raise error  # what lies there, such as the test split, would be left out in silence
+
     seen: set[str] = set()
-    for root, folders, files in os.walk(path, followlinks=True):
+    for root, folders, files in os.walk(path, onerror=refuse, followlinks=True):
         real = os.path.realpath(root)
         if real in seen:
             folders.clear()

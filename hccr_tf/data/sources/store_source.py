@@ -16,6 +16,7 @@ from hccr_tf.data.store import splits
 from hccr_tf.data.store.format import MANIFEST, SKIPPED_FILE
 from hccr_tf.data.store.store import Store
 from hccr_tf.utils.files import read_json
+from hccr_tf.utils.schema import decoding
 
 _IMAGES = re.compile(r"images-(\d{5,})\.bin")
 _LISTS = (SKIPPED_FILE, "repaired_names.csv")
@@ -57,13 +58,15 @@ class StoreReader(Reader):
         label = file.source.rsplit("/", 1)[0]
         match = _IMAGES.fullmatch(file.name)
         if match is None:
-            for row in csv.DictReader(io.StringIO(file.read().decode("utf-8"), newline="")):
-                if "reason" in row:
-                    offset = int(row["offset"]) if row["offset"] else None
-                    source = f"{label}/{row['source']}"
-                    yield Skipped(source, offset, int(row["num_bytes"]), row["reason"])
+            with decoding(file.source, "prepare that store again"):
+                text = io.StringIO(file.read().decode("utf-8"), newline="")
+                if file.name == SKIPPED_FILE:
+                    for row in csv.DictReader(text):
+                        offset = int(row["offset"]) if row["offset"] else None
+                        source = f"{label}/{row['source']}"
+                        yield Skipped(source, offset, int(row["num_bytes"]), row["reason"])
                 else:
-                    yield RepairedName(**row)
+                    yield from (RepairedName(**row) for row in csv.DictReader(text))
             return
         names = store.manifest["writers"]["names"]
         for i in store.samples_of_shard(int(match[1])).tolist():

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from hccr_tf.charset import Charset
+from hccr_tf.charset import STORED_CHARSET, Charset
+from hccr_tf.utils.schema import Count, FileName, Sha256
 
 MANIFEST = "manifest.json"
 FORMAT = "hccr_tf store 2"
 STROKES_FORMAT = "hccr_tf strokes 1"  # of a store that draws its images
 SKIPPED_FILE = "skipped.csv"
+
 ARRAYS = {
     "shards": np.int32,
     "offsets": np.int64,
@@ -31,6 +33,38 @@ def array_file(name: str) -> str:
     """Name of the file that holds one of `ARRAYS`."""
     # So called since this format's first store.
     return "parts.npy" if name == "shards" else f"{name}.npy"
+
+
+DATASET_SCHEMA = {
+    "data_hash": Sha256,
+    "num_classes": Count,
+    "charset": STORED_CHARSET,
+    "files": dict[FileName, Any],  # of images digests are kept, and no checksum
+}
+"""What the manifest of any dataset holds, besides others."""
+FILE_SCHEMA = {"num_bytes": Count, "sha256?": Sha256}
+STORE_SCHEMA = {
+    "num_samples": Count,
+    "files": dict.fromkeys((*map(array_file, ARRAYS), "ids.bin"), {"sha256": Sha256}),
+    "counts": dict[str, Count],
+    "split": {"mode": str, "seed": int},
+    "writers": {"num_writers": Count, "samples_without_writer": Count, "names": list[str]},
+    "duplicates": {
+        **dict.fromkeys(("groups", "extra_copies", "groups_across_splits"), Count),
+        **dict.fromkeys(("held_out", "conflicting_groups"), Count),
+        "conflicting_first": [[{"character": str, "sample_id": str}]],
+    },
+    "repaired_names": {
+        "count": Count,
+        "code_pages": dict[str, Count],
+        "first": [{"name": str, "character": str}],
+    },
+    "skipped": {"count": Count, "by_reason": dict[str, Count], "first": [{"source": str}]},
+    "left_out": {"count": Count, "by_character": dict[str, Count]},
+    "known_sets": {"checks": [{"text": str}]},
+    "sources": [{"name": str, "num_bytes": Count, "sha256": str, "sha256_of": str}],
+}
+"""What a store's manifest holds as well."""
 
 
 def image_file(number: int) -> str:

@@ -22,12 +22,14 @@ from hccr_tf.data.store.format import (
     FORMAT,
     MANIFEST,
     SKIPPED_FILE,
+    STORE_SCHEMA,
     array_file,
     data_hash,
     fold_heights,
     image_file,
 )
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.schema import check_range, decoding, read_array
 
 
 class Store(Dataset):
@@ -47,20 +49,23 @@ class Store(Dataset):
     """
 
     format = FORMAT
+    schema = STORE_SCHEMA
     remedy = "hccr data prepare"
 
     def __init__(self, path: str | os.PathLike[str]):
         super().__init__(path)
-        if "quarantined" in self.manifest:
-            raise HccrError(
-                f"{self.path} was prepared by an earlier version, whose files had other names; "
-                f"make it again with `{self.remedy}`"
-            )
         self._maps: dict[int, np.ndarray] = {}
-        self._ids = np.memmap(self.path / "ids.bin", np.uint8, "r").view(np.ndarray)
-        for name in ARRAYS:
-            values = np.load(self.path / array_file(name), mmap_mode="r", allow_pickle=False)
-            setattr(self, name, values.view(np.ndarray))
+        again, length = f"make the store again with `{self.remedy}`", self.manifest["num_samples"]
+        for name, kind in ARRAYS.items():
+            columns = (2,) if name == "digests" else ()
+            rows = length + (name == "ids_offsets")
+            file = self.path / array_file(name)
+            setattr(self, name, read_array(file, kind, *columns, length=rows, remedy=again))
+        with decoding(self.path / "ids.bin", again):
+            self._ids = np.memmap(self.path / "ids.bin", np.uint8, "r").view(np.ndarray)
+        self._check_index(again)
+        if data_hash(self.charset, self.manifest["files"]) != self.data_hash:
+            raise HccrError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
 
     # Declared here as `setattr` in a loop hides them from readers and type checkers.
     shards: np.ndarray
@@ -77,15 +82,33 @@ class Store(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def _check_index(self, remedy: str) -> None:
+        """Checks that the index points into the files: memory is read where it says."""
+        files, writers = self.manifest["files"], self.manifest["writers"]["names"]
+        check_range(self.shards, 0, len(self), self.path / array_file("shards"), remedy)
+        shards = map(image_file, range(int(self.shards.max(initial=0)) + 1))
+        room = np.array([files[name]["num_bytes"] if name in files else 0 for name in shards])
+        areas = self.heights.astype(np.int64) * self.widths
+        for name, values, least, most in (
+            ("shards", np.diff(self.shards), 0, len(self)),
+            ("labels", self.labels, 0, len(self.charset) - 1),
+            ("split", self.split, 0, len(splits.SPLIT_NAMES) - 1),
+            ("writers", self.writers, -1, len(writers) - 1),
+            ("groups", self.groups, 0, len(self) - 1),
+            ("heights", self.heights, 1, 65535),
+            ("widths", self.widths, 1, 65535),
+            ("offsets", self.offsets, 0, room[self.shards] - areas),
+            ("ids_offsets", self.ids_offsets, 0, len(self._ids)),
+            ("ids_offsets", np.diff(self.ids_offsets), 0, len(self._ids)),
+        ):
+            check_range(values, least, most, self.path / array_file(name), remedy)
+
     def verify(self) -> None:
-        """Reads every file and compares its checksum, and every image's.
+        """Reads every image and compares its checksum; those of other files are at opening.
 
         Raises:
-            HccrError: Something changed; the message names the files, and images by their ids.
+            HccrError: Something changed; the message names the file, and images by their ids.
         """
-        super().verify()
-        if data_hash(self.charset, self.manifest["files"]) != self.data_hash:
-            raise HccrError(f"{self.path / MANIFEST} was altered: data_hash does not fit it")
         for number in np.unique(self.shards).tolist():
             chosen = self.samples_of_shard(number)
             heights, path = self.heights[chosen], self.path / image_file(number)
@@ -189,7 +212,7 @@ class Store(Dataset):
             for group in duplicates["conflicting_first"][:5]:
                 ids = ", ".join(f"{c['character']} {c['sample_id']}" for c in group)
                 lines.append(("", f"  {ids}"))
-        if repaired["count"]:
+        if repaired["first"]:
             pages = ", ".join(f"{page} {n:,}" for page, n in repaired["code_pages"].items())
             example = "{name} → {character}".format(**repaired["first"][0])
             text = f"{repaired['count']:,} class names ({pages}), such as {example}"

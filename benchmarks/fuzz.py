@@ -1,0 +1,101 @@
+"""Damaged inputs of every kind, many thousands of each, under a memory limit and a watch.
+
+    python benchmarks/fuzz.py images --inputs 200000
+    python benchmarks/fuzz.py logits --inputs 20000
+    python benchmarks/fuzz.py stores --seed 12345 --inputs 1    # one input again
+
+A process tries the inputs; one that takes over a minute, or ends the process (a crash, or memory
+above the limit), counts among the other endings, of which there must be none. The verdict goes
+into results/fuzz.csv, a row a kind.
+"""
+
+import argparse
+import csv
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests/helpers"), str(Path(__file__).parents[1])]
+from fuzzing import KINDS, Verdict, fuzz  # noqa: E402
+
+_RESULTS = Path(__file__).parent / "results" / "fuzz.csv"
+_SECONDS = 60  # for one input
+
+
+def work(kind: str, first: int, last: int, gigabytes: float, state, results) -> None:
+    """Tries inputs in this process; `state` has the seed at hand and when it was begun."""
+
+    def begin(seed: int) -> None:
+        state[0], state[1] = seed, time.monotonic()
+
+    with tempfile.TemporaryDirectory() as folder:
+        limit = int(gigabytes * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        for start in range(first, last, 500):
+            run = Path(folder) / str(start)
+            run.mkdir()
+            results.put(fuzz(kind, run, range(start, min(start + 500, last)), begin=begin))
+
+
+def watch(kind: str, first: int, inputs: int, gigabytes: float) -> Verdict:
+    """Tries inputs in other processes, one after another, and adds their verdicts."""
+    context, whole = multiprocessing.get_context("spawn"), Verdict(kind)
+    last = first + inputs
+    while first < last:
+        state, results = context.Array("d", [first, time.monotonic()]), context.Queue()
+        arguments = (kind, first, last, gigabytes, state, results)
+        process = context.Process(target=work, args=arguments)
+        process.start()
+        while process.is_alive() or not results.empty():
+            try:
+                part = results.get(timeout=1)
+            except Exception:  # an empty queue
+                if time.monotonic() - state[1] > 3 * _SECONDS:
+                    process.kill()
+                continue
+            first += part.tried
+            whole.tried += part.tried
+            whole.accepted += part.accepted
+            whole.refused += part.refused
+            whole.slowest = max(whole.slowest, part.slowest)
+            whole.others |= part.others
+            print(whole, flush=True)
+        process.join()
+        if first < last:  # what was tried since the last verdict is tried again, but for the last
+            seed = int(state[0])
+            whole.others[seed] = f"the process ended with {process.exitcode}"
+            print(f"seed {seed} ended the process: {process.exitcode}", flush=True)
+            whole.tried += seed + 1 - first
+            first = seed + 1
+    return whole
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("kind", choices=[*KINDS])
+    parser.add_argument("--inputs", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the first input")
+    parser.add_argument("--gigabytes", type=float, default=4, help="of memory, at most")
+    options = parser.parse_args()
+    verdict = watch(options.kind, options.seed, options.inputs, options.gigabytes)
+    for seed, text in list(verdict.others.items())[:20]:
+        print(f"--- seed {seed}\n{text}")
+    print(verdict)
+    if not options.seed:
+        rows = []
+        if _RESULTS.exists():
+            rows = [r for r in csv.DictReader(_RESULTS.open()) if r["kind"] != options.kind]
+        names = ("tried", "accepted", "refused")
+        row = {"kind": options.kind, **{name: getattr(verdict, name) for name in names}}
+        row |= {"other_endings": len(verdict.others), "slowest_seconds": f"{verdict.slowest:.2f}"}
+        row["command"] = f"python benchmarks/fuzz.py {options.kind} --inputs {options.inputs}"
+        with _RESULTS.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, row, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(sorted([*rows, row], key=lambda r: r["kind"]))
+    sys.exit(bool(verdict.others))
