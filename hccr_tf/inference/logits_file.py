@@ -125,41 +125,31 @@ class LogitsFile(contextlib.AbstractContextManager):
                     f"{self.path} is damaged, of an earlier version or no logits file: what it "
                     f"begins with isn't the checksum of the rest; {_REMEDY}"
                 )
+        arrays = (*LOGITS[:1], "labels", "sample_ids")
         with contextlib.ExitStack() as stack:
-            self._file = stack.enter_context(open_hdf5(self.path, _REMEDY))
+            self._file = stack.enter_context(open_hdf5(self.path, arrays, _REMEDY))
             self._check()
             self._opened = stack.pop_all()
 
     def _check(self) -> None:
-        missing = [n for n in ("logits", "labels", "sample_ids") if n not in self._file]
-        missing += [a for a in ("charset", "charset_sha256") if a not in self._file.attrs]
-        if missing:
-            raise HccrError(f"{self.path} is no logits file; it lacks {', '.join(missing)}.")
         with decoding(self.path, _REMEDY):
             kept = self._file.attrs
             stored = {n: kept[n] for n in kept if not kept.get_id(n).dtype.hasobject}
             texts = {k: v.decode("utf-8") for k, v in stored.items() if isinstance(v, bytes)}
+            found = {name: (a.dtype.str[1], a.shape) for name, a in self._file.items()}
         self.attributes: dict[str, Any] = stored | texts
-        check(texts, _ATTRIBUTES, self.path, _REMEDY)
-        self.charset = Charset.from_text(self.attributes["charset"])
-        if self.charset.sha256 != self.attributes["charset_sha256"]:
+        check(self.attributes, _ATTRIBUTES, self.path, _REMEDY)
+        self.charset = Charset.from_text(texts["charset"])
+        if self.charset.sha256 != texts["charset_sha256"]:
             raise HccrError(f"{self.path} is damaged: its charset doesn't fit its own hash.")
-        self.datasets = [name for name in LOGITS if name in self._file]
-        rows = self._file["sample_ids"]
-        shape = getattr(rows, "shape", ())
-        for name, kind, columns in (
-            *((name, "float32", (len(self.charset),)) for name in self.datasets),
-            ("labels", "int32", ()),
-            ("sample_ids", "bytes", ()),
-        ):
-            array = self._file[name]
-            found = getattr(array, "dtype", np.dtype(object)).name.rstrip("0123456789")
-            found = found if found == "bytes" else getattr(array, "dtype", found)
-            if (str(found), getattr(array, "shape", None)) != (kind, (*shape[:1], *columns)):
-                raise HccrError(
-                    f"{self.path} is damaged: {name} is {found} {getattr(array, 'shape', '')}, not "
-                    f"{kind} {(*shape[:1], *columns)}."
-                )
+        self.datasets = [name for name in LOGITS if name in found]
+        rows = found["sample_ids"][1][:1]
+        wanted = {"sample_ids": ("S", rows), "labels": ("i", rows)}
+        wanted |= dict.fromkeys(self.datasets, ("f", (*rows, len(self.charset))))
+        for name, kind in wanted.items():
+            if found[name] != kind:
+                what = f"{name} is {found[name]}, not {kind}"
+                raise HccrError(f"{self.path} is damaged: {what}; {_REMEDY}")
         if not len(self):
             raise HccrError(f"{self.path} holds no samples.")
 

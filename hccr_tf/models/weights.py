@@ -22,6 +22,7 @@ from hccr_tf.utils.files import atomic_write
 from hccr_tf.utils.schema import Sha256, decoding, parse_json
 
 _KEY = "hccr_tf"
+_HEADER = {"attributes": str, "sha256": Sha256}
 SCALE = ":scale"  # a packed file has kernels in eight bits, each with an array of scales
 _SEED = re.compile(r"^seed_generator(_\d+)?/")
 
@@ -70,7 +71,7 @@ def values(variable: Any) -> np.ndarray:
 
 def read_attributes(path: Path) -> dict[str, Any]:
     """Returns the attributes of a weights file, without its arrays."""
-    with _open(path) as (_, header), _refusing():
+    with _open(path) as (_, header):
         return parse_json(header["attributes"], path, dict[str, Any])
 
 
@@ -111,7 +112,7 @@ def load_weights(
     wanted = {name: v for name, v in _by_name(variables).items() if name not in skipped}
     with _open(path) as (file, header):
         if verify:
-            with _refusing(), decoding(path):
+            with decoding(path):
                 checksum = _checksum(header["attributes"], file.keys(), file.get_tensor)
             if checksum != header["sha256"]:
                 raise WeightsError(
@@ -120,7 +121,7 @@ def load_weights(
         _check_shapes(path, _shapes(file, group), wanted, axes)
         arrays = {}
         for name, variable in wanted.items():
-            with _refusing(), decoding(path):
+            with decoding(path):
                 array = file.get_tensor(f"{group}/{name}")
                 if array.dtype == np.int8:
                     array = array * file.get_tensor(f"{group}/{name}{SCALE}")
@@ -188,22 +189,12 @@ def _open(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
         old = path.with_suffix(".weights.h5")
         more = f" {old.name} is of an earlier version; train the run anew." if old.exists() else ""
         raise WeightsError(f"There is no weights file {path}.{more}")
-    with _refusing(), decoding(path):
+    with decoding(path):
         opened = safe_open(path, "np")
     with opened as file:
         if _KEY not in (file.metadata() or {}):
             raise WeightsError(f"{path} wasn't written by this package.")
-        with _refusing():
-            header = parse_json(file.metadata()[_KEY], path, {"attributes": str, "sha256": Sha256})
-        yield file, header
-
-
-@contextlib.contextmanager
-def _refusing() -> Iterator[None]:
-    try:
-        yield
-    except HccrError as error:
-        raise WeightsError(str(error)) from error
+        yield file, parse_json(file.metadata()[_KEY], path, _HEADER)
 
 
 def _checksum(attributes: str, names: Iterable[str], read: Callable[[str], np.ndarray]) -> str:

@@ -218,13 +218,15 @@ def read_table(
 
 
 @contextlib.contextmanager
-def open_hdf5(path: str | os.PathLike[str], remedy: str = AGAIN) -> Iterator[Any]:
-    """Opens an HDF5 file whose arrays all lie in it, as a context manager.
+def open_hdf5(
+    path: str | os.PathLike[str], arrays: Collection[str] = (), remedy: str = AGAIN
+) -> Iterator[Any]:
+    """Opens an HDF5 file whose arrays all lie in it, some by name, as a context manager.
 
     Raises:
-        HccrError: It's damaged, or holds links, arrays stored elsewhere or claiming more than is
-            stored, or arrays of variable length, which would be read through pointers. Attributes
-            of variable length are the caller's to leave alone.
+        HccrError: It's damaged, lacks some of `arrays`, or holds links, arrays stored elsewhere or
+            claiming more than is stored, or arrays of variable length, which would be read through
+            pointers. Attributes of variable length are the caller's to leave alone.
     """
     with decoding(path, remedy):
         import h5py
@@ -239,6 +241,8 @@ def open_hdf5(path: str | os.PathLike[str], remedy: str = AGAIN) -> Iterator[Any
         for name, fault in faults.items():
             if fault:
                 raise HccrError(f"{path}: {name} {fault}, which isn't read here; {remedy}")
+        if missing := [n for n in arrays if not isinstance(dict(found).get(n), h5py.Dataset)]:
+            raise HccrError(f"{path} lacks the arrays {', '.join(missing)}; {remedy}")
         yield file
 
 

@@ -184,7 +184,7 @@ def test_missing_short_and_changed_files(store):
         ("labels", 10_000, "row 2 is 10000, outside of 0 to "),
         ("split", 4, "row 2 is 4, outside of 0 to 3"),
         ("shards", -1, r"parts\.npy: row 2 is -1, outside of 0 to"),
-        ("shards", 5, r"offsets\.npy: row 2 is \d+, outside of 0 to -"),
+        ("shards", 5, r"parts\.npy: row 2 is -5, outside of 0 to"),
         ("writers", -2, "row 2 is -2, outside of -1 to"),
         ("ids_offsets", -1, "row 2 is -1, outside of 0 to"),
         ("ids_offsets", 2**40, "row 2 is 1099511627776, outside of 0 to"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from hccr_tf.data.sources.folder_names import decide_form, read_name
 from hccr_tf.images.decoding import SUFFIXES
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.schema import decoding
 
 
 class Labels:
@@ -92,7 +93,7 @@ def _key(text: str) -> str:
 def _rows(path: Path) -> list[list[str]]:
     """Returns the cells of a file of labels."""
     data = path.read_bytes()
-    try:
+    with decoding(path, "give a CSV of path and label"):
         if data[:1] in (b"\x80", b"(", b"}", b"]") and data.endswith(b"."):
             # A pickle's texts and numbers are listed; nothing in it is made or run.
             values = [
@@ -116,5 +117,3 @@ def _rows(path: Path) -> list[list[str]]:
         lines = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
         rows = [[cell.strip() for cell in row] for row in lines if any(row)]
         return rows if len(rows[0]) > 1 else [[str(i), row[0]] for i, row in enumerate(rows)]
-    except (ValueError, csv.Error, IndexError) as error:
-        raise HccrError(f"{path} can't be read as a file of labels ({error}).") from error

@@ -13,8 +13,8 @@ import numpy as np
 from hccr_tf.data.sources.folder_names import decide_form, read_name
 from hccr_tf.data.sources.reader import Reader, SourceFile
 from hccr_tf.data.sources.records import Sample, Skipped, split_of_path
-from hccr_tf.data.sources.zip_stream import ARCHIVE_ERRORS
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.schema import decoding
 
 
 class NpzReader(Reader):
@@ -38,9 +38,10 @@ class NpzReader(Reader):
                 the numbers are.
         """
         try:
-            with np.load(io.BytesIO(file.read()), allow_pickle=False) as content:
+            data = io.BytesIO(file.read())
+            with decoding(file.source), np.load(data, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files}
-        except (HccrError, ValueError, OSError, *ARCHIVE_ERRORS):
+        except HccrError:
             yield Skipped(file.source, None, file.num_bytes, "array file that cannot be read")
             return
         of_split = {name: split_of_path([name]) for name in arrays}

@@ -168,7 +168,7 @@ class Store(Dataset):
     def sample_id(self, index: int) -> str:
         """Returns where a sample comes from, as `Sample.source`."""
         start, end = self.ids_offsets[index], self.ids_offsets[index + 1]
-        return self._ids[start:end].tobytes().decode("utf-8")
+        return self._ids[start:end].tobytes().decode("utf-8", "backslashreplace")
 
     def sample_ids(self, indices: Iterable[int]) -> list[str]:
         """Returns where samples come from."""
