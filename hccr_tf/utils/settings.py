@@ -61,8 +61,8 @@ def from_plain(described: type[Described], values: Any, source: Any = "settings"
     check(values, described, source)
     if unknown := sorted(set(values) - set(get_type_hints(described))):
         raise HccrError(
-            f"This {described.__name__} has settings unknown here: {unknown}. It was made by "
-            "another version of hccr_tf; upgrade, or make it anew."
+            f"{source}: settings unknown here: {unknown}. It was made by another version of "
+            "hccr_tf; upgrade, or make it anew."
         )
     try:
         return described(**values)

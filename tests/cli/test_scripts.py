@@ -51,7 +51,7 @@ def test_main_job_from_sample_to_fused_accuracy(run_script, tmp_path, monkeypatc
     with h5py.File(files[0]) as file:
         assert file["logits"].shape == (180, 15) and file["logits"].dtype == "float32"
         assert file["labels"].dtype == "int32"
-        assert len(file.attrs["charset"]) == 15
+        assert len(file.attrs["charset"].decode()) == 15
         assert json.loads(file.attrs["recipe"])["name"] == "kriuk_model1"
     weights = ["--weights", 0.3, 0.2, 0.5]
     printed = run_script("predictors/predictor_finalizer.py", *files, *weights, "--out", "results")

@@ -43,7 +43,7 @@ def test_evaluate_and_predict_read_alike(
     printed = capsys.readouterr().out
     images = sample_store.images(sample_store.indices("test"))
     with h5py.File(out) as file:
-        assert file.attrs["tta"] == tta
+        assert file.attrs["tta"].decode() == tta
         logits, labels = file["logits"][()], file["labels"][()]
     np.testing.assert_allclose(Recognizer(run).logits(images), logits, atol=1e-4)
     # The command cleans what it reads; these are clean. Its score is evaluate's.

@@ -226,7 +226,7 @@ def test_five_crops_file_holds_mean_and_center(trained, sample_store, tmp_path):
         )
         np.testing.assert_allclose(file["logits"][10], crops.mean(0), atol=1e-5)
         np.testing.assert_allclose(file["logits_center"][10], crops[0], atol=1e-5)
-        assert file.attrs["charset"] == store.charset.text
+        assert file.attrs["charset"].decode() == store.charset.text
 
 
 def test_no_blur_changes_what_a_blurred_model_sees(trained, sample_store, tmp_path):
