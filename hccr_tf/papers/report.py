@@ -122,7 +122,7 @@ def write_report(folder: Path, out: Path) -> int:
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as temporary:
-        temporary.write_text(page, "utf-8")
+        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
     return len(sections)
 
 

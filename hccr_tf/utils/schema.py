@@ -24,7 +24,6 @@ from hccr_tf.utils.errors import HccrError
 
 AGAIN = "take an intact copy, or make it again"
 _NAMES = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false"}
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SHOWN = 60  # characters of what stands in a file
 _MOST_PACKED = 1100  # bytes that deflate can make of one
 
@@ -149,8 +148,6 @@ def parse_json(text: bytes | str, source: Any, kind: Any = Any, remedy: str = AG
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
         value = json.loads(text)
-        if _SURROGATE.search(text):  # halves of a pair can't be printed
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise HccrError(f"{source} is not valid JSON in UTF-8 ({error}); {remedy}") from error
     check(value, kind, source, remedy)

@@ -84,9 +84,7 @@ def test_no_path_is_a_name(name):
         check(name, FileName, "f.json")
 
 
-@pytest.mark.parametrize(
-    "text", [b"{", b"[" * 100_000, b"\xff", b'"\\ud800"', b"1" * 5000, b"", b"\0"]
-)
+@pytest.mark.parametrize("text", [b"{", b"[" * 100_000, b"\xff", b"1" * 5000, b"", b"\0"])
 def test_what_is_no_json_is_refused(text):
     with pytest.raises(HccrError, match=r"^f\.json is not valid JSON in UTF-8 \(.*\); "):
         parse_json(text, "f.json")
