@@ -31,7 +31,7 @@ READ = {
 
 
 @pytest.mark.parametrize("name", READ)
-@pytest.mark.parametrize("content", ["", "null", "3", "[]", '{"x": 1}', "[" * 100_000, '"\\ud800"'])
+@pytest.mark.parametrize("content", ["", "null", "3", "[]", '{"x": 1}', "[" * 100_000])
 def test_other_content_is_refused(run, name, content):
     (run.path / name).write_text(content)
     with pytest.raises(ValueError, match=name.replace(".", r"\.")):
