@@ -106,6 +106,8 @@ def test_doubt_names_the_candidates_and_a_charset_settles_it():
     assert decide_form("0123456789", "0123456789") == ("", "")
     assert decide_form([]) == ("", "")
     assert decide_form(HANZI) == ("", "")
+    # Letters of two bytes among names that are UTF-8 for sure.
+    assert decide_form("永字·×éα") == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ class Discovery:
         self.skipped: list[Skipped] = []
         self._scratch = scratch
         self._charset, self._labels = charset or (), labels
-        classes = labels.of_number if labels else dict(enumerate(self._charset))
+        classes = dict(enumerate(self._charset)) | (labels.of_number if labels else {})
         self._options = {"photographs": photographs, "classes": classes}
         self._num_unpacked = 0
         self._known: set[KnownFile | None] = set()

@@ -184,7 +184,9 @@ def decide_form(names: Collection[str], charset: Collection[str] = ()) -> tuple[
     readings, scores = {}, {}
     for form in _FORMS:
         readings[form] = {name: read[0] for name in unsettled if (read := read_name(name, form))}
-        characters = {*settled.values(), *readings[form].values()}
+        # A hanzi's three bytes of UTF-8 are no name of a source whose names are GBK.
+        others = (c for c in settled.values() if form != "utf-8+gbk" or c.isascii())
+        characters = {*others, *readings[form].values()}
         scores[form] = len(characters & {*charset}), len(characters)
     best = max(_FORMS, key=scores.__getitem__)
     numbers = [name for name in names if re.fullmatch("[0-9]+", name)]
