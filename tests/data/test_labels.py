@@ -85,8 +85,8 @@ def test_a_row_of_another_folder_is_not_taken(read):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "can't be read"),
-        ("{bad", "can't be read"),
+        ("", "is damaged or of another kind"),
+        ("{bad", "is damaged or of another kind"),
         ("path,label\n1.png,3\n2.png,4\n", "no column of characters"),
         ("1.png,永\n1.png,字\n", "both 永 and 字 of 1.png"),
         ("1.png,永\n2.png\n", "row 2: 1 cells, not 2"),
