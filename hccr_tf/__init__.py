@@ -9,7 +9,7 @@ from importlib import import_module
 from hccr_tf.utils import backend as _backend
 from hccr_tf.utils.errors import naming_extra
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _backend.choose()
 

@@ -15,8 +15,10 @@ import pandas as pd
 import photographs as made
 import pytest
 import shell
+import yaml
 from shell import ROOT
 
+from hccr_tf import __version__
 from hccr_tf.cli.parsers import hccr_parser
 from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.synthesis.sample import generate_gnt
@@ -27,7 +29,8 @@ NUMERALS = "零一二三四五六七八九十百千万亿"
 # What a page's commands are made smaller by, each once.
 SMALL = {
     "hccr train": " --image-size 16 --epochs 1 --model.width 16",
-    "hccr train fine_tune": " --epochs 1 --batch-size 8",
+    "hccr train fine_tune": " --steps 2",
+    "hccr train recogniser": " --steps 2",
     "hccr train transfer": " --image-size 16 --model.width 4",
     "hccr train brick": " --image-size 16 --epochs 1 --model.num_bricks 2 --model.width 16",
     "hccr sweep": " --image-size 16 --epochs 1 --model.num_bricks 2 --model.width 16",
@@ -97,6 +100,17 @@ def test_numbers_of_the_readme_are_measured():
     assert table == [f"{value:.2f}" for value in best]
     icdar = pd.read_csv(results / "peers.csv").iloc[0]
     assert f"{icdar['top1']:.1f} % rightly" in text and f"{icdar['top5']:.1f} % among" in text
+    card = (ROOT / "hccr_tf/pretrained/recogniser/MODEL_CARD.md").read_text("utf-8")
+    (said,) = yaml.safe_load(card.split("---")[1])["model-index"][0]["results"]
+    level1 = pd.read_csv(results / "peers.csv").iloc[1]
+    values = [metric["value"] for metric in said["metrics"]]
+    assert values == [icdar["top1"], icdar["top5"], level1["top1"]]
+
+
+def test_the_version_is_one():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert cited["version"] == __version__
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
 def test_the_drawing_of_the_rooms_is_the_rule():
@@ -118,9 +132,9 @@ def world(make_once) -> Path:
     """A folder with all that the pages' commands name: photographs, a person's images, archives."""
 
     def fill(folder: Path) -> None:
-        for i, character in enumerate(NUMERALS[:4]):
+        for i, character in enumerate(NUMERALS[:10]):
             (folder / "my_images" / character).mkdir(parents=True)
-            for j in range(6):
+            for j in range(10):
                 path = folder / "my_images" / character / f"{j}.jpg"
                 path.write_bytes(photograph(character, 10 * i + j))
         (folder / "scans").mkdir()
@@ -146,12 +160,13 @@ def world(make_once) -> Path:
 
 
 @pytest.fixture
-def folder(world, brick_run, sample_store, tmp_path, monkeypatch) -> Path:
+def folder(world, brick_run, sample_store, numerals, tmp_path, monkeypatch) -> Path:
     """A copy of it, beside the repository's own folders, with a store and a run."""
     place = shutil.copytree(world, tmp_path / "place")
     for name in ("docs", "hccr_tf", "trainers", "predictors"):
         (place / name).symlink_to(ROOT / name)
     shutil.copytree(sample_store.path, place / "store")
+    shutil.copytree(numerals, place / "strokes")
     shutil.copytree(brick_run, place / "runs" / "mine")
     monkeypatch.chdir(place)
     return place

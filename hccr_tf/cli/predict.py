@@ -154,6 +154,7 @@ def _draw_maps(recognizer, read, folder) -> None:
     argument("--out", "folder for the images and tables", required=True),
     argument("--top-k", "maps of the k most probable classes", default=1),
     argument("--layer", "whose output is mapped (default: the last map of at least 2×2)"),
+    switch("--save-input", "write what each network saw of an image, too (inputs/)"),
     _ANY_LAYOUT,
     group(
         "samples of a store in place of images",

@@ -52,33 +52,42 @@ def curves_figure(histories: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def overlay_figure(histories: dict[str, pd.DataFrame], over: str = "step") -> Figure:
+def overlay_figure(
+    histories: dict[str, pd.DataFrame], over: str = "step", *, same_loss: bool = True
+) -> Figure:
     """Plots loss and accuracy of several runs' main output over each other.
 
     Args:
         histories: `history.csv` as a frame, by the run's name.
         over: column on the x axis: "step", over which runs of other batch sizes stand beside
             each other fairly, or "epoch".
+        same_loss: whether all learnt by one loss; otherwise accuracies alone are drawn, as values
+            of different losses can't be compared.
     """
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(11 if same_loss else 6.5, 4.2), layout="constrained")
     lines = [(name, history, "main_output") for name, history in histories.items()]
-    _plot_heads(figure.subplots(1, 2), lines, over, "main output")
+    pair = figure.subplots(1, 2) if same_loss else (None, figure.add_subplot())
+    _plot_heads(pair, lines, over, "main output")
     return figure
 
 
 def _plot_heads(pair, lines: Sequence[tuple[str, pd.DataFrame, str]], over: str, title: str):
     """Plots a line for each (label, history, head): its loss on the first axes, its accuracy."""
     for axes, quantity, scale in zip(pair, ("loss", "accuracy"), (1, 100), strict=True):
+        if axes is None:
+            continue
         for i, (label, history, head) in enumerate(lines):
             training = scale * history[f"{head}_{quantity}"]
             validation = scale * history[f"val_{head}_{quantity}"]
-            axes.plot(history[over], training, "--", color=f"C{i}", lw=1)
+            # Of one epoch there's no line to see, only its end.
+            axes.plot(history[over], training, "--x", ms=4, color=f"C{i}", lw=1)
             axes.plot(history[over], validation, "-o", ms=3, color=f"C{i}", label=label)
         axes.set(xlabel=over, ylabel=quantity if scale == 1 else "accuracy, %")
         axes.set_title(f"{title}: {quantity} (full: validation, dashed: training)", fontsize=9)
         axes.locator_params(axis="x", integer=True)
         axes.grid(alpha=0.3)
-    pair[0].set_yscale("log")
+    if pair[0] is not None:
+        pair[0].set_yscale("log")
     pair[1].set_ylim(0, 100)
     pair[1].legend(fontsize=8)
 

@@ -22,7 +22,7 @@ import pandas as pd
 from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.opening import open_dataset
 from hccr_tf.images.cleaning import ImageError
-from hccr_tf.images.contact_sheet import draw_sheet, encode_png
+from hccr_tf.images.contact_sheet import encode_png, sheet_image, text_image
 from hccr_tf.images.decoding import find_images, read_clean, read_input
 from hccr_tf.inference.predictor import Predictor
 from hccr_tf.inference.recognizer import Recognizer
@@ -37,6 +37,8 @@ _CANDIDATES = 64  # samples of a character that are looked at
 _BATCH = 32
 _SHOWN = 40  # images in the sheet
 _STRENGTH = 0.6  # of the colours over the image
+_COLOURS = "viridis"  # as light as the value is high, to every eye
+_OVERLAY_PIXELS, _TILE_PIXELS = 640, 224
 _LEAST_SIDE = 2  # a single place shows nothing of where
 _PASSIVE = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.Identity)
 
@@ -207,17 +209,17 @@ def overlay(
 ) -> np.ndarray:
     """Lays a map (h, w) in colours over its prepared image, uint8 (H, W) or (H, W, 1).
 
-    Blue and red are the limits, or the map's own least and greatest value; a map without
-    differences is all blue. Returned is RGB, uint8 (H, W, 3).
+    Violet and yellow are the limits, or the map's own least and greatest value; a map without
+    differences is all violet. Returned is RGB, uint8 (640, 640, 3).
     """
     from matplotlib import colormaps
 
-    height, width = image.shape[:2]
-    image = np.asarray(image).reshape(height, width)
-    enlarged = upsample(cam, (height, width))
+    size = (_OVERLAY_PIXELS, _OVERLAY_PIXELS)
+    image = cv2.resize(np.asarray(image).squeeze(), size, interpolation=cv2.INTER_CUBIC)
+    enlarged = upsample(cam, size)
     low, high = limits or (float(enlarged.min()), float(enlarged.max()))
     scaled = np.clip((enlarged - low) / ((high - low) or 1), 0, 1)
-    colours = 255 * colormaps["turbo"](scaled)[..., :3]
+    colours = 255 * colormaps[_COLOURS](scaled)[..., :3]
     return np.rint(_STRENGTH * colours + (1 - _STRENGTH) * image[..., None]).astype(np.uint8)
 
 
@@ -228,6 +230,7 @@ def write_cams(
     *,
     top_k: int = 1,
     layer: str | None = None,
+    save_input: bool = False,
 ) -> pd.DataFrame:
     """Writes the maps of several runs, by a `Recognizer` of a `Predictor` each, for some images.
 
@@ -236,8 +239,9 @@ def write_cams(
     recogniser's. The map is that of the image as it is, without test-time augmentation.
     `cam.csv` says the same of all images in numbers, as the table that is returned, `maps.npz`
     holds RUN/maps, float32 (images, top_k, h, w), and RUN/classes, int64 (images, top_k), and
-    `overlays/` has each map over its prepared image. There's at least one run and one image;
-    `layer` is as for `ActivationMapper`.
+    `overlays/` has each map over its prepared image; with `save_input`, `inputs/` has what each
+    network saw, in its own size. There's at least one run and one image; `layer` is as for
+    `ActivationMapper`.
 
     Raises:
         HccrError: more ranks than classes, or no such layer.
@@ -246,7 +250,8 @@ def write_cams(
     if not 1 <= top_k <= fewest:
         raise HccrError(f"top_k is 1 to {fewest}, the number of classes; not {top_k}.")
     out = Path(out)
-    (out / "overlays").mkdir(parents=True, exist_ok=True)
+    for folder in ("overlays", *(["inputs"] if save_input else [])):
+        (out / folder).mkdir(parents=True, exist_ok=True)
     names = distinct_names([r.predictor.workdir.path for r in recognizers])
     rows = []
     arrays: dict[str, Any] = {}
@@ -260,6 +265,8 @@ def write_cams(
             batch = images[begin : begin + _BATCH]
             pixels = [named.image for named in batch]
             prepared = predictor.preprocessing.apply_many(pixels)
+            for i, seen in enumerate(prepared if save_input else (), begin + 1):
+                _write_png(out / "inputs" / f"{i:03d}-{name}.png", seen[..., 0])
             mapped, probabilities = recognizer.rank(recognizer.logits(pixels), top_k)
             parts.append(mapper(prepared, mapped))
             for i, rank in np.ndindex(mapped.shape):
@@ -268,8 +275,7 @@ def write_cams(
                 coloured = overlay(prepared[i], parts[-1].maps[i, rank])
                 # Every system takes a code point in a file's name.
                 file = f"{number + 1:03d}-{name}-{rank + 1}-U+{ord(character):04X}.png"
-                with atomic_write(out / "overlays" / file) as temporary:
-                    temporary.write_bytes(encode_png(coloured))
+                _write_png(out / "overlays" / file, coloured)
                 if number < _SHOWN:
                     text = f"{name}: {character} {100 * probability:.1f} %"
                     tiles[number, rank].append((coloured, text))
@@ -280,14 +286,33 @@ def write_cams(
     for (number, rank), row in tiles.items():
         row.append((None if rank else images[number].image, images[number].label))
     drawn, texts = zip(*(tile for row in tiles.values() for tile in row), strict=True)
-    layout = {"columns": len(recognizers) + 1, "tile": 144, "text_size": 20}
-    draw_sheet(drawn, texts, out / "cam.png", **layout)
+    columns = len(recognizers) + 1
+    sheet = sheet_image(drawn, texts, columns=columns, tile=_TILE_PIXELS, text_size=22)
+    _write_png(out / "cam.png", np.concatenate([sheet, _legend(sheet.shape[1])]))
     with atomic_write(out / "maps.npz") as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **arrays)
-    columns = ["image", "run", "rank", "character", "probability", "layer", "method", "overlay"]
-    table = pd.DataFrame(rows, columns=columns)
+    names = ["image", "run", "rank", "character", "probability", "layer", "method", "overlay"]
+    table = pd.DataFrame(rows, columns=names)
     write_csv(out / "cam.csv", table)
     return table
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(encode_png(image))
+
+
+def _legend(width: int) -> np.ndarray:
+    """Draws what the colours of maps mean: RGB, uint8 (height, width, 3)."""
+    from matplotlib import colormaps
+
+    words = text_image("the map's least value, and its greatest: what spoke for the character", 14)
+    bar = np.linspace(0, 1, min(240, width - 16))
+    legend = np.full((18 + words.shape[0], width, 3), 255, np.uint8)
+    legend[:14, 8 : 8 + len(bar)] = np.rint(255 * colormaps[_COLOURS](bar)[:, :3])
+    shown = words[:, : width - 16, None]
+    legend[18:, 8 : 8 + shown.shape[1]] = shown
+    return legend
 
 
 def _feature_map(model: keras.Model, name: str | None) -> tuple[str, Any]:

@@ -11,12 +11,14 @@ import logging
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import keras
 import pandas as pd
 
+from hccr_tf import __version__
 from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.prepare import prepare
@@ -259,6 +261,8 @@ def reproduce(
         "data_hash": tested.data_hash,
         "split": split,
         "tables": [path.name for path in written],
+        "made": date.today().isoformat(),
+        "version": __version__,
     }
     write_json(out / "about.json", about)
     return written

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import jinja2
 import markupsafe
 import pandas as pd
 
+from hccr_tf import __version__
 from hccr_tf.evaluation.significance import beyond_chance
 from hccr_tf.images.contact_sheet import encode_png, text_image
 from hccr_tf.papers.base import EXPERIMENTS, SCALES
@@ -25,12 +27,29 @@ _TITLES = {
 }
 _ABOUT = {
     **{"experiment": str, "description": str, "tables": list[FileName]},
-    **dict.fromkeys(("scale?", "data?", "data_hash?", "split?"), str | None),
+    **dict.fromkeys(("scale?", "data?", "data_hash?", "split?", "made?", "version?"), str | None),
 }
 _REMEDY = "make these results again with `hccr reproduce`"
-_MOST_ROWS = 200
+_TABLES = {"ours": "Ours", "paper": "The paper's", "final": "Ours on the test set"}
+_COMPARISONS = "Networks beside each other"
+_SHOWN_ROWS = 40
 _GLYPH_PIXELS = 40  # drawn larger than shown, for screens with many pixels
 _CHINESE = re.compile("[\u2e80-\u9fff\U00020000-\U0003ffff]")
+# What says how a row came about, and stands in the runs' own table.
+_MAKING = {"train_command", "hardware", "train_minutes", "epochs_asked", "best_epoch", "epochs"}
+_MAKING |= {"seed", "data_hash", "state", "samples", "test_set"}
+_HEADINGS = {
+    "gmac": "GMAC",
+    "size_mb": "MB",
+    "train_minutes": "minutes",
+    "minutes": "minutes",
+    "p": "p (McNemar)",
+    "difference": "difference, points",
+    "only_first_right": "only the first right",
+    "only_second_right": "only the second right",
+    "with_blur": "with blur, %",
+    "without": "without, %",
+}
 
 
 def find_results(name: str, folders: Sequence[str | Path]) -> Path:
@@ -116,9 +135,11 @@ def write_report(folder: Path, out: Path) -> int:
     environment.filters |= {"drawn": _drawn, "image": _image}
     sections = [_section(path, about) for path, about in results.items()]
     page = environment.get_template("report.html").render(
-        sections=sorted(sections, key=lambda s: (s["paper"], s["name"])),
-        titles=_TITLES,
-        most_rows=_MOST_ROWS,
+        sections=sorted(sections, key=lambda s: (s["order"], s["scale"])),
+        titles=[*_TITLES.values(), _COMPARISONS],
+        shown_rows=_SHOWN_ROWS,
+        date=date.today().isoformat(),
+        version=__version__,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as temporary:
@@ -127,27 +148,114 @@ def write_report(folder: Path, out: Path) -> int:
 
 
 def _section(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
-    name = about["experiment"]
-    paper, scale = name.partition("_")[0], about.get("scale")
-    facts = [f"{key}: {about[key]}" for key in ("scale", "data", "split") if about.get(key)]
-    if about.get("data_hash"):
-        facts.append(f"data hash: {about['data_hash'][:16]}")
-    tables = []
-    for file in [*about["tables"], "cells.csv"]:
-        if (folder / file).exists():
-            title = file.removesuffix(".csv").removeprefix(f"{name}_").replace("_", " ")
-            title = {"paper": "the paper's", "cells": "runs"}.get(title, title)
-            options: dict[str, Any] = {"dtype": str, "keep_default_na": False}
-            tables.append((title, read_table(folder / file, remedy=_REMEDY, **options)))
-    return {
-        "paper": paper if paper in _TITLES else "~",  # comparisons last
-        "name": f"{name} ({scale})" if scale else name,
-        "anchor": f"{name}-{scale}" if scale else name,
-        "description": about["description"],
-        "facts": ", ".join(facts),
-        "figures": sorted(folder.glob("*.png")),
-        "tables": [(title, table) for title, table in tables if len(table)],
+    """Reads what the page shows of a table or figure."""
+    name, scale = about["experiment"], about.get("scale") or ""
+    paper, _, rest = name.partition("_")
+    # "Kriuk & Kriuk 2024, table 2: accuracy as …" stands under its paper's own heading.
+    title = re.sub(r"^.*? \d{4}[,:] ", "", about["description"]).rstrip(".")
+    facts = [
+        scale and f"scale {scale}",
+        f"{about.get('data', '')} {about.get('split', '')}".strip(),
+    ]
+    facts += [f"data hash {about['data_hash'][:16]}"] if about.get("data_hash") else []
+    facts += [f"made {about[key]}" for key in ("made",) if about.get(key)]
+    facts += [f"hccr_tf {about['version']}"] if about.get("version") else []
+    frames = {
+        file.removeprefix(f"{name}_").removesuffix(".csv"): read_table(folder / file, remedy=_REMEDY)
+        for file in about["tables"]
+        if (folder / file).exists()
     }
+    cells = folder / "cells.csv"
+    runs = read_table(cells, remedy=_REMEDY) if cells.exists() else frames.get("runs", pd.DataFrame())
+    for left_out in ("runs", "history"):  # curves are drawn; runs stand below
+        frames.pop(left_out, None)
+    return {
+        "paper": _TITLES.get(paper, _COMPARISONS),
+        "order": (list(_TITLES).index(paper) if paper in _TITLES else 9, _rank(rest), rest),
+        "scale": scale,
+        "anchor": f"{name}-{scale}" if scale else name,
+        "name": name,
+        "title": title[:1].upper() + title[1:],
+        "facts": ", ".join(filter(None, facts)),
+        "verdict": _verdict(frames),
+        "figures": sorted(folder.glob("*.png")),
+        "tables": [
+            (_TABLES.get(kind, kind.replace("_", " ")), kind == "pairs", readable(table))
+            for kind, table in frames.items()
+            if len(table)
+        ],
+        "runs": _text(runs),
+    }
+
+
+def _rank(rest: str) -> tuple[int, int]:
+    """Tables by number, then figures, then what a paper leaves open."""
+    kind, number = re.match(r"(table|figure|)s?(\d*)", rest).groups()  # type: ignore[union-attr]
+    return {"table": 0, "figure": 1}.get(kind, 2), int(number or 0)
+
+
+def _verdict(frames: Mapping[str, pd.DataFrame]) -> str:
+    """Says in a sentence our best accuracy, the paper's, and which pairs chance doesn't explain."""
+    ours, paper = frames.get("ours", pd.DataFrame()), frames.get("paper", pd.DataFrame())
+    ours = frames.get("final", ours)
+    if "accuracy" not in ours:
+        return ""
+    best = ours.loc[ours["accuracy"].idxmax()]
+    what = f"{best.iloc[0]} reads most here, " if len(ours) > 1 else "Here "
+    said = f"{what}{best['accuracy']:.2f} %"
+    if "low" in best:
+        said += f" ({best['low']:.1f} to {best['high']:.1f})"
+    if "test_set" in best:
+        said += f" of {best['test_set']}"
+    own = paper[paper.iloc[:, 0].astype(str).str.match("Our|Model")] if len(paper) else paper
+    theirs = pd.to_numeric(own["accuracy"], errors="coerce") if "accuracy" in own else own
+    if len(theirs) and theirs.notna().any():
+        said += f"; the paper's best is {theirs.max():.2f} %, of its own data"
+    if len(pairs := frames.get("pairs", ())):
+        differ = int(beyond_chance(pairs)["beyond chance"].astype(bool).sum())
+        said += f"; {differ} of {len(pairs)} pairs differ by more than chance"
+    return f"{said}."
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Makes a table for people: percent with their interval, sensible digits, no columns of making.
+
+    Accuracies that are shares of 1 become percent; `accuracy`, `low` and `high` one column.
+    """
+    shown = {}
+    for name in table:
+        if name in _MAKING or (name in ("low", "high") and "accuracy" in table):
+            continue
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        heading = _HEADINGS.get(name, str(name).replace("_", " "))
+        is_share = "accuracy" in name and numbers.max() <= 1 and "drop" not in name
+        if "accuracy" in name and numbers.notna().any() and "drop" not in name:
+            heading += ", %"
+            texts = (numbers * (100 if is_share else 1)).map("{:.2f}".format)
+            if name == "accuracy" and "low" in table:
+                interval = [
+                    "" if pd.isna(low) else f" ({low:.1f} – {high:.1f})"
+                    for low, high in zip(table["low"], table["high"], strict=True)
+                ]
+                texts, heading = texts + interval, f"{heading} (95 % interval)"
+            shown[heading] = texts.where(numbers.notna(), table[name].fillna("").astype(str))
+        else:
+            shown[heading] = _text(table[[name]])[name]
+    return pd.DataFrame(shown)
+
+
+def _text(table: pd.DataFrame) -> pd.DataFrame:
+    """Every value as text, numbers with four digits that count and thousands apart."""
+
+    def text(value: Any) -> str:
+        if pd.isna(value):
+            return ""
+        if isinstance(value, float) and value != int(value):
+            return f"{value:.4g}" if abs(value) > 1e-3 else f"{value:.1e}"
+        is_number = isinstance(value, float | int) and not isinstance(value, bool)
+        return (f"{int(value):,}" if abs(value) > 9999 else f"{int(value)}") if is_number else value
+
+    return table.map(text).astype(str)
 
 
 def _image(png: bytes) -> str:

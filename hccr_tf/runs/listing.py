@@ -1,6 +1,7 @@
 """List training runs and compare two."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -96,6 +97,15 @@ def compare(first: Path, second: Path, image: Path) -> list[str]:
         if run.history_path.exists():
             histories[str(run.path)] = run.read_curves()
     if len(histories) == len({first, second}):
-        save_figure(overlay_figure(histories), image)
+        save_figure(overlay_figure(histories, same_loss=same_loss(runs)), image)
         lines.append(f"curves      {image}")
     return lines
+
+
+def same_loss(runs: Iterable[Workdir]) -> bool:
+    """Whether runs learnt by one loss, so that its values can be compared."""
+    recipes = [run.recipe for run in runs]
+    return all(
+        (r.loss, dict(r.loss_args)) == (recipes[0].loss, dict(recipes[0].loss_args))
+        for r in recipes
+    )

@@ -13,6 +13,7 @@ from hccr_tf.evaluation.plots import (
     draw_confused_pairs,
     draw_grid,
     glyphs_at,
+    overlay_figure,
     save_figure,
 )
 
@@ -74,6 +75,18 @@ def test_curves_are_written_as_an_image_with_a_row_a_run(history, tmp_path):
     assert image.shape[1] > 1000 and image.shape[0] > 300
     assert 0.005 < (image < 128).mean() < 0.3
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_losses_that_cant_be_compared_share_no_axis(history):
+    alike = overlay_figure({"a": history, "b": history})
+    assert [axes.get_ylabel() for axes in alike.axes] == ["loss", "accuracy, %"]
+    (accuracy,) = overlay_figure({"a": history, "b": history}, "epoch", same_loss=False).axes
+    assert accuracy.get_ylabel() == "accuracy, %" and len(accuracy.lines) == 4
+
+
+def test_a_curve_of_one_epoch_is_seen(history):
+    (loss, _) = curves_figure({"run": history.head(1)}).axes
+    assert all(line.get_marker() not in ("", "None", None) for line in loss.lines)
 
 
 def test_the_grids_image_shows_means_and_what_was_not_run(tmp_path, monkeypatch):

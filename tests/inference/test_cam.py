@@ -100,14 +100,14 @@ def test_upsampling_is_bilinear():
     np.testing.assert_allclose(enlarged, [[[0, 1, 3, 4]]])
 
 
-def test_overlay_is_red_where_the_map_is_great():
+def test_overlay_is_yellow_where_the_map_is_great():
     image = np.zeros((8, 8, 1), np.uint8)
     cam = np.array([[1.0, 0.0], [0.0, 0.0]])
     coloured = overlay(image, cam)
-    assert coloured.shape == (8, 8, 3) and coloured.dtype == np.uint8
+    assert coloured.shape == (640, 640, 3) and coloured.dtype == np.uint8
     # The colours' ends, 60 % of them over black.
-    low, high = (np.rint(0.6 * 255 * np.array(colormaps["turbo"](x)[:3])) for x in (0.0, 1.0))
-    assert (coloured[0, 0] == high).all() and (coloured[7, 7] == low).all()
+    low, high = (np.rint(0.6 * 255 * np.array(colormaps["viridis"](x)[:3])) for x in (0.0, 1.0))
+    assert (coloured[0, 0] == high).all() and (coloured[-1, -1] == low).all()
     # A flat map has the colour of the least; with limits, values have their own.
     assert (overlay(image, np.ones((2, 2))) == low).all()
     assert (overlay(image, np.ones((2, 2)), limits=(0, 1)) == high).all()
@@ -133,6 +133,7 @@ def runs(sample_store, tmp_path_factory):
 def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     out = tmp_path / "cams"
     command = ["cam", "--data", str(sample_store.path), "--characters", "零百", "--top-k", "2"]
+    command += ["--save-input"]
     assert main([*command, "--out", str(out), "--workdir", *map(str, runs)]) == 0
     table = pd.read_csv(out / "cam.csv")
     assert len(table) == 2 * 2 * 2
@@ -147,7 +148,9 @@ def test_the_command_draws_samples_of_a_store(runs, sample_store, tmp_path):
     for path in table["overlay"]:
         assert (out / path).is_file()
     sheet = decode_grey((out / "cam.png").read_bytes())
-    assert sheet.shape[1] > 3 * 144
+    assert sheet.shape[1] > 3 * 224
+    seen = sorted((out / "inputs").glob("*.png"))
+    assert [decode_grey(path.read_bytes()).shape[0] for path in seen] == [32, 48, 32, 48]
 
 
 @pytest.mark.integration

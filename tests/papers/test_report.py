@@ -31,7 +31,7 @@ def page(tmp_path):
         json.dumps(
             {
                 "experiment": "yang_table1",
-                "description": "Yang: 永",
+                "description": "Yang et al. 2017, table I: 永",
                 "scale": "smoke",
                 "data": "store",
                 "data_hash": "ab" * 32,
@@ -57,7 +57,7 @@ def test_everything_is_in_one_file(page):
     assert "&amp; &lt;b&gt;" in text and "not run" in text and 'class="missing"' in text
     assert 'src="data:image/png;base64,' in text and "http" not in text
     # Cells of numbers stand at the right; a cell without a value stays empty.
-    assert '<td class="number">10.25</td>' in text and "<td></td>" in text
+    assert '<td class="number">10.25</td>' in text and '<td class="number"></td>' in text
 
 
 def test_characters_are_readable(page):
@@ -105,3 +105,59 @@ def test_damaged_results_are_named(page, tmp_path, content):
     file.write_text(content, "latin-1")
     with pytest.raises(ValueError, match=r"about\.json.*hccr reproduce"):
         write_report(tmp_path / "results", tmp_path / "other.html")
+
+
+def test_it_reads_like_a_papers_results(tmp_path):
+    """Tables before figures and open questions; percent with intervals; what was made is folded."""
+    ours = pd.DataFrame(
+        {
+            "run": ["raw", "blurred"],
+            "parameters": [1234567, 1234567],
+            "val_accuracy": [0.5, 0.25],
+            "accuracy": [61.234, 50.0],
+            "low": [58.0, 47.0],
+            "high": [64.0, 53.0],
+            "test_set": 2 * ["store test, 15 classes"],
+            "train_command": 2 * ["hccr train x"],
+        }
+    )
+    paper = pd.DataFrame({"model": ["AlexNet", "Our Study"], "accuracy": ["80.1", "97.79"]})
+    pairs = {"first": ["raw"], "second": ["blurred"], "difference": [-11.234], "p": [1e-9]}
+    for name, title in {
+        "kriuk_blur": "left open: blur",
+        "kriuk_figure7": "figure 7: fusion",
+        "kriuk_figures4to6": "figures 4 to 6: inputs",
+        "kriuk_table1": "table 1: accuracy",
+        "networks": "any networks",
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        tables = {"ours": ours, "paper": paper, "pairs": pd.DataFrame(pairs)}
+        files = [f"{name}_{kind}.csv" for kind in tables]
+        for file, table in zip(files, tables.values(), strict=True):
+            table.to_csv(folder / file, index=False)
+        about = {
+            "experiment": name,
+            "description": f"Kriuk & Kriuk 2024, {title}.",
+            "tables": files,
+        }
+        (folder / "about.json").write_text(json.dumps(about | {"made": "2026-12-01"}))
+        ours.to_csv(folder / "cells.csv", index=False)
+    write_report(tmp_path, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text("utf-8")
+    sections = re.findall(r"<h3>(.*?)</h3>", text)
+    expected = [
+        "Table 1: accuracy",
+        "Figures 4 to 6: inputs",
+        "Figure 7: fusion",
+        "Left open: blur",
+    ]
+    assert sections[:4] == expected
+    assert "61.23 (58.0 – 64.0)" in text and "<th>accuracy, % (95 % interval)</th>" in text
+    assert "<th>val accuracy, %</th>" in text and '<td class="number">25.00</td>' in text
+    assert "1,234,567" in text
+    verdict = "raw reads most here, 61.23 % (58.0 to 64.0) of store test, 15 classes; the paper"
+    assert verdict in text and "best is 97.79 %, of its own data; 1 of 1 pairs differ" in text
+    first = text.partition("<section")[2].partition("</section>")[0]
+    assert "hccr train x" not in first.partition("<details>")[0] and "hccr train x" in first
+    assert "made 2026-12-01" in first

@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from hccr_tf.evaluation.plots import curves_figure, draw_grid, overlay_figure, save_figure
+from hccr_tf.evaluation.plots import curves_figure, draw_grid, save_figure
 from hccr_tf.papers.base import Cell, register_experiment
+from hccr_tf.papers.figures import save_curves
 from hccr_tf.papers.scores import Inputs, ScoredRun, score_runs
 from hccr_tf.papers.tables import (
     Tables,
@@ -120,7 +121,9 @@ def chen_figure5(inputs: Inputs) -> Tables:
     The paper's are of EfficientNetV2-S on 70, 140 and 210 images a class.
     """
     curves, history = histories(inputs)
-    save_figure(overlay_figure(curves, "epoch"), inputs.out / "chen_figure5.png")
+    save_curves(
+        inputs, curves, "chen_figure5", lambda r: f"{r.samples_per_class or 'all'} images a class"
+    )
     return {"history": history}
 
 

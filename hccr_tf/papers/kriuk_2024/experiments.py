@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hccr_tf.evaluation.plots import draw_bars, overlay_figure, save_figure
+from hccr_tf.evaluation.plots import draw_bars
 from hccr_tf.evaluation.significance import paired
 from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
 from hccr_tf.papers.base import SCALES, Cell, register_experiment
+from hccr_tf.papers.figures import figure_labels, input_label, save_curves
 from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.papers.scores import Fusion, Inputs, predict_once, score_fusions, score_runs
 from hccr_tf.papers.tables import Tables, histories, pairs_tables, paper_table, runs_table
@@ -144,7 +145,7 @@ def kriuk_table2(inputs: Inputs) -> Tables:
     ours = (100 * accuracy[list(curves)]).round(2).rename_axis(columns=None)
     step = 5 if ours.index.max() > 10 else 1
     ours = ours[ours.index % step == 0].reset_index()
-    save_figure(overlay_figure(curves, "epoch"), inputs.out / "kriuk_table2.png")
+    save_curves(inputs, curves, "kriuk_table2", lambda recipe: recipe.model)
     paper = paper_table(_PAPER, "table 2").reset_index(names="epoch")
     scored = _scored(inputs)
     return {"ours": ours, "paper": paper, "history": history, "final": scored.pop("ours"), **scored}
@@ -218,7 +219,10 @@ def kriuk_figure7(inputs: Inputs) -> Tables:
     table = pd.DataFrame(rows).join(pd.DataFrame([score.columns() for score in scores]))
     paper_way = table["weights"].isin(["", "given"]) & table["fused"].isin(["", "logits"])
     bars = table[(table["crops"] == "five") & paper_way]
-    draw_bars(bars, "models", inputs.out / "kriuk_figure7.png", "five crops, logits fused")
+    labels = figure_labels(inputs, input_label)
+    drawn = [" + ".join(labels[n] for n in names.split(" + ")) for names in bars["models"]]
+    title = f"Five crops, logits fused; {inputs.test_set()}"
+    draw_bars(bars.assign(models=drawn), "models", inputs.out / "kriuk_figure7.png", title)
     if len(names) == 1:
         return {"ours": table}
     # The first rows of the figure are the members alone, the last one all of them together.
@@ -251,7 +255,13 @@ def _plan_figure8(scale: str) -> Sequence[Cell]:
 @register_experiment(plan=_plan_figure8)
 def kriuk_figure8(inputs: Inputs) -> Tables:
     """Kriuk & Kriuk 2024, figure 8: the focal loss's γ; the paper's has no numbers."""
-    return _compared(inputs, "kriuk_figure8", "gamma", lambda recipe: recipe.loss_args["gamma"])
+    return _compared(
+        inputs,
+        "kriuk_figure8",
+        "gamma",
+        lambda recipe: recipe.loss_args["gamma"],
+        lambda recipe: f"{input_label(recipe)}, γ {recipe.loss_args['gamma']:g}",
+    )
 
 
 def _plan_figure9(scale: str) -> Sequence[Cell]:
@@ -270,7 +280,13 @@ def _plan_figure9(scale: str) -> Sequence[Cell]:
 @register_experiment(plan=_plan_figure9)
 def kriuk_figure9(inputs: Inputs) -> Tables:
     """Kriuk & Kriuk 2024, figure 9: networks of two to five bricks; the paper's has no numbers."""
-    return _compared(inputs, "kriuk_figure9", "bricks", lambda r: r.model_args["num_bricks"])
+    return _compared(
+        inputs,
+        "kriuk_figure9",
+        "bricks",
+        lambda recipe: recipe.model_args["num_bricks"],
+        lambda recipe: f"{recipe.model_args['num_bricks']} bricks",
+    )
 
 
 # === What the paper leaves open ===
@@ -297,7 +313,13 @@ def kriuk_losses_and_heads(inputs: Inputs) -> Tables:
     Categorical focal loss (the paper's equation), cross-entropy, binary focal loss (the released
     code's), and no auxiliary heads.
     """
-    return _compared(inputs, "kriuk_losses_and_heads", "loss", lambda recipe: recipe.loss)
+    return _compared(
+        inputs,
+        "kriuk_losses_and_heads",
+        "loss",
+        lambda recipe: recipe.loss,
+        lambda recipe: f"{recipe.loss}, heads {recipe.model_args.get('aux_heads', 'all')}",
+    )
 
 
 @register_experiment(
@@ -326,8 +348,17 @@ def kriuk_blur(inputs: Inputs) -> Tables:
     return {"ours": pd.DataFrame(rows)}
 
 
-def _compared(inputs: Inputs, name: str, column: str, value: Callable[[Recipe], object]) -> Tables:
-    """Compares runs by a setting: accuracies and curves, every pair by McNemar's exact test."""
+def _compared(
+    inputs: Inputs,
+    name: str,
+    column: str,
+    value: Callable[[Recipe], object],
+    describe: Callable[[Recipe], str],
+) -> Tables:
+    """Compares runs by a setting: accuracies and curves, every pair by McNemar's exact test.
+
+    In the figures runs are called as `describe` says, if that tells them apart.
+    """
     values = {}
     for run, path in inputs.named_runs().items():
         try:
@@ -339,8 +370,10 @@ def _compared(inputs: Inputs, name: str, column: str, value: Callable[[Recipe], 
     curves, history = histories(inputs)
     tables = _scored(inputs)
     tables["ours"].insert(1, column, tables["ours"]["run"].map(values))
-    draw_bars(tables["ours"], "run", inputs.out / f"{name}.png", inputs.test_set())
-    save_figure(overlay_figure(curves, "epoch"), inputs.out / f"{name}_curves.png")
+    labels = figure_labels(inputs, describe)
+    bars = tables["ours"].assign(run=tables["ours"]["run"].map(labels))
+    draw_bars(bars, "run", inputs.out / f"{name}.png", inputs.test_set())
+    save_curves(inputs, curves, f"{name}_curves", describe)
     return {**tables, "history": history}
 
 
