@@ -35,6 +35,7 @@ _PAGES = {
     },
 }
 _TABLE = re.compile(r'^\[([^\]]+)\]\((\S+\.csv) "([^"|]+?)(?: *\| *([^"]+))?"\)$', re.M)
+_COLUMN = re.compile(r"(\w+)(?: = ([^{]+?))?(?: (\{.*\}.*))?")
 _LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(?=[)\s])")
 
 
@@ -86,10 +87,9 @@ def _table(match: re.Match, folder: str) -> str:
     frame = frame.query(rows) if rows else frame
     table = {}
     for column in columns.split(";"):
-        name, _, heading = (part.strip() for part in column.partition("="))
-        heading, _, form = heading.partition("{")
-        show = partial(_shown, form=f"{{{form or '}'}")
-        table[heading.strip() or name.replace("_", " ")] = frame[name].map(show)
+        name, heading, form = _COLUMN.fullmatch(column.strip()).groups()
+        show = partial(_shown, form=form or "{}")
+        table[heading or name.replace("_", " ")] = frame[name].map(show)
     lines = [list(table), ["---"] * len(table), *zip(*table.values(), strict=True)]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"**{caption}** ([all rows]({path}))\n\n{body}\n"

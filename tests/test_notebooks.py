@@ -18,6 +18,7 @@ from hccr_tf.runs.workdir import Workdir
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 IMAGES = {
+    "00_start": 2,
     "01_data": 6,
     "02_training_curves": 2,
     "03_ensemble": 6,
@@ -108,7 +109,9 @@ def execute(name: str, folder: Path, monkeypatch) -> int:
 
 
 @pytest.mark.integration
-@notebooks
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "00_start" else ()) for n in IMAGES]
+)
 def test_runs_and_draws(name, demo_results, results, monkeypatch):
     monkeypatch.setenv("HCCR_RUNS", str(demo_results))
     monkeypatch.setenv("HCCR_RESULTS", str(results))

@@ -238,7 +238,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
                     for low, high in zip(table["low"], table["high"], strict=True)
                 ]
                 texts, heading = texts + interval, f"{heading} (95 % interval)"
-            shown[heading] = texts.where(numbers.notna(), table[name].fillna("").astype(str))
+            shown[heading] = texts.where(
+                numbers.notna(), table[name].astype(object).fillna("").astype(str)
+            )
         else:
             shown[heading] = _text(table[[name]])[name]
     return pd.DataFrame(shown)
