@@ -161,12 +161,16 @@ def _section(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     facts += [f"made {about[key]}" for key in ("made",) if about.get(key)]
     facts += [f"hccr_tf {about['version']}"] if about.get("version") else []
     frames = {
-        file.removeprefix(f"{name}_").removesuffix(".csv"): read_table(folder / file, remedy=_REMEDY)
+        file.removeprefix(f"{name}_").removesuffix(".csv"): read_table(
+            folder / file, remedy=_REMEDY
+        )
         for file in about["tables"]
         if (folder / file).exists()
     }
     cells = folder / "cells.csv"
-    runs = read_table(cells, remedy=_REMEDY) if cells.exists() else frames.get("runs", pd.DataFrame())
+    runs = (
+        read_table(cells, remedy=_REMEDY) if cells.exists() else frames.get("runs", pd.DataFrame())
+    )
     for left_out in ("runs", "history"):  # curves are drawn; runs stand below
         frames.pop(left_out, None)
     return {
