@@ -4,7 +4,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -160,17 +160,14 @@ def _section(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     facts += [f"data hash {about['data_hash'][:16]}"] if about.get("data_hash") else []
     facts += [f"made {about[key]}" for key in ("made",) if about.get(key)]
     facts += [f"hccr_tf {about['version']}"] if about.get("version") else []
+    read = partial(read_table, remedy=_REMEDY)
     frames = {
-        file.removeprefix(f"{name}_").removesuffix(".csv"): read_table(
-            folder / file, remedy=_REMEDY
-        )
+        file.removeprefix(f"{name}_").removesuffix(".csv"): read(folder / file)
         for file in about["tables"]
         if (folder / file).exists()
     }
     cells = folder / "cells.csv"
-    runs = (
-        read_table(cells, remedy=_REMEDY) if cells.exists() else frames.get("runs", pd.DataFrame())
-    )
+    runs = read(cells) if cells.exists() else frames.get("runs", pd.DataFrame())
     for left_out in ("runs", "history"):  # curves are drawn; runs stand below
         frames.pop(left_out, None)
     return {
@@ -204,7 +201,7 @@ def _verdict(frames: Mapping[str, pd.DataFrame]) -> str:
     ours = frames.get("final", ours)
     if "accuracy" not in ours:
         return ""
-    best = ours.loc[ours["accuracy"].idxmax()]
+    best = ours.iloc[int(ours["accuracy"].argmax())]
     what = f"{best.iloc[0]} reads most here, " if len(ours) > 1 else "Here "
     said = f"{what}{best['accuracy']:.2f} %"
     if "low" in best:
@@ -215,7 +212,7 @@ def _verdict(frames: Mapping[str, pd.DataFrame]) -> str:
     theirs = pd.to_numeric(own["accuracy"], errors="coerce") if "accuracy" in own else own
     if len(theirs) and theirs.notna().any():
         said += f"; the paper's best is {theirs.max():.2f} %, of its own data"
-    if len(pairs := frames.get("pairs", ())):
+    if len(pairs := frames.get("pairs", pd.DataFrame())):
         differ = int(beyond_chance(pairs)["beyond chance"].astype(bool).sum())
         said += f"; {differ} of {len(pairs)} pairs differ by more than chance"
     return f"{said}."
@@ -227,7 +224,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     Accuracies that are shares of 1 become percent; `accuracy`, `low` and `high` one column.
     """
     shown = {}
-    for name in table:
+    for name in map(str, table):
         if name in _MAKING or (name in ("low", "high") and "accuracy" in table):
             continue
         numbers = pd.to_numeric(table[name], errors="coerce")
