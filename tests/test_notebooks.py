@@ -167,7 +167,7 @@ def test_takes_ones_own_results_before_committed_ones(name, monkeypatch, tmp_pat
     ):
         place = Path(folder) / RESULTS[name]
         place.mkdir(parents=True)
-        about = {"experiment": RESULTS[name], "scale": folder, "tables": []}
+        about = {"experiment": RESULTS[name], "scale": folder, "tables": [], "description": ""}
         (place / "about.json").write_text(json.dumps(about))
         names: dict = {}
         exec(code(name)[0], names)
