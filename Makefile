@@ -4,10 +4,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+EPOCH = $(shell git log -1 --format=%ct)
 DEMO := runs/demo
 DEMO_TRAIN := --data $(DEMO)/store --image-size 32 --model.num_bricks 3 --model.width 16 --epochs 14 --batch-size 32
 
-.PHONY: install demo test test-all test-torch quality docs dist clean
+.PHONY: install demo test test-all test-torch quality docs dist rebuilt sbom audit clean
 
 install: $(VENV)/.installed
 
@@ -74,11 +75,35 @@ $(DEMO)/results:
 # The wheel is used in an environment with nothing else.
 dist: install
 	rm -rf dist build/empty
-	$(BIN)/python -m build
+	SOURCE_DATE_EPOCH=$(EPOCH) $(BIN)/python -m build
+	# setuptools packs times, owners and an order that are the machine's.
+	cd dist && f=$$(basename *.tar.gz .tar.gz) && tar xzf $$f.tar.gz && chmod -R u=rwX,go=rX $$f && \
+	  tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner --format=gnu -cf - $$f | \
+	  gzip -n > $$f.tar.gz && rm -r $$f
 	$(BIN)/twine check --strict dist/*
 	$(PYTHON) -m venv build/empty
 	build/empty/bin/python -m pip install --quiet dist/*.whl
 	cd build/empty && bin/hccr --version && bin/hccr predict $(CURDIR)/docs/images/photographs
+
+# The same bytes from the same commit.
+rebuilt: dist
+	rm -rf build/first && mv dist build/first
+	$(MAKE) dist
+	diff -r build/first dist && sha256sum dist/*
+
+# What is installed, in CycloneDX's form; and what is known to be wrong in it, where a network reaches
+# the database. Both tools stand in an environment of their own.
+build/tools:
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet cyclonedx-bom pip-audit
+
+sbom: install build/tools
+	mkdir -p build
+	build/tools/bin/cyclonedx-py environment --output-reproducible -o build/sbom.json $(BIN)/python
+
+audit: install build/tools
+	$(BIN)/python -m pip freeze --exclude-editable > build/installed.txt
+	build/tools/bin/pip-audit --no-deps --disable-pip -r build/installed.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .*_cache

@@ -68,9 +68,9 @@ def failing(folder: Path, call: str, number: int) -> Iterator[Faults]:
 
     def noting(call: str, function: Any) -> Any:
         def called(path: Any, *others: Any, **options: Any) -> Any:
-            if isinstance(path, int):
-                path_of = os.readlink(f"/proc/self/fd/{path}")
-            faults.note(call, path_of if isinstance(path, int) else path)
+            number = path.fileno() if hasattr(path, "fileno") else path
+            open_at = isinstance(number, int)
+            faults.note(call, os.readlink(f"/proc/self/fd/{number}") if open_at else path)
             return function(path, *others, **options)
 
         return called

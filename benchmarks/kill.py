@@ -1,0 +1,123 @@
+"""SIGKILL and SIGTERM at random moments of commands that write, each given again afterwards.
+
+    python benchmarks/kill.py --moments 50
+    python benchmarks/kill.py prepare pack --signals KILL
+
+After each the earlier state must be whole or the new one, and the command given again must end
+well. That a training killed 20 times ends bit for bit as one that wasn't, on both backends:
+
+    HCCR_KILLS=20 python -m pytest tests/e2e/test_kill_resume.py
+"""
+
+import argparse
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+_RESULTS = Path(__file__).parent / "results" / "kill.csv"
+_HCCR = [sys.executable, "-m", "hccr_tf"]
+_TRAIN = (
+    "train brick_model1 --image-size 16 --model.num_bricks 2 --model.width 16 --epochs 1 "
+    "--checkpoint-steps 3 --data {data} --workdir"
+)
+COMMANDS = {  # what's run, and the name of what it writes
+    "prepare": ("data prepare {sample} --overwrite --out", "store"),
+    "train": (_TRAIN, "run"),
+    "evaluate": ("evaluate {run} --data {data} --out", "logits.h5"),
+    "pack": ("pack {run} --out", "packed"),
+    "export": ("export {run} --out", "network.onnx"),
+    "predict": ("predict {sheet} --any-layout --csv", "read.csv"),
+}
+
+
+CHECKS = {  # of what stands at a path p
+    "prepare": "from hccr_tf.data.store.store import Store; Store(p).verify()",
+    "evaluate": "from hccr_tf.inference.logits_file import LogitsFile; LogitsFile(p)",
+    "pack": "from hccr_tf.models import weights; weights.read_checksum(p / 'prediction.safetensors')",
+    "export": "from hccr_tf.inference.onnx_predictor import OnnxPredictor; OnnxPredictor(p)",
+    "predict": "assert p.read_text('utf-8').count(chr(10)) > 1",
+    "train": "from hccr_tf.runs.workdir import Workdir as W; W(p).exists() and W(p).read_run()",
+}
+
+
+def whole(name: str, out: Path) -> bool:
+    """Whether what a command wrote can be read as a whole."""
+    program = f"import sys; from pathlib import Path; p = Path(sys.argv[1]); {CHECKS[name]}"
+    return subprocess.run([sys.executable, "-c", program, out], check=False).returncode == 0
+
+
+def run(words: list[str], limit: float | None = None, number: int = 0) -> tuple[int, float]:
+    """Runs `hccr`, and sends a signal after a time; returns the exit code and the seconds."""
+    begin = time.monotonic()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*_HCCR, *words], **quiet) as process:
+        if limit is not None:
+            try:
+                process.wait(limit)
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+        code = process.wait()
+    return code, time.monotonic() - begin
+
+
+def main() -> None:
+    """Measures how long each command takes, and interrupts it within that time."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("commands", nargs="*", default=[*COMMANDS])
+    parser.add_argument("--moments", type=int, default=50)
+    parser.add_argument("--signals", nargs="+", default=["KILL", "TERM"])
+    options = parser.parse_args()
+    draw, rows = random.Random(0), []
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        places = {n: str(base / n) for n in ("sample", "data", "run", "sheet")}
+        places["sheet"] = str(base / "data-sheet.png")
+        run(["data", "sample", "--out", places["sample"], "--writers", "6", "--test-writers", "2"])
+        run(["data", "prepare", places["sample"], "--out", places["data"]])
+        run(["data", "show", places["data"]])
+        run([*_TRAIN.format(**places).split(), places["run"]])
+        for name in options.commands:
+            words, target = COMMANDS[name]
+            out = base / "out" / name / target
+            command = [*words.format(**places).split(), str(out)]
+            out.parent.mkdir(parents=True)
+            code, seconds = run(command)
+            assert code == 0, (name, code)
+            for kind in options.signals:
+                torn = failed = interrupted = 0
+                for _ in range(options.moments):
+                    if name in ("train", "pack"):  # which replace nothing
+                        shutil.rmtree(out, ignore_errors=True)
+                    number = getattr(signal, f"SIG{kind}")
+                    interrupted += run(command, draw.uniform(0, seconds), number)[0] != 0
+                    torn += out.exists() and not whole(name, out)
+                    if name == "pack":
+                        shutil.rmtree(out, ignore_errors=True)
+                    failed += run(command)[0] != 0 or not whole(name, out)
+                row = {"command": name, "signal": kind, "moments": options.moments}
+                rows.append(
+                    {**row, "interrupted": interrupted, "torn": torn, "retries_failed": failed}
+                )
+                print(rows[-1], flush=True)
+    earlier = [*csv.DictReader(_RESULTS.open())] if _RESULTS.exists() else []
+    named = {(row["command"], row["signal"]) for row in rows}
+    rows += [row for row in earlier if (row["command"], row["signal"]) not in named]
+    with _RESULTS.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    sys.exit(any(int(row["torn"]) or int(row["retries_failed"]) for row in rows))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()
