@@ -40,7 +40,7 @@ COMMANDS = {  # what's run, and the name of what it writes
 CHECKS = {  # of what stands at a path p
     "prepare": "from hccr_tf.data.store.store import Store; Store(p).verify()",
     "evaluate": "from hccr_tf.inference.logits_file import LogitsFile; LogitsFile(p)",
-    "pack": "from hccr_tf.models import weights; weights.read_checksum(p / 'prediction.safetensors')",
+    "pack": "from hccr_tf.export.pack import Predictor; Predictor(p)",
     "export": "from hccr_tf.inference.onnx_predictor import OnnxPredictor; OnnxPredictor(p)",
     "predict": "assert p.read_text('utf-8').count(chr(10)) > 1",
     "train": "from hccr_tf.runs.workdir import Workdir as W; W(p).exists() and W(p).read_run()",
@@ -84,7 +84,8 @@ def main() -> None:
         run(["data", "sample", "--out", places["sample"], "--writers", "6", "--test-writers", "2"])
         run(["data", "prepare", places["sample"], "--out", places["data"]])
         run(["data", "show", places["data"]])
-        run([*_TRAIN.format(**places).split(), places["run"]])
+        if {"evaluate", "pack", "export"} & set(options.commands):
+            run([*_TRAIN.format(**places).split(), places["run"]])
         for name in options.commands:
             words, target = COMMANDS[name]
             out = base / "out" / name / target
