@@ -126,12 +126,8 @@ class LogitsFile(contextlib.AbstractContextManager):
                     f"begins with isn't the checksum of the rest; {_REMEDY}"
                 )
         arrays = (*LOGITS[:1], "labels", "sample_ids")
-        with contextlib.ExitStack() as stack:
-            self._file = stack.enter_context(open_hdf5(self.path, arrays, _REMEDY))
-            self._check()
-            self._opened = stack.pop_all()
-
-    def _check(self) -> None:
+        self._opened = contextlib.ExitStack()
+        self._file = self._opened.enter_context(open_hdf5(self.path, arrays, _REMEDY))
         with decoding(self.path, _REMEDY):
             kept = self._file.attrs
             stored = {n: kept[n] for n in kept if not kept.get_id(n).dtype.hasobject}

@@ -10,13 +10,13 @@ import onnxruntime
 from hccr_tf.charset import Charset
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.schema import Between, decoding, parse_json
+from hccr_tf.utils.schema import between, decoding, parse_json
 
 METADATA = "hccr_tf"  # key of the facts in the file: characters, preprocessing, temperature
 _FACTS = {
     "characters": str,
     "preprocessing": dict[str, Any],
-    "temperature": Annotated[float, Between(1e-3, 1e3)],
+    "temperature": Annotated[float, between(1e-3, 1e3)],
 }
 INPUT, OUTPUT = "image", "logits"
 

@@ -20,7 +20,7 @@ from hccr_tf.utils.backend import without_notes
 from hccr_tf.utils.errors import HccrError, naming_extra
 from hccr_tf.utils.files import read_json
 from hccr_tf.utils.progress import track
-from hccr_tf.utils.schema import Between
+from hccr_tf.utils.schema import between
 
 if TYPE_CHECKING:
     from hccr_tf.inference.predictor import Predictor
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CALIBRATION = "calibration.json"
-CALIBRATED = {"temperature": Annotated[float, Between(1e-3, 1e3)]}
+CALIBRATED = {"temperature": Annotated[float, between(1e-3, 1e3)]}
 _REMEDY = "calibrate the run again (hccr calibrate)"
 LEVELS = {1: "gb2312-1", 2: "gb2312"}
 _BATCH = 32

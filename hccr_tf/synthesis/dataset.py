@@ -30,7 +30,7 @@ from hccr_tf.synthesis.sources import Font, Sources, arrays
 from hccr_tf.synthesis.style import HandwritingStyle
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, replace_directory, sha256_file, write_json
-from hccr_tf.utils.schema import Between, Count, Share, check_range, read_array
+from hccr_tf.utils.schema import Count, Share, between, check_range, read_array
 from hccr_tf.utils.settings import from_plain
 
 _FARTHEST = 4  # sides of a character from its corner
@@ -39,12 +39,12 @@ _SCHEMA = {
     "version": int,
     "num_strokes": Count,
     "variation": dict[str, Any],
-    "per_class": Annotated[int, Between(1, 2**31)],
-    **dict.fromkeys(("held_out", "seed"), Annotated[int, Between(0, 2**31)]),
+    "per_class": Annotated[int, between(1, 2**31)],
+    **dict.fromkeys(("held_out", "seed"), Annotated[int, between(0, 2**31)]),
     "sources": [
         {
             **{"name": str, "sha256": str, "num_characters": Count},
-            "weight": Annotated[float, Between(1e-9, 1000)],
+            "weight": Annotated[float, between(1e-9, 1000)],
             "haste": Share,
         }
     ],

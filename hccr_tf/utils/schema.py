@@ -1,7 +1,7 @@
 """What files must hold, checked once, when they're opened: JSON, NumPy, HDF5 and CSV.
 
 A schema of JSON is a type, such as `list[str]`, `dict[str, int]`, `float | None`, a `Literal` or a
-number that's `Annotated` with `Between`; a dataclass; a dict of schemas by name, of which those
+number that's `Annotated` with `between`; a dataclass; a dict of schemas by name, of which those
 that end in "?" may be missing; or a list of one. Objects may hold more. Numbers are finite,
 integers of 64 bits.
 """
@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -23,124 +23,99 @@ import numpy as np
 from hccr_tf.utils.errors import HccrError
 
 AGAIN = "take an intact copy, or make it again"
-_NAMES = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false"}
 _SHOWN = 60  # characters of what stands in a file
 _MOST_PACKED = 1100  # bytes that deflate can make of one
 
 
 @dataclass(frozen=True)
-class Between:
-    """A number from `least` to `most`."""
+class Rule:
+    """What holds of a value, and the same in words."""
 
-    least: float
-    most: float
-
-    def __contains__(self, value: Any) -> bool:
-        return self.least <= value <= self.most
-
-    def __str__(self) -> str:
-        return f"a number from {self.least:g} to {self.most:g}"
-
-
-@dataclass(frozen=True)
-class Matching:
-    """A text that a pattern describes as a whole; `name` says so in words."""
-
-    pattern: str
+    holds: Callable[[Any], Any]
     name: str
 
-    def __contains__(self, value: Any) -> bool:
-        return re.fullmatch(self.pattern, value) is not None
 
-    def __str__(self) -> str:
-        return self.name
+def between(least: float, most: float) -> Rule:
+    """Returns the rule of a number's range, for `Annotated`."""
+    return Rule(lambda value: least <= value <= most, f"a number from {least:g} to {most:g}")
 
 
-Count = Annotated[int, Between(0, 2**53)]
-Share = Annotated[float, Between(0, 1)]
-Sha256 = Annotated[str, Matching("[0-9a-f]{64}", "a SHA-256 of 64 hexadecimal digits")]
-FileName = Annotated[str, Matching(r"(?!\.\.?$)[^/\\:\0]+", "the name of a file beside it")]
+_PLAIN = {
+    float: Rule(lambda v: type(v) in (int, float) and -1e300 < v < 1e300, "a finite number"),
+    int: Rule(lambda v: type(v) is int and -(2**63) <= v < 2**63, "a whole number"),
+    str: Rule(lambda v: isinstance(v, str), "a text"),
+    bool: Rule(lambda v: isinstance(v, bool), "true or false"),
+}
+_OBJECT = Rule(lambda v: isinstance(v, dict), "an object")
+_LIST = Rule(lambda v: isinstance(v, list | tuple), "a list")
+Count = Annotated[int, between(0, 2**53)]
+Share = Annotated[float, between(0, 1)]
+Sha256 = Annotated[str, Rule(re.compile("[0-9a-f]{64}").fullmatch, "a SHA-256 in hexadecimal")]
+_NAME = re.compile(r"(?!\.\.?$)[^/\\:\0]+")
+FileName = Annotated[str, Rule(_NAME.fullmatch, "the name of a file beside it")]
 
 
 @functools.cache
-def _hints(described: type) -> dict[str, Any]:
+def _fields(described: type) -> dict[str, Any]:
     """Returns the schema of a dataclass."""
     hints, fresh = get_type_hints(described), (MISSING, MISSING)
-    return {
-        f.name if (f.default, f.default_factory) == fresh else f"{f.name}?": hints[f.name]
-        for f in fields(described)
-    }
+    needed = {f.name for f in fields(described) if (f.default, f.default_factory) == fresh}
+    return {name if name in needed else f"{name}?": hint for name, hint in hints.items()}
 
 
 def check(value: Any, kind: Any, source: Any, remedy: str = AGAIN, field: str = "") -> None:
-    """Checks what a file holds.
-
-    Args:
-        value: As JSON gives it.
-        kind: The schema.
-        source: The file, for the message.
-        remedy: What to do, for the message.
-        field: Which part of the file it is; empty for all of it.
+    """Checks what a file, `source`, holds, or a `field` of it, as JSON gives it.
 
     Raises:
         HccrError: It isn't of that kind; the message has file, field, value and remedy.
     """
 
-    def refuse(wanted: Any) -> None:
-        shown = repr(value)
-        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
-        raise HccrError(f"{source}: {field or 'its content'} is {shown}, not {wanted}; {remedy}")
+    def require(rule: Rule) -> None:
+        if not rule.holds(value):
+            shown = repr(value)
+            shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+            place = f"{source}: {field or 'its content'}"
+            raise HccrError(f"{place} is {shown}, not {rule.name}; {remedy}")
 
     def check_part(part: Any, name: Any, part_kind: Any) -> None:
         check(part, part_kind, source, remedy, f"{field}.{name}" if field else str(name))
 
-    origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Any or (kind is None and value is None):
+    if kind is Any or (isinstance(kind, type) and kind not in _PLAIN and isinstance(value, kind)):
         return
-    if origin is Annotated:
-        check(value, arguments[0], source, remedy, field)
-        if value not in arguments[1]:
-            refuse(arguments[1])
+    if isinstance(kind, type) and is_dataclass(kind):
+        kind = _fields(kind)
+    origin, parts = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and kind in _PLAIN:
+        require(_PLAIN[kind])
+    elif origin is Annotated:
+        check(value, parts[0], source, remedy, field)
+        require(parts[1])
+    elif origin is Literal:
+        require(Rule(lambda v: isinstance(v, str) and v in parts, f"one of {', '.join(parts)}"))
     elif origin is Union or origin is UnionType:
-        if value is None and NoneType in arguments:
+        if value is None and NoneType in parts:
             return
-        *others, last = (argument for argument in arguments if argument is not NoneType)
+        *others, last = (part for part in parts if part is not NoneType)
         for other in others:
             with contextlib.suppress(HccrError):
                 return check(value, other, source, remedy, field)
         check(value, last, source, remedy, field)
-    elif origin is Literal:
-        if type(value) is not str or value not in arguments:
-            refuse(f"one of {', '.join(map(str, arguments))}")
-    elif isinstance(kind, dict) or (
-        isinstance(kind, type) and is_dataclass(kind) and not isinstance(value, kind)
-    ):
-        if not isinstance(value, dict):
-            return refuse("an object")
-        for name, hint in (kind if isinstance(kind, dict) else _hints(kind)).items():
+    elif isinstance(kind, dict):
+        require(_OBJECT)
+        for name, part in kind.items():
             if (key := name.removesuffix("?")) in value:
-                check_part(value[key], key, hint)
+                check_part(value[key], key, part)
             elif key == name:
                 raise HccrError(f"{source} lacks {f'{field}.' if field else ''}{name}; {remedy}")
-    elif isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(value, dict):
-            return refuse("an object")
+    elif origin is not None and issubclass(origin, Mapping):
+        require(_OBJECT)
         for name, part in value.items():
-            check_part(name, "name", arguments[0])
-            check_part(part, name, arguments[1])
-    elif isinstance(kind, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
-        if not isinstance(value, list | tuple):
-            return refuse("a list")
+            check_part(name, "name", parts[0])
+            check_part(part, name, parts[1])
+    else:
+        require(_LIST)
         for i, part in enumerate(value):
-            check_part(part, i, kind[0] if isinstance(kind, list) else arguments[0])
-    elif kind is float:
-        if type(value) not in (int, float) or not -1e300 < value < 1e300:
-            refuse(_NAMES[float])
-    elif kind is int:
-        if type(value) is not int or not -(2**63) <= value < 2**63:
-            refuse(_NAMES[int])
-    elif not isinstance(value, kind):
-        refuse(_NAMES.get(kind, f"of {kind.__name__}"))
+            check_part(part, i, kind[0] if isinstance(kind, list) else parts[0])
 
 
 def parse_json(text: bytes | str, source: Any, kind: Any = Any, remedy: str = AGAIN) -> Any:

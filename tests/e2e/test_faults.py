@@ -152,7 +152,7 @@ def test_export(predictor, brick_run, tmp_path, monkeypatch, earlier):
 
     class Converter:
         @staticmethod
-        def write(network, path, facts, quantize):
+        def write(network, path, *others):
             with open(path, "wb") as stream:
                 stream.write(b"new")
 

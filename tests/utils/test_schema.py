@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.schema import (
-    Between,
     Count,
     FileName,
     Sha256,
+    between,
     check,
     check_range,
     decoding,
@@ -32,12 +32,13 @@ class Settings:
     size: int
     rate: float = 0.5
     names: list[str] | None = None
+    frozen: str | int = 0
 
 
 SCHEMA = {
     "state": Literal["begun", "finished"],
     "epochs?": Count,
-    "share?": Annotated[float, Between(0, 1)],
+    "share?": Annotated[float, between(0, 1)],
     "settings?": Settings,
     "files?": [{"name": FileName, "sha256": Sha256}],
     "counts?": dict[str, int],
@@ -58,8 +59,9 @@ SCHEMA = {
         ({"settings": {}}, "f.json lacks settings.size; do this"),
         ({"settings": {"size": 2**70}}, "settings.size is 1180591620717411303424, not a whole"),
         ({"settings": {"size": 1, "names": [1]}}, "settings.names.0 is 1, not a text"),
+        ({"settings": {"size": 1, "frozen": []}}, "settings.frozen is [], not a whole number"),
         ({"files": [{"name": "../x", "sha256": ""}]}, "files.0.name is '../x', not the name of"),
-        ({"files": [{"name": "x", "sha256": "a"}]}, "files.0.sha256 is 'a', not a SHA-256 of"),
+        ({"files": [{"name": "x", "sha256": "a"}]}, "files.0.sha256 is 'a', not a SHA-256 in"),
         ({"counts": {"a": "b"}}, "f.json: counts.a is 'b', not a whole number; do this"),
         ({"state": "a" * 200}, f"state is '{'a' * 59}…, not one of"),
     ],
