@@ -51,7 +51,7 @@ def main() -> None:
 
 def measured(name: str, folder: Path) -> list[dict]:
     """Makes a run, exports it to every format, and reads an image with each."""
-    run = untrained_run(folder / "untrained", name, image_size=SIDE)
+    run = untrained_run(folder / "untrained", name, image_size=SIDE, **SETTINGS.get(name, {}))
     predictor, machine, rows = Predictor(run), environment(), []
     image = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 1), dtype=np.uint8)
     keras_ms = milliseconds(predictor.logits, image)
