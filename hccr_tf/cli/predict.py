@@ -1,5 +1,6 @@
 """`hccr predict`, `cam`, `refine`: images in, characters and maps out."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -34,9 +35,10 @@ NO_TTA = switch(
         "files",
         argument("--csv", "write a row for each file", metavar="FILE"),
         argument("--cam", "draw where the network saw the characters", metavar="DIR"),
+        argument("--steps", "draw what each image was made, and read as", metavar="DIR"),
     ),
 )
-def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
+def run_predict(paths, workdir, top_k, csv, cam, steps, single, **options) -> None:
     """Reads images of single characters: scans, photographs, drawings.
 
     Dark ink or light, coloured paper, uneven light, margins, ruling: images are cleaned
@@ -54,8 +56,9 @@ def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
     files = find_images(paths, lambda message: print(printable(message), file=sys.stderr))
     if csv and Path(csv).is_dir():
         raise HccrError(f"--csv {csv} is a folder; name a file.")
-    if cam and Path(cam).is_file():
-        raise HccrError(f"--cam {cam} is a file; name a folder.")
+    for name, folder in (("--cam", cam), ("--steps", steps)):
+        if folder and Path(folder).is_file():
+            raise HccrError(f"{name} {folder} is a file; name a folder.")
     if cam and str(workdir).endswith(".onnx"):
         raise HccrError("--cam takes a run's folder as --workdir: ONNX files give no maps.")
     from hccr_tf.inference.recognizer import Recognition, Recognizer, exported_file
@@ -76,6 +79,8 @@ def run_predict(paths, workdir, top_k, csv, cam, single, **options) -> None:
     read = [i for i, answer in enumerate(answers) if isinstance(answer, Recognition)]
     if cam and read:
         _draw_maps(recognizer, [(files[i], inputs[i], answers[i].character) for i in read], cam)
+    if steps:
+        _draw_steps(recognizer, files, inputs, steps, single)
     if len(read) < len(files):
         raise HccrError(f"{len(files) - len(read)} of {len(files)} images weren't read; see above.")
 
@@ -133,17 +138,37 @@ def _print_score(files, answers, charset) -> None:
 
 def _draw_maps(recognizer, read, folder) -> None:
     """Draws maps of (file, image, character) triples."""
-    from hccr_tf.images.decoding import read_clean
     from hccr_tf.inference.cam import NamedImage, write_cams
 
     images = [
         NamedImage(
-            printable(file), f"{Path(file).stem}: {character}", read_clean(image, single=False)
+            printable(file),
+            f"{Path(file).stem}: {character}",
+            recognizer.look(image, single=False)[0][0],
         )
         for file, image, character in read
     ]
     write_cams([recognizer], images, folder)
     print(f"maps in {Path(folder) / 'cam.png'}")
+
+
+def _draw_steps(recognizer, files, inputs, folder, single) -> None:
+    """Draws for each file the image, the sheet on it, and the candidates with their readings."""
+    from hccr_tf.images.contact_sheet import draw_sheet
+    from hccr_tf.images.decoding import ImageError, decode
+    from hccr_tf.images.paper import opaque, straighten_sheet
+
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for i, (file, data) in enumerate(zip(files, inputs, strict=True)):
+        with contextlib.suppress(ImageError, OSError):
+            image = opaque(decode(data if isinstance(data, bytes) else Path(data).read_bytes()))
+            looked = recognizer.look(data, single=single)
+            sheet = straighten_sheet(image)
+            steps = [(image, "image")] + ([] if sheet is None else [(sheet, "sheet")])
+            steps += [(one, f"{a.character} {100 * a.probability:.0f} %") for one, a in looked]
+            images, texts = zip(*steps, strict=True)
+            draw_sheet(images, texts, Path(folder) / f"{i:04d}_{Path(file).stem}.png", tile=200)
+    print(f"steps in {folder}")
 
 
 @command(

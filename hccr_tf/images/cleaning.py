@@ -1,35 +1,47 @@
 """From a scan or a photograph of one character to clean paper: dark ink on 255.
 
 `clean` takes an image as people have it: either polarity, coloured paper and ink, uneven light,
-bars at its sides, ruled or framed paper, specks. What it returns is what the networks' own
-preprocessing takes. An image that's clean already, such as those of CASIA-HWDB, stays as it is.
+bars at its sides, a sheet on a table, ruled or framed paper, specks. What it returns is what the
+networks' own preprocessing takes. An image that's clean already, such as those of CASIA-HWDB, stays
+as it is. `candidates` goes on with what else may be the character.
 """
+
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
 from hccr_tf.images.layout import pen_width
+from hccr_tf.images.paper import (
+    LOWEST_CONTRAST,
+    ImageError,
+    inks_on_paper,
+    opaque,
+    straighten_sheet,
+)
+from hccr_tf.images.parts import alternatives, without_lines
 from hccr_tf.utils.errors import HccrError
 
 WHITE = 255
 WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
-_LIGHT_SIDE = 96  # pixels of the longer side at which uneven light is looked at
+_BORDER_SHARE = 0.6  # of the border that even paper has; of CASIA-HWDB's images at least 0.8
 _FLAT_SHARE = 0.35  # of pixels that have the paper's grey level where an image is clean already
-_LOWEST_CONTRAST = 12  # grey levels between paper and ink, below which there's nothing to read
-
-
-class ImageError(HccrError):
-    """A file that can't be read as an image, or an image that shows no single character."""
 
 
 def clean(image: np.ndarray) -> np.ndarray:
-    """Makes of an image of a character dark ink on white paper.
+    """Makes of an image of a character dark ink on white: the first of `candidates`."""
+    return next(candidates(image))
+
+
+def candidates(image: np.ndarray) -> Iterator[np.ndarray]:
+    """Cleans an image of a character in several ways, the likeliest first.
 
     Args:
         image: uint8 (H, W) grey, (H, W, 3) red, green, blue, or (H, W, 4) with opacity.
 
-    Returns:
-        uint8 (h, w), ink below 255 on 255; at most 1024 pixels on the longer side.
+    Yields:
+        uint8 (h, w), ink below 255 on 255; at most 1024 pixels on the longer side. All of the ink,
+        then without lines, boxes, and what lies at the border or apart, as far as there are any.
 
     Raises:
         ImageError: nothing is to be seen on it.
@@ -43,34 +55,67 @@ def clean(image: np.ndarray) -> np.ndarray:
     if longest > WORK_SIDE:
         size = [max(1, round(s * WORK_SIDE / longest)) for s in image.shape[1::-1]]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    grey = _grey(image)
-    grey, paper = _without_bars(grey)
-    if int(grey.max()) - int(grey.min()) < _LOWEST_CONTRAST:
-        # A ruled stroke, 一 or 丨, is all that's left of its image.
-        if paper is None or abs(float(grey.mean()) - paper) < _LOWEST_CONTRAST:
-            raise ImageError("it shows nothing but paper")
-    # A bar's colour isn't the paper's; paper has a good part of what's left.
-    elif paper is None or (abs(grey.astype(np.int16) - paper) <= 1).mean() < _FLAT_SHARE / 2:
-        paper = _flat_paper(grey)
+    image = opaque(image)
+    grey, place, paper = _find_paper(image)
+    sheet = straighten_sheet(image) if paper is None else None
+    if sheet is not None:
+        yield from candidates(sheet)
+        return
+    rows, columns = place
+    is_edge = (
+        columns.start == 0,
+        rows.start == 0,
+        columns.stop == image.shape[1],
+        rows.stop == image.shape[0],
+    )
+    cleaned = []
     if paper is not None:
-        ink, least = _ink_on_flat(grey, paper), 0.2
+        cleaned.append(_without_specks(_without_ruling(_ink_on_flat(grey, paper)), 0.2))
+        yield cv2.bitwise_not(cleaned[0])
+        if all(is_edge):
+            return  # cut to the ink by somebody who knew what belongs to it
     else:
-        ink, least = _without_paper_edges(_ink_on_uneven(grey)), 0.6  # there's grain
-    ink = _without_ruling(ink)
-    ink = _without_specks(ink, least)
-    if not ink.any():
+        for ink in inks_on_paper(np.ascontiguousarray(image[place])):
+            ink = _without_ruling(without_lines(_without_paper_edges(ink), through=True))
+            ink = _without_specks(ink, 0.6)  # there's grain
+            if ink.any():
+                cleaned.append(ink)
+                yield cv2.bitwise_not(ink)
+    if not cleaned:
         raise ImageError("it shows nothing but paper")
-    return cv2.bitwise_not(ink)
+    for ink in cleaned:
+        yield from map(cv2.bitwise_not, alternatives(ink, is_edge))
+
+
+def _find_paper(image: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice], int | None]:
+    """Finds even paper on an image uint8 (H, W, 3).
+
+    Returns:
+        The grey image without bars, where in the image it lies, and the paper's grey level; None
+        where paper is not even, or doesn't reach the border, such as a sheet on a table.
+    """
+    grey = _grey(image)
+    place, paper = _without_bars(grey)
+    grey = np.ascontiguousarray(grey[place])
+    if int(grey.max()) - int(grey.min()) < LOWEST_CONTRAST:
+        # A ruled stroke, 一 or 丨, is all that's left of its image.
+        if paper is None or abs(float(grey.mean()) - paper) < LOWEST_CONTRAST:
+            raise ImageError("it shows nothing but paper")
+        return grey, place, paper
+    flat = _flat_paper(grey)
+    # A bar's colour isn't the paper's; paper has a good part of what's left.
+    if paper is None or (abs(grey.astype(np.int16) - paper) <= 1).mean() < _FLAT_SHARE / 2:
+        paper = flat
+        border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]).astype(np.int16)
+        if paper is not None and (abs(border - paper) <= 2).mean() < _BORDER_SHARE:
+            paper = None
+    elif flat is not None and abs(flat - paper) > 2:
+        paper = None  # a margin of one colour around most of another: a table around a sheet
+    return grey, place, paper
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
     """One channel in which the ink stands out: grey, or of coloured images the best one."""
-    if image.ndim == 2:
-        return image
-    if image.shape[2] == 1:
-        return np.ascontiguousarray(image[..., 0])
-    if image.shape[2] == 4:
-        image = _opaque(image)
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     # Grey scans need no choice.
     if int(np.ptp(image.reshape(-1, 3).astype(np.int16), axis=1).max()) < 12:
@@ -93,18 +138,7 @@ def _contrast(grey: np.ndarray) -> float:
     return float(grey[~low].mean() - grey[low].mean())
 
 
-def _opaque(image: np.ndarray) -> np.ndarray:
-    """Lays an image over white, or over black where what's drawn is light."""
-    opacity = image[..., 3:].astype(np.float32) / 255
-    colour = image[..., :3]
-    if opacity.min() == 1:
-        return np.ascontiguousarray(colour)
-    seen = opacity[..., 0] > 0.5
-    ground = 0.0 if seen.any() and colour[seen].mean() > 170 else 255.0
-    return np.rint(colour * opacity + ground * (1 - opacity)).astype(np.uint8)
-
-
-def _without_bars(grey: np.ndarray) -> tuple[np.ndarray, int | None]:
+def _without_bars(grey: np.ndarray) -> tuple[tuple[slice, slice], int | None]:
     """Cuts even rows and columns off the sides: margins, and bars of another colour.
 
     Returns:
@@ -138,7 +172,7 @@ def _without_bars(grey: np.ndarray) -> tuple[np.ndarray, int | None]:
             break
         top, bottom = top + cuts[0], bottom - cuts[1]
         left, right = left + cuts[2], right - cuts[3]
-    return np.ascontiguousarray(grey[top:bottom, left:right]), paper
+    return (slice(top, bottom), slice(left, right)), paper
 
 
 def _flat_paper(grey: np.ndarray) -> int | None:
@@ -154,71 +188,14 @@ def _ink_on_flat(grey: np.ndarray, paper: int) -> np.ndarray:
     difference = paper - grey.astype(np.int16)
     darker, lighter = np.maximum(difference, 0), np.maximum(-difference, 0)
     ink = darker if darker.sum() >= lighter.sum() else lighter
-    if ink.max() < _LOWEST_CONTRAST:
+    if ink.max() < LOWEST_CONTRAST:
         raise ImageError("it shows nothing but paper")
     span = paper if ink is darker else 255 - paper
     if span < 200:  # coloured or grey paper: ink is made as dark as it would be on white
-        span = max(_LOWEST_CONTRAST, int(np.percentile(ink[ink > ink.max() * 0.4], 90)))
+        span = max(LOWEST_CONTRAST, int(np.percentile(ink[ink > ink.max() * 0.4], 90)))
     ink = np.minimum(ink * (255 / span), 255).astype(np.uint8)
     ink[ink <= WHITE - 240] = 0
     return ink
-
-
-def _ink_on_uneven(grey: np.ndarray) -> np.ndarray:
-    """Ink on paper whose light changes over the image, on which there's grain."""
-    height, width = grey.shape
-    shrink = max(1.0, max(height, width) / _LIGHT_SIDE)
-    size = (max(3, round(width / shrink)), max(3, round(height / shrink)))
-    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    if _is_light_ink(small):
-        grey, small = cv2.bitwise_not(grey), cv2.bitwise_not(small)
-    # Closing lays paper over strokes; the median then takes grain and light grid lines away.
-    side = 2 * (max(small.shape) // 6) + 1
-    padded = cv2.copyMakeBorder(small, side, side, side, side, cv2.BORDER_REFLECT)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc)
-    closed = cv2.medianBlur(np.ascontiguousarray(closed), min(side, 31) | 1)
-    closed = closed[side:-side, side:-side]
-    paper = cv2.GaussianBlur(closed, (0, 0), side / 6)
-    paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    # Light multiplies: so much of it the ink has swallowed.
-    ink = np.clip(1 - grey / np.maximum(paper, 8.0), 0, 1)
-    levels = (ink * 255).astype(np.uint8)
-    blurred = cv2.GaussianBlur(levels, (0, 0), max(0.5, max(height, width) / 400))
-    threshold, _ = cv2.threshold(blurred, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    strong = blurred > threshold
-    weak = blurred[~strong].astype(np.float32)
-    # Of mere grain, too, one half is darker: by 2.7 times the spread of the other half.
-    if not strong.any() or not len(weak):
-        raise ImageError("it shows nothing but paper")
-    least = max(_LOWEST_CONTRAST, 4 * float(weak.std()))
-    if blurred[strong].mean() - weak.mean() < least:
-        raise ImageError("it shows nothing but paper")
-    full = float(np.percentile(levels[strong], 75))
-    none = min(0.75 * threshold, 0.5 * full)
-    clear = np.clip((levels - none) * (255 / (full - none)), 0, 255).astype(np.uint8)
-    # Grain isn't ink: it stays only where something strong is beside it.
-    near = cv2.dilate(strong.astype(np.uint8), np.ones((5, 5), np.uint8))
-    return clear * near
-
-
-def _is_light_ink(small: np.ndarray) -> bool:
-    """Whether ink is lighter than paper.
-
-    Ink stands out from what surrounds it; in doubt, paper has the border and the larger area.
-    """
-    side = 2 * (max(small.shape) // 4) + 1
-    padded = cv2.copyMakeBorder(small, side, side, side, side, cv2.BORDER_REFLECT)
-    paper = cv2.medianBlur(padded, side)[side:-side, side:-side].astype(np.int16)
-    difference = small.astype(np.int16) - paper
-    noise = 2.5 * np.median(abs(difference)) + 4
-    lighter, darker = (np.maximum(s * difference - noise, 0).sum() for s in (1, -1))
-    if max(lighter, darker) > 2 * min(lighter, darker):
-        return bool(lighter > darker)
-    threshold, _ = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    light = small > threshold
-    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
-    return (border.mean() < 0.5) + (light.mean() < 0.5) + (lighter > darker) >= 2
 
 
 def _without_paper_edges(ink: np.ndarray) -> np.ndarray:

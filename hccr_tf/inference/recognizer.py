@@ -14,7 +14,7 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.loading.preprocessing import VIEWS
 from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.images.cleaning import ImageError
-from hccr_tf.images.decoding import MAX_BYTES, MAX_PIXELS, find_images, read_clean, read_input
+from hccr_tf.images.decoding import MAX_BYTES, MAX_PIXELS, find_images, read_candidates, read_input
 from hccr_tf.pretrained import EXPORTED, FOLDER, find_run
 from hccr_tf.utils.backend import without_notes
 from hccr_tf.utils.errors import HccrError, naming_extra
@@ -32,6 +32,8 @@ CALIBRATED = {"temperature": Annotated[float, between(1e-3, 1e3)]}
 _REMEDY = "calibrate the run again (hccr calibrate)"
 LEVELS = {1: "gb2312-1", 2: "gb2312"}
 _BATCH = 32
+_SURE = 0.9  # probability below which it's looked what may not belong to a character
+_MARGIN = 0.1  # so much surer what's left must be read
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,54 @@ class Recognizer:
             raise HccrError("top_k is at least 1.")
         images = iter(images)
         while batch := list(itertools.islice(images, _BATCH)):
-            cleaned = [_clean(image, single, max_pixels) for image in batch]
-            each = self._logits([image for image in cleaned if isinstance(image, np.ndarray)])
-            for image in cleaned:
-                yield image if isinstance(image, ImageError) else self._read(next(each), top_k)
+            each = [_candidates(image, single, max_pixels) for image in batch]
+            yield from self._read_best(each, top_k)
+
+    def look(
+        self, image: Any, top_k: int = 5, *, single: bool = True
+    ) -> list[tuple[np.ndarray, Recognition]]:
+        """Returns the clean images that were read to read one, with what they were read as.
+
+        The first is the answer of `predict`; more than one there are where it doubted the ink as
+        it was found, which then is among them.
+
+        Raises:
+            ImageError: as `predict`.
+        """
+        looked: list[tuple[np.ndarray, Recognition]] = []
+        best = 0
+        for i, one in enumerate(_candidates(image, single, MAX_PIXELS)):
+            if isinstance(one, ImageError):
+                raise one
+            looked.append((one, self._read(next(self._logits([one])), top_k)))
+            if looked[0][1].probability >= _SURE:
+                break
+            best = i if _is_surer(looked[i][1], looked[best][1]) else best
+        return [looked.pop(best), *looked]
+
+    def _read_best(
+        self, each: Sequence[Iterator[np.ndarray | ImageError]], top_k: int
+    ) -> list[Recognition | ImageError]:
+        """Reads the first candidate of each image, and where it doubts all others."""
+        first = [next(images) for images in each]
+        logits = self._logits([image for image in first if isinstance(image, np.ndarray)])
+        answers = [
+            image if isinstance(image, ImageError) else self._read(next(logits), top_k)
+            for image in first
+        ]
+        others = [
+            (i, image)
+            for i, answer in enumerate(answers)
+            if isinstance(answer, Recognition) and answer.probability < _SURE
+            for image in each[i]
+            if isinstance(image, np.ndarray)
+        ]
+        logits = self._logits([image for _, image in others])
+        for (i, _), other in zip(others, logits, strict=True):
+            answer, best = self._read(other, top_k), answers[i]
+            if isinstance(best, Recognition) and _is_surer(answer, best):
+                answers[i] = answer
+        return answers
 
     def rank(self, logits: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
         """Ranks the characters that compete by logits (..., C), as `most_probable` does."""
@@ -230,12 +276,17 @@ def exported_file(workdir: str | Path | None) -> Path | None:
     return path if path.suffix == ".onnx" else own if path == FOLDER and own.exists() else None
 
 
-def _clean(image: Any, single: bool, max_pixels: int) -> np.ndarray | ImageError:
+def _is_surer(answer: Recognition, best: Recognition) -> bool:
+    return answer.probability > best.probability + _MARGIN
+
+
+def _candidates(image: Any, single: bool, max_pixels: int) -> Iterator[np.ndarray | ImageError]:
+    """Yields what `read_candidates` does, and its error in place of more."""
     try:
         data = image.read(MAX_BYTES + 1) if hasattr(image, "read") else image
-        return read_clean(data, single=single, max_pixels=max_pixels)
+        yield from read_candidates(data, single=single, max_pixels=max_pixels)
     except ImageError as error:
-        return error
+        yield error
 
 
 def _named(images: Any) -> list[tuple[str, Any]]:

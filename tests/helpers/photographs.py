@@ -73,6 +73,69 @@ def gridded(grey, colour=(200, 60, 60), thickness=2) -> np.ndarray:
     return np.minimum(lines, image)
 
 
+def sheet(grey, side=640, place=(0.4, 0.5), size=0.4) -> np.ndarray:
+    """uint8 (side, side, 3): the ink somewhere on a large sheet."""
+    large = np.full((side, side), 255, np.uint8)
+    scale = size * side / max(grey.shape)
+    ink = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    top, left = (round(p * (side - s)) for p, s in zip(place, ink.shape, strict=True))
+    large[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    return coloured(large, (240, 235, 225), (45, 45, 50))
+
+
+def ruled(image, colour=(120, 150, 210), gap=45, down=False, thickness=2) -> np.ndarray:
+    """The same on ruled paper, or squared with `down`."""
+    lines = np.full_like(image, 255)
+    for place in range(gap, max(image.shape), gap):
+        cv2.line(lines, (0, place), (image.shape[1], place), colour, thickness)
+        if down:
+            cv2.line(lines, (place, 0), (place, image.shape[0]), colour, thickness)
+    return np.minimum(image, lines)
+
+
+def on_table(image, colour=(95, 70, 50), seed=1) -> np.ndarray:
+    """The same as a sheet that lies askew on a table."""
+    height, width = image.shape[:2]
+    rng = np.random.default_rng(seed)
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
+    inset = (1 - 2 * square) * rng.uniform(0.03, 0.12, (4, 2)).astype(np.float32)
+    size = np.array([width, height], np.float32)
+    matrix = cv2.getPerspectiveTransform(square * size, (square + inset) * size)
+    return cv2.warpPerspective(image, matrix, (width, height), borderValue=colour)
+
+
+def shadowed(image, softness=0.02, darkness=0.5, place=0.45) -> np.ndarray:
+    """The same with a shadow over one side, whose edge is so soft, in widths of the image."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / width
+    share = (1 + np.tanh((x + 0.2 * y - place) / (2 * softness))) / 2
+    light = darkness + (1 - darkness) * share
+    return np.rint(image * light[..., None]).astype(np.uint8)
+
+
+def boxed(image, kind="circle", colour=(50, 50, 50), thickness=2) -> np.ndarray:
+    """The same in a circle, a square or a rounded box around the ink."""
+    grey = image.min(axis=2)
+    left, top, width, height = cv2.boundingRect((grey < 200).astype(np.uint8))
+    centre, reach = (left + width // 2, top + height // 2), round(0.75 * max(width, height))
+    lines = np.full_like(image, 255)
+    if kind == "circle":
+        cv2.circle(lines, centre, reach, colour, thickness, cv2.LINE_AA)
+    else:
+        start, end = ((centre[0] + s * reach, centre[1] + s * reach) for s in (-1, 1))
+        cv2.rectangle(lines, start, end, colour, thickness)
+    if kind == "rounded":
+        bend = reach // 3
+        for x in (-1, 1):
+            for y in (-1, 1):
+                corner = centre[0] + x * (reach - bend), centre[1] + y * (reach - bend)
+                ends = centre[0] + x * (reach + 5), centre[1] + y * (reach + 5)
+                cv2.rectangle(lines, corner, ends, (255, 255, 255), -1)
+                turn = {(1, 1): 0, (-1, 1): 90, (-1, -1): 180, (1, -1): 270}[x, y]
+                cv2.ellipse(lines, corner, (bend, bend), turn, 0, 90, colour, thickness)
+    return np.minimum(image, lines)
+
+
 def barred(grey, side=40) -> np.ndarray:
     """uint8 (H, W): with black bars left and right of the paper."""
     return cv2.copyMakeBorder(grey, 0, 0, side, side, cv2.BORDER_CONSTANT, value=0)

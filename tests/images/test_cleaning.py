@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from hccr_tf.cli.main import main
+from hccr_tf.data.loading.preprocessing import crop_to_ink
 from hccr_tf.data.store.store import Store
-from hccr_tf.images.cleaning import ImageError, clean
+from hccr_tf.images.cleaning import ImageError, candidates, clean
 from hccr_tf.images.decoding import decode, find_images, read_clean
 from hccr_tf.images.layout import count_characters
 
@@ -45,6 +46,81 @@ def test_the_ink_is_found_whatever_it_is_on(variant):
         assert cleaned.dtype == np.uint8 and cleaned.max() == 255
         assert made.overlap(cleaned, truth) > 0.8, character
         assert count_characters(cleaned).characters == 1, character
+
+
+SHEETS = {
+    "a soft shadow": lambda i: made.shadowed(i, 0.03),
+    "a hard shadow through it": lambda i: made.shadowed(i, 0.002),
+    "a table around": lambda i: made.on_table(i),
+    "a dark table, ruling": lambda i: made.on_table(made.ruled(i), (50, 50, 60), seed=2),
+    "a lighter table": lambda i: made.on_table(i // 2 + 20, (235, 225, 200), seed=3),
+    "squared paper in a shadow": lambda i: made.shadowed(made.ruled(i, down=True), 0.05, 0.6),
+    "grey ruling": lambda i: made.ruled(i, (185, 185, 185), gap=60),
+}
+PENS = {"yellow": (245, 215, 60), "light blue": (150, 205, 245), "pink": (245, 150, 200)}
+
+
+@pytest.mark.parametrize("kind", SHEETS)
+def test_sheets_as_telephones_see_them(kind):
+    for i, character in enumerate("五亿百"):
+        truth = made.written(character, seed=i + 5)
+        image = made.sheet(truth, place=(0.3 + 0.1 * i, 0.5))
+        cleaned = clean(made.unevenly_lit(SHEETS[kind](image), 0.75, seed=i))
+        assert made.overlap(cleaned, truth) > 0.6, character
+
+
+@pytest.mark.parametrize("pen", PENS)
+def test_pale_ink_is_found_in_uneven_light(pen):
+    for i, character in enumerate("零八万"):
+        truth = made.written(character, seed=i + 9)
+        image = made.coloured(made.on_paper(character, seed=i + 9), (255, 255, 255), PENS[pen])
+        cleaned = clean(made.unevenly_lit(image, 0.8, seed=i))
+        assert made.overlap(cleaned, truth) > 0.7, character
+
+
+def test_a_small_character_far_from_the_middle():
+    truth = made.written("五", seed=4)
+    image = made.sheet(truth, side=1600, place=(0.05, 0.93), size=0.06)
+    assert made.overlap(clean(made.unevenly_lit(image, 0.6)), truth) > 0.6
+
+
+KINDS = {
+    "a circle": lambda i: made.boxed(i, "circle"),
+    "a red circle": lambda i: made.boxed(i, "circle", (205, 40, 40)),
+    "a rounded box": lambda i: made.boxed(i, "rounded", (90, 90, 90)),
+    "a box in a photograph": lambda i: made.unevenly_lit(made.boxed(i, "square"), 0.8),
+    "a toolbar": lambda i: _with_toolbar(i),
+    "a neighbour": lambda i: _with_neighbour(i),
+}
+
+
+def _with_toolbar(image):
+    image = image.copy()
+    image[:14] = 225
+    for left in range(20, 300, 30):
+        image[3:11, left : left + 8] = (200, 60, 60)
+    return image
+
+
+def _with_neighbour(image):
+    piece = made.coloured(made.written("百", seed=3), (240, 235, 225))[:, :30]
+    image = image.copy()
+    image[300 : 300 + len(piece), -30:] = piece
+    return image
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_may_not_belong_to_it_is_taken_away_by_a_candidate(kind):
+    for i, character in enumerate("六亿零"):
+        truth = made.written(character, seed=i + 3)
+        image = KINDS[kind](made.sheet(truth, size=0.3))
+        best = max(made.overlap(one, truth) for one in candidates(image))
+        assert best > 0.7, character
+
+
+def test_an_image_that_is_cut_to_its_ink_has_no_other_candidate():
+    for character in NUMERALS:
+        assert len(list(candidates(crop_to_ink(made.written(character))))) == 1
 
 
 def test_an_image_cut_to_the_ink_keeps_its_polarity():

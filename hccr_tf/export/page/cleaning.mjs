@@ -1,5 +1,6 @@
 // From a drawing, scan or photograph of one character to dark ink on white paper:
-// hccr_tf/images/cleaning.py in the browser, function by function and number by number.
+// hccr_tf/images/cleaning.py in the browser, number by number where paper is even. Uneven light is
+// divided out more simply; sheets aren't looked for on tables, and there's one candidate.
 
 import {
   boundingBox,
