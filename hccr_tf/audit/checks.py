@@ -194,8 +194,8 @@ def check_listed(store: Store) -> list[Check]:
         Check(
             "nameless",
             WARNING,
-            "files whose folder's name stands for no character",
-            "rename the folder to the character, and prepare again",
+            "files whose name or folder stands for no character",
+            "name folders by characters, or prepare again with --labels",
             [finding for finding in skipped if finding.value == NAMELESS],
         ),
         Check(

@@ -44,13 +44,12 @@ def candidates(image: np.ndarray) -> Iterator[np.ndarray]:
         then without lines, boxes, and what lies at the border or apart, as far as there are any.
 
     Raises:
-        ImageError: nothing is to be seen on it.
-        HccrError: another type or shape.
+        ImageError: nothing is to be seen on it, or it's of another type or shape.
     """
     channels = image.shape[2:] in ((), (1,), (3,), (4,))
     if image.dtype != np.uint8 or image.ndim < 2 or not channels or not image.size:
         kind = f"{image.dtype} {image.shape}"
-        raise HccrError(f"An image is uint8 (H, W), (H, W, 3) or (H, W, 4), not {kind}.")
+        raise ImageError(f"An image is uint8 (H, W), (H, W, 3) or (H, W, 4), not {kind}.")
     longest = max(image.shape[:2])
     if longest > WORK_SIDE:
         size = [max(1, round(s * WORK_SIDE / longest)) for s in image.shape[1::-1]]
