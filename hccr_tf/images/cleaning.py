@@ -20,7 +20,6 @@ from hccr_tf.images.paper import (
     straighten_sheet,
 )
 from hccr_tf.images.parts import alternatives, without_lines
-from hccr_tf.utils.errors import HccrError
 
 WHITE = 255
 WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
