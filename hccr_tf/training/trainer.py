@@ -138,11 +138,8 @@ class Trainer:
         busy = f"another process trains in {workdir.path}; wait for it, or take another --workdir"
         with exclusive_lock(workdir.lock_path, busy, patience=3), self._stop.listening():
             if self._is_finished():
-                logger.info(
-                    "%s is finished; nothing to do. To train its network on: --init-from %s and "
-                    "another --workdir.",
-                    *(workdir.path, workdir.path),
-                )
+                further = "Another --workdir with --init-from trains its network further"
+                logger.info("%s is finished; nothing to do. %s.", workdir.path, further)
                 return workdir
             self._build()
             if not self._restore():

@@ -272,7 +272,8 @@ def test_weights_from_a_file_are_needed_only_to_begin(sample_store, tmp_path, ca
     for name, value in given.items():
         np.testing.assert_array_equal(trained[name], value)
     assert main(missing) == 0
-    assert "is finished; nothing to do" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "is finished; nothing to do. Another --workdir with --init-from" in printed
     Workdir(run).update_run(state="running")
     assert main(missing) == 0
     assert "Going on in" in capsys.readouterr().out
