@@ -182,7 +182,7 @@ class Recipe:
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise unknown(name, str(value), [c or "none" for c in choices])
-        if not 0 < self.learning_rate < 1e6:
+        if not 0 < self.learning_rate < 1e38:
             raise HccrError(f"learning_rate is above 0, not {self.learning_rate}.")
         if self.stages and self.epochs != (together := sum(s.epochs for s in self.stages)):
             raise HccrError(
