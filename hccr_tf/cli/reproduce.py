@@ -1,6 +1,7 @@
 """`hccr reproduce` and `report`: the papers' tables and figures."""
 
 import sys
+import time
 from pathlib import Path
 
 from hccr_tf.cli.flags import argument, command, group, switch
@@ -60,21 +61,29 @@ def run_reproduce(name, listed, only, collect, out, **options) -> None:
         if not scale and (name == "all" or only or collect or options["runs"]):
             raise HccrError("all, --only, --collect and --runs go with --scale.")
     backend.start()
-    from hccr_tf.papers.base import EXPERIMENTS
+    from hccr_tf.papers.base import EXPERIMENTS, is_trained
+    from hccr_tf.papers.report import reading_order
 
+    ordered = {key: EXPERIMENTS[key] for key in sorted(EXPERIMENTS, key=reading_order)}
     if listed:
-        for key, experiment in sorted(EXPERIMENTS.items()):
+        for key, experiment in ordered.items():
             scales = f" [{', '.join(experiment.scales)}]" if experiment.scales else ""
             print(f"  {key:<22} {experiment.description}{scales}")
     elif name == "all":
-        plans = {n: e.cells(scale) for n, e in sorted(EXPERIMENTS.items()) if scale in e.scales}
+        plans = {n: e.cells(scale) for n, e in ordered.items() if scale in e.scales}
         cells = {key: [cell.name for cell in plan] for key, plan in plans.items()}
         known = sorted({cell for names in cells.values() for cell in names})
         for cell in set(only or ()) - set(known):
             raise unknown("cell", cell, known)
         base, failed = Path(out or Path("results") / scale), []
-        for key, names in cells.items():
-            print(f"=== {key} ===", flush=True)
+        folder, begun = Path(options["runs"] or base / "runs"), time.monotonic()
+        waiting = [] if collect else [c for c in only or known if not is_trained(folder, c)]
+        for number, (key, names) in enumerate(cells.items(), 1):
+            left = sum(not is_trained(folder, cell) for cell in waiting)
+            took = _minutes(time.monotonic() - begun, len(waiting) - left, left)
+            print(
+                f"=== {key} ({number} of {len(cells)}; {left} runs to train{took}) ===", flush=True
+            )
             some = [] if collect else only and [cell for cell in only if cell in names]
             try:
                 _reproduce(key, out=base / key, only=some, **options)
@@ -86,6 +95,13 @@ def run_reproduce(name, listed, only, collect, out, **options) -> None:
             raise HccrError(f"{', '.join(failed)} failed as said above; the others are made.")
     else:
         _reproduce(name, out=out, only=[] if collect else only, **options)
+
+
+def _minutes(seconds: float, done: int, left: int) -> str:
+    """Says how long the runs that are left will take, at the pace of those that are done."""
+    if not (done and left):
+        return ""
+    return f", about {max(1, round(seconds / done * left / 60))} minutes at the pace so far"
 
 
 def _reproduce(name, **options) -> None:

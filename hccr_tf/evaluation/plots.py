@@ -88,7 +88,10 @@ def _plot_heads(pair, lines: Sequence[tuple[str, pd.DataFrame, str]], over: str,
         axes.grid(alpha=0.3)
     if pair[0] is not None:
         pair[0].set_yscale("log")
-    pair[1].set_ylim(0, 100)
+        pair[0].yaxis.set_major_formatter("{x:g}")
+        pair[0].yaxis.set_minor_formatter("{x:.2g}")
+        pair[0].tick_params(which="minor", labelsize=7)
+    pair[1].set_ylim(0, min(100, 1.1 * pair[1].dataLim.y1))
     pair[1].legend(fontsize=8)
 
 
@@ -195,24 +198,29 @@ def draw_grid(table: pd.DataFrame, settings: Sequence[str], value: str, path: Pa
     save_figure(figure, path)
 
 
-def draw_bars(table: pd.DataFrame, name: str, path: str | Path, title: str) -> None:
-    """Draws accuracies in percent with their intervals, a bar a row, as PNG.
+def draw_intervals(table: pd.DataFrame, name: str, path: str | Path, title: str) -> None:
+    """Draws accuracies in percent with their intervals, a point a row, as PNG.
 
     Args:
-        table: columns `accuracy`, `low` and `high`, and what the bars are called.
+        table: columns `accuracy`, `low` and `high`, and what the rows are called.
         name: the column of that.
         path: the PNG file.
-        title: above the bars.
+        title: above the points.
     """
     figure = Figure(figsize=(7.5, 1.2 + 0.32 * len(table)), layout="constrained")
     axes = figure.subplots()
     places = range(len(table))
     errors = [table["accuracy"] - table["low"], table["high"] - table["accuracy"]]
-    axes.barh(places, table["accuracy"], xerr=np.maximum(errors, 0), color="C0", capsize=2)
+    # Points, not bars: their axis doesn't begin at 0, so lengths would mislead.
+    axes.errorbar(table["accuracy"], places, xerr=np.maximum(errors, 0), fmt="o", capsize=3)
+    for place, accuracy in zip(places, table["accuracy"], strict=True):
+        axes.annotate(f"{accuracy:.1f}", (accuracy, place), (0, 5), textcoords="offset points")
+    axes.grid(axis="x", alpha=0.3)
     axes.set_yticks(places, [str(v) for v in table[name]])
     axes.set_ylim(len(table) - 0.4, -0.6)
-    low = max(0.0, float(table["low"].min()) - 5)
-    axes.set(xlabel="accuracy, %", xlim=(low, min(100.5, float(table["high"].max()) + 2)))
+    low, high = float(table["low"].min()), float(table["high"].max())
+    room = max(1.0, 0.15 * (high - low))
+    axes.set(xlabel="accuracy, %", xlim=(max(0.0, low - room), min(100.5, high + room)))
     axes.set_title(title, fontsize=10)
     save_figure(figure, path)
 

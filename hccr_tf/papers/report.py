@@ -150,7 +150,7 @@ def write_report(folder: Path, out: Path) -> int:
 def _section(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     """Reads what the page shows of a table or figure."""
     name, scale = about["experiment"], about.get("scale") or ""
-    paper, _, rest = name.partition("_")
+    paper = name.partition("_")[0]
     # "Kriuk & Kriuk 2024, table 2: accuracy as …" stands under its paper's own heading.
     title = re.sub(r"^.*? \d{4}[,:] ", "", about["description"]).rstrip(".")
     facts = [
@@ -172,7 +172,7 @@ def _section(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
         frames.pop(left_out, None)
     return {
         "paper": _TITLES.get(paper, _COMPARISONS),
-        "order": (list(_TITLES).index(paper) if paper in _TITLES else 9, _rank(rest), rest),
+        "order": reading_order(name),
         "scale": scale,
         "anchor": f"{name}-{scale}" if scale else name,
         "name": name,
@@ -189,10 +189,12 @@ def _section(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rank(rest: str) -> tuple[int, int]:
-    """Tables by number, then figures, then what a paper leaves open."""
+def reading_order(name: str) -> tuple:
+    """Puts experiments in order: papers; in each its tables, its figures, what it leaves open."""
+    paper, _, rest = name.partition("_")
     kind, number = re.match(r"(table|figure|)s?(\d*)", rest).groups()  # type: ignore[union-attr]
-    return {"table": 0, "figure": 1}.get(kind, 2), int(number or 0)
+    place = list(_TITLES).index(paper) if paper in _TITLES else len(_TITLES)
+    return place, {"table": 0, "figure": 1}.get(kind, 2), int(number or 0), rest
 
 
 def _verdict(frames: Mapping[str, pd.DataFrame]) -> str:

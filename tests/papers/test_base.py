@@ -8,6 +8,7 @@ import pytest
 
 from hccr_tf.cli.flags import Parser, add_recipe_settings
 from hccr_tf.cli.main import main
+from hccr_tf.cli.reproduce import _minutes
 from hccr_tf.models import blueprint
 from hccr_tf.papers.base import EXPERIMENTS, SCALES, Cell, register_experiment, train_cells
 from hccr_tf.papers.recipes import get_recipe
@@ -160,6 +161,11 @@ def test_all_makes_every_table_of_what_is_trained(tmp_path, capsys):
     assert (tmp_path / "melnyk_table1" / "melnyk_table1_ours.csv").exists()
 
 
+def test_all_says_how_long_it_will_take():
+    assert _minutes(0.0, 0, 17) == "" == _minutes(300.0, 17, 0)  # nothing to go by; nothing left
+    assert _minutes(120.0, 4, 13) == ", about 6 minutes at the pace so far"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -169,7 +175,7 @@ def test_all_makes_every_table_of_what_is_trained(tmp_path, capsys):
         (["melnyk_table2", "--data", "STORE"], "Name the trained runs: --workdir"),
         (["kriuk_figure8", "--scale", "smoke", "--workdir", "x"], "either --workdir or --scale"),
         (["all", "--data", "x"], "all, --only, --collect and --runs go with --scale"),
-        (["all", "--scale", "smoke", "--only", "modle1"], "no cells ['modle1']"),
+        (["all", "--scale", "smoke", "--only", "modle1"], "'modle1'. Did you mean model1"),
         # Before anything is trained:
         (["networks", "--data", "STORE", "--scale", "full"], "no plan of what to train"),
         (

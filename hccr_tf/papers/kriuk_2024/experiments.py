@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hccr_tf.evaluation.plots import draw_bars
+from hccr_tf.evaluation.plots import draw_intervals
 from hccr_tf.evaluation.significance import paired
 from hccr_tf.images.contact_sheet import draw_sheet
 from hccr_tf.inference.fusion import PAPER_WEIGHTS, search_weights
@@ -222,7 +222,7 @@ def kriuk_figure7(inputs: Inputs) -> Tables:
     labels = figure_labels(inputs, input_label)
     drawn = [" + ".join(labels[n] for n in names.split(" + ")) for names in bars["models"]]
     title = f"Five crops, logits fused; {inputs.test_set()}"
-    draw_bars(bars.assign(models=drawn), "models", inputs.out / "kriuk_figure7.png", title)
+    draw_intervals(bars.assign(models=drawn), "models", inputs.out / "kriuk_figure7.png", title)
     if len(names) == 1:
         return {"ours": table}
     # The first rows of the figure are the members alone, the last one all of them together.
@@ -314,12 +314,14 @@ def kriuk_losses_and_heads(inputs: Inputs) -> Tables:
     code's), and no auxiliary heads.
     """
     return _compared(
-        inputs,
-        "kriuk_losses_and_heads",
-        "loss",
-        lambda recipe: recipe.loss,
-        lambda recipe: f"{recipe.loss}, heads {recipe.model_args.get('aux_heads', 'all')}",
+        inputs, "kriuk_losses_and_heads", "loss", lambda recipe: recipe.loss, _loss_and_heads
     )
+
+
+def _loss_and_heads(recipe: Recipe) -> str:
+    heads = recipe.model_args.get("aux_heads")
+    words = "all heads" if heads is None else f"heads {' and '.join(map(str, heads))}"
+    return f"{recipe.loss.replace('_', ' ')}, {words if heads or heads is None else 'no heads'}"
 
 
 @register_experiment(
@@ -372,7 +374,7 @@ def _compared(
     tables["ours"].insert(1, column, tables["ours"]["run"].map(values))
     labels = figure_labels(inputs, describe)
     bars = tables["ours"].assign(run=tables["ours"]["run"].map(labels))
-    draw_bars(bars, "run", inputs.out / f"{name}.png", inputs.test_set())
+    draw_intervals(bars, "run", inputs.out / f"{name}.png", inputs.test_set())
     save_curves(inputs, curves, f"{name}_curves", describe)
     return {**tables, "history": history}
 
