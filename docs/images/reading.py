@@ -48,7 +48,7 @@ def photographs() -> dict[str, np.ndarray]:
         square[top : top + image.shape[0], left : left + image.shape[1]] = image
         return cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
 
-    grid = gridded(character("零", 4), (205, 70, 60), 3)
+    grid = gridded(character("零", 3), (205, 70, 60), 3)
     return {
         "1-pencil": unevenly_lit(coloured(character("百", 2), (226, 222, 212), (70, 70, 78)), 0.5),
         "2-grid": unevenly_lit(grid, 0.72, 2),
