@@ -10,6 +10,7 @@ from hccr_tf.data.loading.loader import Loader
 from hccr_tf.losses import create_loss
 from hccr_tf.models import MAIN_OUTPUT, backbone_layers, blueprint, create_model
 from hccr_tf.recipe import Recipe, Stage
+from hccr_tf.training.optimizers import optimizer_class
 from hccr_tf.training.schedules import learning_rate
 from hccr_tf.training.stages import freeze
 
@@ -148,7 +149,7 @@ def _metrics(output: str, outputs: list[str], num_classes: int) -> list[keras.me
 
 
 def _optimizer(recipe: Recipe, steps_per_epoch: int, stage: Stage) -> keras.optimizers.Optimizer:
-    optimizer = type(keras.optimizers.get(recipe.optimizer))
+    optimizer = optimizer_class(recipe.optimizer)
     return optimizer(
         learning_rate=learning_rate(recipe, steps_per_epoch, stage),
         # Keras numbers optimisers on within a process, and their variables are saved by name.
