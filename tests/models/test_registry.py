@@ -1,9 +1,13 @@
 """Every registered model keeps the registry's contract; a new one is tested as it is."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
+from untrained import untrained_run
 
+from hccr_tf.inference import predictor
 from hccr_tf.inference.cam import ActivationMapper
 from hccr_tf.models import (
     FEATURE_MAP,
@@ -17,6 +21,7 @@ from hccr_tf.models import (
     model_description,
     register_model,
 )
+from hccr_tf.utils.errors import HccrError
 
 NUM_CLASSES = 7
 # The smallest sizes of which a map is left that has more than one place.
@@ -139,3 +144,20 @@ def test_a_builder_needs_the_contracts_arguments():
     with pytest.raises(TypeError, match=r"lacks the arguments \['aux_outputs', 'image_shape'\]"):
         register_model(thin_net)
     assert "thin_net" not in list_models()
+
+
+def test_networks_that_no_memory_holds_are_refused_before_they_are_built(tmp_path, monkeypatch):
+    with pytest.raises(HccrError, match="numbers are at most 8192"):
+        create_model("brick_net", num_classes=3, image_shape=(32, 32, 1), width=10**9)
+    run = untrained_run(tmp_path / "run", "compact_net", width=4, blocks=(1, 1, 1, 1))
+    file = run / "recipe.json"
+    recipe = json.loads(file.read_text("utf-8"))
+    recipe["model_args"]["width"] = 8192
+    file.write_text(json.dumps(recipe), "utf-8")
+
+    def build(*arguments, **options):
+        raise AssertionError("memory was taken")
+
+    monkeypatch.setattr(predictor, "create_model", build)
+    with pytest.raises(HccrError, match="doesn't fit this model"):
+        predictor.Predictor(run)
