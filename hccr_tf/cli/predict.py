@@ -29,6 +29,7 @@ NO_TTA = switch(
     argument("--top-k", "characters to name", default=5),
     argument("--workdir", "a trained run (default: the package's own weights)", metavar="RUN"),
     argument("--level", "1: only GB2312's level 1 (3,755); 2: all 6,763 (default: all)", type=int),
+    argument("--min-probability", "refuse what no character reaches, such as 0.15", default=0.0),
     _ANY_LAYOUT,
     NO_TTA,
     group(
@@ -38,7 +39,7 @@ NO_TTA = switch(
         argument("--steps", "draw what each image was made, and read as", metavar="DIR"),
     ),
 )
-def run_predict(paths, workdir, top_k, csv, cam, steps, single, **options) -> None:
+def run_predict(paths, workdir, top_k, csv, cam, steps, single, min_probability, **options) -> None:
     """Reads images of single characters: scans, photographs, drawings.
 
     Dark ink or light, coloured paper, uneven light, margins, ruling: images are cleaned
@@ -73,7 +74,8 @@ def run_predict(paths, workdir, top_k, csv, cam, steps, single, **options) -> No
         workdir = Predictor(find_run(workdir))
     recognizer = Recognizer(workdir, **options)
     inputs = [read_input(file) for file in files]
-    answers = recognizer.predict(inputs, top_k, single=single, on_error="return", progress=True)
+    reading = {"single": single, "min_probability": min_probability, "on_error": "return"}
+    answers = recognizer.predict(inputs, top_k, **reading, progress=True)
     _print_answers([printable(file) for file in files], answers, csv)
     _print_score(files, answers, recognizer.charset)
     read = [i for i, answer in enumerate(answers) if isinstance(answer, Recognition)]

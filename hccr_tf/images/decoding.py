@@ -1,8 +1,10 @@
 """Image files: found, decoded as they're meant to be seen, cleaned."""
 
+import contextlib
 import glob
 import io
 import os
+import re
 import struct
 import sys
 import warnings
@@ -17,11 +19,29 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hccr_tf.images.cleaning import WORK_SIDE, ImageError, candidates
-from hccr_tf.images.layout import LayoutGuess, count_characters
+from hccr_tf.images.layout import LayoutGuess, count_characters, several_characters
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+    *(".avif", ".heic", ".heif"),
+)
 # No other of Pillow's decoders is reached, whatever a file is named: one starts Ghostscript.
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "AVIF")
+_HEIC = rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)"
+_REMEDIES = {
+    _HEIC: "HEIC file; `pip install hccr_tf[heif]` reads it, or save it as JPEG or PNG",
+    rb"%PDF": "PDF file; save its page as PNG, as `pdftoppm -png` does",
+    rb"(\xef\xbb\xbf)?\s*<(\?xml|svg)": "SVG or XML file; save the drawing as PNG",
+    rb"%!PS": "PostScript file; save its page as PNG",
+    rb"8BPS": "Photoshop file; save it as PNG",
+    rb"P[1-6]\s": "PNM file; save it as PNG",
+    rb"(\0\0\0\x0cjP  |\xff\x4f\xff\x51)": "JPEG 2000 file; save it as JPEG or PNG",
+    rb"(\xff\x0a|\0\0\0\x0cJXL )": "JPEG XL file; save it as JPEG or PNG",
+    rb"AT&T": "DjVu file; save its page as PNG",
+    rb"PK\x03\x04": "ZIP archive; unpack it, or give it to `hccr data prepare`",
+}
+"""How known files that aren't decoded begin, and what to do."""
+_MOST_FRAMES = 64  # of an animation that are looked at
 MAX_BYTES = 128 << 20
 MAX_PIXELS = 200_000_000  # a telephone's; a file of some kilobytes can claim more
 _LIGHT = 170  # grey level above which all that's drawn on transparency is light ink
@@ -35,7 +55,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decodes an image file as it's meant to be seen: turned as its EXIF data say.
 
     Args:
-        data: A PNG, JPEG, BMP, TIFF, WebP or GIF file; of several images the first counts.
+        data: A PNG, JPEG, BMP, TIFF, WebP, GIF or AVIF file, or HEIC where pillow-heif is
+            installed; of several images the one counts on which most is drawn.
         max_pixels: How many pixels it may have.
 
     Returns:
@@ -83,13 +104,15 @@ def _load(data: bytes, max_pixels: int, strict: bool) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, which are checked here
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = _open(data, max_pixels)
             if image.width * image.height > max_pixels:
                 raise too_large
             if strict:
                 _check_whole(data, image.format)
             elif image.format == "JPEG":  # decoded smaller, which takes a fraction of the time
                 image.draft("RGB", (2 * WORK_SIDE, 2 * WORK_SIDE))
+            if image.format in ("GIF", "WEBP", "PNG", "TIFF"):
+                _seek_fullest(image, max_pixels)
             image.load()
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I") or image.mode == "F":
@@ -103,9 +126,36 @@ def _load(data: bytes, max_pixels: int, strict: bool) -> Image.Image:
     except Image.DecompressionBombError:
         raise too_large from None
     except UnidentifiedImageError:
-        raise ImageError("no image that can be decoded") from None
+        known = (r for start, r in _REMEDIES.items() if re.match(start, data[:64], re.DOTALL))
+        raise ImageError(next(known, "no image that can be decoded")) from None
     except Exception as error:  # decoders raise nearly anything at damaged bytes
         raise ImageError("image that is damaged or cut off") from error
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    if re.match(_HEIC, data[:64], re.DOTALL):
+        with contextlib.suppress(ImportError):
+            import pillow_heif
+
+            heif = pillow_heif.open_heif(data)
+            if heif.size[0] * heif.size[1] > max_pixels:
+                raise Image.DecompressionBombError
+            return heif.to_pillow()
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _seek_fullest(image: Image.Image, max_pixels: int) -> None:
+    """Goes to the frame or page on which most is drawn: animations begin with blank paper."""
+    num_frames = min(
+        getattr(image, "n_frames", 1), _MOST_FRAMES, max_pixels // (image.width * image.height)
+    )
+    amounts = []
+    for frame in range(num_frames if num_frames > 1 else 0):
+        image.seek(frame)
+        grey = np.asarray(image.convert("RGBA").convert("L"), np.float32)
+        amounts.append(float(abs(grey - np.median(grey)).mean()))
+    if amounts:
+        image.seek(int(np.argmax(amounts)))
 
 
 def _check_whole(data: bytes, kind: str | None) -> None:
@@ -179,12 +229,7 @@ def read_candidates(
             # A neighbour's edge may go, and a second character may not.
             least = 0.8 * (255 - cleaned.mean(dtype=float))
     if refused is not None:
-        kind = {1: "a line", refused.characters: "a column"}.get(refused.rows, "a page")
-        raise ImageError(
-            f"it looks like {kind} of about {refused.characters} characters, and this reads "
-            "single ones; cut it into images of one character each, or take it as one "
-            "all the same (--any-layout, single=False)"
-        )
+        raise ImageError(several_characters(refused))
 
 
 def find_images(

@@ -1,6 +1,7 @@
 """Whether a clean image is one character, or a line, a column or a page of several."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -47,6 +48,37 @@ def count_characters(image: np.ndarray) -> LayoutGuess:
     if len(lines) > 1 and min(counts) > 1:
         return LayoutGuess(len(lines), sum(counts))
     return LayoutGuess(1, 1)
+
+
+def several_characters(layout: LayoutGuess) -> str:
+    """Why an image of several characters isn't read, and what to do."""
+    kind = {1: "a line", layout.characters: "a column"}.get(layout.rows, "a page")
+    return (
+        f"it looks like {kind} of about {layout.characters} characters, and this reads "
+        "single ones; cut it into images of one character each, or take it as one "
+        "all the same (--any-layout, single=False)"
+    )
+
+
+def halves(image: np.ndarray) -> list[np.ndarray]:
+    """Cuts a clean image, uint8 (H, W), where it may be two characters one above the other.
+
+    Returns:
+        The upper and the lower, or none: where the ink isn't half as high again as wide, or has
+        no gap in the middle third. Many a single character (宁, 寺) has one, too.
+    """
+    lines = _blocks(image < 200, axis=1)
+    columns = np.flatnonzero((image < 200).any(axis=0))
+    if len(lines) < 2:
+        return []
+    top, bottom = lines[0][0], lines[-1][1]
+    height = bottom - top
+    gaps = [(upper[1], lower[0]) for upper, lower in pairwise(lines)]
+    gaps = [g for g in gaps if height / 3 < (g[0] + g[1]) / 2 - top < 2 * height / 3]
+    if not gaps or height < 1.5 * (columns[-1] + 1 - columns[0]):
+        return []
+    end, begin = max(gaps, key=lambda gap: gap[1] - gap[0])
+    return [image[top:end], image[begin:bottom]]
 
 
 def pen_width(mask: np.ndarray) -> float:

@@ -34,14 +34,18 @@ def alternatives(ink: np.ndarray, is_edge: tuple[bool, ...]) -> list[np.ndarray]
     ):
         for one in list(found):
             less = without(one)
-            if less is not None and not any(np.array_equal(less, other) for other in found):
+            if less is not None and all(_differ(less, other) for other in found):
                 found.append(less)
     return found[1:]
 
 
+def _differ(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.count_nonzero((one > 16) != (other > 16)) > 20)
+
+
 def _without_faint(ink: np.ndarray) -> np.ndarray | None:
     """Parts that are as dark somewhere as half of the darkest."""
-    labels, stats = _parts(ink, 20)
+    labels, stats = _parts(ink)
     strong = np.zeros(len(stats), bool)
     strong[labels[ink > 128]] = True
     return _kept(ink, labels, strong, _LEAST)
@@ -122,9 +126,9 @@ def _widest(mask: np.ndarray) -> float:
     return 2 * float(ridges[np.searchsorted(areas, 0.75 * areas[-1])])
 
 
-def _parts(ink: np.ndarray, least: int = _INK) -> tuple[np.ndarray, np.ndarray]:
+def _parts(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels (H, W) of ink that hangs together, and left, top, right, bottom and area of each."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((ink > least).astype(np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((ink > _INK).astype(np.uint8))
     boxes = np.array(stats, np.int64)
     boxes[:, 2:4] += boxes[:, :2]
     return labels, boxes
@@ -134,7 +138,7 @@ def _kept(ink: np.ndarray, labels: np.ndarray, keep: np.ndarray, least: float) -
     """The parts that are to be kept with their soft edges, if they are some but not all."""
     keep[0] = False
     areas = np.bincount(labels.reshape(-1), minlength=len(keep))[1:]
-    if keep[1:].all() or areas[keep[1:]].sum() < max(least * areas.sum(), 20):
+    if areas[keep[1:]].sum() < max(least * areas.sum(), 20):
         return None
     near = cv2.dilate(keep[labels].astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
     return np.where(near & (keep[labels] | (labels == 0)), ink, np.uint8(0))

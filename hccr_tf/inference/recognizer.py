@@ -15,6 +15,7 @@ from hccr_tf.data.loading.preprocessing import VIEWS
 from hccr_tf.evaluation.metrics import most_probable
 from hccr_tf.images.cleaning import ImageError
 from hccr_tf.images.decoding import MAX_BYTES, MAX_PIXELS, find_images, read_candidates, read_input
+from hccr_tf.images.layout import LayoutGuess, halves, several_characters
 from hccr_tf.pretrained import EXPORTED, FOLDER, find_run
 from hccr_tf.utils.backend import without_notes
 from hccr_tf.utils.errors import HccrError, naming_extra
@@ -135,6 +136,7 @@ class Recognizer:
         top_k: int = 5,
         *,
         single: bool = True,
+        min_probability: float = 0.0,
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
     ) -> list[Any]:
@@ -145,6 +147,7 @@ class Recognizer:
                 Pillow images, or uint8 arrays (H, W), (H, W, 3) RGB or (H, W, 4).
             top_k: how many characters to name.
             single: whether to refuse images of several characters.
+            min_probability: 0 to 1; what no character reaches is refused as none of them.
             on_error: "raise", or "return" for the error in place of what can't be read.
             progress: whether to show a bar where somebody looks.
 
@@ -162,6 +165,9 @@ class Recognizer:
         for (name, _), answer in zip(
             named, track(each, "reading", len(named), progress), strict=True
         ):
+            if isinstance(answer, Recognition) and answer.probability < min_probability:
+                likeliest = f"{answer.character}, {100 * answer.probability:.0f} %"
+                answer = ImageError(f"it is none of the known characters (likeliest: {likeliest})")
             if isinstance(answer, ImageError):
                 answer = ImageError(f"{name}: {answer}")
                 if on_error == "raise":
@@ -186,7 +192,7 @@ class Recognizer:
         images = iter(images)
         while batch := list(itertools.islice(images, _BATCH)):
             each = [_candidates(image, single, max_pixels) for image in batch]
-            yield from self._read_best(each, top_k)
+            yield from self._read_best(each, top_k, single)
 
     def look(
         self, image: Any, top_k: int = 5, *, single: bool = True
@@ -211,7 +217,7 @@ class Recognizer:
         return [looked.pop(best), *looked]
 
     def _read_best(
-        self, each: Sequence[Iterator[np.ndarray | ImageError]], top_k: int
+        self, each: Sequence[Iterator[np.ndarray | ImageError]], top_k: int, single: bool
     ) -> list[Recognition | ImageError]:
         """Reads the first candidate of each image, and where it doubts all others."""
         first = [next(images) for images in each]
@@ -220,13 +226,22 @@ class Recognizer:
             image if isinstance(image, ImageError) else self._read(next(logits), top_k)
             for image in first
         ]
-        others = [
-            (i, image)
-            for i, answer in enumerate(answers)
-            if isinstance(answer, Recognition) and answer.probability < _SURE
-            for image in each[i]
+        doubted = {
+            i: (image, answer)
+            for i, (image, answer) in enumerate(zip(first, answers, strict=True))
             if isinstance(image, np.ndarray)
-        ]
+            and isinstance(answer, Recognition)
+            and answer.probability < _SURE
+        }
+        if single:
+            cut = [(i, part) for i, (image, _) in doubted.items() for part in halves(image)]
+            logits = self._logits([part for _, part in cut])
+            surest = [self._read(one, 1).probability for one in logits]
+            for (i, _), upper, lower in zip(cut[::2], surest[::2], surest[1::2], strict=True):
+                if min(upper, lower) > max(_SURE, doubted[i][1].probability + 3 * _MARGIN):
+                    answers[i] = ImageError(several_characters(LayoutGuess(2, 2)))
+                    del doubted[i]
+        others = [(i, image) for i in doubted for image in each[i] if isinstance(image, np.ndarray)]
         logits = self._logits([image for _, image in others])
         for (i, _), other in zip(others, logits, strict=True):
             answer, best = self._read(other, top_k), answers[i]

@@ -4,11 +4,12 @@ import io
 import os
 import struct
 import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
-from photographs import on_paper
+from photographs import on_paper, overlap
 from PIL import Image, ImageFile
 
 from hccr_tf.images.cleaning import ImageError
@@ -23,10 +24,53 @@ EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_six_formats_are_decoded(kind):
+def test_the_formats_are_decoded(kind):
     stream = io.BytesIO()
     Image.fromarray(on_paper("三")).save(stream, kind)
     assert decode(stream.getvalue()).shape[2] == 4
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_fullest_frame_is_read(kind):
+    """An animation that draws a character begins with blank paper and may end with it."""
+    drawn = on_paper("三")
+    half = drawn.copy()
+    half[:, : half.shape[1] // 2] = 255
+    frames = [Image.fromarray(f) for f in (np.full_like(drawn, 255), half, drawn, half)]
+    stream = io.BytesIO()
+    frames[0].save(stream, kind, save_all=True, append_images=frames[1:])
+    data = stream.getvalue()
+    assert overlap(decode(data)[..., 0], drawn) > 0.9
+    assert overlap(decode_grey(data), drawn) > 0.9
+
+
+def test_heic_is_read_where_pillow_heif_is_installed(monkeypatch):
+    heif = pytest.importorskip("pillow_heif")
+    drawn = on_paper("五")
+    stream = io.BytesIO()
+    heif.from_pillow(Image.fromarray(drawn).convert("RGB")).save(stream, quality=90)
+    data = stream.getvalue()
+    assert overlap(decode(data)[..., 0], drawn) > 0.9
+    with pytest.raises(ImageError, match="million pixels"):
+        decode(data, max_pixels=100)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r"HEIC file; `pip install hccr_tf\[heif\]`"):
+        decode(data)
+
+
+@pytest.mark.parametrize(
+    ("start", "remedy"),
+    [
+        (b"%PDF-1.7", "PDF file; save its page as PNG"),
+        (b"<svg xmlns", "SVG or XML file; save the drawing"),
+        (b"8BPS", "Photoshop file"),
+        (b"PK\x03\x04", "ZIP archive; unpack it"),
+        (b"\0\0\0\x0cjP  \r\n", "JPEG 2000 file"),
+    ],
+)
+def test_known_files_are_named_with_what_to_do(start, remedy):
+    with pytest.raises(ImageError, match=remedy):
+        decode(start + bytes(200))
 
 
 @pytest.mark.parametrize("kind", ["EPS", "PPM", "ICO", "TGA", "PCX"])
@@ -40,7 +84,7 @@ def test_no_other_decoder_is_reached_whatever_the_name(kind, monkeypatch):
         stream = io.BytesIO()
         Image.new("RGB", (20, 20)).save(stream, kind)
     for read in (decode, decode_grey):
-        with pytest.raises(ImageError, match=r"^no image that can be decoded$"):
+        with pytest.raises(ImageError, match=r"^no image that can be decoded$|file; save it"):
             read(stream.getvalue())
 
 

@@ -218,3 +218,42 @@ def test_images_of_several_characters_are_refused(run, tmp_path, capsys):
     assert main(["predict", str(path), "--workdir", str(run)]) == 2
     assert "line of about 3 characters" in capsys.readouterr().err
     assert main(["predict", str(path), "--workdir", str(run), "--any-layout"]) == 0
+
+
+def test_the_packages_weights_read_what_lies_on_a_table_and_in_a_circle():
+    recognizer = Recognizer()
+    for i, character in enumerate("百万"):
+        image = made.sheet(made.written(character, seed=i + 2), size=0.3)
+        kinds = [made.on_table(made.ruled(image)), made.boxed(image, "circle")]
+        assert [a.character for a in recognizer.predict(kinds)] == [character] * 2
+        looked = recognizer.look(kinds[1])
+        assert len(looked) > 1 and looked[0][1].character == character
+        assert max(one.probability for _, one in looked) == looked[0][1].probability
+
+
+def test_two_characters_one_above_the_other_are_refused():
+    recognizer = Recognizer()
+    for pair in ("零六", "亿零", "万九"):
+        parts = [cv2.resize(made.written(c, seed=7), (140, 130)) for c in pair]
+        column = [np.pad(part, 14, constant_values=255) for part in parts]
+        column = np.pad(np.concatenate(column), 30, constant_values=255)
+        answer = recognizer.predict(column, on_error="return")[0]
+        assert "column of about" in str(answer)
+        assert isinstance(recognizer.predict(column, single=False)[0].character, str)
+
+
+def test_what_no_character_reaches_is_refused():
+    recognizer = Recognizer()
+    rng = np.random.default_rng(1)
+    scribble = np.full((160, 160), 255, np.uint8)
+    cv2.polylines(scribble, [rng.integers(10, 150, (40, 2)).astype(np.int32)], False, 0, 3)
+    images = [made.on_paper("万"), scribble]
+    first, second = recognizer.predict(images, min_probability=0.6, on_error="return")
+    assert first.character == "万" and "none of the known characters" in str(second)
+
+
+def test_steps_are_drawn(run, files, tmp_path, capsys):
+    paths = [str(p) for p in sorted(files.iterdir())[:2]]
+    assert main(["predict", *paths, "--workdir", str(run), "--steps", str(tmp_path / "a")]) == 0
+    assert len(list((tmp_path / "a").glob("*.png"))) == 2
+    assert "steps in" in capsys.readouterr().out
