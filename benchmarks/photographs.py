@@ -1,7 +1,7 @@
 """How many photographs of each kind are read rightly, with and without second looks.
 
-`python benchmarks/photographs.py FOLDER --out photographs.csv`. FOLDER holds a folder a kind of images whose
-names begin with their character (`circle/德.png`), or images named `德_kind_3.jpg`.
+`python benchmarks/photographs.py FOLDER --out photographs.csv`. FOLDER holds a folder a kind, of
+images whose names begin with their character (`circle/德.png`), or images named `德_kind_3.jpg`.
 """
 
 import argparse
