@@ -74,7 +74,7 @@ def main() -> None:
         assert done
         with atomic_write(files[-1]) as temporary:
             temporary.write_bytes(encoded.tobytes())
-    large, small = text_image("永", 46).shape[0], text_image("永", 19).shape[0]
+    large, small = text_image("永", 42).shape[0], text_image("永", 19).shape[0]
     sheet = np.full((TILE + large + small + 2 * GAP, len(files) * (TILE + GAP) - GAP, 3), 255)
     sheet = sheet.astype(np.uint8)
     for i, (file, read) in enumerate(zip(files, Recognizer().predict(files), strict=True)):
@@ -85,7 +85,7 @@ def main() -> None:
         )
         others = "  ".join(f"{c} {100 * p:.1f} %" for c, p in read.alternatives[:2])
         for text, size, top in (
-            (f"{read.character}  {100 * read.probability:.1f} %", 46, TILE + GAP // 2),
+            (f"{read.character}  {100 * read.probability:.1f} %", 42, TILE + GAP // 2),
             (f"or {others}", 19, TILE + GAP // 2 + large),
         ):
             words = text_image(text, size)[:, :TILE]
