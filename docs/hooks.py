@@ -10,6 +10,7 @@ import re
 from functools import partial
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 from mkdocs.structure.files import File
 from nbconvert import MarkdownExporter
@@ -107,8 +108,11 @@ def _shown(value, form: str) -> str:
 def _notebook(path: Path) -> tuple[str, dict[str, bytes]]:
     """A notebook as Markdown, with its outputs if `make docs` has executed it; its images."""
     executed = ROOT / "build" / "notebooks" / path.name
-    exporter = MarkdownExporter()
-    text, resources = exporter.from_filename(str(executed if executed.exists() else path))
+    notebook = nbformat.read(executed if executed.exists() else path, as_version=4)
+    for cell in notebook.cells:  # without what frameworks say of the machine
+        outputs = cell.get("outputs", [])
+        outputs[:] = [output for output in outputs if output.get("name") != "stderr"]
+    text, resources = MarkdownExporter().from_notebook_node(notebook)
     names = {name: f"{path.stem}_{name}" for name in resources.get("outputs", {})}
     for name, new in names.items():
         text = text.replace(f"({name})", f"({new})")
