@@ -54,8 +54,8 @@ def candidates(image: np.ndarray) -> Iterator[np.ndarray]:
         size = [max(1, round(s * WORK_SIDE / longest)) for s in image.shape[1::-1]]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     image = opaque(image)
-    grey, place, paper = _find_paper(image)
-    sheet = straighten_sheet(image) if paper is None else None
+    grey, place, paper, is_margin = _find_paper(image)
+    sheet = None if is_margin else straighten_sheet(image)
     if sheet is not None:
         yield from candidates(sheet)
         return
@@ -85,12 +85,13 @@ def candidates(image: np.ndarray) -> Iterator[np.ndarray]:
         yield from map(cv2.bitwise_not, alternatives(ink, is_edge))
 
 
-def _find_paper(image: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice], int | None]:
+def _find_paper(image: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice], int | None, bool]:
     """Finds even paper on an image uint8 (H, W, 3).
 
     Returns:
-        The grey image without bars, where in the image it lies, and the paper's grey level; None
-        where paper is not even, or doesn't reach the border, such as a sheet on a table.
+        The grey image without bars, where in the image it lies, the paper's grey level, None where
+        paper is not even or doesn't reach the border, and whether paper is surely what's around:
+        a margin of one colour around most of another may be a table.
     """
     grey = _grey(image)
     place, paper = _without_bars(grey)
@@ -99,7 +100,7 @@ def _find_paper(image: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice], int
         # A ruled stroke, 一 or 丨, is all that's left of its image.
         if paper is None or abs(float(grey.mean()) - paper) < LOWEST_CONTRAST:
             raise ImageError("it shows nothing but paper")
-        return grey, place, paper
+        return grey, place, paper, True
     flat = _flat_paper(grey)
     # A bar's colour isn't the paper's; paper has a good part of what's left.
     if paper is None or (abs(grey.astype(np.int16) - paper) <= 1).mean() < _FLAT_SHARE / 2:
@@ -107,9 +108,7 @@ def _find_paper(image: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice], int
         border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]).astype(np.int16)
         if paper is not None and (abs(border - paper) <= 2).mean() < _BORDER_SHARE:
             paper = None
-    elif flat is not None and abs(flat - paper) > 2:
-        paper = None  # a margin of one colour around most of another: a table around a sheet
-    return grey, place, paper
+    return grey, place, paper, paper is not None and (flat is None or abs(flat - paper) <= 2)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

@@ -137,6 +137,11 @@ def test_clean_handwriting_stays_as_it_is():
     np.testing.assert_array_equal(clean(image), image[top : top + height, left : left + width])
 
 
+def test_bold_ink_in_an_even_margin_is_no_table():
+    bold = cv2.erode(made.on_paper("百"), np.ones((13, 13), np.uint8))
+    assert made.overlap(clean(bold), bold) > 0.95
+
+
 def test_faint_and_small_characters_keep_their_dots():
     lines = np.full((64, 64), 255, np.uint8)
     lines[30:33, 20:44] = 200
