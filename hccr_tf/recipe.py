@@ -61,7 +61,7 @@ class Stage:
                 f"{self.frozen!r}."
             )
         if self.learning_rate is not None and self.learning_rate <= 0:
-            raise HccrError(f"A stage's learning_rate is above 0, not {self.learning_rate}.")
+            raise HccrError(f"A stage's learning_rate lies in (0, 1e38), not {self.learning_rate}.")
 
     def __str__(self) -> str:
         rate = "" if self.learning_rate is None else f":{self.learning_rate}"
@@ -183,7 +183,7 @@ class Recipe:
             if (value := getattr(self, name)) not in choices:
                 raise unknown(name, str(value), [c or "none" for c in choices])
         if not 0 < self.learning_rate < 1e38:
-            raise HccrError(f"learning_rate is above 0, not {self.learning_rate}.")
+            raise HccrError(f"learning_rate lies in (0, 1e38), not {self.learning_rate}.")
         if self.stages and self.epochs != (together := sum(s.epochs for s in self.stages)):
             raise HccrError(
                 f"The stages of {self.name} have {together} epochs together, not {self.epochs}; "

@@ -169,12 +169,12 @@ class Trainer:
             tf.config.experimental.enable_op_determinism()
         # TensorFlow's clock isn't to be had in that mode.
         self._wait = InputWait(measured=not fixed_order)
-        keras.utils.set_random_seed(self.recipe.seed)
         self._train, self._validation = (
             open_split(self.recipe, self.dataset, self.charset, split)
             for split in ("train", "validation")
         )
         logger.info(describe(self.recipe, self._train, self._validation))
+        keras.utils.set_random_seed(self.recipe.seed)  # the last before the network's values
         # What a run begins with is in its checkpoints; to go on, it needn't be there any more.
         begins = self._init_from is None and not self._checkpoints.paths()
         self._strategy = distribution_strategy()

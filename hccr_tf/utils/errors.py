@@ -39,7 +39,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> HccrError:
         known: the names that there are.
     """
     names = list(known)
-    close = get_close_matches(name, names)
+    close = [known for known in names if name and name in known] or get_close_matches(name, names)
     there = f"Did you mean {', '.join(close)}?" if close else f"There are: {', '.join(names)}."
     return HccrError(f"No {kind} is called {name!r}. {there}")
 

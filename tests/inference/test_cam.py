@@ -172,7 +172,7 @@ def test_the_command_draws_image_files(runs, sample_store, tmp_path, capsys):
     assert "bad.png: " in capsys.readouterr().err
     for arguments, message in (
         ([str(bad)], "None of 1 images could be read"),
-        ([str(tmp_path / "none.png")], "There's no file"),
+        ([str(tmp_path / "none.png")], "none.png: No such file"),
         ([], "either image files, or --data and --characters"),
         (["--data", str(sample_store.path), "--characters", "垂"], "not among the 15 characters"),
     ):
