@@ -6,6 +6,7 @@ which returns what computes logits with it.
 
 import contextlib
 import io
+import logging
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ from hccr_tf.synthesis.style import HandwritingStyle
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write, replace_directory
 
+logger = logging.getLogger(__name__)
+
 
 class Format(NamedTuple):
     """How the names of a format's files end, and how it can store weights."""
@@ -45,6 +48,8 @@ FORMATS = {
 }
 _BOUNDS = {None: 1e-3, "float16": 0.01, "int8": 0.2}
 """By how much logits may differ from Keras's: root mean square, in standard deviations of these."""
+_INSTEAD = {("onnx", "int8"): ("int8_weights",)}
+"""What is written where a kind reads otherwise: networks of few images have uneven values."""
 _NUM_IMAGES, _NUM_COMPARED = 512, 64
 
 
@@ -80,7 +85,8 @@ def export_run(
         format: "onnx", "litert" or "saved_model"; told from the suffix of `out` if None.
         quantize: None for weights as they are; "float16" for weights stored so; "int8" for weights
             with a scale for each output channel, and integers multiplied: a quarter of the size,
-            and two to four times as fast. A SavedModel takes None only.
+            and two to four times as fast. Where integers read otherwise, ONNX files compute in
+            floats, and are as small. A SavedModel takes None only.
         data: a dataset or its folder: int8's scales are found on up to 512 of its images, and up
             to 64 are read with both; drawn ones if None.
 
@@ -112,11 +118,21 @@ def export_run(
             "recipe": predictor.recipe.name,
             "weights_sha256": read_checksum(predictor.workdir.prediction_weights),
         }
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")  # of the converters' own calls of NumPy and others
-            module.write(network, written, facts, quantize, images)
-        logits = predictor.logits(compared), module.read(written)(compared)
-        found = _compared(*logits, _BOUNDS[quantize])
+        logits = predictor.logits(compared)
+        kinds = [quantize, *_INSTEAD.get((format, quantize), ())]
+        for kind in kinds:
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                warnings.simplefilter("ignore")  # of the converters' own calls of NumPy and others
+                module.write(network, written, facts, kind, images)
+            try:
+                found = _compared(logits, module.read(written)(compared), _BOUNDS[quantize])
+                break
+            except HccrError:
+                if kind == kinds[-1]:
+                    raise
+                logger.info(
+                    "In integers it reads otherwise than with Keras: it computes in floats."
+                )
         if written.is_dir():
             replace_directory(written, out)
         else:

@@ -12,9 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from hccr_tf.export.pack import quantized
 from hccr_tf.inference.onnx_predictor import INPUT, METADATA, OUTPUT, OnnxPredictor
 
 _SMALL = 1024  # values of an array that isn't worth compressing
+_CLASS_AXIS = {"Conv": 0, "MatMul": 1, "Gemm": 1}  # of the weights' output channels
 _IN_EIGHT_BITS = ["Conv", "MatMul", "Gemm", "Add", "Relu"]
 _BATCH = 16
 
@@ -22,13 +24,16 @@ _BATCH = 16
 def write(
     network: keras.Model, file: Path, facts: dict, quantize: str | None, images: np.ndarray
 ) -> None:
-    """Writes a file; the facts are its metadata. int8 is chosen by the images."""
+    """Writes a file; the facts are its metadata, and int8's scales come from the images.
+
+    int8_weights are kept in eight bits, and multiplied as floats.
+    """
     network(np.zeros((1, *network.input_shape[1:]), np.uint8))  # or Keras refuses
     network.export(file, format="onnx", verbose=False)
     graph = onnx.load(file)
     _rename(graph.graph)
-    if quantize == "float16":
-        halve(graph.graph)
+    if quantize in ("float16", "int8_weights"):
+        compress(graph.graph, quantize)
     elif quantize == "int8":
         graph = in_eight_bits(graph, images)
     helper.set_model_props(graph, {METADATA: json.dumps(facts, ensure_ascii=False)})
@@ -51,16 +56,32 @@ def _rename(graph: onnx.GraphProto) -> None:
             side[:] = [names.get(name, name) for name in side]
 
 
-def halve(graph: onnx.GraphProto) -> None:
-    """Stores kernels in 16 bits, and adds what makes them floats again when the file is opened."""
+def compress(graph: onnx.GraphProto, kind: str) -> None:
+    """Stores kernels in 16 or 8 bits, and adds what makes them floats when the file is opened."""
+    axes = {
+        node.input[1]: _CLASS_AXIS[node.op_type]
+        for node in graph.node
+        if node.op_type in _CLASS_AXIS
+    }
+    nodes = []
     for stored in list(graph.initializer):
-        array, small = numpy_helper.to_array(stored), f"{stored.name}_float16"
-        if array.dtype != np.float32 or array.size < _SMALL:
+        array, name = numpy_helper.to_array(stored), stored.name
+        if name not in axes or array.size < _SMALL or array.dtype != np.float32:
             continue
         graph.initializer.remove(stored)
-        graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), small))
-        cast = helper.make_node("Cast", [small], [stored.name], to=TensorProto.FLOAT)
-        graph.node.insert(0, cast)
+        scale = None
+        if kind == "float16":
+            array = array.astype(np.float16)
+        else:
+            array, scale = quantized(array, axes[name])
+            graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
+        graph.initializer.append(numpy_helper.from_array(array, f"{name}_small"))
+        floats = name if scale is None else f"{name}_floats"
+        nodes.append(helper.make_node("Cast", [f"{name}_small"], [floats], to=TensorProto.FLOAT))
+        if scale is not None:
+            nodes.append(helper.make_node("Mul", [floats, f"{name}_scale"], [name]))
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
 
 
 def in_eight_bits(graph: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:

@@ -110,6 +110,17 @@ def test_eight_bits_fit_processors_that_add_in_sixteen(compact, tmp_path):
     assert len(kernels) >= 9 and max(abs(k.astype(int)).max() for k in kernels) <= 64
 
 
+def test_where_integers_read_otherwise_floats_are_multiplied(compact, tmp_path, monkeypatch):
+    monkeypatch.setitem(export._BOUNDS, "int8", 0.02)
+    done = export_run(compact, tmp_path / "run.onnx", quantize="int8")
+    assert done.num_bytes < 0.4 * export_run(compact, tmp_path / "floats.onnx").num_bytes
+    kinds = {node.op_type for node in onnx.load(done.path).graph.node}
+    assert "Cast" in kinds and not kinds & {"QuantizeLinear", "DequantizeLinear"}
+    images = prepared(predictor := Predictor(compact))
+    found, logits = onnx_logits(done.path, images)[0], predictor.logits(images)
+    assert 0 < np.sqrt(((found - logits) ** 2).mean()) < 0.02 * logits.std()
+
+
 def test_recognizer_and_command_read_a_file_as_the_run(compact_run, numerals, tmp_path, capsys):
     out = tmp_path / "new" / "compact.onnx"
     command = ["export", str(compact_run), "--out", str(out), "--quantize", "float16"]

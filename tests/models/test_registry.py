@@ -106,9 +106,9 @@ def test_description_is_one_line(name):
 
 
 def test_what_no_model_takes_is_refused(name):
-    with pytest.raises(ValueError, match=r"has no argument \['colour', 'depht'\]") as caught:
+    with pytest.raises(ValueError, match=r"No argument of .* is called 'colour'") as caught:
         create_model(name, depht=3, colour=1, **settings(name))
-    assert str(sorted(model_arguments(name))) in str(caught.value)
+    assert ", ".join(sorted(model_arguments(name))) in str(caught.value)
     for image_shape in ((96, 96, 3), (96, 96), (96, 96, 1, 1)):
         with pytest.raises(ValueError, match=r"image_shape is \(height, width, 1\)"):
             create_model(name, num_classes=NUM_CLASSES, image_shape=image_shape)
