@@ -48,7 +48,7 @@ FORMATS = {
 }
 _BOUNDS = {None: 1e-3, "float16": 0.01, "int8": 0.2}
 """By how much logits may differ from Keras's: root mean square, in standard deviations of these."""
-_INSTEAD = {("onnx", "int8"): ("int8_weights",)}
+_INSTEAD: dict[tuple[str, str | None], tuple[str, ...]] = {("onnx", "int8"): ("int8_weights",)}
 """What is written where a kind reads otherwise: networks of few images have uneven values."""
 _NUM_IMAGES, _NUM_COMPARED = 512, 64
 
