@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests/helpers"), str(Path(__file__).parents[1])]
+import fuzzed_data  # noqa: E402, F401 (registers its kinds)
+import fuzzed_files  # noqa: E402, F401
 from fuzzing import KINDS, Verdict, fuzz  # noqa: E402
 
 _RESULTS = Path(__file__).parent / "results" / "fuzz.csv"

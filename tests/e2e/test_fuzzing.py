@@ -1,5 +1,7 @@
 """Damaged inputs of every kind, some seconds each; `benchmarks/fuzz.py` tries many thousands."""
 
+import fuzzed_data  # noqa: F401 (registers its kinds)
+import fuzzed_files  # noqa: F401
 import pytest
 from fuzzing import KINDS, fuzz
 
