@@ -91,7 +91,7 @@ def test_memory_is_that_of_the_network_and_its_optimizer(optimizer, sample_store
     assert f"{bytes_held / 1e9:.2g} for weights" in plan.describe(recipe, split, split)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_dry_run_says_what_a_run_takes_and_writes_nothing(sample_store, tmp_path, capsys):
     settings = ["--image-size", "16", "--model.width", "4", "--samples-per-class", "8"]
     command = ["train", "resnet", *settings, "--data", str(sample_store.path)]
