@@ -24,7 +24,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "mixed_precision": ("float16", "bfloat16", None),
 }
 _LEAST = {
-    **dict.fromkeys(("batch_size", "epochs", "patience"), 1),
+    **dict.fromkeys(("batch_size", "epochs", "patience", "passes", "steps_per_execution"), 1),
     **dict.fromkeys(("samples_per_class", "validation_per_class"), 1),
     **dict.fromkeys(("warmup_steps", "first_steps", "seed"), 0),
 }
@@ -131,7 +131,9 @@ class Recipe:
             larger number adds to a smaller one.
         validation_per_class: images of each class to validate on, or all.
         batch_size: samples a step, over all devices together.
-        epochs: passes over the training split.
+        epochs: so many times the network learns, and is validated and saved behind it.
+        passes: over the training split in an epoch: of few images and on a fast processor,
+            validating and saving after each would take most of the time.
         stages: parts of the run in which other layers learn, FROZEN:EPOCHS[:RATE] each, FROZEN a
             number of the backbone's layers or backbone for all (backbone:10,100:10), none for
             one part. Their epochs together are the run's; the schedule begins anew in each.
@@ -141,6 +143,8 @@ class Recipe:
         mixed_precision: float16, bfloat16 or none.
         jit_compile: whether XLA compiles; by default on a GPU and on JAX only, as TensorFlow's
             own kernels are several times faster on a CPU.
+        steps_per_execution: steps that go to the processor at once, without a look at the loss
+            between them: on a GPU the next one is ready when one ends.
         deterministic: whether runs of one seed repeat bit for bit on one kind of hardware;
             slower. JAX repeats on a CPU without it.
     """
@@ -167,11 +171,13 @@ class Recipe:
     validation_per_class: int | None = None
     batch_size: int = 128
     epochs: int = 20
+    passes: int = 1
     stages: Stages = Stages()
     patience: int = 5
     seed: int = 1
     mixed_precision: str | None = None
     jit_compile: bool | None = None
+    steps_per_execution: int = 1
     deterministic: bool = False
 
     def __post_init__(self):
@@ -192,6 +198,10 @@ class Recipe:
             )
         if self.stages and self.schedule == "stall":
             raise HccrError('The schedule "stall" looks back on a whole run; it has no stages.')
+        if self.schedule == "stall" and self.steps_per_execution > 1:
+            raise HccrError(
+                'The schedule "stall" sets each step\'s rate: steps_per_execution is 1.'
+            )
         if own := {"num_classes", "image_shape", "aux_outputs", "weights"} & set(self.model_args):
             raise HccrError(f"{sorted(own)} are no arguments of a network of one's own.")
         if any(weight < 0 for weight in self.loss_weights.values()):

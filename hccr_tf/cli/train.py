@@ -34,6 +34,12 @@ _SHARED = (
 RUN_ARGUMENTS = (
     *_SHARED,
     argument("--steps", "length in steps, in place of --epochs", type=int),
+    argument(
+        "--minutes",
+        "begin no epoch that would end later (default: no limit)",
+        type=float,
+        dest="limit",
+    ),
     switch("--dry-run", "say what the run takes, by some steps of it, and write nothing"),
     add_recipe_settings,
 )
@@ -41,7 +47,17 @@ RUN_ARGUMENTS = (
 
 @command("train", "train a recipe, or go on with a run", _RECIPE, *RUN_ARGUMENTS)
 def run_train(
-    recipe, data, workdir, steps, dry_run, init_from, charset, minutes, save_steps, **settings
+    recipe,
+    data,
+    workdir,
+    steps,
+    limit,
+    dry_run,
+    init_from,
+    charset,
+    minutes,
+    save_steps,
+    **settings,
 ) -> None:
     r"""Trains a recipe's network on a store. A GPU is used without a flag.
 
@@ -64,7 +80,8 @@ def run_train(
         if steps < 1 or "epochs" in settings:
             raise HccrError("--steps is at least 1 and stands in place of --epochs.")
         size, per_class = overridden.batch_size, overridden.samples_per_class
-        loader = Loader(store, "train", overridden.preprocessing, size, per_class=per_class)
+        limits = {"per_class": per_class, "passes": overridden.passes}
+        loader = Loader(store, "train", overridden.preprocessing, size, **limits)
         overridden = overridden.override(epochs=-(-steps // loader.steps_per_epoch))
     backend.start()
     from hccr_tf.training import train
@@ -75,7 +92,7 @@ def run_train(
 
         plan.dry_run(overridden, store, circumstances["charset"])
         return
-    trained = train(overridden, store, workdir, **circumstances)
+    trained = train(overridden, store, workdir, minutes=limit, **circumstances)
     run = trained.read_run()
     print(
         f"best epoch {run['best_epoch']}: validation accuracy "

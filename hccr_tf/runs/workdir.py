@@ -60,7 +60,7 @@ _RUN = {
     **dict.fromkeys(("store?", "init_from?", "init_recipe?", "init_data_hash?"), str),
     **dict.fromkeys(("epochs_done?", "best_epoch?"), Count),
     "best_val_accuracy?": Share,
-    "train_seconds?": float,
+    **dict.fromkeys(("train_seconds?", "images_per_second?", "input_wait?"), float),
 }
 _ENVIRONMENT = {
     **dict.fromkeys(("python", "platform", "backend", "cpu"), str),

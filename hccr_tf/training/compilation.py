@@ -65,6 +65,7 @@ def compile_network(
             loss_weights=recipe.output_weights(outputs),
             metrics={name: _metrics(name, outputs, len(class_counts)) for name in outputs},
             jit_compile=compiles,
+            steps_per_execution=recipe.steps_per_execution,
         )
         # Here and not at the first step: a continuation fills these variables, and under a
         # strategy they must be made in its scope.

@@ -96,6 +96,7 @@ def open_split(recipe: Recipe, dataset: Dataset, charset: Charset, split: str) -
         seed=recipe.seed,
         augmentation=recipe.augmentation if trains else None,
         per_class=per_class,
+        passes=recipe.passes if trains else 1,
     )
     low, high = wilson_interval(round(0.9 * len(loader)), len(loader))
     if not trains and high - low > _WIDEST:

@@ -42,9 +42,9 @@ class Clock:
         self._epoch, self._step = epoch, step
         self._mark: tuple[int, float] | None = None
 
-    def advance(self) -> None:
-        """Notes the end of a step; the first one may have compiled, and isn't measured."""
-        self._step, self._now = self._step + 1, time.monotonic()
+    def advance(self, steps: int = 1) -> None:
+        """Notes the end of steps; the first ones may have compiled, and aren't measured."""
+        self._step, self._now = self._step + steps, time.monotonic()
         if self._mark is None:
             self._mark = self._step, self._now
         else:

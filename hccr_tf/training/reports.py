@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from hccr_tf.training.checkpoints import Position
 from hccr_tf.training.keras_data import InputWait
 from hccr_tf.training.plan import Clock, duration, warn_if_long
 from hccr_tf.training.stages import MONITOR
+from hccr_tf.utils.files import write_json
 from hccr_tf.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Report(keras.callbacks.Callback):
         wait: InputWait,
     ):
         super().__init__()
+        self.speed: dict[str, float] = {}  # of the last epoch that was trained
         self._epochs, self._train, self._validation = epochs, train, validation
         self._start, self._wait = start, wait
         self._writer = SummaryWriter(str(workdir.tensorboard))
@@ -68,11 +71,13 @@ class Report(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar on, or writes a line once a minute."""
-        self._done += 1
-        self._clock.advance()
+        # Of several steps at once, `batch` is the last one's number since the epoch was begun here.
+        steps = min(self._first + batch + 1, self._train.steps_per_epoch) - self._done
+        self._done += steps
+        self._clock.advance(steps)
         count = f"{self._done}/{self._train.steps_per_epoch}"
         state = f"{_learning(logs)}, {self._speed()}{self._left()}"
-        self._advance(1, f"{count}  {state}")
+        self._advance(steps, f"{count}  {state}")
         if not self._seen and time.monotonic() - self._said >= _INTERVAL:
             self._said = time.monotonic()
             logger.info("epoch %d/%d, step %s: %s", self._epoch + 1, self._epochs, count, state)
@@ -101,7 +106,7 @@ class Report(keras.callbacks.Callback):
         step = (epoch + 1) * self._train.steps_per_epoch
         scalars = {**logs, "learning_rate": current_rate(self.model)}
         if self._wait.measured:
-            scalars["input_wait"] = self._share
+            scalars |= self.speed
         for name, value in scalars.items():
             validation = name.removeprefix("val_")
             tag = f"train/{name}" if name == validation else f"validation/{validation}"
@@ -122,8 +127,9 @@ class Report(keras.callbacks.Callback):
         """Measures images a second, and the share of the time spent waiting for them."""
         seconds = max(time.monotonic() - self._begun, 1e-9)
         rate = (self._done - self._first) * self._train.batch_size / seconds
-        self._share = min(1.0, (self._wait.seconds - self._waited) / seconds)
-        wait = f", input wait {100 * self._share:.0f} %" if self._wait.measured else ""
+        share = min(1.0, (self._wait.seconds - self._waited) / seconds)
+        self.speed = {"images_per_second": round(rate, 1), "input_wait": round(share, 4)}
+        wait = f", input wait {100 * share:.0f} %" if self._wait.measured else ""
         return f"{rate:.0f} images/s{wait}"
 
     def _sheet(self) -> np.ndarray:
@@ -137,6 +143,27 @@ class Report(keras.callbacks.Callback):
             texts.append(text if text == true_text else f"{text} ({true_text})")
         originals = self._validation.dataset.images(indices[:_SHOWN_IMAGES])
         return sheet_image(originals, texts, columns=8)
+
+
+def report_divergence(
+    workdir: Workdir, what: str, position: Position, ids: list[str], newest: Path | None
+) -> str:
+    """Writes down the samples after which numbers weren't finite, and returns what to say of it.
+
+    `what` wasn't finite at a position, behind a batch with the samples `ids`; `newest` is the last
+    good checkpoint.
+    """
+    epoch, step = position.epoch + 1, position.step
+    report = workdir.path / "diverged.json"
+    write_json(report, {"what": what, "epoch": epoch, "step": step, "sample_ids": ids})
+    workdir.update_run(state="diverged")
+    shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
+    return (
+        f"{what} at step {step} of epoch {epoch}, with the batch {shown} (all in {report}). "
+        f"The last good checkpoint is {newest or 'none yet'}; lower --learning-rate in a new "
+        "--workdir (--init-from takes this run's best weights), or use --mixed-precision "
+        "bfloat16 in place of float16."
+    )
 
 
 def current_rate(model: keras.Model) -> float:

@@ -31,13 +31,13 @@ from hccr_tf.training.keras_data import InputWait, fit_arguments, open_split
 from hccr_tf.training.origin import check_same, initialise
 from hccr_tf.training.plan import describe
 from hccr_tf.training.precise_bn import estimate_statistics
-from hccr_tf.training.reports import Report, current_rate
+from hccr_tf.training.reports import Report, current_rate, report_divergence
 from hccr_tf.training.schedules import stall_rate
 from hccr_tf.training.signals import Interrupted, StopRequest
 from hccr_tf.training.stages import MONITOR, best_epoch, current_stage, is_finished
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import atomic_write, exclusive_lock, write_json
+from hccr_tf.utils.files import atomic_write, exclusive_lock
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ def train(
             given the same, of which nothing is read then. `charset`, class order of the network,
             which must cover the dataset; the dataset's own if None. `checkpoints`, how often to
             save within an epoch; every ten minutes if None. After each epoch a run saves anyway.
+            `minutes`: no epoch begins that would end behind them; with more, the run goes on.
 
     Returns:
         The run's folder.
@@ -105,6 +106,7 @@ class Trainer:
         init_from: str | Path | None = None,
         charset: Charset | None = None,
         checkpoints: CheckpointInterval | None = None,
+        minutes: float | None = None,
     ):
         if isinstance(recipe, Recipe):
             self.recipe = recipe
@@ -123,6 +125,7 @@ class Trainer:
         self.history: list[dict] = []
         self.position = Position()
         self._init_from = init_from
+        self._limit = math.inf if minutes is None else 60 * minutes
         self._checkpoints = Checkpoints(self.workdir.checkpoints, checkpoints)
         self._stop = StopRequest()
         self._stage: int | None = None
@@ -252,12 +255,17 @@ class Trainer:
                 stage, first_epoch = current_stage(self.history, recipe)
                 if stage == len(stages):
                     break
+                # The first epoch is none to go by where it compiles.
+                if self._seconds and sum(self._seconds) + min(self._seconds) > self._limit:
+                    logger.info("Ended by time, behind epoch %d of %d.", epoch, recipe.epochs)
+                    break
                 if stage != self._stage:
                     if len(stages) > 1:
                         said = stage + 1, len(stages), first_epoch + 1, stages[stage].description
                         logger.info("Stage %d of %d, from epoch %d on: %s.", *said)
                     self._compile(stage)
                 self._end_epoch(epoch, self._fit(epoch))
+                self.workdir.update_run(**report.speed)
 
     def _compile(self, stage: int) -> None:
         settings = self.recipe.all_stages()[stage]
@@ -291,7 +299,8 @@ class Trainer:
         self._set_stall_rate()
 
     def _end_step(self, loss: float) -> None:
-        self.position = Position(self.position.epoch, self.position.step + 1)
+        step = self.position.step + self.recipe.steps_per_execution
+        self.position = Position(self.position.epoch, min(step, self._train.steps_per_epoch))
         if not math.isfinite(loss):
             self._diverged(f"The loss is {loss}")
         self._set_stall_rate()
@@ -382,18 +391,7 @@ class Trainer:
 
     def _diverged(self, what: str) -> None:
         """Names the samples after which numbers weren't finite any more, and raises."""
-        epoch, step = self.position.epoch + 1, self.position.step
         # A checkpoint at the end of an epoch looks back on its last step.
         batch = self._train.batch(*divmod(self._steps_done - 1, self._train.steps_per_epoch))
-        ids = self.dataset.sample_ids(batch.indices)
-        report = self.workdir.path / "diverged.json"
-        write_json(report, {"what": what, "epoch": epoch, "step": step, "sample_ids": ids})
-        self.workdir.update_run(state="diverged")
-        shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
-        newest = self._checkpoints.newest or "none yet"
-        raise DivergenceError(
-            f"{what} at step {step} of epoch {epoch}, with the batch {shown} (all in {report}). "
-            f"The last good checkpoint is {newest}; lower --learning-rate in a new --workdir ("
-            "--init-from takes this run's best weights), or use --mixed-precision "
-            "bfloat16 in place of float16."
-        )
+        ids, newest = self.dataset.sample_ids(batch.indices), self._checkpoints.newest
+        raise DivergenceError(report_divergence(self.workdir, what, self.position, ids, newest))

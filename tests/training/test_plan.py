@@ -108,9 +108,9 @@ def test_a_log_has_a_line_a_minute_with_the_time_left(now, tmp_path, caplog):
     splits = Split(1000, 10), Split(100, 10)
     report = reports.Report(Workdir(tmp_path), 2, *splits, Position(), InputWait())
     report.on_epoch_begin(0)
-    for _ in range(26):
+    for step in range(26):
         now.seconds += 5
-        report.on_train_batch_end(0, {"loss": 1.5, "main_output_accuracy": 0.25})
+        report.on_train_batch_end(step, {"loss": 1.5, "main_output_accuracy": 0.25})
     report.close()
     first, *lines = caplog.messages
     assert first.startswith("epoch 1/2, step 2/100: loss 1.5000, accuracy 25.00 %, 2 images/s")

@@ -65,6 +65,7 @@ class Loader:
         tta: test-time augmentation, as for `Preprocessing`; "none" reads each image once.
         shard: (index, count): this process's part of every batch.
         per_class: how many samples of each class are read, drawn by the seed; all if None.
+        passes: how often an epoch reads each sample, each time in another order.
 
     Raises:
         HccrError: unknown or empty split, a charset that doesn't cover the dataset, a
@@ -85,6 +86,7 @@ class Loader:
         tta: str = "none",
         shard: tuple[int, int] = (0, 1),
         per_class: int | None = None,
+        passes: int = 1,
     ):
         if batch_size < 1:
             raise HccrError(f"batch_size is at least 1, not {batch_size}.")
@@ -102,6 +104,7 @@ class Loader:
         self.augmentation = augmentation
         self.tta = tta
         self.shard = shard
+        self.passes = passes
         self.indices = dataset.indices(split)
         self.labels = dataset.labels_for(self.charset, self.indices)
         if per_class is not None:
@@ -123,17 +126,22 @@ class Loader:
     @property
     def steps_per_epoch(self) -> int:
         """Returns the number of batches in an epoch."""
-        return -(-len(self) // self.batch_size)
+        return -(-len(self) * self.passes // self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
-        """Returns positions into `indices` in the order in which `epoch` reads them, int64 (N,)."""
+        """Returns positions into `indices` in the order in which `epoch` reads them.
+
+        int64 (N * passes,).
+        """
         if not self.shuffle:
-            return np.arange(len(self))
+            return np.tile(np.arange(len(self)), self.passes)
         # Kept for the running epoch only: a permutation of millions isn't free. Replaced
         # in one assignment, so threads see either epoch's order but never half of one.
         kept_epoch, order = self._order
         if kept_epoch != epoch:
-            order = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self))
+            rounds = range(epoch * self.passes, (epoch + 1) * self.passes)
+            draws = [np.random.default_rng((self.seed, number, 0)) for number in rounds]
+            order = np.concatenate([draw.permutation(len(self)) for draw in draws])
             self._order = (epoch, order)
         return order
 
