@@ -8,7 +8,7 @@ EPOCH = $(shell git log -1 --format=%ct)
 DEMO := runs/demo
 DEMO_TRAIN := --data $(DEMO)/store --image-size 32 --model.num_bricks 3 --model.width 16 --epochs 14 --batch-size 32
 
-.PHONY: install demo test test-all test-torch quality docs dist rebuilt sbom audit clean
+.PHONY: install demo test test-all test-torch quality docs dist rebuilt sbom audit gpu-pack gpu clean
 
 install: $(VENV)/.installed
 
@@ -104,6 +104,45 @@ sbom: install build/tools
 audit: install build/tools
 	$(BIN)/python -m pip freeze --exclude-editable > build/installed.txt
 	build/tools/bin/pip-audit --no-deps --disable-pip -r build/installed.txt
+
+# Trainings on a machine with a GPU, which may have no network (docs/training.md). PACK is carried there.
+PACK := build/gpu
+OUT := results/gpu
+GPU_PYTHON := python3
+# What such a machine may lack beside JAX, OpenCV and pandas, for its version of Python.
+WHEELS := keras namex optree loky tensorboardX
+WHEELS_FOR := --python-version 3.12 $(foreach n,2_28 2_27 2_17,--platform manylinux_$(n)_x86_64)
+GPU_PARTS := kriuk_model1 kriuk_model2 kriuk_model3 recogniser accuracies
+STROKE_FLAGS := --charset gb2312 --per-class 12
+GPU :=
+ON_GPU = PYTHONPATH=$(CURDIR):$(abspath $(PACK))/site:$$PYTHONPATH KERAS_BACKEND=$${KERAS_BACKEND:-jax} \
+  JAX_COMPILATION_CACHE_DIR=$${JAX_COMPILATION_CACHE_DIR:-$(abspath $(PACK))/compiled} \
+  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 $(GPU_PYTHON)
+
+gpu-pack:
+	@test -n "$(DATA)" -a -n "$(STROKES)" || { echo "usage: make gpu-pack DATA=STORE STROKES=FILE"; exit 2; }
+	rm -rf $(PACK)
+	mkdir -p $(PACK)/strokes $(PACK)/wheels
+	cp $(STROKES) $(PACK)/strokes
+	tar -C $(DATA) -c . | xz -6 > $(PACK)/store.tar.xz
+	test -z "$(WHEELS)" || $(GPU_PYTHON) -m pip download --quiet --only-binary=:all: --no-deps $(WHEELS_FOR) \
+	  --dest $(PACK)/wheels $(WHEELS)
+	@find $(PACK) -type f -exec wc -c {} +
+	@test $$(wc -c < $(PACK)/store.tar.xz) -le 45000000 || { echo "error: the store has over 45 MB."; exit 1; }
+
+gpu: $(PACK)/unpacked
+	@failed=; for part in $(GPU_PARTS); do echo "=== $$part"; \
+	  $(ON_GPU) benchmarks/gpu.py $$part --pack $(PACK) --out $(OUT) $(GPU) || failed="$$failed $$part"; done; \
+	test -z "$$failed" || { echo "Failed:$$failed. The same command tries them again."; exit 1; }
+
+$(PACK)/unpacked:
+	rm -rf $(PACK)/work $(PACK)/site
+	mkdir -p $(PACK)/work/store
+	$(GPU_PYTHON) -m tarfile -e $(PACK)/store.tar.xz $(PACK)/work/store
+	$(GPU_PYTHON) -c "import importlib.util as u, sys; sys.exit(not u.find_spec('keras'))" || \
+	  $(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --target $(PACK)/site $(PACK)/wheels/*.whl
+	$(ON_GPU) -m hccr_tf data strokes $(PACK)/strokes/* $(STROKE_FLAGS) --out $(PACK)/work/strokes
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .*_cache

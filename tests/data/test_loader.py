@@ -64,6 +64,16 @@ def test_an_epoch_holds_every_sample_once(training_reader, make_reader, sample_s
     np.testing.assert_array_equal(unshuffled, sample_store.indices("test"))
 
 
+def test_passes_are_epochs_of_one_pass_behind_one_another(make_reader):
+    once, thrice = (make_reader(shuffle=True, seed=3, passes=n) for n in (1, 3))
+    for epoch in (0, 1):
+        orders = [once.order(3 * epoch + number) for number in range(3)]
+        np.testing.assert_array_equal(thrice.order(epoch), np.concatenate(orders))
+        batches = list(thrice.batches(epoch))
+        assert len(batches) == thrice.steps_per_epoch < 3 * once.steps_per_epoch
+        assert sum(len(batch.labels) for batch in batches) == 3 * len(once) == 3 * len(thrice)
+
+
 def test_a_batch_is_what_the_store_holds(make_reader, sample_store):
     batch = make_reader("test", 10).batch(0, 2)
     assert (batch.images.shape, batch.images.dtype) == ((10, 24, 24, 1), np.uint8)

@@ -84,6 +84,20 @@ def test_tensorboard_reads_the_events(trained):
     assert images[0].width > 300 and images[0].encoded_image_string.startswith(b"\x89PNG")
 
 
+def test_several_steps_an_execution_learn_alike_and_time_ends_a_run(
+    trained, sample_store, tmp_path
+):
+    recipe = tiny(epochs=2, steps_per_execution=4)  # which don't divide an epoch's
+    run = train(recipe, sample_store, tmp_path, minutes=1e-6)
+    facts = run.read_run()
+    assert (facts["epochs_done"], facts["state"]) == (1, "running")
+    assert facts["images_per_second"] > 0 and 0 <= facts["input_wait"] <= 1
+    train(recipe, sample_store, tmp_path)
+    assert run.read_run()["state"] == "finished"
+    ours, theirs = (pd.read_csv(r.history_path) for r in (run, trained))
+    np.testing.assert_allclose(ours.to_numpy(), theirs.to_numpy(), rtol=2e-3, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_continued_run_equals_an_uninterrupted_one(trained, sample_store, tmp_path):
     whole = trained
