@@ -136,6 +136,7 @@ gpu: $(PACK)/unpacked
 	test -z "$$failed" || { echo "Failed:$$failed. The same command tries them again."; exit 1; }
 
 $(PACK)/unpacked:
+	@$(GPU_PYTHON) -c "import cv2; cv2.FontFace" || { echo "error: OpenCV 5 is needed there; carry its wheel"; exit 1; }
 	rm -rf $(PACK)/work $(PACK)/site
 	mkdir -p $(PACK)/work/store
 	$(GPU_PYTHON) -m tarfile -e $(PACK)/store.tar.xz $(PACK)/work/store
