@@ -80,8 +80,8 @@ def run_train(
         if steps < 1 or "epochs" in settings:
             raise HccrError("--steps is at least 1 and stands in place of --epochs.")
         size, per_class = overridden.batch_size, overridden.samples_per_class
-        limits = {"per_class": per_class, "passes": overridden.passes}
-        loader = Loader(store, "train", overridden.preprocessing, size, **limits)
+        read = overridden.preprocessing, size
+        loader = Loader(store, "train", *read, per_class=per_class, passes=overridden.passes)
         overridden = overridden.override(epochs=-(-steps // loader.steps_per_epoch))
     backend.start()
     from hccr_tf.training import train

@@ -24,7 +24,7 @@ def test_packs_trains_and_leaves_tables_and_weights(sample_store, tmp_path):
 
     def make(target: str, **variables) -> subprocess.CompletedProcess:
         settings = {"PACK": pack, "OUT": out, "GPU_PYTHON": sys.executable, **variables}
-        command = ["make", "-C", ROOT, target, *(f"{k}={v}" for k, v in settings.items())]
+        command = ["make", "-C", str(ROOT), target, *(f"{k}={v}" for k, v in settings.items())]
         return subprocess.run(command, capture_output=True, text=True)
 
     strokes = ROOT / "hccr_tf" / "synthesis" / "numerals.json"
