@@ -29,9 +29,13 @@ _FORWARD = 1 / 3  # of a step's time: back takes about twice as long
 
 
 class Clock:
-    """Estimates the time that a run still takes, by the steps of the epoch that runs."""
+    """Estimates the time that a run still takes, by the steps of the epoch that runs.
 
-    def __init__(self, train: Loader, validation: Loader, epochs: int):
+    It ends at a `deadline` of `time.monotonic` if not before.
+    """
+
+    def __init__(self, train: Loader, validation: Loader, epochs: int, deadline: float = math.inf):
+        self._deadline = deadline
         self._steps, self._epochs = train.steps_per_epoch, epochs
         self._a_step: float | None = None  # seconds
         self._validating: float | None = None  # seconds of the last validation
@@ -62,7 +66,8 @@ class Clock:
             return None
         epochs = self._epochs - self._epoch
         validating = self._validating or self._share * self._a_step
-        return self._a_step * (epochs * self._steps - self._step) + validating * epochs
+        left = self._a_step * (epochs * self._steps - self._step) + validating * epochs
+        return max(0.0, min(left, self._deadline - time.monotonic()))
 
 
 def describe(recipe: Recipe, train: Loader, validation: Loader) -> str:

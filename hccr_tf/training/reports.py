@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import sys
 import time
 from pathlib import Path
@@ -47,6 +48,7 @@ class Report(keras.callbacks.Callback):
         validation: Loader,
         start: Position,
         wait: InputWait,
+        deadline: float = math.inf,
     ):
         super().__init__()
         self.speed: dict[str, float] = {}  # of the last epoch that was trained
@@ -54,7 +56,7 @@ class Report(keras.callbacks.Callback):
         self._start, self._wait = start, wait
         self._writer = SummaryWriter(str(workdir.tensorboard))
         self._bar = contextlib.ExitStack()
-        self._clock, self._warned = Clock(train, validation, epochs), False
+        self._clock, self._warned = Clock(train, validation, epochs, deadline), False
         # A bar on one of the two is no line in the other.
         self._seen = sys.stderr.isatty() and sys.stdout.isatty()
         self._said = time.monotonic() + _FIRST - _INTERVAL

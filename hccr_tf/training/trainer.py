@@ -233,9 +233,9 @@ class Trainer:
 
     def _train_epochs(self) -> None:
         recipe, stages = self.recipe, self.recipe.all_stages()
-        report = Report(
-            self.workdir, recipe.epochs, self._train, self._validation, self.position, self._wait
-        )
+        deadline = time.monotonic() + self._limit - sum(self._seconds)
+        about = self.workdir, recipe.epochs, self._train, self._validation
+        report = Report(*about, self.position, self._wait, deadline)
         self._callbacks = [
             report,
             keras.callbacks.LambdaCallback(
@@ -256,7 +256,7 @@ class Trainer:
                 if stage == len(stages):
                     break
                 # The first epoch is none to go by where it compiles.
-                if self._seconds and sum(self._seconds) + min(self._seconds) > self._limit:
+                if self._seconds and time.monotonic() + min(self._seconds) > deadline:
                     logger.info("Ended by time, behind epoch %d of %d.", epoch, recipe.epochs)
                     break
                 if stage != self._stage:

@@ -59,6 +59,15 @@ def test_time_left_is_of_steps_and_validations(now):
     assert clock.left() == 0
 
 
+def test_time_left_ends_with_a_limit(now):
+    clock = plan.Clock(Split(100, 10), Split(30, 10), epochs=3, deadline=now.seconds + 20)
+    clock.begin(0)
+    for step, (steps, left) in enumerate(((1, None), (4, 16), (4, 12), (1, 8))):
+        now.seconds += 4 * (step > 0)
+        clock.advance(steps)
+        assert clock.left() == left
+
+
 @pytest.mark.parametrize(
     ("devices", "seconds", "warns"),
     [(["cpu:0"], 90_000, True), (["cpu:0"], 80_000, False), (["gpu:0"], 90_000, False)],
