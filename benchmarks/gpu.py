@@ -11,8 +11,9 @@ folder --out then holds
 gpu.csv       a row a training: images a second and the share of the time that it waited for input,
               in its last epoch; compile_seconds, of its steps alone; the most memory; TFLOP/s, six
               times the multiply-accumulates, and their share of the card's peak in bfloat16.
-              By a trial before it, in images a second: the loader alone, and steps without one:
-              one an execution, several, and several with the batch on the device already
+              By a trial before it, in images a second: trial_loader, alone; and steps without
+              one: trial_single, one an execution; trial_steps, several; trial_on_device,
+              several whose batch is there already
 accuracy.csv  test accuracies by network, and fused
 *.tar         each run, its kernels in eight bits (`hccr pack`)
 """
@@ -78,7 +79,7 @@ def trial(recipe, data) -> dict:
 
     measured: dict[str, float] = {}
     stride = recipe.steps_per_execution
-    for steps, column in ((1, "single_steps"), (stride, "steps")):
+    for steps, column in ((1, "trial_single"), (stride, "trial_steps")):
         compile_network(
             model, recipe.override(steps_per_execution=steps), recipe.all_stages()[0], loader
         )
@@ -87,14 +88,14 @@ def trial(recipe, data) -> dict:
         measured.setdefault("compile_seconds", round(first - steps * size / measured[column], 1))
     if keras.backend.backend() == "jax":
         on_device = keras.ops.convert_to_tensor(images)
-        measured["steps_on_device"] = round(speed(EXECUTIONS * stride, on_device), 1)
+        measured["trial_on_device"] = round(speed(EXECUTIONS * stride, on_device), 1)
     drawn = data.manifest["format"] == STROKES_FORMAT and len(loader) >= MANY_IMAGES
     with loader.processes() if drawn else contextlib.nullcontext():
         batches = itertools.islice(loader.batches(epochs=None), 1 + 4 * loader.workers)
         next(batches)
         begun = time.perf_counter()
         count = sum(len(batch.labels) for batch in batches)
-        measured["loader"] = round(count / (time.perf_counter() - begun), 1)
+        measured["trial_loader"] = round(count / (time.perf_counter() - begun), 1)
     keras.utils.clear_session()
     return measured
 
@@ -115,7 +116,11 @@ def training(part: str, options) -> dict:
     recipe = get_recipe(part).override(settings)
     measured = trial(recipe, data)
     if drawn:  # the cosine ends with the time
-        epoch = 1.1 * len(data.indices("train")) / min(measured["loader"], measured["steps"])
+        epoch = (
+            1.1
+            * len(data.indices("train"))
+            / min(measured["trial_loader"], measured["trial_steps"])
+        )
         epochs = max(1, int(60 * minutes / epoch))
         recipe = recipe.override(epochs=epochs, patience=epochs)
     workdir = Workdir(work / "runs" / part)
@@ -196,7 +201,8 @@ def accuracies(options) -> dict:
         if trained and set(open_dataset(work / "store").charset) <= set(Predictor(name).charset):
             found = predict_split(name, work / "store", work / "test-recogniser.h5")["logits"]
             low, high = found["top1_interval95"]
-            row = {"read_by": str(name), "crops": "stretches", "top1": found["top1"]}
+            read_by = "recogniser" if name == "recogniser" else "recogniser, trained on"
+            row = {"read_by": read_by, "crops": "stretches", "top1": found["top1"]}
             table.append({**row, "low95": low, "high95": high})
     write_csv(options.out / "accuracy.csv", pd.DataFrame(table))
     print(pd.DataFrame(table).to_string(index=False))
