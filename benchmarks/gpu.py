@@ -11,9 +11,8 @@ folder --out then holds
 gpu.csv       a row a training: images a second and the share of the time that it waited for input,
               in its last epoch; compile_seconds, of its steps alone; the most memory; TFLOP/s, six
               times the multiply-accumulates, and their share of the card's peak in bfloat16.
-              By a trial before it, in images a second: trial_loader, alone; and steps without
-              one: trial_single, one an execution; trial_steps, several; trial_on_device,
-              several whose batch is there already
+              By a trial before it, in images a second: trial_loader, alone; steps without one:
+              one an execution, several, and several whose batch is on the device already
 accuracy.csv  test accuracies by network, and fused
 *.tar         each run, its kernels in eight bits (`hccr pack`)
 """
@@ -116,12 +115,8 @@ def training(part: str, options) -> dict:
     recipe = get_recipe(part).override(settings)
     measured = trial(recipe, data)
     if drawn:  # the cosine ends with the time
-        epoch = (
-            1.1
-            * len(data.indices("train"))
-            / min(measured["trial_loader"], measured["trial_steps"])
-        )
-        epochs = max(1, int(60 * minutes / epoch))
+        speed = min(measured["trial_loader"], measured["trial_steps"])
+        epochs = max(1, int(60 * minutes * speed / (1.1 * len(data.indices("train")))))
         recipe = recipe.override(epochs=epochs, patience=epochs)
     workdir = Workdir(work / "runs" / part)
     if workdir.exists():  # it goes on as it was begun
