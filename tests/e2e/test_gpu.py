@@ -13,7 +13,7 @@ from hccr_tf import Predictor
 ROOT = Path(__file__).parents[2]
 SMALLEST = (
     "--image-size 16 --num-bricks 2 --batch-size 16 --passes 2 --steps-per-execution 3 "
-    "--minutes 0.01 --recogniser-minutes 0.01 --recogniser-batch-size 16"
+    "--minutes 0.01 --recogniser-minutes 0.01 --recogniser-batch-size 15"
 )
 
 
@@ -33,7 +33,7 @@ def test_packs_trains_and_leaves_tables_and_weights(sample_store, tmp_path):
     assert sorted(p.name for p in pack.iterdir()) == ["store.tar.xz", "strokes", "wheels"]
 
     parts = "kriuk_model1 kriuk_model2 recogniser accuracies"
-    variables = {"GPU": SMALLEST, "STROKE_FLAGS": "--charset all --per-class 4"}
+    variables = {"GPU": SMALLEST, "STROKE_FLAGS": "--charset all --per-class 3"}
     # Of a part that fails the others stay: there's nothing to fuse yet.
     failed = make("gpu", GPU_PARTS="accuracies kriuk_model1", **variables)
     assert failed.returncode and "Failed: accuracies" in failed.stdout, failed.stderr
