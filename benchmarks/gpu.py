@@ -140,7 +140,7 @@ def training(part: str, options) -> dict:
         "input_wait": run["input_wait"],
         "memory_gb": memory,
         "gmacs": round(macs / 1e9, 4),
-        "tflops": round(tflops, 3),
+        "tflops": round(tflops, 6),
         "share_of_peak": round(tflops / peak, 4) if peak else None,
         "epochs": len(history),
         "steps": history[-1]["step"],
