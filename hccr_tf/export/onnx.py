@@ -17,7 +17,7 @@ from hccr_tf.inference.onnx_predictor import INPUT, METADATA, OUTPUT, OnnxPredic
 
 _SMALL = 1024  # values of an array that isn't worth compressing
 _CLASS_AXIS = {"Conv": 0, "MatMul": 1, "Gemm": 1}  # of the weights' output channels
-_IN_EIGHT_BITS = ["Conv", "MatMul", "Gemm", "Add", "Relu"]
+_IN_EIGHT_BITS = ["Conv", "Add", "Relu"]
 _BATCH = 16
 
 
@@ -36,6 +36,7 @@ def write(
         compress(graph.graph, quantize)
     elif quantize == "int8":
         graph = in_eight_bits(graph, images)
+        compress(graph.graph, "int8_weights")  # dense layers: logits in 256 steps would be equal
     helper.set_model_props(graph, {METADATA: json.dumps(facts, ensure_ascii=False)})
     onnx.save(graph, file)
 

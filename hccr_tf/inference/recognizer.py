@@ -33,8 +33,9 @@ CALIBRATED = {"temperature": Annotated[float, between(1e-3, 1e3)]}
 _REMEDY = "calibrate the run again (hccr calibrate)"
 LEVELS = {1: "gb2312-1", 2: "gb2312"}
 _BATCH = 32
-_SURE = 0.9  # probability below which it's looked what may not belong to a character
-_MARGIN = 0.1  # so much surer what's left must be read
+_SURE = 0.7  # probability below which it's looked what may not belong to a character
+_MARGIN = 0.3  # so much surer what's left must be read
+_HALVES = 0.9  # probability above which both halves of an image are characters
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ class Recognizer:
             logits = self._logits([part for _, part in cut])
             surest = [self._read(one, 1).probability for one in logits]
             for (i, _), upper, lower in zip(cut[::2], surest[::2], surest[1::2], strict=True):
-                if min(upper, lower) > max(_SURE, doubted[i][1].probability + 3 * _MARGIN):
+                if min(upper, lower) > max(_HALVES, doubted[i][1].probability + _MARGIN):
                     answers[i] = ImageError(several_characters(LayoutGuess(2, 2)))
                     del doubted[i]
         others = [(i, image) for i in doubted for image in each[i] if isinstance(image, np.ndarray)]

@@ -332,3 +332,11 @@ def test_photographs_are_cleaned_when_they_are_prepared(tmp_path, capsys):
         name = "/".join(clean_store.sample_id(i).split("/")[-2:]).removesuffix(".webp")
         np.testing.assert_array_equal(clean_store.image(i), clean(images[name]))
     assert all(np.median(raw.image(i)) < 128 for i in range(9) if raw.image(i).shape != (50, 50))
+
+
+def test_a_stroke_alone_on_a_small_image_is_ink():
+    """A stroke two pixels high, a twelfth of its image: what isn't paper there is all ink."""
+    image = np.full((12, 22), 255, np.uint8)
+    image[8:10, 4:15] = np.linspace(80, 224, 22).reshape(2, 11).astype(np.uint8)
+    found = clean(image)
+    assert (found < 128).sum() > 5 and found.shape[1] > 3 * found.shape[0]
