@@ -102,7 +102,7 @@ def _find_paper(image: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice], int
             raise ImageError("it shows nothing but paper")
         return grey, place, paper, True
     flat = _flat_paper(grey)
-    # A bar's colour isn't the paper's; paper has a good part of what's left, if that's not a stroke.
+    # A bar's colour isn't the paper's, which has a good part of what's left but of single strokes.
     share = (abs(grey.astype(np.int16) - paper) <= 1).mean() if paper is not None else 0
     if share < _FLAT_SHARE / 2 and (paper is None or grey.size > 0.1 * image[..., 0].size):
         paper = flat
