@@ -100,7 +100,7 @@ def _without_thin_lines(ink: np.ndarray) -> np.ndarray | None:
     """Strokes of the pen alone, where lines half as wide run through much of the image."""
     mask = (ink > 1.5 * _INK).astype(np.uint8)
     side = int(0.55 * _widest(mask)) | 1
-    if side < 3:
+    if not 3 <= side <= max(mask.shape):  # all ink: no width at all
         return None
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     thick = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)

@@ -340,3 +340,7 @@ def test_a_stroke_alone_on_a_small_image_is_ink():
     image[8:10, 4:15] = np.linspace(80, 224, 22).reshape(2, 11).astype(np.uint8)
     found = clean(image)
     assert (found < 128).sum() > 5 and found.shape[1] > 3 * found.shape[0]
+
+
+def test_an_image_all_ink_has_nothing_to_take_away():
+    assert alternatives(np.full((9, 30), 255, np.uint8), (False,) * 4) == []

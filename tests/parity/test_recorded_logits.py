@@ -62,7 +62,10 @@ def test_networks_give_the_recorded_logits(backend, outputs):
 def test_the_recogniser_gives_the_logits_of_its_exported_file(backend, outputs):
     found = outputs(backend)
     exported = OnnxPredictor(FOLDER / EXPORTED).logits(found["recogniser/images"])
-    assert_equal(found["recogniser/logits"], exported, "recogniser")
+    logits = found["recogniser/logits"]
+    # The file multiplies integers.
+    assert np.sqrt(((logits - exported) ** 2).mean()) < 0.2 * logits.std()
+    assert (logits.argmax(1) == exported.argmax(1)).mean() >= 0.9
 
 
 @pytest.mark.parametrize("backend", BACKENDS[1:])
