@@ -15,6 +15,7 @@ from hccr_tf.data.store.store import Store
 from hccr_tf.images.cleaning import ImageError, candidates, clean
 from hccr_tf.images.decoding import decode, find_images, read_clean
 from hccr_tf.images.layout import count_characters
+from hccr_tf.images.parts import alternatives
 
 NUMERALS = "零一五万亿百八"
 VARIANTS = {
