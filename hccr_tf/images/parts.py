@@ -122,7 +122,7 @@ def _widest(mask: np.ndarray) -> float:
     ridges = np.sort(inside[(inside > 0) & (inside >= cv2.dilate(inside, np.ones((3, 3))))])
     if not len(ridges):
         return 0.0
-    areas = ridges.cumsum()
+    areas = ridges.cumsum(dtype=np.float64)  # where all is ink, widths have no bound
     return 2 * float(ridges[np.searchsorted(areas, 0.75 * areas[-1])])
 
 
