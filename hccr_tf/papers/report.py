@@ -203,10 +203,16 @@ def _verdict(frames: Mapping[str, pd.DataFrame]) -> str:
     ours = frames.get("final", ours)
     if "accuracy" not in ours:
         return ""
+    names = ours.columns.intersection(["accuracy", "low", "high"])
+    ours = ours.assign(**ours[names].apply(pd.to_numeric, errors="coerce")).dropna(
+        subset="accuracy"
+    )
+    if not len(ours):
+        return ""
     best = ours.iloc[int(ours["accuracy"].argmax())]
     what = f"{best.iloc[0]} reads most here, " if len(ours) > 1 else "Here "
     said = f"{what}{best['accuracy']:.2f} %"
-    if "low" in best:
+    if {"low", "high"} <= set(names) and best[["low", "high"]].notna().all():
         said += f" ({best['low']:.1f} to {best['high']:.1f})"
     if "test_set" in best:
         said += f" of {best['test_set']}"
@@ -238,7 +244,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             if name == "accuracy" and "low" in table:
                 interval = [
                     "" if pd.isna(low) else f" ({low:.1f} – {high:.1f})"
-                    for low, high in zip(table["low"], table["high"], strict=True)
+                    for low, high in table[["low", "high"]]
+                    .apply(pd.to_numeric, errors="coerce")
+                    .values
                 ]
                 texts, heading = texts + interval, f"{heading} (95 % interval)"
             shown[heading] = texts.where(
