@@ -45,10 +45,10 @@ def load_keras2_weights(path: str | Path, model: keras.Model) -> None:
 
 
 def _plain_copy(path: Path, copy: Path) -> Path:
-    """Copies arrays and attributes of fixed length, which name the weights.
+    """Copies arrays and the attributes that name them, whose texts may have any length.
 
-    What Keras reads besides is a text of variable length, its own version, which a damaged file
-    may have it look for without end; that of Keras 2 stands in the copy.
+    What Keras reads besides is its own version, a text that a damaged file may have it look for
+    without end; that of Keras 2 stands in the copy.
     """
     with open_hdf5(path) as source, h5py.File(copy, "w") as target:
 
@@ -57,8 +57,9 @@ def _plain_copy(path: Path, copy: Path) -> Path:
             if made is None:
                 made = target.create_dataset(name, data=item[()])
             for attribute in item.attrs:
-                if not item.attrs.get_id(attribute).dtype.hasobject:
-                    made.attrs[attribute] = item.attrs[attribute]
+                if attribute.startswith(("layer_names", "weight_names")):
+                    names = item.attrs[attribute]
+                    made.attrs[attribute] = [n.encode() if isinstance(n, str) else n for n in names]
 
         add("/", source)
         source.visititems(add)

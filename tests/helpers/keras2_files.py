@@ -13,8 +13,12 @@ def write_keras2(
     named: Mapping[str, keras.layers.Layer],
     whole: bool = False,
     chunked: bool = False,
+    kind: str | np.dtype = "S99",
 ) -> Path:
-    """Writes layers by name as `save_weights` did, or, if `whole`, as `model.save`."""
+    """Writes layers by name as `save_weights` did, or, if `whole`, as `model.save`.
+
+    Names are texts of a `kind`: of fixed length, or, as `tf_keras` writes them, of any.
+    """
     with h5py.File(path, "w") as file:
         file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.2.0"
         group = file
@@ -28,8 +32,8 @@ def write_keras2(
             weights = [f"{name}/{part}:0" for part in parts]
             for weight, variable in zip(weights, layer.weights, strict=True):
                 own[weight] = np.asarray(variable)
-            own.attrs["weight_names"] = np.array([w.encode() for w in weights], dtype="S99")
-        names = np.array([name.encode() for name in named])
+            own.attrs["weight_names"] = np.array([w.encode() for w in weights], kind)
+        names = np.array([name.encode() for name in named], kind)
         if chunked:
             group.attrs["layer_names0"], group.attrs["layer_names1"] = np.array_split(names, 2)
         else:

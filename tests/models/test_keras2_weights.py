@@ -42,7 +42,7 @@ def random_network():
     return model
 
 
-def write(path, model=None, whole=True, chunked=False):
+def write(path, model=None, *structure):
     """Writes a network as Keras 2.2 did, which numbered the layers of each kind."""
     numbers: Counter[str] = Counter()
     named = {}
@@ -51,13 +51,17 @@ def write(path, model=None, whole=True, chunked=False):
         if kind := KERAS2_NAMES.get(type(layer).__name__):
             numbers[kind] += 1
             named[f"{kind}_{numbers[kind]}"] = layer
-    return write_keras2(path, named, whole, chunked)
+    return write_keras2(path, named, *(structure or (True,)))
 
 
-@pytest.mark.parametrize(("whole", "chunked"), [(True, False), (False, False), (True, True)])
-def test_a_file_of_that_structure_gives_the_same_network(tmp_path, whole, chunked):
+@pytest.mark.parametrize(
+    "structure",
+    [(True,), (False,), (True, True), (False, False, h5py.string_dtype())],
+    ids=["whole", "weights", "chunked", "tf_keras"],
+)
+def test_a_file_of_that_structure_gives_the_same_network(tmp_path, structure):
     source = random_network()
-    path = write(tmp_path / "Melnyk-Net.hdf5", source, whole, chunked)
+    path = write(tmp_path / "Melnyk-Net.hdf5", source, *structure)
     model = network()
     load_keras2_weights(path, model)
     images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
