@@ -1,6 +1,8 @@
 """Shared by the benchmarks: commands, stores, names of weights, tables."""
 
 import argparse
+import json
+import os
 import shlex
 import subprocess
 import sys
@@ -40,3 +42,12 @@ def prepare(store: Path, sources: Sequence[str] | None, flag: str, *arguments) -
 def weights_of(run: str | Path) -> str:
     """Returns the first digits of a run's checksum, by which tables name its weights."""
     return read_checksum(Workdir(find_run(run)).prediction_weights)[:12]
+
+
+def in_process(script: str, *arguments) -> dict:
+    """Returns what a benchmark's `one` prints last, from a process of its own on one thread."""
+    words = [sys.executable, script, "one", json.dumps(arguments)]
+    threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    environment = {**os.environ, **dict.fromkeys(threads, "1")}
+    done = subprocess.run(words, stdout=subprocess.PIPE, env=environment, check=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])

@@ -19,9 +19,7 @@ multiply–accumulates forward and back, three times those of its images.
 """
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -29,7 +27,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from common import RESULTS, arguments_of
+from common import RESULTS, arguments_of, in_process
 
 BRICK = {"image_size": 256, "loss": "binary_focal", "batch_size": 8}
 STEPS = 3
@@ -42,8 +40,8 @@ TABLE = [
 ]
 
 
-def released(batch: int):
-    """Builds the released form under Keras 2; returns a function that trains a step."""
+def released_network(classes: int):
+    """Builds the released network under Keras 2, of images in [0, 1]; the main head is the last."""
     import tf_keras
     from tf_keras import layers
 
@@ -57,7 +55,6 @@ def released(batch: int):
         x = layers.Dense(256, activation="relu")(layers.Dropout(dropout[0])(x))
         return layers.Dense(classes)(layers.Dropout(dropout[1])(x) if dropout[1:] else x)
 
-    classes = 7330
     image = layers.Input((256, 256, 1))
     x, outputs = image, []
     for f, kernel, a, b, c, d, e, g in TABLE:
@@ -72,7 +69,14 @@ def released(batch: int):
         x = layers.Concatenate()([*branches, conv(pooled, g, 1)])
         outputs.append(head(x, classes, 0.5))
     x = layers.Dropout(0.4)(layers.BatchNormalization()(conv(x, 512, 3)))
-    model = tf_keras.Model(image, [*outputs, head(x, classes, 0.6, 0.6)])
+    return tf_keras.Model(image, [*outputs, head(x, classes, 0.6, 0.6)])
+
+
+def released(batch: int, classes: int):
+    """Compiles the released form; returns a function that trains a step."""
+    import tf_keras
+
+    model = released_network(classes)
     focal = tf_keras.losses.BinaryFocalCrossentropy(
         apply_class_balancing=True, gamma=4, from_logits=True
     )
@@ -119,7 +123,7 @@ def peak_mb() -> float:
 
 def measure(name: str, settings: dict, classes: int) -> dict:
     """Trains some steps in this process."""
-    step, about = released(8) if name == "released" else ours(name, settings, classes)
+    step, about = released(8, classes) if name == "released" else ours(name, settings, classes)
     wall, processor = [], []
     for _ in range(STEPS + 2):
         if len(wall) == 2:
@@ -133,20 +137,13 @@ def measure(name: str, settings: dict, classes: int) -> dict:
     return {**seconds, "peak_mb": round(peak_mb()), **about}
 
 
-def in_process(*arguments) -> dict:
-    """Measures in a process of its own, on one thread."""
-    words = [sys.executable, __file__, "one", json.dumps(arguments)]
-    threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    environment = {**os.environ, **dict.fromkeys(threads, "1")}
-    done = subprocess.run(words, stdout=subprocess.PIPE, env=environment, check=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def brick(rounds: int) -> None:
     rows = []
     for number in range(rounds):
         for name in ("released", "keras adam", "kriuk_model1"):
-            rows.append({"round": number + 1, "form": name, **in_process(name, BRICK, 7330)})
+            rows.append(
+                {"round": number + 1, "form": name, **in_process(__file__, name, BRICK, 7330)}
+            )
             print(rows[-1], flush=True)
             pd.DataFrame(rows).to_csv(RESULTS / "train_step_brick.csv", index=False)
 
@@ -161,7 +158,7 @@ def networks() -> None:
             continue
         size = blueprint(name, num_classes=2).input.shape[1]
         settings = {"model": name, "image_size": size, "batch_size": 8}
-        row = {"network": name, "size": size, **in_process("transfer", settings, 3755)}
+        row = {"network": name, "size": size, **in_process(__file__, "transfer", settings, 3755)}
         row["gmac_a_second"] = round(row["gmac"] / row["processor_seconds"], 2)
         rows.append(row)
         print(row, flush=True)
