@@ -34,6 +34,6 @@ END
 set -- --style.turn 0.04 --style.scale 0.04 --style.shift 0.009 --style.bend 0.014 \
     --style.group_scale 0.07 --style.group_shift 0.02 --style.group_turn 0.03 \
     --style.scale_short 0.08 --style.rise 0.07 --style.slant 0.08 --style.turn_all 0.05 \
-    --style.exchange 0.2 --style.clutter 0.15 "$@"
+    --style.exchange 0.2 --style.clutter 0.15 --style.simple 0.5 --common 3 "$@"
 # shellcheck disable=SC2086
 ${HCCR:-hccr} data strokes "$strokes" $files --out "$out" "$@"

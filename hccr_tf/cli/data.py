@@ -189,6 +189,7 @@ _OF_FILES = {
         default="gb2312",
     ),
     argument("--per-class", "new images of each character in every epoch", default=8),
+    argument("--common", "times as many of each of GB2312 level 1", default=1),
     argument("--held-out", "validation images of each character, as many to test", default=1),
     argument("--seed", "of all images", default=1),
     switch("--overwrite", "replace a store of strokes"),

@@ -40,6 +40,7 @@ _SCHEMA = {
     "num_strokes": Count,
     "variation": dict[str, Any],
     "per_class": Annotated[int, between(1, 2**31)],
+    "common": Annotated[int, between(1, 100)],
     **dict.fromkeys(("held_out", "seed"), Annotated[int, between(0, 2**31)]),
     "sources": [
         {
@@ -49,15 +50,15 @@ _SCHEMA = {
         }
     ],
 }
-_VERSION = 4  # of how images are drawn: another one draws others from the same settings
+_VERSION = 5  # of how images are drawn: another one draws others from the same settings
 
 
 class StrokeDataset(Dataset):
     """An opened store of stroke centre lines.
 
-    Images are numbered: the number's remainder by the number of classes is the class. The first
+    Images are numbered: the number's remainder by the length of `_order` says the class. The first
     `held_out` of each class validate, as many are for tests, and all others are for training:
-    `per_class` of each class in an epoch.
+    `per_class` of each class in an epoch; of characters of GB2312 level 1 `common` times as many.
 
     `variation` says how images differ from the centre lines.
     """
@@ -77,6 +78,9 @@ class StrokeDataset(Dataset):
         self.variation = from_plain(HandwritingStyle, self.manifest["variation"], manifest)
         self.per_class: int = self.manifest["per_class"]
         self.held_out: int = self.manifest["held_out"]
+        common = Charset.named("gb2312-1")
+        times = [self.manifest["common"] if c in common else 1 for c in self.charset]
+        self._order = np.repeat(np.arange(len(times)), times)
         self.seed: int = self.manifest["seed"]
         if self.data_hash != _data_hash(self.manifest):
             raise HccrError(f"{manifest} was altered: data_hash does not fit it")
@@ -100,7 +104,7 @@ class StrokeDataset(Dataset):
         self._sources = Sources(lines, first, reference, *hands)
 
     def __len__(self) -> int:
-        return len(self.charset) * (self.per_class + 2 * self.held_out)
+        return len(self._order) * (self.per_class + 2 * self.held_out)
 
     def indices(self, split: str) -> np.ndarray:
         """int64: numbers of a split's images, of "train" those of epoch 0; HccrError for none."""
@@ -113,13 +117,13 @@ class StrokeDataset(Dataset):
             names = ", ".join(draws)
             raise HccrError(f"{self.path} has no images in split {split!r}; it has {names}")
         first, last = draws[split]
-        return np.arange(first * len(self.charset), last * len(self.charset))
+        return np.arange(first * len(self._order), last * len(self._order))
 
     def at_epoch(self, indices: np.ndarray, epoch: int) -> np.ndarray:
         """The images that stand for those of epoch 0 in another epoch: others in training."""
-        classes = len(self.charset)
-        trained = indices >= 2 * self.held_out * classes
-        return np.where(trained, indices + epoch * self.per_class * classes, indices)
+        turn = len(self._order)
+        trained = indices >= 2 * self.held_out * turn
+        return np.where(trained, indices + epoch * self.per_class * turn, indices)
 
     def images(self, indices: np.ndarray) -> list[np.ndarray]:
         """Draws images by their numbers (n,), each uint8 (height, width), ink dark on 255."""
@@ -138,18 +142,20 @@ class StrokeDataset(Dataset):
 
     def class_indices(self, indices: np.ndarray) -> np.ndarray:
         """int64 (n,): class indices under the store's own charset."""
-        return np.asarray(indices) % len(self.charset)
+        return self._order[np.asarray(indices) % len(self._order)]
 
     def sample_ids(self, indices: Iterable[int]) -> list[str]:
         """Images' characters and numbers."""
-        draws = [divmod(int(index), len(self.charset)) for index in indices]
-        return [f"{self.charset.char(label)}#{number}" for number, label in draws]
+        indices = np.fromiter(indices, np.int64)
+        characters = map(self.charset.char, self.class_indices(indices).tolist())
+        return [f"{c}#{i}" for c, i in zip(characters, indices.tolist(), strict=True)]
 
     def _facts(self) -> list[tuple[str, str]]:
         m = self.manifest
         images = (
             f"drawn when asked for: {m['per_class']} new ones of each character in an epoch, "
-            f"{m['held_out']} each in validation and test"
+            f"{m['held_out']} each in validation and test; of characters of GB2312 level 1 "
+            f"{m['common']} times as many"
         )
         lines = [
             ("strokes", f"{m['num_strokes']:,} centre lines of {m['num_classes']:,} characters"),
@@ -173,6 +179,7 @@ def make_stroke_store(
     variation: HandwritingStyle | None = None,
     per_class: int = 8,
     held_out: int = 1,
+    common: int = 1,
     seed: int = 1,
     overwrite: bool = False,
 ) -> StrokeDataset:
@@ -188,6 +195,7 @@ def make_stroke_store(
         variation: how images differ from the centre lines.
         per_class: training images of each class in an epoch.
         held_out: images of each class for validation, and as many for tests.
+        common: how many times as many of all these characters of GB2312 level 1 have.
         seed: of all images.
         overwrite: whether to replace a store of strokes that's there.
 
@@ -201,8 +209,8 @@ def make_stroke_store(
         raise HccrError(
             f"no strokes for {len(missing)} of {len(charset)} characters: {' '.join(missing[:20])}"
         )
-    if per_class < 1 or held_out < 0 or seed < 0:
-        raise HccrError("per_class is at least 1, held_out and seed at least 0")
+    if per_class < 1 or held_out < 0 or seed < 0 or not 1 <= common <= 100:
+        raise HccrError("per_class is at least 1, held_out and seed at least 0, common 1 to 100")
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         is_ours = (out / MANIFEST).is_file() and (read_json(out / MANIFEST).get("format") == FORMAT)
@@ -237,6 +245,7 @@ def make_stroke_store(
             "variation": asdict(variation or HandwritingStyle()),
             "per_class": per_class,
             "held_out": held_out,
+            "common": common,
             "seed": seed,
             "files": files,
         }
@@ -248,7 +257,7 @@ def make_stroke_store(
 
 def _data_hash(manifest: Mapping[str, Any]) -> str:
     """What identifies the images: lines, classes, variation, splits."""
-    names = ("format", "version", "charset", "variation", "per_class", "held_out", "seed", "files")
+    names = "format version charset variation per_class held_out common seed files".split()
     content = {name: manifest[name] for name in names}
     content["sources"] = [(source["weight"], source["haste"]) for source in manifest["sources"]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -31,6 +31,8 @@ _REACH = 24  # points of its path before and after a stroke that its smoothing s
 #                     12 soften, 13–15 noise, 17 haste, 20… bend
 #   stroke, normal    0–3 12 group, 4 turn, 5 scale, 6 7 shift, 8 9 pressure, 10 bow, 11 drop
 #   stroke, uniform   0 1 trim, 2 group, 3 join, 4 pull, 5 smooth, 6 pressure, 7 light
+_CALMED = [0, 4, 5, *range(12, 12 + 4 * _WAVES)]
+_CALMED_STROKES = [*range(8), 12]
 _NORMALS, _UNIFORMS, _STROKE_NORMALS, _STROKE_UNIFORMS = 12 + 4 * _WAVES, 20 + 4 * _WAVES, 14, 8
 
 
@@ -68,7 +70,10 @@ def draw(
     draws = _Draws(counts, seeds)
     owner = np.repeat(np.arange(len(counts)), counts)
     hand = variation.cursive * draws.uniform[:, 0] ** variation.careful
-    hand = hand * np.asarray(haste, np.float32)
+    calm = np.minimum(1, variation.simple + (1 - variation.simple) * (counts - 1) / 7)
+    hand = (hand * np.asarray(haste, np.float32) * calm).astype(np.float32)
+    draws.normal[:, _CALMED] *= calm[:, None]
+    draws.stroke_normal[:, _CALMED_STROKES] *= calm[owner, None]
     lines, pressure, owner = _written(lines, owner, hand, draws, variation)
     return ink_lines(lines, pressure, owner, draws.normal, draws.uniform, variation)
 

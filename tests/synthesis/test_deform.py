@@ -113,7 +113,7 @@ SEEDS = [(3, i) for i in range(6)]
 
 # Parts, forms between two sources and clutter are the dataset's: test_glyphs.py.
 @pytest.mark.parametrize(
-    "setting", sorted(set(asdict(LIVELY)) - {"exchange", "between", "clutter"})
+    "setting", sorted(set(asdict(LIVELY)) - {"exchange", "between", "clutter", "simple"})
 )
 def test_every_amount_changes_images(setting):
     others = {"cursive": {"turn_cursive": 0.2}, "group_split": {"group_shift": 0.1}}
@@ -121,6 +121,17 @@ def test_every_amount_changes_images(setting):
     before = _draw("零" * 6, SEEDS, style)
     after = _draw("零" * 6, SEEDS, replace(style, **{setting: AMOUNTS.get(setting, 0.4)}))
     assert not all(map(np.array_equal, after, before))
+
+
+def test_simple_characters_vary_less():
+    def spread(character, simple):
+        style = replace(STILL, turn=0.2, side_low=40.0, side_high=40.0, simple=simple)
+        images = _draw(character * 20, [(5, i) for i in range(20)], style)
+        return np.std([image.shape[0] / image.shape[1] for image in images])
+
+    assert spread("一", 0.2) < 0.5 * spread("一", 1.0)
+    assert spread("百", 0.2) < 0.95 * spread("百", 1.0)  # six strokes
+    assert spread("零", 0.2) == spread("零", 1.0)  # thirteen
 
 
 def test_parts_of_a_character_lie_apart():

@@ -47,6 +47,23 @@ def test_splits_are_apart_and_cover_every_class(store):
         store.indices("trian")
 
 
+def test_common_characters_are_drawn_as_many_times_as_asked(tmp_path):
+    strokes = dict.fromkeys("一丌", load_strokes()["一"])  # of levels 1 and 2
+    sizes = {"per_class": 5, "held_out": 2, "common": 3}
+    store = make_stroke_store(strokes, tmp_path / "strokes", source=SOURCE, **sizes)
+    common = store.charset.text.index("一")
+    for split, each in {"train": 5, "validation": 2, "test": 2}.items():
+        indices = store.indices(split)
+        for epoch in (0, 3):
+            labels = store.class_indices(store.at_epoch(indices, epoch))
+            assert (labels == common).sum() == 3 * each and (labels != common).sum() == each
+    later = store.at_epoch(store.indices("train"), 1)
+    assert not np.isin(later, store.indices("all")).any()
+    assert "level 1 3 times as many" in store.summary()
+    with pytest.raises(ValueError, match="common 1 to 100"):
+        make_stroke_store(strokes, tmp_path / "none", source=SOURCE, common=0)
+
+
 def test_training_images_are_new_in_every_epoch(store):
     reader = _reader(store, shuffle=True, seed=1)
     first, second, again = (
@@ -88,9 +105,10 @@ def test_what_a_store_is_made_of_is_in_its_hash(store, tmp_path):
         made("a", seed=2),
         made("b", variation=HandwritingStyle(bend=0.1)),
         made("c", per_class=4),
+        made("e", common=2),
         made("d", charset=Charset.from_text("一二三")),
     ]
-    assert len({store.data_hash, *others}) == 5
+    assert len({store.data_hash, *others}) == 6
 
 
 @pytest.mark.parametrize(
