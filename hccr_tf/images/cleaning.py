@@ -19,7 +19,7 @@ from hccr_tf.images.paper import (
     opaque,
     straighten_sheet,
 )
-from hccr_tf.images.parts import alternatives, without_lines
+from hccr_tf.images.parts import alternatives, mended, without_lines
 
 WHITE = 255
 WORK_SIDE = 1024  # pixels of the longer side: small characters on photographs stay legible
@@ -243,8 +243,10 @@ def _without_ruling(ink: np.ndarray) -> np.ndarray:
     if len(candidates) < 2:
         return ink
     ruled = np.zeros_like(mask)
+    widest = 0
     for line in candidates:
         ruled[line] = 1
+        widest = max(widest, min(ruled[line].shape))
     rest = np.where(ruled, 0, ink)
     if (rest > 40).sum() < 0.08 * (ink > 40).sum():
         return ink
@@ -253,10 +255,7 @@ def _without_ruling(ink: np.ndarray) -> np.ndarray:
     free = min(left / width, top / height, 1 - (left + wide) / width, 1 - (top + high) / height)
     if free < 0.02:
         return ink
-    # Where strokes crossed the lines they're mended from both sides.
-    thickness = max(3, int(0.035 * min(height, width)))
-    mended = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, np.ones((thickness, thickness), np.uint8))
-    return np.where(ruled, np.minimum(mended, ink), rest).astype(np.uint8)
+    return mended(ink, ruled, max(3, widest))
 
 
 def _without_specks(ink: np.ndarray, least: float) -> np.ndarray:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 _INK = 64  # levels of ink from which on a pixel belongs to a part
+_FAINT = 40  # levels of what's seen at all
 _LEAST = 0.25  # of an image's ink that must be left, where it isn't lines that go
 
 
@@ -72,6 +73,8 @@ def without_lines(ink: np.ndarray, through: bool = False) -> np.ndarray:
     lengths = np.hypot(lines[:, 2] - lines[:, 0], lines[:, 3] - lines[:, 1])
     width = max(3, side // 150)
     for least in side * np.array([0.17, 0.25, 0.35, 0.5, 0.7]):
+        if not (lengths >= least).any():
+            break
         drawn = np.zeros_like(mask)
         for line in lines[lengths >= least].tolist():
             cv2.line(drawn, line[:2], line[2:], 1, width)
@@ -85,9 +88,22 @@ def without_lines(ink: np.ndarray, through: bool = False) -> np.ndarray:
             if not is_around or ((outer[2:] - outer[:2]) / ink.shape).max() < 0.9:
                 continue
         if max(high, wide) < least and min(high, wide) > 0.05 * side:
-            mended = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, np.ones((width + 2,) * 2, np.uint8))
-            return np.where(drawn, np.minimum(mended, ink), rest)
+            return mended(ink, drawn, width)
     return ink
+
+
+def mended(ink: np.ndarray, lines: np.ndarray, width: int) -> np.ndarray:
+    """Takes away lines of up to `width` pixels, but for strokes that cross them.
+
+    Strokes are what's darker than the lines, where the pen is; else they go on from both sides.
+    """
+    rest = np.where(lines, np.uint8(0), ink)
+    closed = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, np.ones((width + 2,) * 2, np.uint8))
+    kept = np.minimum(closed, ink)
+    pen, line = (np.median(seen[seen > _FAINT]) for seen in (rest, ink[lines > 0]))
+    if pen > 1.5 * line:
+        kept = np.where(ink > (pen + line) / 2, ink, kept)
+    return np.where(lines, kept, rest)
 
 
 def _box(ink: np.ndarray, least: int = _INK) -> tuple[int, int, int, int]:

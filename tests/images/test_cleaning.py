@@ -32,6 +32,8 @@ VARIANTS = {
         made.coloured(g, (60, 90, 70), (250, 250, 240)), 0.5
     ),
     "red practice grid": made.gridded,
+    "wide practice grid": lambda g: made.gridded(g, thickness=3),
+    "wide black grid": lambda g: made.gridded(g, (20, 20, 20), 3),
     "grey practice grid": lambda g: made.gridded(g, (150, 150, 150)),
     "grid in uneven light": lambda g: made.unevenly_lit(made.gridded(g, (190, 90, 90)), 0.5),
     "black bars": made.barred,
@@ -47,6 +49,17 @@ def test_the_ink_is_found_whatever_it_is_on(variant):
         assert cleaned.dtype == np.uint8 and cleaned.max() == 255
         assert made.overlap(cleaned, truth) > 0.8, character
         assert count_characters(cleaned).characters == 1, character
+
+
+@pytest.mark.parametrize("thickness", [1, 2, 3, 4])
+def test_strokes_that_cross_a_grid_stay_whole(thickness):
+    for seed, character in enumerate("七十千亿四", 4):
+        truth = made.on_paper(character, 40, seed)
+        parts = [
+            cv2.connectedComponents((image < 128).astype(np.uint8))[0]
+            for image in (truth, clean(made.gridded(truth, thickness=thickness)))
+        ]
+        assert parts[0] == parts[1], character
 
 
 SHEETS = {

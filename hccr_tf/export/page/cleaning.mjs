@@ -318,8 +318,10 @@ function withoutRuling(ink) {
   // One line alone may be a stroke; and what is only lines is a character of lines (一, 十, 口).
   if (lines.length < 2) return ink;
   const ruled = plane(width, height);
+  let widest = 3;
   for (const { across, start, end } of lines) {
-    const [from, to] = [Math.max(0, start - 1), end + 1];
+    const [from, to] = [Math.max(0, start - 1), Math.min(end + 1, across ? height : width)];
+    widest = Math.max(widest, to - from);
     for (let i = 0; i < ruled.data.length; i++) {
       const place = across ? Math.floor(i / width) : i % width;
       if (place >= from && place < to) ruled.data[i] = 1;
@@ -337,11 +339,21 @@ function withoutRuling(ink) {
     1 - (box.top + box.height) / height,
   );
   if (free < 0.02) return ink;
-  // Where strokes crossed the lines they're mended from both sides.
-  const mended = closed(rest, Math.max(3, Math.floor(0.035 * Math.min(height, width))));
-  return mapped(rest, (value, i) =>
-    ruled.data[i] ? Math.min(mended.data[i], ink.data[i]) : value,
-  );
+  // Strokes that cross the lines are what's darker, where the pen is; else they go on from both sides.
+  const bridged = closed(rest, widest + 2);
+  const line = median(ink.data.filter((value, i) => ruled.data[i] && value > 40));
+  const pen = median(rest.data.filter((value) => value > 40));
+  const stroke = pen > 1.5 * line ? (pen + line) / 2 : 255;
+  return mapped(rest, (value, i) => {
+    if (!ruled.data[i]) return value;
+    return ink.data[i] > stroke ? ink.data[i] : Math.min(bridged.data[i], ink.data[i]);
+  });
+}
+
+function median(values) {
+  const sorted = values.sort();
+  const half = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
 
 /** Rows, or columns, from `start` to before `end` that are a thin line through the whole mask. */
