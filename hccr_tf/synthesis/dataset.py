@@ -257,7 +257,7 @@ def make_stroke_store(
 
 def _data_hash(manifest: Mapping[str, Any]) -> str:
     """What identifies the images: lines, classes, variation, splits."""
-    names = "format version charset variation per_class held_out common seed files".split()
-    content = {name: manifest[name] for name in names}
+    names = ["format", "version", "charset", "variation", "per_class", "held_out", "common", "seed"]
+    content = {name: manifest[name] for name in [*names, "files"]}
     content["sources"] = [(source["weight"], source["haste"]) for source in manifest["sources"]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

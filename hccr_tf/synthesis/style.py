@@ -18,8 +18,8 @@ class HandwritingStyle:
         cursive: the hastiest hand that's drawn, 1 or so.
         careful: how much more hands are careful than hasty: at 1 all are equally probable up to the
             hastiest, and at 2 half of them are below a quarter of it.
-        simple: how much of strokes' and parts' variation and haste a character of one stroke has; those
-            of eight or more have all of it. A dot's place tells 千 from 干.
+        simple: how much of strokes' and parts' variation and haste a character of one stroke has;
+            those of eight or more have all of it. A dot's place tells 千 from 干.
         exchange: share of images for which parts of two sources are put together, where the
             character has parts and the sources' strokes leave them apart.
         between: share of images for which a form between two sources is drawn, as far as both have
