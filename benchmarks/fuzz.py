@@ -1,12 +1,12 @@
 """Damaged inputs of every kind, many thousands of each, under a memory limit and a watch.
 
     python benchmarks/fuzz.py images --inputs 200000
-    python benchmarks/fuzz.py logits --inputs 20000
-    python benchmarks/fuzz.py stores --seed 12345 --inputs 1    # one input again
+    python benchmarks/fuzz.py images --inputs 200000 --goes-on  # from the inputs that are recorded
+    python benchmarks/fuzz.py stores --seed 12345 --inputs 1    # one input again; nothing is recorded
 
 A process tries the inputs; one that takes over a minute of its processor time, or a quarter of an
 hour, or ends the process (a crash, or memory above the limit), counts among the other endings, of
-which there must be none. The verdict goes into results/fuzz.csv, a row a kind.
+which there must be none. The verdict goes into results/fuzz.csv, a row a kind, every 500 inputs.
 """
 
 import argparse
@@ -50,10 +50,9 @@ def work(kind: str, first: int, last: int, gigabytes: float, state, results) -> 
             results.put(fuzz(kind, run, range(start, min(start + 500, last)), begin=begin))
 
 
-def watch(kind: str, first: int, inputs: int, gigabytes: float) -> Verdict:
-    """Tries inputs in other processes, one after another, and adds their verdicts."""
-    context, whole = multiprocessing.get_context("spawn"), Verdict(kind)
-    last = first + inputs
+def watch(whole: Verdict, first: int, last: int, gigabytes: float, note) -> None:
+    """Tries inputs in other processes, one after another, and adds their verdicts to `whole`."""
+    context, kind = multiprocessing.get_context("spawn"), whole.kind
     while first < last:
         state, results = context.Array("d", [first, time.monotonic()]), context.Queue()
         arguments = (kind, first, last, gigabytes, state, results)
@@ -78,6 +77,7 @@ def watch(kind: str, first: int, inputs: int, gigabytes: float) -> Verdict:
             whole.slowest = max(whole.slowest, part.slowest)
             whole.others |= part.others
             print(whole, flush=True)
+            note(whole)
         process.join()
         if first < last:  # what was tried since the last verdict is tried again, but for the last
             seed = int(state[0])
@@ -85,7 +85,25 @@ def watch(kind: str, first: int, inputs: int, gigabytes: float) -> Verdict:
             print(f"seed {seed} ended the process: {process.exitcode}", flush=True)
             whole.tried += seed + 1 - first
             first = seed + 1
-    return whole
+            note(whole)
+
+
+def recorded() -> dict[str, dict]:
+    """Returns the rows of the results by kind."""
+    return {row["kind"]: row for row in csv.DictReader(_RESULTS.open())}
+
+
+def record(verdict: Verdict) -> None:
+    """Writes a kind's row: what was tried from seed 0 on."""
+    names = ("tried", "accepted", "refused")
+    row = {"kind": verdict.kind, **{name: getattr(verdict, name) for name in names}}
+    row |= {"other_endings": len(verdict.others), "slowest_seconds": f"{verdict.slowest:.2f}"}
+    row["command"] = f"python benchmarks/fuzz.py {verdict.kind} --inputs {verdict.tried}"
+    rows = recorded() | {verdict.kind: row}
+    with _RESULTS.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, row, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[kind] for kind in sorted(rows))
 
 
 if __name__ == "__main__":
@@ -94,23 +112,21 @@ if __name__ == "__main__":
     )
     parser.add_argument("kind", choices=[*KINDS])
     parser.add_argument("--inputs", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0, help="of the first input")
+    parser.add_argument("--seed", type=int, help="of the first input; nothing is recorded")
+    parser.add_argument("--goes-on", action="store_true", help="from the inputs that are recorded")
     parser.add_argument("--gigabytes", type=float, default=4, help="of memory, at most")
     options = parser.parse_args()
-    verdict = watch(options.kind, options.seed, options.inputs, options.gigabytes)
+    verdict, first = Verdict(options.kind), options.seed or 0
+    if options.goes_on:
+        row = recorded()[options.kind]
+        assert row["other_endings"] == "0", "try all from the first, when those are mended"
+        first = verdict.tried = int(row["tried"])
+        verdict.accepted, verdict.refused = int(row["accepted"]), int(row["refused"])
+        verdict.slowest = float(row["slowest_seconds"])
+    last = (options.seed or 0) + options.inputs
+    note = record if options.seed is None else lambda verdict: None
+    watch(verdict, first, last, options.gigabytes, note)
     for seed, text in list(verdict.others.items())[:20]:
         print(f"--- seed {seed}\n{text}")
     print(verdict)
-    if not options.seed:
-        rows = []
-        if _RESULTS.exists():
-            rows = [r for r in csv.DictReader(_RESULTS.open()) if r["kind"] != options.kind]
-        names = ("tried", "accepted", "refused")
-        row = {"kind": options.kind, **{name: getattr(verdict, name) for name in names}}
-        row |= {"other_endings": len(verdict.others), "slowest_seconds": f"{verdict.slowest:.2f}"}
-        row["command"] = f"python benchmarks/fuzz.py {options.kind} --inputs {options.inputs}"
-        with _RESULTS.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, row, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(sorted([*rows, row], key=lambda r: r["kind"]))
     sys.exit(bool(verdict.others))

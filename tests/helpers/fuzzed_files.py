@@ -18,6 +18,8 @@ from hccr_tf.utils.errors import HccrError
 
 
 def _set(path: Path, data: bytes) -> None:
+    if path.exists() and path.read_bytes() == data:
+        return  # writing takes a hundred times as long
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
 
@@ -77,7 +79,8 @@ def networks(folder: Path) -> Attempt:
         _choose(files, draw)
         predictor = Predictor(run)
         side = predictor.preprocessing.image_size
-        assert np.isfinite(predictor.logits(np.zeros((1, side, side, 1), np.uint8))).all()
+        image = np.zeros((1, side, side, 1), np.uint8)  # uncompiled, in a fifth of the time
+        assert all(np.isfinite(logits).all() for logits in predictor.model(image).values())
 
     return attempt
 
