@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz.py images --inputs 200000
     python benchmarks/fuzz.py images --inputs 200000 --goes-on  # from the inputs that are recorded
-    python benchmarks/fuzz.py stores --seed 12345 --inputs 1    # one input again; nothing is recorded
+    python benchmarks/fuzz.py stores --seed 12345 --inputs 1    # one input again, unrecorded
 
 A process tries the inputs; one that takes over a minute of its processor time, or a quarter of an
 hour, or ends the process (a crash, or memory above the limit), counts among the other endings, of
