@@ -47,12 +47,14 @@ def _run(parser: str, *about: str, arguments: Sequence[str] | None = None) -> in
         # What's left to be printed goes nowhere, or Python would fail at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _UNREAD
-    except (HccrError, OSError, ImportError) as error:
+    except (HccrError, OSError, ImportError, MemoryError) as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # in a library's own import
             return _interrupted(error.__cause__)
         told = None if isinstance(error, ImportError) else error
         if isinstance(error, ModuleNotFoundError):
             told = missing_extra(error)
+        if isinstance(error, MemoryError):
+            told = HccrError(f"There is too little memory. {error}".strip())
         if told is None or os.environ.get("HCCR_DEBUG"):
             raise
         print(f"error: {printable(str(told), lines=True)}", file=sys.stderr)

@@ -128,6 +128,8 @@ def _load(data: bytes, max_pixels: int, strict: bool) -> Image.Image:
     except UnidentifiedImageError:
         known = (r for start, r in _REMEDIES.items() if re.match(start, data[:64], re.DOTALL))
         raise ImageError(next(known, "no image that can be decoded")) from None
+    except MemoryError as error:  # of a machine too small, or of damage
+        raise ImageError("image that takes more memory than there is") from error
     except Exception as error:  # decoders raise nearly anything at damaged bytes
         raise ImageError("image that is damaged or cut off") from error
 

@@ -28,12 +28,14 @@ def load_keras2_weights(path: str | Path, model: keras.Model) -> None:
         raise WeightsError(f"There is no weights file {path}.")
     if path.suffix not in (".h5", ".hdf5") or path.name.endswith(".weights.h5"):
         raise WeightsError(
-            f"{path} is no weights file of Keras 2: its name ends in .h5 or .hdf5. Runs of this "
-            "package are read by --init-from."
+            f"{path} is no weights file of Keras 2: its name ends in .h5 or .hdf5, and not, as "
+            "Keras 3's, in .weights.h5. Runs of this package are read by --init-from."
         )
     try:
         with tempfile.TemporaryDirectory() as folder:
             model.load_weights(_plain_copy(path, Path(folder) / path.name))
+    except WeightsError:
+        raise
     except Exception as error:  # Keras raises nearly anything at another file
         raise WeightsError(
             f"{path} is damaged, or doesn't fit {model.name}: {error}. Is it of this network, with "
@@ -51,6 +53,13 @@ def _plain_copy(path: Path, copy: Path) -> Path:
     without end; that of Keras 2 stands in the copy.
     """
     with open_hdf5(path) as source, h5py.File(copy, "w") as target:
+        names = source.get("model_weights", source).attrs
+        if "layer_names" in names and names.get_id("layer_names").dtype.hasobject:
+            raise WeightsError(
+                f"{path} is a model that Keras 3 has saved whole, with names of variable length, "
+                "which aren't read here. docs/training.md says how to make them those of Keras 2; "
+                "runs of this package are read by --init-from."
+            )
 
         def add(name: str, item: Any) -> None:
             made = target.require_group(name) if isinstance(item, h5py.Group) else None

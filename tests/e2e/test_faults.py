@@ -1,6 +1,7 @@
 """Whatever call of the system fails, the earlier state is whole or the new one, and a retry works.
 
-Each command is given again and again, with its n-th opening, write, flush or renaming failing.
+Each command is given again and again, with its n-th opening, write, flush, renaming or allocation
+of an array or image failing.
 """
 
 import contextlib
@@ -8,7 +9,7 @@ import shutil
 
 import pytest
 from disk import leftovers, put
-from faults import every_fault
+from faults import FAILURES, every_fault
 from photographs import on_paper, written
 
 from hccr_tf.cli.main import main
@@ -47,11 +48,13 @@ def test_prepare(tmp_path, earlier):
         shutil.rmtree(out, ignore_errors=True)
         if earlier:
             prepare(other, out, progress=False)
-        with fault(), contextlib.suppress(OSError):
+        with fault(), contextlib.suppress(*FAILURES):
             prepare(source, out, progress=False, overwrite=True)
         if out.exists():
-            Store(out).verify()
-            assert len(Store(out)) in ((1, 4) if earlier else (4,))
+            store = Store(out)
+            store.verify()
+            unread = store.manifest["skipped"]["count"]  # in an allocation's stead
+            assert len(store) in ((1, 4 - unread) if earlier else (4 - unread,))
         else:
             assert not earlier
         assert len(prepare(source, out, progress=False, overwrite=True)) == 4
@@ -85,7 +88,7 @@ def test_a_training_s_save(brick_run, sample_store, tmp_path):
     for _, _, fault in every_fault(workdir):
         shutil.rmtree(workdir)
         shutil.copytree(tmp_path / "whole", workdir)
-        with fault(), contextlib.suppress(OSError):
+        with fault(), contextlib.suppress(*FAILURES):
             save()
         run = Workdir(workdir)
         assert run.read_run()["epochs_done"] in (2, 3)
@@ -117,7 +120,7 @@ def test_evaluate(predictor, brick_run, sample_store, tmp_path, earlier):
         out.unlink(missing_ok=True)
         if earlier:
             predict_split(brick_run, sample_store, out, **{**options, "split": "test"})
-        with fault(), contextlib.suppress(OSError):
+        with fault(), contextlib.suppress(*FAILURES):
             predict_split(brick_run, sample_store, out, **options)
         if out.exists():
             with LogitsFile(out) as file:
@@ -134,7 +137,7 @@ def test_pack(predictor, brick_run, tmp_path):
     out, number = tmp_path / "packed", 0
     for _, _, fault in every_fault(tmp_path):
         shutil.rmtree(out, ignore_errors=True)
-        with fault(), contextlib.suppress(OSError):
+        with fault(), contextlib.suppress(*FAILURES):
             pack(brick_run, out)
         if out.exists():
             assert Workdir(out).read_run()["state"] == "packed"
@@ -167,7 +170,7 @@ def test_export(predictor, brick_run, tmp_path, monkeypatch, earlier):
         out.unlink(missing_ok=True)
         if earlier:
             out.write_bytes(b"old")
-        with fault(), contextlib.suppress(OSError):
+        with fault(), contextlib.suppress(*FAILURES):
             export_run(brick_run, out)
         assert (out.read_bytes() if out.exists() else b"") in (b"new", b"old" if earlier else b"")
         export_run(brick_run, out)
@@ -191,36 +194,11 @@ def test_predict_to_a_table(tmp_path, earlier, capsys):
             out.write_bytes(b"old")
         with fault() as faults:
             assert main(command) == (2 if faults.happened else 0)
-        assert (out.read_bytes() if out.exists() else b"") in (whole, b"old" if earlier else b"")
+        there = out.read_bytes() if out.exists() else b""
+        unread = b"takes more memory than there is" in there  # in an allocation's stead
+        assert unread or there in (whole, b"old" if earlier else b"")
         assert main(command) == 0
         assert [path.name for path in out.parent.iterdir()] == [out.name]
         number += 1
     assert "九" in capsys.readouterr().out
     count(number, 5)
-
-
-def test_memory_that_runs_out(tmp_path, monkeypatch):
-    """An allocation of the reader fails, at every image."""
-    from hccr_tf.data.store.writer import ShardWriter
-
-    source, out = tmp_path / "source", tmp_path / "store"
-    for character in "九七":
-        for i in range(2):
-            put(source / character / f"{i}.png", written(character, i))
-    prepare(source, out, progress=False)
-    add = ShardWriter.add
-    for n in range(1, 6):
-        calls = iter(range(1, 10))
-
-        def failing(self, record, calls=calls, n=n):
-            if next(calls) == n:
-                raise MemoryError
-            add(self, record)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(ShardWriter, "add", failing)
-            with contextlib.suppress(MemoryError):
-                prepare(source, out, progress=False, overwrite=True)
-        Store(out).verify()
-        assert len(prepare(source, out, progress=False, overwrite=True)) == 4
-        assert not leftovers(tmp_path)
