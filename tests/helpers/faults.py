@@ -7,6 +7,7 @@ import errno
 import io
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import BuiltinFunctionType
 from typing import Any
@@ -73,7 +74,7 @@ class _Allocator(ctypes.Structure):
 
 def _function(index: int, *arguments: Any) -> Any:
     """Returns a function of NumPy's C interface that gives an object."""
-    table = _pointer(np._core._multiarray_umath._ARRAY_API, None)
+    table = _pointer(import_module("numpy._core._multiarray_umath")._ARRAY_API, None)
     address = ctypes.cast(table, ctypes.POINTER(ctypes.c_void_p))[index]
     return ctypes.PYFUNCTYPE(ctypes.py_object, *arguments)(address)
 
