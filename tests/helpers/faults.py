@@ -14,7 +14,6 @@ from typing import Any
 
 import cv2
 import h5py
-import numpy as np
 import pytest
 from PIL import Image
 from safetensors import SafetensorError
