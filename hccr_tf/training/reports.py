@@ -78,11 +78,13 @@ class Report(keras.callbacks.Callback):
         self._done += steps
         self._clock.advance(steps)
         count = f"{self._done}/{self._train.steps_per_epoch}"
-        state = f"{_learning(logs)}, {self._speed()}{self._left()}"
-        self._advance(steps, f"{count}  {state}")
+        state = f"{_learning(logs)}, {self._speed()}"
+        # What is cut off where a terminal is narrow stands last.
+        self._advance(steps, f"{count}{self._left()}, {state}")
         if not self._seen and time.monotonic() - self._said >= _INTERVAL:
             self._said = time.monotonic()
-            logger.info("epoch %d/%d, step %s: %s", self._epoch + 1, self._epochs, count, state)
+            line = "epoch %d/%d, step %s: %s%s"
+            logger.info(line, self._epoch + 1, self._epochs, count, state, self._left())
         if not self._warned and self._done - self._first >= _SETTLED:
             self._warned = warn_if_long(self._clock.left() or 0.0)
 

@@ -17,18 +17,23 @@ def progress_bar(
 
     Yields:
         `advance(number, note="")`, to be called with what was done since the last call, and a
-        text to stand behind the bar.
+        text to stand behind the bar; where the terminal is narrow, its end is cut.
     """
     # The bar comes with Keras; reading needs neither.
     if not (wanted and sys.stderr.isatty() and find_spec("rich")):
         yield lambda number, note="": None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
+    from rich.table import Column
 
-    columns = Progress.get_default_columns()
+    whole = Column(no_wrap=True, min_width=len(title))
+    rest = Column(no_wrap=True, ratio=1)
+    first = TextColumn("{task.description}", table_column=whole)
+    note = TextColumn("{task.fields[note]}", table_column=rest)
+    columns = first, *Progress.get_default_columns()[1:], note
     screen = Console(stderr=True)
-    with Progress(*columns, "{task.fields[note]}", console=screen, transient=True) as bar:
+    with Progress(*columns, console=screen, transient=True) as bar:
         task = bar.add_task(title, total=total, completed=done, note="")
         yield lambda number, note="": bar.update(task, advance=number, note=note)
 
