@@ -43,9 +43,11 @@ _SPLIT_ARGUMENTS = (
     ),
     argument("--workers", "reading processes (default: one a processor)", type=int),
     switch("--overwrite", "replace the store at --out"),
+    argument("--shard", "read the I-th of N parts only, into OUT.parts", metavar="I/N"),
+    switch("--join", "make the store of all parts in OUT.parts, with the same arguments"),
     group("who trains, who validates, who tests", *_SPLIT_ARGUMENTS),
 )
-def run_prepare(source, charset, workers, **options) -> None:
+def run_prepare(source, charset, workers, shard, **options) -> None:
     """Reads handwriting into a checked store that every other command takes as --data.
 
     A source is a folder, a zip archive or a file; a folder of downloads is read as it is.
@@ -70,14 +72,24 @@ def run_prepare(source, charset, workers, **options) -> None:
       hccr data prepare store1 store2 --charset gb2312-1 --out joined
       hccr data prepare my_images/ --photographs --test-fraction 0 --out mine
       hccr data prepare numbered/ --labels char_dict --out numbered_store
+      hccr data prepare downloads/ --out store --shard 2/8
     """
     from hccr_tf.charset import Charset
-    from hccr_tf.data.store.prepare import prepare
+    from hccr_tf.data.store.prepare import prepare, prepare_part
 
     if workers is not None and workers < 1:
         raise HccrError("--workers is at least 1.")
     charset = None if charset is None else Charset.open(charset)
-    print(prepare(source, charset=charset, workers=workers, **options).summary())
+    if shard is None:
+        print(prepare(source, charset=charset, workers=workers, **options).summary())
+        return
+    try:
+        index, count = map(int, shard.split("/"))
+    except ValueError:
+        raise HccrError(f"--shard is I/N, such as 2/8, not {shard!r}.") from None
+    reading = {name: options[name] for name in ("out", "photographs", "labels")}
+    part = prepare_part(source, shard=(index, count), charset=charset, workers=workers, **reading)
+    print(f"{part}; when all {count} are there, --join makes the store of them")
 
 
 @command(

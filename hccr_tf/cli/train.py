@@ -41,6 +41,13 @@ RUN_ARGUMENTS = (
         dest="limit",
     ),
     switch("--dry-run", "say what the run takes, by some steps of it, and write nothing"),
+    group(
+        "one training by several processes, each given the same command, on JAX",
+        switch("--distributed", "find the others by Slurm, Open MPI or Kubernetes"),
+        argument("--coordinator", "where all of them find process 0", metavar="HOST:PORT"),
+        argument("--processes", "how many there are", type=int),
+        argument("--process", "which of them this is, from 0", type=int),
+    ),
     add_recipe_settings,
 )
 
@@ -53,6 +60,10 @@ def run_train(
     steps,
     limit,
     dry_run,
+    distributed,
+    coordinator,
+    processes,
+    process,
     init_from,
     charset,
     minutes,
@@ -83,6 +94,11 @@ def run_train(
         read = overridden.preprocessing, size
         loader = Loader(store, "train", *read, per_class=per_class, passes=overridden.passes)
         overridden = overridden.override(epochs=-(-steps // loader.steps_per_epoch))
+    joined = distributed or coordinator is not None
+    if joined:
+        with backend.without_notes():
+            from hccr_tf.training.processes import join, leads
+        join(coordinator, processes, process)
     backend.start()
     from hccr_tf.training import train
 
@@ -93,6 +109,8 @@ def run_train(
         plan.dry_run(overridden, store, circumstances["charset"])
         return
     trained = train(overridden, store, workdir, minutes=limit, **circumstances)
+    if joined and not leads():
+        return
     run = trained.read_run()
     print(
         f"best epoch {run['best_epoch']}: validation accuracy "

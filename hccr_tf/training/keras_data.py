@@ -12,6 +12,7 @@ from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.evaluation.significance import wilson_interval
 from hccr_tf.recipe import Recipe
+from hccr_tf.training import processes
 
 logger = logging.getLogger(__name__)
 _WIDEST = 0.1  # 95 % interval of an accuracy of 90 %: of fewer than about 140 images it's wider
@@ -49,6 +50,9 @@ class InputWait:
 class KerasDataset(keras.utils.PyDataset):
     """A loader's batches of one epoch, from a step on, for backends without tf.data.
 
+    Of several processes each has its part of every batch. On several devices the last batch is
+    filled up to a whole one, whose labels are a column (B, 1); see `processes.drop_filling`.
+
     Not a generator: Keras takes the first batch of one to build the model, and doesn't give it
     back. Here it asks for that batch once more.
     """
@@ -64,7 +68,8 @@ class KerasDataset(keras.utils.PyDataset):
         super().__init__(workers=1)  # the loader reads ahead
         self._loader, self._epoch, self._step = loader, epoch, step
         self._output_names, self._wait = output_names, wait or InputWait()
-        self._batches, self._index = loader.batches(epoch, step), -1
+        self._shard, self._index = processes.shard(), -1
+        self._batches = loader.batches(epoch, step, shard=self._shard)
 
     def __len__(self) -> int:
         """Returns the number of batches from the first step on."""
@@ -75,11 +80,22 @@ class KerasDataset(keras.utils.PyDataset):
         if index != self._index:
             begun = time.perf_counter()
             if index != self._index + 1:
-                self._batches = self._loader.batches(self._epoch, self._step + index)
+                position = self._epoch, self._step + index
+                self._batches = self._loader.batches(*position, shard=self._shard)
             images, labels, _ = next(self._batches)
             self._wait.add(time.perf_counter() - begun)
+            if keras.distribution.distribution() and index == len(self) - 1:
+                images, labels = self._filled(images, labels)
             self._index, self._batch = index, (images, dict.fromkeys(self._output_names, labels))
         return self._batch
+
+    def _filled(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Adds rows of zeros to a last batch, whose labels become a column, if it isn't whole."""
+        loader = self._loader
+        if not len(loader) * loader.passes % loader.batch_size:
+            return images, labels
+        filling = [(0, loader.batch_size // self._shard[1] - len(labels))]
+        return np.pad(images, filling + [(0, 0)] * 3), np.pad(labels, filling)[:, None]
 
 
 def open_split(recipe: Recipe, dataset: Dataset, charset: Charset, split: str) -> Loader:

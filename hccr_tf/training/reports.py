@@ -9,17 +9,21 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 from tensorboardX import SummaryWriter
 
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.images.contact_sheet import sheet_image
 from hccr_tf.models import MAIN_OUTPUT
+from hccr_tf.models.weights import save_weights
+from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.training import processes
 from hccr_tf.training.checkpoints import Position
 from hccr_tf.training.keras_data import InputWait
 from hccr_tf.training.plan import Clock, duration, warn_if_long
-from hccr_tf.training.stages import MONITOR
-from hccr_tf.utils.files import write_json
+from hccr_tf.training.stages import MONITOR, best_epoch, is_finished
+from hccr_tf.utils.files import atomic_write, write_json
 from hccr_tf.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -54,7 +58,7 @@ class Report(keras.callbacks.Callback):
         self.speed: dict[str, float] = {}  # of the last epoch that was trained
         self._epochs, self._train, self._validation = epochs, train, validation
         self._start, self._wait = start, wait
-        self._writer = SummaryWriter(str(workdir.tensorboard))
+        self._writer = SummaryWriter(str(workdir.tensorboard)) if processes.leads() else None
         self._bar = contextlib.ExitStack()
         self._clock, self._warned = Clock(train, validation, epochs, deadline), False
         # A bar on one of the two is no line in the other.
@@ -68,7 +72,8 @@ class Report(keras.callbacks.Callback):
         self._first = self._done = self._start.step if epoch == self._start.epoch else 0
         self._clock.begin(epoch, self._first)
         steps = self._train.steps_per_epoch
-        bar = progress_bar(f"epoch {epoch + 1}/{self._epochs}", steps, done=self._done)
+        title, leads = f"epoch {epoch + 1}/{self._epochs}", self._writer is not None
+        bar = progress_bar(title, steps, leads, done=self._done)
         self._advance = self._bar.enter_context(bar)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -107,6 +112,9 @@ class Report(keras.callbacks.Callback):
             self._trained,
             self._left(),
         )
+        sheet = self._sheet()  # by all processes: they compute together
+        if self._writer is None:
+            return
         step = (epoch + 1) * self._train.steps_per_epoch
         scalars = {**logs, "learning_rate": current_rate(self.model)}
         if self._wait.measured:
@@ -115,13 +123,14 @@ class Report(keras.callbacks.Callback):
             validation = name.removeprefix("val_")
             tag = f"train/{name}" if name == validation else f"validation/{validation}"
             self._writer.add_scalar(tag, float(value), step)
-        self._writer.add_image("validation/predictions", self._sheet(), step, dataformats="HW")
+        self._writer.add_image("validation/predictions", sheet, step, dataformats="HW")
         self._writer.flush()
 
     def close(self) -> None:
         """Ends the bar and the events, also when training ended inside an epoch."""
         self._bar.close()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _left(self) -> str:
         left = self._clock.left()
@@ -147,6 +156,37 @@ class Report(keras.callbacks.Callback):
             texts.append(text if text == true_text else f"{text} ({true_text})")
         originals = self._validation.dataset.images(indices[:_SHOWN_IMAGES])
         return sheet_image(originals, texts, columns=8)
+
+
+def write_results(
+    workdir: Workdir,
+    recipe: Recipe,
+    model: keras.Model,
+    prediction_names: set[str],
+    position: Position,
+    history: list[dict],
+    seconds: list[float],
+) -> None:
+    """Writes what an epoch leaves: its weights, if it's the best, then history and state.
+
+    Of the variables those of `prediction_names` predict; `seconds` are of each epoch.
+    """
+    best = history[best_epoch(history)]
+    if best is history[-1] and not position.step:
+        epoch, variables = len(history), model.variables
+        stand = {"epoch": epoch, "history": history}
+        save_weights(workdir.best_weights, {"model": variables}, stand)
+        needed = [v for v in variables if v.path in prediction_names]
+        save_weights(workdir.prediction_weights, {"model": needed}, {"epoch": epoch})
+    with atomic_write(workdir.history_path) as temporary:
+        pd.DataFrame(history).to_csv(temporary, index=False)
+    workdir.update_run(
+        state="finished" if is_finished(history, recipe) else "running",
+        epochs_done=len(history),
+        best_epoch=best["epoch"],
+        best_val_accuracy=best[MONITOR],
+        train_seconds=round(sum(seconds), 1),
+    )
 
 
 def report_divergence(

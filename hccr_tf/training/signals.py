@@ -19,7 +19,7 @@ class StopRequest:
     """Notes the first signal, for the loop to leave at its next step; a second one ends at once."""
 
     def __init__(self):
-        self.number: int | None = None  # the signal's
+        self.number = 0  # the signal's
         self.since = 0.0  # when it came, by `time.monotonic`
 
     @contextlib.contextmanager
@@ -31,7 +31,7 @@ class StopRequest:
         earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
         def note(number, frame):
-            if self.number is not None:
+            if self.number:
                 raise KeyboardInterrupt
             self.number, self.since = number, time.monotonic()
 

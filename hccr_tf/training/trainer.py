@@ -17,9 +17,9 @@ from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.format import STROKES_FORMAT
 from hccr_tf.evaluation.plots import curves_figure, save_figure
 from hccr_tf.models import MAIN_OUTPUT
-from hccr_tf.models.weights import save_weights
 from hccr_tf.recipe import Recipe
 from hccr_tf.runs.workdir import Workdir
+from hccr_tf.training import processes
 from hccr_tf.training.checkpoints import CheckpointInterval, Checkpoints, Position
 from hccr_tf.training.compilation import (
     build_network,
@@ -27,17 +27,16 @@ from hccr_tf.training.compilation import (
     distribution_strategy,
     prediction_names,
 )
-from hccr_tf.training.keras_data import InputWait, fit_arguments, open_split
+from hccr_tf.training.keras_data import InputWait, KerasDataset, fit_arguments, open_split
 from hccr_tf.training.origin import check_same, initialise
 from hccr_tf.training.plan import describe
 from hccr_tf.training.precise_bn import estimate_statistics
-from hccr_tf.training.reports import Report, current_rate, report_divergence
+from hccr_tf.training.reports import Report, current_rate, report_divergence, write_results
 from hccr_tf.training.schedules import stall_rate
 from hccr_tf.training.signals import Interrupted, StopRequest
-from hccr_tf.training.stages import MONITOR, best_epoch, current_stage, is_finished
+from hccr_tf.training.stages import current_stage, is_finished
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import atomic_write, exclusive_lock
 
 logger = logging.getLogger(__name__)
 
@@ -137,19 +136,27 @@ class Trainer:
     def run(self) -> Workdir:
         """Trains to the end of the recipe; returns and raises what `train` does."""
         workdir = self.workdir
-        workdir.path.mkdir(parents=True, exist_ok=True)
-        busy = f"another process trains in {workdir.path}; wait for it, or take another --workdir"
-        with exclusive_lock(workdir.lock_path, busy, patience=3), self._stop.listening():
-            if self._is_finished():
+        with (
+            processes.ending_together(lambda: next(iter(self._checkpoints.paths()), None)),
+            workdir.locked() if processes.leads() else contextlib.nullcontext(),
+            self._stop.listening(),
+            processes.parallel(self.recipe.batch_size),
+        ):
+            finished, data = self._is_finished(), self.dataset.data_hash
+            processes.check_alike(self.recipe, data, self.charset.text, finished)
+            if finished:
                 further = "Another --workdir with --init-from trains its network further"
                 logger.info("%s is finished; nothing to do. %s.", workdir.path, further)
                 return workdir
             self._build()
-            if not self._restore():
+            restored = self._restore()
+            processes.check_alike(self.position)
+            if not restored:
                 self._begin()
             self._train_epochs()
-            curves = curves_figure({workdir.path.name: pd.DataFrame(self.history)})
-            save_figure(curves, workdir.curves_path)
+            if processes.leads():
+                curves = curves_figure({workdir.path.name: pd.DataFrame(self.history)})
+                save_figure(curves, workdir.curves_path)
         return workdir
 
     # === Before the first step ===
@@ -184,6 +191,8 @@ class Trainer:
         self.model = build_network(
             self.recipe, len(self.charset), self.recipe.weights if begins else None, self._strategy
         )
+        if keras.distribution.distribution():
+            processes.drop_filling(self.model, self._train, self._validation)
         self._prediction_names = prediction_names(self.recipe, len(self.charset))
 
     def _restore(self) -> bool:
@@ -200,8 +209,7 @@ class Trainer:
             self._checkpoints.restore_optimizer(self.model)
         if self.position.step:
             # Keras makes the outputs' metrics, which are to be filled, with a first batch.
-            images, labels, _ = self._validation.batch(0, 0)
-            self.model.test_on_batch(images, dict.fromkeys(self.model.output, labels))
+            self.model.test_on_batch(*KerasDataset(self._validation, list(self.model.output))[0])
         if self.history:
             # A kill may have come between the checkpoint and the epoch's other files.
             self._write_results()
@@ -218,7 +226,7 @@ class Trainer:
             )
         source = self._init_from
         origin = {} if source is None else initialise(self.model, self.recipe, source, self.charset)
-        if not self.workdir.exists():
+        if processes.leads() and not self.workdir.exists():
             # Not before: what can't begin leaves nothing that other settings would contradict.
             self.workdir.begin(
                 self.recipe, self.charset, self.dataset.data_hash, self.dataset.path, **origin
@@ -249,14 +257,15 @@ class Trainer:
         ]
         drawn = self.dataset.manifest.get("format") == STROKES_FORMAT
         in_processes = drawn and len(self._train) >= MANY_IMAGES
-        processes = self._train.processes() if in_processes else contextlib.nullcontext()
-        with contextlib.closing(report), processes:
+        drawing = self._train.processes() if in_processes else contextlib.nullcontext()
+        with contextlib.closing(report), drawing:
             for epoch in range(self.position.epoch, recipe.epochs):
                 stage, first_epoch = current_stage(self.history, recipe)
                 if stage == len(stages):
                     break
                 # The first epoch is none to go by where it compiles.
-                if self._seconds and time.monotonic() + min(self._seconds) > deadline:
+                late = self._seconds and time.monotonic() + min(self._seconds) > deadline
+                if processes.largest(bool(late)):
                     logger.info("Ended by time, behind epoch %d of %d.", epoch, recipe.epochs)
                     break
                 if stage != self._stage:
@@ -265,7 +274,8 @@ class Trainer:
                         logger.info("Stage %d of %d, from epoch %d on: %s.", *said)
                     self._compile(stage)
                 self._end_epoch(epoch, self._fit(epoch))
-                self.workdir.update_run(**report.speed)
+                if processes.leads():
+                    self.workdir.update_run(**report.speed)
 
     def _compile(self, stage: int) -> None:
         settings = self.recipe.all_stages()[stage]
@@ -305,11 +315,11 @@ class Trainer:
             self._diverged(f"The loss is {loss}")
         self._set_stall_rate()
         # Not at the last step: validation and the epoch's own checkpoint follow.
-        if self._steps_done % self._train.steps_per_epoch and (
-            self._stop.number or self._checkpoints.due(self._steps_done)
-        ):
-            self._save()
-            self._leave_if_asked()
+        if self._steps_done % self._train.steps_per_epoch:
+            asked = processes.largest(self._stop.number)
+            if asked or self._checkpoints.due(self._steps_done):
+                self._save()
+            self._leave_if(asked)
 
     def _set_stall_rate(self) -> None:
         """Sets the rate of the next step, if the schedule is "stall" and it changes."""
@@ -326,8 +336,8 @@ class Trainer:
     def _end_validation_step(self) -> None:
         # A validation that ends soon ends with a checkpoint. One that takes longer than whoever
         # sent the signal may wait is left, and what follows the last checkpoint is done again.
-        if time.monotonic() - self._stop.since > _VALIDATION_SECONDS:
-            self._leave_if_asked()
+        late = time.monotonic() - self._stop.since > _VALIDATION_SECONDS
+        self._leave_if(processes.largest(self._stop.number * late))
 
     def _end_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         self._seconds.append(round(self._spent + time.monotonic() - self._begun, 2))
@@ -339,7 +349,7 @@ class Trainer:
         self._save()
         self._write_results()
         if not is_finished(self.history, self.recipe):
-            self._leave_if_asked()
+            self._leave_if(processes.largest(self._stop.number))
 
     def _sync_variables(self) -> None:
         # JAX keeps weights and optimiser in the step's state; Keras writes them back on request,
@@ -350,6 +360,8 @@ class Trainer:
     # === Saving and leaving ===
 
     def _save(self) -> None:
+        if not processes.leads():
+            return
         self._sync_variables()
         now = time.monotonic() - self._begun if self.position.step else 0.0
         times: dict[str, Any] = {"seconds": self._seconds, "spent": self._spent + now}
@@ -361,32 +373,19 @@ class Trainer:
             self._diverged(f"The weights {error} aren't finite")
 
     def _write_results(self) -> None:
-        """Writes what an epoch leaves: its weights, if it's the best, then history and state."""
-        best = self.history[best_epoch(self.history)]
-        if best is self.history[-1] and not self.position.step:
-            epoch, variables = len(self.history), self.model.variables
-            stand = {"epoch": epoch, "history": self.history}
-            save_weights(self.workdir.best_weights, {"model": variables}, stand)
-            needed = [v for v in variables if v.path in self._prediction_names]
-            save_weights(self.workdir.prediction_weights, {"model": needed}, {"epoch": epoch})
-        with atomic_write(self.workdir.history_path) as temporary:
-            pd.DataFrame(self.history).to_csv(temporary, index=False)
-        self.workdir.update_run(
-            state="finished" if is_finished(self.history, self.recipe) else "running",
-            epochs_done=len(self.history),
-            best_epoch=best["epoch"],
-            best_val_accuracy=best[MONITOR],
-            train_seconds=round(sum(self._seconds), 1),
-        )
+        if processes.leads():
+            of_run = self.workdir, self.recipe, self.model, self._prediction_names
+            write_results(*of_run, self.position, self.history, self._seconds)
 
-    def _leave_if_asked(self) -> None:
-        if self._stop.number is not None:
+    def _leave_if(self, asked: int) -> None:
+        """Leaves if a signal, of that number, came to a process of the training."""
+        if asked:
             newest = self._checkpoints.newest
             where = f"saved in {newest}" if newest else "before anything was saved"
             raise Interrupted(
                 f"Stopped in epoch {self.position.epoch + 1} after {self.position.step} of its "
                 f"{self._train.steps_per_epoch} steps, {where}. The same command goes on there.",
-                self._stop.number,
+                asked,
             )
 
     def _diverged(self, what: str) -> None:

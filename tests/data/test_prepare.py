@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hccr_tf.charset import Charset
 from hccr_tf.data.sources import discovery
 from hccr_tf.data.sources.gnt import write_gnt
 from hccr_tf.data.store import prepare as prepare_module
-from hccr_tf.data.store.prepare import prepare
+from hccr_tf.data.store.prepare import prepare, prepare_part
 from hccr_tf.data.store.store import Store
+from hccr_tf.synthesis.sample import generate_gnt
+from hccr_tf.utils.errors import HccrError
 
 REPO = Path(__file__).parents[2]
 
@@ -143,3 +147,32 @@ def test_a_lack_of_validation_is_said_with_the_remedy(
     assert [remedy in message for message in caplog.messages] == [True] * bool(remedy)
     if options.get("validation_split"):
         assert store.manifest["counts"]["validation"]
+
+
+# === In parts ===
+
+
+def test_parts_make_the_bytes_of_one_prepare(tmp_path, monkeypatch):
+    monkeypatch.setattr("hccr_tf.data.sources.discovery.CHUNK_FILES", 2)
+    generate_gnt(tmp_path / "data", num_writers=5, num_test_writers=2, samples_per_writer=1)
+    (tmp_path / "data" / "notes.txt").write_text("no image")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "data")
+    sources = [tmp_path / "data", tmp_path / "packed.zip"]
+    charset = Charset.from_text("九八七六五四")
+    whole = prepare(sources, tmp_path / "whole", charset=charset, progress=False)
+    out = tmp_path / "joined"
+    for shard in ((2, 3), (1, 3)):
+        prepare_part(sources, out, shard, charset=charset)
+    with pytest.raises(HccrError, match="parts 3 of .*joined are still to be prepared"):
+        prepare(sources, out, charset=charset, join=True)
+    part = prepare_part(sources, out, (3, 3), charset=charset)
+    with pytest.raises(HccrError, match="is of other sources or settings"):
+        prepare(sources, out, join=True)
+    joined = prepare(sources, out, charset=charset, join=True)
+    assert joined.data_hash == whole.data_hash and not part.parent.exists()
+    names = sorted(path.name for path in whole.path.iterdir())
+    assert names == sorted(path.name for path in out.iterdir()) and "images-00001.bin" in names
+    for name in names:
+        assert (whole.path / name).read_bytes() == (out / name).read_bytes(), name
+    with pytest.raises(HccrError, match="I from 1 to N, not 4/3"):
+        prepare_part(sources, out, (4, 3))

@@ -57,19 +57,17 @@ class Loader:
         dataset: the images to read.
         split: "train", "validation", "test" or "all".
         preprocessing: how images are prepared.
-        batch_size: samples in a batch, over all shards together.
+        batch_size: samples in a batch, over all processes together.
         charset: class order; the dataset's own if None. Must cover the split.
         shuffle: a new order each epoch; False reads in the dataset's order.
         seed: of the order, of augmentation and of `per_class`.
         augmentation: random maps for training.
         tta: test-time augmentation, as for `Preprocessing`; "none" reads each image once.
-        shard: (index, count): this process's part of every batch.
         per_class: how many samples of each class are read, drawn by the seed; all if None.
         passes: how often an epoch reads each sample, each time in another order.
 
     Raises:
-        HccrError: unknown or empty split, a charset that doesn't cover the dataset, a
-            batch that can't be shared by the shards.
+        HccrError: unknown or empty split, or a charset that doesn't cover the dataset.
     """
 
     def __init__(
@@ -84,7 +82,6 @@ class Loader:
         seed: int = 0,
         augmentation: RandomAffine | None = None,
         tta: str = "none",
-        shard: tuple[int, int] = (0, 1),
         per_class: int | None = None,
         passes: int = 1,
     ):
@@ -92,8 +89,6 @@ class Loader:
             raise HccrError(f"batch_size is at least 1, not {batch_size}.")
         if tta not in VIEWS:
             raise HccrError(f"tta is one of {', '.join(VIEWS)}; not {tta!r}.")
-        if not 0 <= shard[0] < shard[1] <= batch_size:
-            raise HccrError(f"shard {shard} is no (index, count) within a batch of {batch_size}.")
         self.dataset = dataset
         self.split = split
         self.preprocessing = preprocessing
@@ -103,7 +98,6 @@ class Loader:
         self.seed = seed
         self.augmentation = augmentation
         self.tta = tta
-        self.shard = shard
         self.passes = passes
         self.indices = dataset.indices(split)
         self.labels = dataset.labels_for(self.charset, self.indices)
@@ -145,23 +139,37 @@ class Loader:
             self._order = (epoch, order)
         return order
 
-    def batch(self, epoch: int, step: int) -> Batch:
-        """Returns the batch of that step: the same arrays at every call."""
+    def batch(self, epoch: int, step: int, shard: tuple[int, int] = (0, 1)) -> Batch:
+        """Returns the batch of that step: the same arrays at every call.
+
+        Of a `shard`, (index, count), it's the index-th part of its rows, of an equal number for
+        each; the last batch of an epoch may have fewer, or none, for the last ones.
+        """
         if not 0 <= step < self.steps_per_epoch:
             raise IndexError(f"An epoch has {self.steps_per_epoch} steps; there is no {step}.")
         start = step * self.batch_size
         positions = self.order(epoch)[start : start + self.batch_size]
-        index, count = self.shard
+        index, count = shard
+        if self.batch_size % count:
+            raise HccrError(f"A batch of {self.batch_size} can't be shared by {count} processes.")
+        rows = self.batch_size // count
+        part = slice(index * rows, (index + 1) * rows)
         affine = None
         if self.augmentation:
             # Drawn for the whole batch, then shared out: shards change nothing.
-            affine = self.augmentation.draw(self.seed, epoch, step, len(positions))[index::count]
-        positions = positions[index::count]
+            affine = self.augmentation.draw(self.seed, epoch, step, len(positions))[part]
+        positions = positions[part]
         indices = self.dataset.at_epoch(self.indices[positions], epoch)
         return Batch(self._prepare(indices, affine), self.labels[positions], indices)
 
     def batches(
-        self, epoch: int = 0, step: int = 0, *, epochs: int | None = 1, workers: int | None = None
+        self,
+        epoch: int = 0,
+        step: int = 0,
+        *,
+        epochs: int | None = 1,
+        workers: int | None = None,
+        shard: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """Yields batches in the order of their steps, prepared ahead in threads.
 
@@ -170,6 +178,7 @@ class Loader:
             step: step of that epoch to begin at.
             epochs: number of epochs, the begun one counted; None never ends.
             workers: threads; None for as many as keep this machine busy.
+            shard: the part of each that is read, as in `batch`.
         """
         workers, steps = workers or self.workers, self.steps_per_epoch
         numbers: Iterable[int] = itertools.count(epoch * steps + step)
@@ -179,7 +188,7 @@ class Loader:
             ahead: deque = deque()
             try:
                 for number in numbers:
-                    ahead.append(pool.submit(self.batch, *divmod(number, steps)))
+                    ahead.append(pool.submit(self.batch, *divmod(number, steps), shard))
                     if len(ahead) > 2 * workers:
                         yield ahead.popleft().result()
                 while ahead:

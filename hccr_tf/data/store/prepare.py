@@ -21,6 +21,7 @@ from hccr_tf.data.sources.catalogue import check_counts
 from hccr_tf.data.sources.discovery import Chunk, Discovery
 from hccr_tf.data.sources.labels import Labels
 from hccr_tf.data.store.format import MANIFEST
+from hccr_tf.data.store.parts import fingerprint, part_folder, read_parts, remove_parts, write_part
 from hccr_tf.data.store.splits import SplitRule
 from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.writer import Shard, ShardWriter, assemble
@@ -49,6 +50,7 @@ def prepare(
     charset: Charset | None = None,
     photographs: bool = False,
     labels: _PathLike | None = None,
+    join: bool = False,
 ) -> Store:
     """Reads sources into a new store, and opens it.
 
@@ -77,6 +79,7 @@ def prepare(
             scans and photographs, of which networks then see dark ink on white in training too.
         labels: A file of which path, folder or number is which character, where names don't say
             it; see `sources.labels`.
+        join: Whether parts of `prepare_part`, of the same sources, are joined in place of reading.
 
     Raises:
         FileNotFoundError: A source does not exist.
@@ -86,7 +89,80 @@ def prepare(
         OSError: The disk is full, or another process prepares the same store. An earlier store is
             intact in every case.
     """
-    out = Path(os.path.abspath(out))
+    out, paths = _absolute(out, sources)
+    rule = SplitRule(split, seed, test_fraction, validation_fraction, validation_split)
+    with _workspace(out, overwrite, paths) as work:
+        discovery = _discover(work, paths, photographs, charset, labels)
+        if join:
+            calls = _calls(discovery, work / "store", charset)
+            of, sizes = fingerprint(discovery, charset), (len(calls), len(discovery.chunks))
+            results = read_parts(out, of, *sizes, work / "store")
+        else:
+            results = _read(discovery, work / "store", charset, workers, progress)
+        shards = _hashed(discovery, list(results))
+        manifest = assemble(work / "store", shards, discovery.skipped, rule, charset)
+        known = discovery.known_files
+        checks = check_counts(
+            [] if charset else known,
+            manifest["writers"]["num_writers"],
+            manifest["num_samples"],
+            Charset.from_text(manifest["charset"]["characters"]),
+        )
+        _tell_missing_validation(manifest)
+        manifest |= {"sources": discovery.sources, "photographs": photographs}
+        checked = [check._asdict() for check in checks]
+        manifest["known_sets"] = {"sets": known, "checks": checked}
+        write_json(work / "store" / MANIFEST, manifest)
+        replace_directory(work / "store", out)
+    if join:
+        remove_parts(out)
+    return Store(out)
+
+
+def prepare_part(
+    sources: _PathLike | Sequence[_PathLike],
+    out: _PathLike,
+    shard: tuple[int, int],
+    photographs: bool = False,
+    charset: Charset | None = None,
+    labels: _PathLike | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Reads a part of sources, for `prepare` to join; a part that is there is made anew.
+
+    Args:
+        sources: As in `prepare`, which takes the same to join them.
+        out: The store's folder; parts are made beside it.
+        shard: (index, count), the index from 1.
+        photographs: As in `prepare`.
+        charset: As in `prepare`.
+        labels: As in `prepare`.
+        workers: As in `prepare`.
+
+    Returns:
+        The part's folder.
+
+    Raises:
+        HccrError: There is no such part; what `prepare` raises too.
+    """
+    out, paths = _absolute(out, sources)
+    index, count = shard
+    if not 1 <= index <= count:
+        raise HccrError(f"--shard is I/N, I from 1 to N, not {index}/{count}")
+    part = part_folder(out, index, count)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with _workspace(part, True, paths) as work:
+        discovery = _discover(work, paths, photographs, charset, labels)
+        of = fingerprint(discovery, charset)
+        chosen = slice(index - 1, None, count)
+        results = _read(discovery, work / "store", charset, workers, True, chosen)
+        numbers = range(len(_calls(discovery, work, charset)))[chosen]
+        write_part(work / "store", of, dict(zip(numbers, results, strict=True)))
+        replace_directory(work / "store", part)
+    return part
+
+
+def _absolute(out: _PathLike, sources: _PathLike | Sequence[_PathLike]) -> tuple[Path, list[Path]]:
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
     paths = [Path(os.path.abspath(source)) for source in sources]
@@ -94,7 +170,12 @@ def prepare(
         raise HccrError("no source given")
     if len(set(paths)) != len(paths):
         raise HccrError("a source is given twice")
-    rule = SplitRule(split, seed, test_fraction, validation_fraction, validation_split)
+    return Path(os.path.abspath(out)), paths
+
+
+@contextlib.contextmanager
+def _workspace(out: Path, overwrite: bool, paths: list[Path]) -> Iterator[Path]:
+    """Yields a hidden folder beside `out`, held by this process, with an empty folder "store"."""
     _check_replaceable(out, overwrite, paths)
     work = out.parent / f".{out.name[:60]}.partial"
     work.mkdir(parents=True, exist_ok=True)
@@ -106,28 +187,7 @@ def prepare(
                 for leftover in (work / "store", work / "unpacked"):
                     shutil.rmtree(leftover, ignore_errors=True)
                 (work / "store").mkdir()
-                of_path = None if labels is None else Labels(labels, charset or ())
-                discovery = Discovery(work, photographs, charset, of_path)
-                names = [path.name for path in paths]
-                for path in paths:
-                    # Sources of one name are told apart by where they are.
-                    parent = f"{path.parent.as_posix().lstrip('/')}/"
-                    discovery.add(path, parent if names.count(path.name) > 1 else "")
-                shards = _read(discovery, work / "store", charset, workers, progress)
-                manifest = assemble(work / "store", shards, discovery.skipped, rule, charset)
-                known = discovery.known_files
-                checks = check_counts(
-                    [] if charset else known,
-                    manifest["writers"]["num_writers"],
-                    manifest["num_samples"],
-                    Charset.from_text(manifest["charset"]["characters"]),
-                )
-                _tell_missing_validation(manifest)
-                manifest |= {"sources": discovery.sources, "photographs": photographs}
-                checked = [check._asdict() for check in checks]
-                manifest["known_sets"] = {"sets": known, "checks": checked}
-                write_json(work / "store" / MANIFEST, manifest)
-                replace_directory(work / "store", out)
+                yield work
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
@@ -138,7 +198,23 @@ def prepare(
             f"the disk is full ({error.strerror}); {out} was not written and nothing there was "
             "changed. Free some space, or choose another --out",
         ) from error
-    return Store(out)
+
+
+def _discover(
+    work: Path,
+    paths: list[Path],
+    photographs: bool,
+    charset: Charset | None,
+    labels: _PathLike | None,
+) -> Discovery:
+    of_path = None if labels is None else Labels(labels, charset or ())
+    discovery = Discovery(work, photographs, charset, of_path)
+    names = [path.name for path in paths]
+    for path in paths:
+        # Sources of one name are told apart by where they are.
+        parent = f"{path.parent.as_posix().lstrip('/')}/"
+        discovery.add(path, parent if names.count(path.name) > 1 else "")
+    return discovery
 
 
 def _tell_missing_validation(manifest: dict[str, Any]) -> None:
@@ -174,25 +250,49 @@ def _check_replaceable(out: Path, overwrite: bool, sources: list[Path]) -> None:
         raise FileExistsError(f"{out} exists; use --overwrite to replace it")
 
 
-def _read(
-    discovery: Discovery, folder: Path, charset: Charset | None, workers: int | None, progress: bool
-) -> list[Shard]:
-    """Reads all chunks, each into a shard, and computes the sources' checksums."""
-    chunks = discovery.chunks
-    num_bytes = sum(chunk.num_bytes for chunk in chunks)
-    if workers is None:
-        workers = 1 if num_bytes < _SMALL else num_cores()
-    unhashed = [source for source in discovery.sources if "path" in source]
-    calls: list[Callable[[], Any]] = [
-        *(partial(sha256_file, source.pop("path")) for source in unhashed),
-        *(partial(_read_chunk, c, folder, number, charset) for number, c in enumerate(chunks)),
+def _unhashed(discovery: Discovery) -> list[dict[str, Any]]:
+    return [source for source in discovery.sources if "path" in source]
+
+
+def _calls(
+    discovery: Discovery, folder: Path, charset: Charset | None
+) -> list[tuple[int, Callable[[], Any]]]:
+    """Lists what is to be done, with its size: sources' checksums, then chunks into shards."""
+    return [
+        *((0, partial(sha256_file, source["path"])) for source in _unhashed(discovery)),
+        *(
+            (c.num_bytes, partial(_read_chunk, c, folder, number, charset))
+            for number, c in enumerate(discovery.chunks)
+        ),
     ]
-    sizes = [0] * len(unhashed) + [chunk.num_bytes for chunk in chunks]
-    with progress_bar("reading", num_bytes, progress) as advance:
-        results = _run(calls, min(workers, len(calls)), lambda i, *_: advance(sizes[i]))
+
+
+def _hashed(discovery: Discovery, results: list[Any]) -> list[Shard]:
+    """Enters checksums into the sources, and returns the shards behind them."""
+    unhashed = _unhashed(discovery)
     for source, checksum in zip(unhashed, results, strict=False):
         source["sha256"] = checksum
+        del source["path"]
     return results[len(unhashed) :]
+
+
+def _read(
+    discovery: Discovery,
+    folder: Path,
+    charset: Charset | None,
+    workers: int | None,
+    progress: bool,
+    chosen: slice = slice(None),
+) -> list[Any]:
+    """Makes the chosen ones of `_calls`, in several processes; returns their results."""
+    calls = _calls(discovery, folder, charset)[chosen]
+    sizes = [size for size, _ in calls]
+    num_bytes = sum(sizes)
+    if workers is None:
+        workers = 1 if num_bytes < _SMALL else num_cores()
+    with progress_bar("reading", num_bytes, progress) as advance:
+        functions = [call for _, call in calls]
+        return _run(functions, min(workers, len(calls)), lambda i, *_: advance(sizes[i]))
 
 
 def _read_chunk(chunk: Chunk, folder: Path, number: int, charset: Charset | None) -> Shard:

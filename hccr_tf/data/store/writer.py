@@ -34,7 +34,7 @@ from hccr_tf.utils.terminal import printable
 _LISTED = 100
 """Entries of a list that the manifest shows; the CSV file beside it has all."""
 
-_INDEX = np.dtype(
+INDEX = np.dtype(
     [
         ("digest", "<u8", 2),
         ("id_length", "<u4"),  # in bytes
@@ -52,7 +52,7 @@ class Shard:
     """What is known of one image file and what was read for it."""
 
     number: int
-    index: np.ndarray = field(default_factory=lambda: np.empty(0, _INDEX))
+    index: np.ndarray = field(default_factory=lambda: np.empty(0, INDEX))
     ids: bytes = b""  # one after another, UTF-8
     writers: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -108,7 +108,7 @@ class ShardWriter:
         return wanted
 
     def _add_images(self, images, ids, size_and_code, record: Sample | SampleBlock) -> None:
-        rows = np.empty(len(images), _INDEX)
+        rows = np.empty(len(images), INDEX)
         rows["height"], rows["width"], rows["character"] = size_and_code
         rows["id_length"] = list(map(len, ids))
         rows["writer"] = rows["split"] = -1
