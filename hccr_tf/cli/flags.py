@@ -83,6 +83,20 @@ def group(title: str, *arguments: Argument) -> Argument:
     return add
 
 
+JOBS = group(
+    "runs side by side",
+    argument("--jobs", "runs at a time, in processes here", default=1, dest="number"),
+    argument(
+        "--ray",
+        "each run as a task of a Ray cluster (extra [ray]), of a new one here without ADDRESS",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+    ),
+    argument("--cpus", "of a task of Ray, where the cluster has no GPU", default=1),
+)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that also takes --GROUP.NAME VALUE… for any NAME of `open_groups`.
 

@@ -4,7 +4,7 @@ import sys
 import time
 from pathlib import Path
 
-from hccr_tf.cli.flags import argument, command, group, switch
+from hccr_tf.cli.flags import JOBS, argument, command, group, switch
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError, unknown
 
@@ -32,8 +32,9 @@ from hccr_tf.utils.errors import HccrError, unknown
         switch("--collect", "train nothing; tabulate what there is"),
         argument("--runs", "folder of the runs (default: runs beside OUT)", metavar="DIR"),
     ),
+    JOBS,
 )
-def run_reproduce(name, listed, only, collect, out, **options) -> None:
+def run_reproduce(name, listed, only, collect, out, number, ray, cpus, **options) -> None:
     r"""Makes a table or figure of a paper, ours beside the paper's own numbers.
 
     Either of runs that are trained (--workdir), or of all it needs at a scale (--scale): these
@@ -62,8 +63,10 @@ def run_reproduce(name, listed, only, collect, out, **options) -> None:
             raise HccrError("all, --only, --collect and --runs go with --scale.")
     backend.start()
     from hccr_tf.papers.base import EXPERIMENTS, is_trained
+    from hccr_tf.papers.jobs import Jobs
     from hccr_tf.papers.report import reading_order
 
+    options["jobs"] = Jobs(number, ray is not None, ray or None, cpus)
     ordered = {key: EXPERIMENTS[key] for key in sorted(EXPERIMENTS, key=reading_order)}
     if listed:
         for key, experiment in ordered.items():

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from hccr_tf.cli.flags import add_recipe_settings, argument, command, group, switch
+from hccr_tf.cli.flags import JOBS, add_recipe_settings, argument, command, group, switch
 from hccr_tf.papers.recipes import get_recipe
 from hccr_tf.recipe import Recipe
 from hccr_tf.utils import backend
@@ -141,9 +141,21 @@ def _circumstances(init_from, charset, minutes, steps) -> dict:
     *_SHARED,
     partial(add_recipe_settings, several=True),
     argument("--split", "evaluate each run on it besides, such as test (default: none)"),
+    JOBS,
 )
 def run_sweep(
-    recipe, data, workdir, split, init_from, charset, minutes, save_steps, **settings
+    recipe,
+    data,
+    workdir,
+    split,
+    number,
+    ray,
+    cpus,
+    init_from,
+    charset,
+    minutes,
+    save_steps,
+    **settings,
 ) -> None:
     r"""Trains a recipe once for every combination of some settings' values.
 
@@ -166,10 +178,12 @@ def run_sweep(
 
     store = open_dataset(data)
     backend.start()
+    from hccr_tf.papers.jobs import Jobs
     from hccr_tf.papers.sweep import sweep
 
+    jobs = Jobs(number, ray is not None, ray or None, cpus)
     circumstances = _circumstances(init_from, charset, minutes, save_steps)
-    table = sweep(overridden, grid, store, workdir, split=split, **circumstances)
+    table = sweep(overridden, grid, store, workdir, split=split, jobs=jobs, **circumstances)
     print(table.to_string(index=False, na_rep=""))
     print(f"all of it in {workdir}: sweep.csv, sweep.png, a folder a run")
 

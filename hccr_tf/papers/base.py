@@ -6,10 +6,12 @@ embedded sample in seconds. Cells are runs in folders of their own, so whatever 
 where it was, and a table of them says which were not run.
 """
 
+import contextlib
 import inspect
 import logging
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -23,6 +25,7 @@ from hccr_tf.data.dataset import Dataset
 from hccr_tf.data.opening import open_dataset
 from hccr_tf.data.store.prepare import prepare
 from hccr_tf.data.store.store import Store
+from hccr_tf.papers.jobs import Jobs
 from hccr_tf.papers.recipes import get_recipe, paper_modules
 from hccr_tf.papers.scores import Inputs
 from hccr_tf.papers.tables import Tables, training_columns
@@ -118,11 +121,13 @@ def train_cells(
     folder: Path,
     *,
     only: Sequence[str] | None = None,
+    jobs: Jobs | None = None,
     **circumstances,
 ) -> Iterator[Cell]:
-    """Trains the cells, or `only` some, that aren't trained yet, and yields all one by one.
+    """Trains the cells, or `only` some, that aren't trained yet, and yields all as they end.
 
-    One that diverged isn't tried again. `circumstances` are other arguments of
+    One that diverged isn't tried again. `jobs` train side by side, a run after the one that it
+    begins with; one by one here if None. `circumstances` are other arguments of
     `hccr_tf.training.train`.
 
     Raises:
@@ -133,24 +138,54 @@ def train_cells(
     for name in set(only or ()) - set(names):
         raise unknown("cell", name, names)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, cell in enumerate(cells, 1):
-        workdir = Workdir(folder / cell.name)
-        diverged = workdir.exists() and workdir.read_run()["state"] == "diverged"
-        if (only is None or cell.name in only) and not diverged:
-            logger.info("[%d of %d] %s: %s", number, len(cells), cell.name, cell.command)
-            own = {} if cell.init_from is None else {"init_from": folder / cell.init_from}
-            if cell.init_from is not None and not is_trained(folder, cell.init_from):
-                raise HccrError(
-                    f"{cell.name} begins with the run {cell.init_from}, which isn't trained in "
-                    f"{folder}; train that first (`hccr reproduce NAME --only {cell.init_from}`, "
-                    "on the data that it's for)."
-                )
-            try:
-                train(cell.build(), store, workdir.path, **{**circumstances, **own})
-            except DivergenceError as error:
-                logger.warning("%s", error)  # it's in the table
-            keras.utils.clear_session()
-        yield cell
+    untrained, others = list(cells), 0
+    alone = jobs is None or (jobs.number == 1 and not jobs.ray)
+    with contextlib.nullcontext(_at_once) if alone or jobs is None else jobs.open() as submit:
+        running: dict[Future, Cell] = {}
+        while untrained or running:
+            for cell in list(untrained):
+                if alone and running:
+                    break
+                if cell.init_from in {c.name for c in (*untrained, *running.values())}:
+                    continue
+                untrained.remove(cell)
+                others += 1
+                if (only is not None and cell.name not in only) or _diverged(folder, cell.name):
+                    yield cell
+                    continue
+                logger.info("[%d of %d] %s: %s", others, len(cells), cell.name, cell.command)
+                if cell.init_from is not None and not is_trained(folder, cell.init_from):
+                    raise HccrError(
+                        f"{cell.name} begins with the run {cell.init_from}, which isn't trained in "
+                        f"{folder}; train that first (`hccr reproduce NAME --only "
+                        f"{cell.init_from}`, on the data that it's for)."
+                    )
+                path, to = store.path.absolute(), folder.absolute()
+                running[submit(_train_cell, cell, path, to, circumstances)] = cell
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cell = running.pop(future)
+                future.result()
+                yield cell
+
+
+def _at_once(function: Callable, *arguments) -> Future:
+    future: Future = Future()
+    future.set_result(function(*arguments))
+    return future
+
+
+def _train_cell(cell: Cell, store: Path, folder: Path, circumstances: dict[str, Any]) -> None:
+    own = {} if cell.init_from is None else {"init_from": folder / cell.init_from}
+    try:
+        train(cell.build(), store, folder / cell.name, **{**circumstances, **own})
+    except DivergenceError as error:
+        logger.warning("%s", error)  # it's in the table
+    keras.utils.clear_session()
+
+
+def _diverged(folder: Path, name: str) -> bool:
+    workdir = Workdir(folder / name)
+    return workdir.exists() and workdir.read_run()["state"] == "diverged"
 
 
 def is_trained(folder: Path, name: str) -> bool:
@@ -197,6 +232,7 @@ def reproduce(
     split: str = "test",
     only: Sequence[str] | None = None,
     runs: str | Path | None = None,
+    jobs: Jobs | None = None,
 ) -> dict[Path, pd.DataFrame]:
     """Makes a table or figure of a paper, ours beside the paper's own numbers.
 
@@ -213,6 +249,7 @@ def reproduce(
         split: to test on.
         only: names of the cells to train; all if None, none if empty.
         runs: folder of the cells, which tables share; "runs" beside `out` if None.
+        jobs: where cells are trained side by side; one by one here if None.
 
     Returns:
         Tables by the file that each was written to; none where nothing is trained yet.
@@ -231,7 +268,8 @@ def reproduce(
     if cells:
         folder = Path(runs or out.parent / "runs")
         try:
-            cells = list(train_cells(cells, store, folder, only=only))
+            for _ in train_cells(cells, store, folder, only=only, jobs=jobs):
+                pass
         finally:
             # Also where it's stopped: it says what was not run.
             write_csv(out / "cells.csv", cells_table(cells, folder))

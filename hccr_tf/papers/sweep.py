@@ -10,6 +10,7 @@ import pandas as pd
 from hccr_tf.data.dataset import Dataset
 from hccr_tf.evaluation.plots import draw_grid
 from hccr_tf.papers.base import Cell, is_trained, train_cells
+from hccr_tf.papers.jobs import Jobs
 from hccr_tf.papers.scores import Inputs, score_runs
 from hccr_tf.papers.tables import outcome
 from hccr_tf.recipe import Recipe
@@ -27,6 +28,7 @@ def sweep(
     folder: str | Path,
     *,
     split: str | None = None,
+    jobs: Jobs | None = None,
     **circumstances,
 ) -> pd.DataFrame:
     """Trains every combination; runs that are done already aren't trained again.
@@ -39,6 +41,7 @@ def sweep(
         store: prepared data.
         folder: where the runs' folders go.
         split: of the store, to evaluate each run on; None for none.
+        jobs: where runs are trained side by side; one by one here if None.
         **circumstances: other arguments of `hccr_tf.training.train`.
 
     Returns:
@@ -63,7 +66,7 @@ def sweep(
     kinds = [cell.build().override(seed=0, learning_rate=1.0, batch_size=1) for cell in cells]
     for kind in {repr(kind): kind for kind in kinds}.values():
         check_recipe(kind, len(circumstances.get("charset") or store.charset))
-    for cell in train_cells(cells, store, folder, **circumstances):
+    for cell in train_cells(cells, store, folder, jobs=jobs, **circumstances):
         path = folder / cell.name
         rows[cell.name] |= outcome(Workdir(path))
         if split is not None and is_trained(folder, cell.name):

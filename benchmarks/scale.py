@@ -1,0 +1,185 @@
+"""What training by several processes costs, and how far its weights are from those of one.
+
+  python benchmarks/scale.py model --network brick_net      # results/scale_model.csv
+  python benchmarks/scale.py equality --data store          # results/scale_equality.csv
+  python benchmarks/scale.py speed --data store             # results/scale_speed.csv
+
+`model` computes a step of a training on 1, 8 and 64 devices (of 8 a machine), in milliseconds:
+
+compute      6 times the multiply-accumulates of a device's images over --efficiency times the
+             card's peak in bfloat16, by its data sheet
+exchange     gradients, 4 bytes a value, by a ring: 2 (n - 1) / n of them pass each device at the
+             link's rate, within a machine or between machines
+input        a process's images at the rate that `input_pipeline.csv` measured on two cores
+checkpoint   12 bytes a parameter at the rate that `checkpoint_cost.csv` measured, each ten
+             minutes or seldomer, for at most 2 % of the time
+
+Reading overlaps with computing, and so may most of the exchange: a step takes between `least_ms`,
+the longest of the first three, and `most_ms`, compute and exchange one after the other; checkpoints
+come on top. `bound` names the longest.
+`equality` trains three steps (one epoch, the last batch of an odd size) of a recipe of each family,
+small, by 1, 2 and 4 processes: the largest difference of a weight, over the largest weight of its
+variable. `speed` trains by 1 and 2 processes of one thread.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from common import RESULTS, arguments_of
+
+from hccr_tf.utils.files import write_csv
+
+# TFLOP/s in bfloat16; GB/s each way to another device of the machine, and of another machine.
+CARDS = {"H100": (989, 450, 50), "A100": (312, 300, 25), "L4": (121, 32, 12.5)}
+SMALL = {
+    "convnet": "--model.width 4 --model.blocks 1 1 1",
+    "melnyk_net_c": "--image-size 32",
+    "recogniser": "--image-size 32 --model.width 8",
+    "brick_model1": "--model.num_bricks 2 --model.width 16",
+    "mrbc": "--model.width 4",
+    "mrbc_ir": "--model.width 4 --model.attention_width 8",
+    "transfer": "--model applications:MobileNetV3Small --image-size 32 --stages none --epochs 1",
+}
+XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+def model(options) -> None:
+    from hccr_tf.evaluation.complexity import count_macs
+    from hccr_tf.models import blueprint
+
+    network = blueprint(options.network, num_classes=options.num_classes)
+    parameters, macs = network.count_params(), count_macs(network)
+    largest = max((v for v in network.trainable_variables), key=lambda v: np.prod(v.shape))
+    rows, columns = largest.shape[0], int(np.prod(largest.shape[1:]))
+    pipeline = pd.read_csv(RESULTS / "input_pipeline.csv")
+    measured = pipeline.query("loader == 'NumPy iterator' and size == 256 and blur == '7x7'")
+    rate = options.input_rate or float(measured["images_per_second"].iloc[0])
+    cost = pd.read_csv(RESULTS / "checkpoint_cost.csv").iloc[0]
+    disk = 1e6 * cost["checkpoint_megabytes"] / cost["seconds_a_save"]
+    table = []
+    for card, (peak, inside, between) in CARDS.items():
+        for devices in (1, 8, 64):
+            images = options.batch_size
+            compute = images * 6 * macs / (options.efficiency * peak * 1e12)
+            link = (inside if devices <= 8 else between) * 1e9
+            ring = 2 * (devices - 1) / devices
+            exchange = ring * 4 * parameters / link
+            # A device keeps its part of the largest matrix: inputs and their gradients go round.
+            head = 4 * rows * columns
+            sharded = ring * (4 * parameters - head) / link
+            sharded += 2 * (devices - 1) / devices * images * rows * 2 / link
+            reading = images / rate
+            longest = {"compute": compute, "exchange": exchange, "input": reading}
+            least, most = max(longest.values()), max(compute + exchange, reading)
+            saving = 12 * parameters / disk
+            row = {"card": card, "devices": devices, "images_a_device": images}
+            row |= {f"{name}_ms": round(1000 * value, 2) for name, value in longest.items()}
+            row |= {"least_ms": round(1000 * least, 2), "most_ms": round(1000 * most, 2)}
+            row["bound"] = max(longest, key=longest.__getitem__)
+            row["exchange_head_kept_ms"] = round(1000 * sharded, 2)
+            row["checkpoint_share"] = round(min(saving / (600 + saving), 0.02), 4)
+            row["hours_an_epoch"] = round(options.images / (images * devices) * most / 3600, 2)
+            table.append(row)
+    print(
+        f"{options.network}: {parameters:,} parameters, {macs / 1e9:.2f} GMAC an image; the largest"
+    )
+    print(f"matrix {rows:,} x {columns:,}; {rate:,.0f} images/s read by a process")
+    table = pd.DataFrame(table)
+    write_csv(RESULTS / "scale_model.csv", table)
+    print(table.to_string(index=False))
+
+
+def train(recipe: str, data: str, workdir: Path, number: int, settings: str) -> list[str]:
+    """Trains by so many processes of one thread, and returns the first one's lines."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "hccr_tf", "train", recipe, *settings.split()]
+    command += ["--data", data, "--workdir", str(workdir)]
+    flags = f"{XLA} --xla_cpu_multi_thread_eigen=false"
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags, "OMP_NUM_THREADS": "1"}
+    processes = []
+    for i in range(number):
+        own = f"--coordinator {address} --processes {number} --process {i}".split()
+        said = own if number > 1 else []
+        to = subprocess.PIPE if i == 0 else subprocess.DEVNULL
+        processes.append(
+            subprocess.Popen(command + said, env=environment, stdout=to, stderr=to, text=True)
+        )
+    out, err = processes[0].communicate()
+    if any(process.wait() for process in processes):
+        raise SystemExit(f"error: {recipe} by {number} processes failed: {err[-2000:]}")
+    return out.splitlines()
+
+
+def weights(workdir: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    newest = max((workdir / "checkpoints").glob("step-*.safetensors"))
+    return {k: v for k, v in load_file(newest).items() if v.dtype == np.float32}
+
+
+def difference(one: dict, other: dict, group: str) -> float:
+    return max(
+        float(np.abs(array - other[name]).max() / max(np.abs(array).max(), 1e-3))
+        for name, array in one.items()
+        if name.startswith(group)
+    )
+
+
+def equality(options) -> None:
+    path = RESULTS / "scale_equality.csv"
+    table = pd.read_csv(path).to_dict("records") if path.exists() else []
+    for recipe, small in SMALL.items():
+        if recipe in {row["recipe"] for row in table}:
+            continue
+        settings = f"--image-size 16 --batch-size 128 --epochs 1 --init-from none {small}"
+        with tempfile.TemporaryDirectory() as folder:
+            runs = {n: Path(folder) / str(n) for n in (1, 2, 4)}
+            for number, workdir in runs.items():
+                train(recipe, options.data, workdir, number, settings)
+            one = weights(runs[1])
+            row = {"recipe": recipe, "settings": settings}
+            for number in (2, 4):
+                row[f"weights_{number}"] = difference(one, weights(runs[number]), "model/")
+        table.append(row)
+        write_csv(path, pd.DataFrame(table), float_format="%.1e")
+        print(row, flush=True)
+
+
+def speed(options) -> None:
+    table = []
+    settings = "--image-size 32 --model.width 8 --batch-size 64 --epochs 4 --schedule constant"
+    for number in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            workdir = Path(folder) / "run"
+            train("recogniser", options.data, workdir, number, settings)
+            run = pd.read_json(workdir / "run.json", typ="series")
+            table.append({"processes": number, "images_per_second": run["images_per_second"]})
+    table = pd.DataFrame(table)
+    write_csv(RESULTS / "scale_speed.csv", table)
+    print(table.to_string(index=False))
+
+
+def main() -> None:
+    parser = arguments_of(__doc__)
+    parser.add_argument("part", choices=["model", "equality", "speed"])
+    parser.add_argument("--data", help="store of hccr data prepare, for equality and speed")
+    parser.add_argument("--network", default="brick_net", help="(default brick_net)")
+    parser.add_argument("--num-classes", type=int, default=7330, help="(default 7330)")
+    parser.add_argument("--images", type=int, default=3_000_000, help="an epoch (default 3e6)")
+    parser.add_argument("--batch-size", type=int, default=128, help="of a device (default 128)")
+    parser.add_argument("--efficiency", type=float, default=0.3, help="assumed (default 0.3)")
+    parser.add_argument("--input-rate", type=float, help="images/s a process (default: measured)")
+    options = parser.parse_args()
+    {"model": model, "equality": equality, "speed": speed}[options.part](options)
+
+
+if __name__ == "__main__":
+    main()

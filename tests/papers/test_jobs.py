@@ -1,0 +1,77 @@
+"""Runs side by side, in processes and on a Ray cluster, end as one by one."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hccr_tf import get_recipe
+from hccr_tf.papers.jobs import Jobs
+from hccr_tf.papers.sweep import sweep
+from hccr_tf.training.checkpoints import CheckpointInterval
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+GRID = {"seed": (1, 2)}
+
+
+@pytest.fixture
+def swept(sample_store, tmp_path):
+    """A function that sweeps two seeds of a small network, and returns the table."""
+    recipe = get_recipe("convnet").override(
+        {"model.width": 4, "model.blocks": (1, 1, 1), "image_size": 16, "epochs": 6}
+    )
+    recipe = recipe.override(patience=6, batch_size=32, deterministic=True)
+
+    def run(name: str, jobs: Jobs | None = None) -> pd.DataFrame:
+        often = CheckpointInterval(steps=2)
+        return sweep(recipe, GRID, sample_store, tmp_path / name, jobs=jobs, checkpoints=often)
+
+    return run
+
+
+def ray_tasks() -> list[int]:
+    """The processes that a task of this user's Ray runs in, by their title."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::_train_cell"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
+
+
+def test_a_lost_worker_costs_a_sweep_nothing(swept, tmp_path, monkeypatch):
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    here = swept("here")
+    cluster = cluster_utils.Cluster()
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    killed: list[int] = []
+
+    def kill() -> None:
+        # The first that has saved within its second epoch.
+        while not killed:
+            time.sleep(0.05)
+            saved = [*(tmp_path / "there").glob("seed=1/checkpoints/step-*")]
+            if len(saved) == 2 and len(tasks := ray_tasks()) == 2:
+                os.kill(tasks[0], signal.SIGKILL)
+                killed.append(tasks[0])
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    try:
+        there = swept("there", Jobs(ray=True, address=cluster.address))
+    finally:
+        cluster.shutdown()
+    assert killed
+    pd.testing.assert_frame_equal(here, there)
+
+
+def test_two_processes_make_the_table_of_one(swept):
+    pd.testing.assert_frame_equal(swept("here"), swept("beside", Jobs(number=2)))
