@@ -2,7 +2,7 @@
 
 Keras writes Adam's update as a dozen operations on whole arrays, each with an array of its own for
 its result. TensorFlow's kernel computes the same formula in place: a step of the brick network of
-407 million values takes half the processor time (`benchmarks/train_step.py brick`).
+407 million values takes 0.6 times the processor time (`benchmarks/train_step.py brick`).
 """
 
 import keras
