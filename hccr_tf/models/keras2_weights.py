@@ -13,7 +13,7 @@ from hccr_tf.utils.schema import open_hdf5
 
 
 def load_keras2_weights(path: str | Path, model: keras.Model) -> None:
-    """Fills a network from a Keras 2 file, of a whole model or of weights alone.
+    """Fills a network from a Keras 2 file, or from a whole model that Keras 3 saved as HDF5.
 
     Such a file numbers its layers on through the process that made it (`conv2d_17`), so names mean
     nothing. Models saved whole (`model.save`) and weights alone (`save_weights`) are read alike.
@@ -34,8 +34,6 @@ def load_keras2_weights(path: str | Path, model: keras.Model) -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             model.load_weights(_plain_copy(path, Path(folder) / path.name))
-    except WeightsError:
-        raise
     except Exception as error:  # Keras raises nearly anything at another file
         raise WeightsError(
             f"{path} is damaged, or doesn't fit {model.name}: {error}. Is it of this network, with "
@@ -53,13 +51,6 @@ def _plain_copy(path: Path, copy: Path) -> Path:
     without end; that of Keras 2 stands in the copy.
     """
     with open_hdf5(path) as source, h5py.File(copy, "w") as target:
-        names = source.get("model_weights", source).attrs
-        if "layer_names" in names and names.get_id("layer_names").dtype.hasobject:
-            raise WeightsError(
-                f"{path} is a model that Keras 3 has saved whole, with names of variable length, "
-                "which aren't read here. docs/training.md says how to make them those of Keras 2; "
-                "runs of this package are read by --init-from."
-            )
 
         def add(name: str, item: Any) -> None:
             made = target.require_group(name) if isinstance(item, h5py.Group) else None

@@ -1,8 +1,6 @@
 """Weights files of Keras 2, written here in the structure that Keras 2 gave them."""
 
-import re
 from collections import Counter
-from pathlib import Path
 
 import h5py
 import keras
@@ -145,19 +143,15 @@ def test_foreign_files_are_told(tmp_path):
         load_keras2_weights(tmp_path / "prediction.safetensors", network())
 
 
-def test_a_whole_model_of_keras_3_is_told_and_its_names_are_made_plain(tmp_path):
-    model, other, path = random_network(), network(), tmp_path / "whole.h5"
-    model.save(path)
-    with pytest.raises(WeightsError, match=r"whole\.h5 is a model that Keras 3 has saved whole"):
-        load_keras2_weights(path, other)
-    guide = (Path(__file__).parents[2] / "docs/training.md").read_text("utf-8")
-    (code,) = (
-        c for c in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "layer_names" in c
-    )
-    exec(code.replace('"model.h5"', repr(str(path))), {})
-    load_keras2_weights(path, other)
+def test_whole_models_of_keras_3_are_read(tmp_path):
+    model, other = random_network(), network()
+    model.save(tmp_path / "whole.h5")
+    load_keras2_weights(tmp_path / "whole.h5", other)
     for wanted, found in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(wanted, found)
+    model.save_weights(tmp_path / "alone.weights.h5")
+    with pytest.raises(WeightsError, match=r"and not, as Keras 3's, in \.weights\.h5"):
+        load_keras2_weights(tmp_path / "alone.weights.h5", other)
 
 
 @pytest.mark.slow
