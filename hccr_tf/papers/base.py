@@ -143,10 +143,12 @@ def train_cells(
     with contextlib.nullcontext(_at_once) if alone or jobs is None else jobs.open() as submit:
         running: dict[Future, Cell] = {}
         while untrained or running:
+            pending = {cell.name for cell in running.values()}
             for cell in list(untrained):
                 if alone and running:
                     break
-                if cell.init_from in {c.name for c in (*untrained, *running.values())}:
+                if cell.init_from in pending:
+                    pending.add(cell.name)
                     continue
                 untrained.remove(cell)
                 others += 1
@@ -162,6 +164,7 @@ def train_cells(
                     )
                 path, to = store.path.absolute(), folder.absolute()
                 running[submit(_train_cell, cell, path, to, circumstances)] = cell
+                pending.add(cell.name)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell = running.pop(future)
                 future.result()
