@@ -103,7 +103,7 @@ sbom: install build/tools
 
 audit: install build/tools
 	$(BIN)/python -m pip freeze --exclude-editable > build/installed.txt
-	build/tools/bin/pip-audit --no-deps --disable-pip -r build/installed.txt
+	build/tools/bin/pip-audit --strict --no-deps --disable-pip -r build/installed.txt
 
 # Trainings on a machine with a GPU, which may have no network (docs/training.md). PACK is carried there.
 PACK := build/gpu
