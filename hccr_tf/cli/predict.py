@@ -26,7 +26,7 @@ NO_TTA = switch(
     "predict",
     "read images of characters",
     argument("paths", "image files, folders, patterns in quotes, or - for stdin", nargs="+"),
-    argument("--top-k", "characters to name", default=5),
+    argument("--top-k", "characters to name, the answer among them", default=5),
     argument("--workdir", "a trained run (default: the package's own weights)", metavar="RUN"),
     argument("--level", "1: only GB2312's level 1 (3,755); 2: all 6,763 (default: all)", type=int),
     argument("--min-probability", "refuse what no character reaches, such as 0.15", default=0.0),
@@ -36,7 +36,11 @@ NO_TTA = switch(
         "files",
         argument("--csv", "write a row for each file", metavar="FILE"),
         argument("--cam", "draw where the network saw the characters", metavar="DIR"),
-        argument("--steps", "draw what each image was made, and read as", metavar="DIR"),
+        argument(
+            "--steps",
+            "draw each image as it came, as it was cleaned and what was read",
+            metavar="DIR",
+        ),
     ),
 )
 def run_predict(paths, workdir, top_k, csv, cam, steps, single, min_probability, **options) -> None:
@@ -166,11 +170,11 @@ def _draw_steps(recognizer, files, inputs, folder, single) -> None:
             image = opaque(decode(data if isinstance(data, bytes) else Path(data).read_bytes()))
             looked = recognizer.look(data, single=single)
             sheet = straighten_sheet(image)
-            steps = [(image, "image")] + ([] if sheet is None else [(sheet, "sheet")])
-            steps += [(one, f"{a.character} {100 * a.probability:.0f} %") for one, a in looked]
+            steps = [(image, "as it came")] + ([] if sheet is None else [(sheet, "sheet")])
+            steps += [(one, f"{a.character} {100 * a.probability:.1f} %") for one, a in looked]
             images, texts = zip(*steps, strict=True)
             draw_sheet(images, texts, Path(folder) / f"{i:04d}_{Path(file).stem}.png", tile=200)
-    print(f"steps in {folder}")
+    print(f"images of the steps in {folder}")
 
 
 @command(

@@ -73,9 +73,9 @@ def initialise(
         shared = [character for character in charset if character in source.charset]
         layers = ", ".join(sorted({path.split("/")[0] for path in axes}))
         logger.info(
-            "%s has another charset (%s); of the output layers %s rows of %d characters that both "
-            "know are taken over, and others start fresh.",
-            *(source.path, source.charset.difference(charset), layers, len(shared)),
+            "Of the %d characters here %s knows %d: these begin as it reads them (%s), and others "
+            "afresh. The run will read no others.",
+            *(len(charset), _origin_name(source.path), len(shared), layers),
         )
     weights, absent = source.best_weights, set()
     if not weights.exists():  # packed: what serves training only isn't there
