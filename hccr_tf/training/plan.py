@@ -88,7 +88,8 @@ def describe(recipe: Recipe, train: Loader, validation: Loader) -> str:
         f"{len(train.charset):,} classes, {steps:,} steps of {recipe.batch_size} an epoch, "
         f"{steps * recipe.epochs:,} in {recipe.epochs} epochs; {model.count_params():,} "
         f"parameters; {(fixed + batch) / 1e9:.2g} GB of memory and what the framework needs, "
-        f"{fixed / 1e9:.2g} for weights, gradients and the optimiser and {batch / 1e9:.2g} for a batch."
+        f"{fixed / 1e9:.2g} for weights, gradients and the optimiser and {batch / 1e9:.2g} for a "
+        "batch."
     )
 
 
