@@ -96,6 +96,9 @@ class Trainer:
         model: the network that learns, once `run` was called.
     """
 
+    # TensorFlow's deterministic mode has none, and stays for the process.
+    _has_clock = True
+
     def __init__(
         self,
         recipe: Recipe | str,
@@ -172,13 +175,12 @@ class Trainer:
     def _build(self) -> None:
         """Starts the framework, opens the splits and builds the network."""
         backend.prepare_fit()
-        fixed_order = self.recipe.deterministic and keras.backend.backend() == "tensorflow"
-        if fixed_order:
+        if self.recipe.deterministic and keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
             tf.config.experimental.enable_op_determinism()
-        # TensorFlow's clock isn't to be had in that mode.
-        self._wait = InputWait(measured=not fixed_order)
+            Trainer._has_clock = False
+        self._wait = InputWait(measured=self._has_clock)
         self._train, self._validation = (
             open_split(self.recipe, self.dataset, self.charset, split)
             for split in ("train", "validation")

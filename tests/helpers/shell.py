@@ -34,9 +34,11 @@ def run(line: str) -> int:
         return main(words[1:])
     arguments, sys.argv = sys.argv, words[1:]
     try:
+        sys.path.insert(0, str((ROOT / words[1]).parent))  # as `python` does
         runpy.run_path(str(ROOT / words[1]), run_name="__main__")
     except SystemExit as ended:
         return int(ended.code or 0)
     finally:
         sys.argv = arguments
+        sys.path.remove(str((ROOT / words[1]).parent))
     return 0

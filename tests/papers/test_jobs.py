@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tensorflow.python.framework.config import disable_op_determinism
 
 from hccr_tf import get_recipe
 from hccr_tf.papers.jobs import Jobs
 from hccr_tf.papers.sweep import sweep
 from hccr_tf.training.checkpoints import CheckpointInterval
+from hccr_tf.training.trainer import Trainer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 GRID = {"seed": (1, 2)}
 
 
 @pytest.fixture
-def swept(sample_store, tmp_path):
+def swept(sample_store, tmp_path, monkeypatch):
     """A function that sweeps two seeds of a small network, and returns the table."""
     recipe = get_recipe("convnet").override(
         {"model.width": 4, "model.blocks": (1, 1, 1), "image_size": 16, "epochs": 4}
@@ -31,7 +33,9 @@ def swept(sample_store, tmp_path):
         table = sweep(recipe, GRID, sample_store, tmp_path / name, jobs=jobs, checkpoints=often)
         return table.drop(columns="train_minutes")
 
-    return run
+    monkeypatch.setattr(Trainer, "_has_clock", True)
+    yield run
+    disable_op_determinism()  # of this process's other tests
 
 
 def ray_tasks() -> list[int]:

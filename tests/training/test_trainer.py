@@ -252,3 +252,18 @@ def test_no_blur_changes_what_a_blurred_model_sees(trained, sample_store, tmp_pa
     with h5py.File(tmp_path / "with.h5") as a, h5py.File(tmp_path / "without.h5") as b:
         assert a.attrs["blur"] and not b.attrs["blur"]
         assert np.abs(a["logits"][()] - b["logits"][()]).max() > 1e-4
+
+
+@pytest.mark.integration
+def test_an_ordinary_run_follows_a_deterministic_one(sample_store, tmp_path, monkeypatch):
+    """TensorFlow's mode stays for the process, and has no clock."""
+    from tensorflow.python.framework.config import disable_op_determinism
+
+    monkeypatch.setattr(Trainer, "_has_clock", True)
+    settings = {"model.width": 4, "model.blocks": (1, 1, 1), "image_size": 16, "epochs": 1}
+    recipe = get_recipe("convnet").override(settings)
+    try:
+        train(recipe.override(deterministic=True), sample_store, tmp_path / "first")
+        train(recipe, sample_store, tmp_path / "second")
+    finally:
+        disable_op_determinism()
