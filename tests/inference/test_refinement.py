@@ -128,7 +128,7 @@ def test_another_charset_replaces_what_belongs_to_the_classes(run, tmp_path, cap
     recipe = run.recipe.override(epochs=1, learning_rate=1e-12)
     done = train(recipe, store, tmp_path / "run", init_from=run.path)
     said = capsys.readouterr().out
-    assert "refinement_classifier, refinement_query rows of 4 characters" in said
+    assert "knows 4: these begin as it reads them (refinement_classifier, refinement_query)" in said
     settings = {"image_shape": (16, 16, 1), **run.recipe.model_args}
     models = [create_model("mrbc_ir", num_classes=n, **settings) for n in (15, 4)]
     for model, workdir in zip(models, (run, done), strict=True):
