@@ -34,7 +34,7 @@ _REMEDY = "calibrate the run again (hccr calibrate)"
 LEVELS = {1: "gb2312-1", 2: "gb2312"}
 _BATCH = 32
 _SURE = 0.7  # probability below which it's looked what may not belong to a character
-_MARGIN = 0.3  # so much surer what's left must be read
+_MARGIN = 0.3  # so much surer than the whole what's left must be read
 _HALVES = 0.9  # probability above which both halves of an image are characters
 
 
@@ -214,7 +214,7 @@ class Recognizer:
             looked.append((one, self._read(next(self._logits([one])), top_k)))
             if looked[0][1].probability >= _SURE:
                 break
-            best = i if _is_surer(looked[i][1], looked[best][1]) else best
+            best = i if _is_surer(looked[i][1], looked[best][1], looked[0][1]) else best
         return [looked.pop(best), *looked]
 
     def _read_best(
@@ -246,7 +246,7 @@ class Recognizer:
         logits = self._logits([image for _, image in others])
         for (i, _), other in zip(others, logits, strict=True):
             answer, best = self._read(other, top_k), answers[i]
-            if isinstance(best, Recognition) and _is_surer(answer, best):
+            if isinstance(best, Recognition) and _is_surer(answer, best, doubted[i][1]):
                 answers[i] = answer
         return answers
 
@@ -292,8 +292,8 @@ def exported_file(workdir: str | Path | None) -> Path | None:
     return path if path.suffix == ".onnx" else own if path == FOLDER and own.exists() else None
 
 
-def _is_surer(answer: Recognition, best: Recognition) -> bool:
-    return answer.probability > best.probability + _MARGIN
+def _is_surer(answer: Recognition, best: Recognition, first: Recognition) -> bool:
+    return answer.probability > max(best.probability, first.probability + _MARGIN)
 
 
 def _candidates(image: Any, single: bool, max_pixels: int) -> Iterator[np.ndarray | ImageError]:

@@ -18,6 +18,7 @@ from hccr_tf import Recognizer, get_recipe, train
 from hccr_tf.cli.main import main
 from hccr_tf.data.opening import open_dataset
 from hccr_tf.images.cleaning import ImageError, clean
+from hccr_tf.inference import recognizer as recognizer_module
 from hccr_tf.runs.workdir import Workdir
 
 pytestmark = pytest.mark.integration
@@ -229,6 +230,27 @@ def test_the_packages_weights_read_what_lies_on_a_table_and_in_a_circle():
         looked = recognizer.look(kinds[1])
         assert len(looked) > 1 and looked[0][1].character == character
         assert max(one.probability for _, one in looked) < looked[0][1].probability + 0.3
+
+
+def test_of_readings_much_surer_than_the_first_the_surest_counts(run, monkeypatch):
+    reader = Recognizer(run)
+    sure = {10: ("一", 0.15), 20: ("二", 0.5), 30: ("三", 0.7), 40: ("四", 0.6)}
+
+    def logits(images):
+        for image in images:
+            character, probability = sure[int(image[0, 0])]
+            scores = np.full(len(reader.charset), np.log((1 - probability) / 14))
+            scores[reader.charset.index(character)] = np.log(probability)
+            yield scores
+
+    monkeypatch.setattr(reader, "_logits", logits)
+    looks = [np.full((40, 40), level, np.uint8) for level in sure]
+    monkeypatch.setattr(recognizer_module, "_candidates", lambda *_: iter(looks))
+    assert reader.predict(looks[0])[0].character == "三"
+    assert reader.look(looks[0])[0][1].character == "三"
+    sure[10] = "一", 0.45  # with 0.3 more nothing is surer than the first
+    assert reader.predict(looks[0])[0].character == "一"
+    assert reader.look(looks[0])[0][1].character == "一"
 
 
 def test_two_characters_one_above_the_other_are_refused():
