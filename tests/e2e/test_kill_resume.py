@@ -77,7 +77,7 @@ def kill_in_time(process: subprocess.Popen, run: Path, draw: random.Random, in_s
 
 
 # HCCR_KILLS=20 kills so often; each takes a start of the framework.
-KILLS, ON_JAX = (int(os.environ.get("HCCR_KILLS", number)) for number in (4, 1))
+KILLS, ON_JAX = (int(os.environ.get("HCCR_KILLS", number)) for number in (2, 1))
 
 
 @pytest.mark.timeout(300 + 60 * max(KILLS, ON_JAX))

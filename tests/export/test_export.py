@@ -36,8 +36,8 @@ SMALL = {
 QUICK = ("compact_net",)
 # One of keras.applications stands for all of them that no paper here has.
 NETWORKS = [*list_models(), "applications:MobileNetV3Small"]
-# Converting its five hundred layers takes minutes; benchmarks/exports.py has its other formats.
-LARGE = ("efficientnet_v2s",)
+# Converting their hundreds of layers takes minutes; benchmarks/exports.py has their other formats.
+LARGE = ("efficientnet_v2s", "inception_v3_gru")
 
 
 def prepared(predictor, count=5):

@@ -78,7 +78,7 @@ def damage_json(text: bytes, draw: random.Random) -> bytes:
             inner[last] = damage(inner[last].encode("utf-8", "replace"), draw).decode(
                 "utf-8", "replace"
             )
-        elif kind == 3 and type(inner[last]) in (int, float):
+        elif kind == 3 and type(inner[last]) in (int, float) and abs(inner[last]) < 1e300:
             inner[last] = inner[last] * draw.choice((-1, 0, 2, 10**9, 1e-9)) + draw.choice(
                 (-1, 0, 1)
             )

@@ -11,9 +11,7 @@ import sys
 import numpy as np
 import hccr_tf
 
-recipe = hccr_tf.get_recipe("brick_model1").override(
-    {"model.num_bricks": 2, "model.width": 4},
-    image_size=16, batch_size=64, epochs=1, jit_compile=False)
+recipe = hccr_tf.get_recipe("recogniser").override({"model.width": 4}, image_size=16, epochs=1)
 hccr_tf.train(recipe, sys.argv[1], sys.argv[2])
 image = np.full((40, 40), 255, np.uint8)
 image[18:22, 5:35] = 0
