@@ -24,11 +24,12 @@ def most_probable(logits: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarra
         The best classes of logits (..., C), int64 (..., top_k), and their softmax probabilities,
         float64.
     """
-    left, order = np.array(logits, np.float64), []
-    for _ in range(min(top_k, left.shape[-1])):  # sorting thousands of classes takes longer
-        order.append(left.argmax(axis=-1, keepdims=True))
-        np.put_along_axis(left, order[-1], -np.inf, axis=-1)
-    best = np.concatenate(order, axis=-1)
+    left = np.array(logits, np.float64).reshape(-1, np.shape(logits)[-1])
+    rows, order = np.arange(len(left)), []
+    for _ in range(min(top_k, left.shape[1])):  # sorting thousands of classes takes longer
+        order.append(left.argmax(axis=1))
+        left[rows, order[-1]] = -np.inf
+    best = np.stack(order, axis=1).reshape(*np.shape(logits)[:-1], -1)
     return best, np.take_along_axis(softmax(logits), best, axis=-1)
 
 

@@ -115,13 +115,14 @@ def _find_paper(image: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice], int
 def _grey(image: np.ndarray) -> np.ndarray:
     """One channel in which the ink stands out: grey, or of coloured images the best one."""
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    red, green, blue = channels = cv2.split(image)
+    lightest, darkest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
     # Grey scans need no choice.
-    if int(np.ptp(image.reshape(-1, 3).astype(np.int16), axis=1).max()) < 12:
+    if cv2.subtract(lightest, darkest).max() < 12:
         return luma
     # Coloured ruling and stamps vanish in the lightest of the channels, and ink that's dark in
     # all of them stays; coloured ink shows best in the channel with the most contrast.
-    lightest = image.max(axis=2)
-    best = max(map(np.ascontiguousarray, np.moveaxis(image, 2, 0)), key=_contrast)
+    best = max(channels, key=_contrast)
     if _contrast(lightest) >= 0.7 * _contrast(luma):
         return lightest
     return best if _contrast(best) > 1.3 * _contrast(luma) else luma

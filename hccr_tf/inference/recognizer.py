@@ -211,7 +211,7 @@ class Recognizer:
         for i, one in enumerate(_candidates(image, single, MAX_PIXELS)):
             if isinstance(one, ImageError):
                 raise one
-            looked.append((one, self._read(next(self._logits([one])), top_k)))
+            looked.append((one, self._read([one], top_k)[0]))
             if looked[0][1].probability >= _SURE:
                 break
             best = i if _is_surer(looked[i][1], looked[best][1], looked[0][1]) else best
@@ -222,11 +222,8 @@ class Recognizer:
     ) -> list[Recognition | ImageError]:
         """Reads the first candidate of each image, and where it doubts all others."""
         first = [next(images) for images in each]
-        logits = self._logits([image for image in first if isinstance(image, np.ndarray)])
-        answers = [
-            image if isinstance(image, ImageError) else self._read(next(logits), top_k)
-            for image in first
-        ]
+        read = iter(self._read([image for image in first if isinstance(image, np.ndarray)], top_k))
+        answers = [image if isinstance(image, ImageError) else next(read) for image in first]
         doubted = {
             i: (image, answer)
             for i, (image, answer) in enumerate(zip(first, answers, strict=True))
@@ -236,16 +233,15 @@ class Recognizer:
         }
         if single:
             cut = [(i, part) for i, (image, _) in doubted.items() for part in halves(image)]
-            logits = self._logits([part for _, part in cut])
-            surest = [self._read(one, 1).probability for one in logits]
+            surest = [one.probability for one in self._read([part for _, part in cut], 1)]
             for (i, _), upper, lower in zip(cut[::2], surest[::2], surest[1::2], strict=True):
                 if min(upper, lower) > max(_HALVES, doubted[i][1].probability + _MARGIN):
                     answers[i] = ImageError(several_characters(LayoutGuess(2, 2)))
                     del doubted[i]
         others = [(i, image) for i in doubted for image in each[i] if isinstance(image, np.ndarray)]
-        logits = self._logits([image for _, image in others])
-        for (i, _), other in zip(others, logits, strict=True):
-            answer, best = self._read(other, top_k), answers[i]
+        read_again = self._read([image for _, image in others], top_k)
+        for (i, _), answer in zip(others, read_again, strict=True):
+            best = answers[i]
             if isinstance(best, Recognition) and _is_surer(answer, best, doubted[i][1]):
                 answers[i] = answer
         return answers
@@ -255,11 +251,16 @@ class Recognizer:
         scaled = np.where(self.competing, logits / self.temperature, -np.inf)
         return most_probable(scaled, min(top_k, int(self.competing.sum())))
 
-    def _read(self, logits: np.ndarray, top_k: int) -> Recognition:
-        classes, probabilities = self.rank(logits, top_k)
-        characters = map(self.charset.char, classes.tolist())
-        (first, probability), *others = zip(characters, probabilities.tolist(), strict=True)
-        return Recognition(first, probability, tuple(others))
+    def _read(self, images: Sequence[np.ndarray], top_k: int) -> list[Recognition]:
+        """Reads clean images."""
+        answers: list[Recognition] = []
+        if not images:
+            return answers
+        for classes, probabilities in zip(*self.rank(self.logits(images), top_k), strict=True):
+            characters = map(self.charset.char, classes.tolist())
+            (first, probability), *others = zip(characters, probabilities.tolist(), strict=True)
+            answers.append(Recognition(first, probability, tuple(others)))
+        return answers
 
     def logits(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Returns float32 (B, C) logits of clean images; calibration and levels aren't applied."""
