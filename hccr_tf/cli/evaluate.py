@@ -106,6 +106,8 @@ def run_calibrate(workdir, data, **options) -> None:
     from hccr_tf.inference.calibration import calibrate
 
     result = calibrate(workdir, data, **options)
+    if result["refused"]:
+        print(f"nothing saved: {result['refused']}. Take more images that the run hasn't learnt.")
     before, after = (100 * result[f"ece_{when}"] for when in ("before", "after"))
     print(
         f"temperature {result['temperature']:.3f}; expected calibration error {before:.2f} % "
@@ -113,10 +115,8 @@ def run_calibrate(workdir, data, **options) -> None:
     )
     if result["left_out"]:
         print(f"{result['left_out']:,} images of characters that don't compete were left out")
-    if result["refused"]:
-        print(f"nothing saved: {result['refused']}. Take more images that the run hasn't learnt.")
-    else:
-        print(f"curve in {Path(workdir) / 'reliability.png'}")
+    if not result["refused"]:
+        print(f"saved in {workdir}; curve in {Path(workdir) / 'reliability.png'}")
 
 
 @command(
@@ -173,6 +173,8 @@ def run_export(workdir, out, format, quantize, data) -> None:
             with naming_extra("export"):
                 backend.start("tensorflow")
         page = export_page(workdir, out, quantize=quantize or "int8", data=data)
+        if model := exported_file(workdir):
+            print(f"the page's network is {model.name} as it is")
         print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
         return
     with naming_extra("export"):
@@ -180,9 +182,4 @@ def run_export(workdir, out, format, quantize, data) -> None:
         from hccr_tf.export.export import export_run
 
     done = export_run(workdir, out, format=format, quantize=quantize, data=data)
-    kind = f"images of {data}" if data else "drawn images"
-    print(
-        f"{done.path}: {done.num_bytes / 1e6:.2f} MB; of {done.num_images} {kind} "
-        f"{100 * done.equal_answers:.0f} % read as with Keras, logits differ by up to "
-        f"{done.largest_difference:.2g}"
-    )
+    print(f"{done.path}: {done.num_bytes / 1e6:.2f} MB")

@@ -9,7 +9,6 @@ from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.terminal import printable
 
-_COLUMNS = ["path", "character", "probability", "code_point", "alternatives", "error"]
 _IMAGES = argument("images", "image files, folders, patterns or -", nargs="*", metavar="IMAGE")
 _ANY_LAYOUT = switch(
     "--any-layout", "take images that look like several characters, too", off="single"
@@ -66,13 +65,12 @@ def run_predict(paths, workdir, top_k, csv, cam, steps, single, min_probability,
             raise HccrError(f"{name} {folder} is a file; name a folder.")
     if cam and str(workdir).endswith(".onnx"):
         raise HccrError("--cam takes a run's folder as --workdir: ONNX files give no maps.")
-    from hccr_tf.inference.recognizer import Recognition, Recognizer, exported_file
+    from hccr_tf.inference.recognizer import Recognition, Recognizer
 
-    if cam or not exported_file(workdir):
-        backend.start()
     # Whatever is wrong with these shows before the first image is read.
     if cam:  # maps take Keras; what is printed is what they're of
-        from hccr_tf.inference.predictor import Predictor
+        with backend.without_notes():
+            from hccr_tf.inference.predictor import Predictor
         from hccr_tf.pretrained import find_run
 
         workdir = Predictor(find_run(workdir))
@@ -95,25 +93,29 @@ def _print_answers(files, answers, csv) -> None:
     """Prints a line for each file, and writes a row for each into a file, if one is named."""
     from hccr_tf.images.decoding import ImageError
 
+    ranks = [1 if isinstance(a, ImageError) else 1 + len(a.alternatives) for a in answers]
+    named = [
+        f"{name}_{i}" for i in range(2, max(ranks) + 1) for name in ("character", "probability")
+    ]
     rows, width = [], max(map(len, files))
     for i, (file, answer) in enumerate(zip(files, answers, strict=True)):
         if isinstance(answer, ImageError):
             # Standard input is named by its place among the images.
             reason = printable(str(answer)).removeprefix(f"{file}: ").removeprefix(f"image {i}: ")
             print(f"{file}: {reason}", file=sys.stderr)
-            rows.append([file, "", "", "", "", reason])
+            rows.append([file, "", "", "", *[""] * len(named), reason])
             continue
         others = "  ".join(f"{c} {100 * p:.1f} %" for c, p in answer.alternatives)
         line = f"{answer.character}  {100 * answer.probability:5.1f} %  {answer.code_point}"
         print(f"{file:<{width}}  {line}" + (f"   or {others}" if others else ""))
-        probability = round(answer.probability, 6)
-        others = " ".join(f"{c}:{p:.6f}" for c, p in answer.alternatives)
-        rows.append([file, answer.character, probability, answer.code_point, others, ""])
+        first = answer.character, round(answer.probability, 6), answer.code_point
+        cells = [cell for c, p in answer.alternatives for cell in (c, round(p, 6))]
+        rows.append([file, *first, *cells, ""])
     if csv:
         from hccr_tf.utils.files import write_rows
 
         Path(csv).parent.mkdir(parents=True, exist_ok=True)
-        write_rows(csv, _COLUMNS, rows)
+        write_rows(csv, ["path", "character", "probability", "code_point", *named, "error"], rows)
         print(f"table in {csv}")
 
 

@@ -1,6 +1,7 @@
 """`hccr reproduce` and `report`: the papers' tables and figures."""
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,11 +31,12 @@ from hccr_tf.utils.errors import HccrError, unknown
         ),
         argument("--only", "train these runs of --scale", nargs="+", metavar="CELL"),
         switch("--collect", "train nothing; tabulate what there is"),
+        switch("--dry-run", "say which runs are missing and what they take here; train nothing"),
         argument("--runs", "folder of the runs (default: runs beside OUT)", metavar="DIR"),
     ),
     JOBS,
 )
-def run_reproduce(name, listed, only, collect, out, number, ray, cpus, **options) -> None:
+def run_reproduce(name, listed, only, collect, dry_run, out, number, ray, cpus, **options) -> None:
     r"""Makes a table or figure of a paper, ours beside the paper's own numbers.
 
     Either of runs that are trained (--workdir), or of all it needs at a scale (--scale): these
@@ -49,6 +51,7 @@ def run_reproduce(name, listed, only, collect, out, number, ray, cpus, **options
           --workdir runs/demo/model1 runs/demo/model2 runs/demo/model3
       hccr reproduce --list
       hccr reproduce kriuk_figure8 --data store --scale real-small
+      hccr reproduce kriuk_table1 --data store --scale full --dry-run
       hccr reproduce all --scale smoke
     """
     scale = options["scale"]
@@ -59,8 +62,8 @@ def run_reproduce(name, listed, only, collect, out, number, ray, cpus, **options
             raise HccrError("Name the --data to make it of (only --scale smoke brings its own).")
         if options["workdir"] and scale:
             raise HccrError("Take either --workdir or --scale.")
-        if not scale and (name == "all" or only or collect or options["runs"]):
-            raise HccrError("all, --only, --collect and --runs go with --scale.")
+        if not scale and (name == "all" or only or collect or dry_run or options["runs"]):
+            raise HccrError("all, --only, --collect, --dry-run and --runs go with --scale.")
     backend.start()
     from hccr_tf.papers.base import EXPERIMENTS, is_trained
     from hccr_tf.papers.jobs import Jobs
@@ -72,22 +75,26 @@ def run_reproduce(name, listed, only, collect, out, number, ray, cpus, **options
         for key, experiment in ordered.items():
             scales = f" [{', '.join(experiment.scales)}]" if experiment.scales else ""
             print(f"  {key:<22} {experiment.description}{scales}")
-    elif name == "all":
-        plans = {n: e.cells(scale) for n, e in ordered.items() if scale in e.scales}
-        cells = {key: [cell.name for cell in plan] for key, plan in plans.items()}
-        known = sorted({cell for names in cells.values() for cell in names})
-        for cell in set(only or ()) - set(known):
-            raise unknown("cell", cell, known)
-        base, failed = Path(out or Path("results") / scale), []
-        folder, begun = Path(options["runs"] or base / "runs"), time.monotonic()
-        waiting = [] if collect else [c for c in only or known if not is_trained(folder, c)]
-        for number, (key, names) in enumerate(cells.items(), 1):
+    elif name == "all" or dry_run:
+        made = {n: e for n, e in ordered.items() if scale in e.scales}
+        made = made if name == "all" else {name: EXPERIMENTS[name]}
+        plans = {key: experiment.cells(scale) for key, experiment in made.items()}
+        cells = {cell.name: cell for plan in plans.values() for cell in plan}
+        for cell in set(only or ()) - set(cells):
+            raise unknown("cell", cell, sorted(cells))
+        base = Path(out or Path("results", scale, "" if name == "all" else name))
+        folder = Path(options["runs"] or (base if name == "all" else base.parent) / "runs")
+        if dry_run:
+            return _forecast([cells[cell] for cell in only or cells], folder, options["data"])
+        failed, begun = [], time.monotonic()
+        waiting = [] if collect else [c for c in only or cells if not is_trained(folder, c)]
+        for number, (key, plan) in enumerate(plans.items(), 1):
             left = sum(not is_trained(folder, cell) for cell in waiting)
             took = _minutes(time.monotonic() - begun, len(waiting) - left, left)
             print(
-                f"=== {key} ({number} of {len(cells)}; {left} runs to train{took}) ===", flush=True
+                f"=== {key} ({number} of {len(plans)}; {left} runs to train{took}) ===", flush=True
             )
-            some = [] if collect else only and [cell for cell in only if cell in names]
+            some = [] if collect else only and [c.name for c in plan if c.name in only]
             try:
                 _reproduce(key, out=base / key, only=some, **options)
             except (HccrError, OSError) as error:
@@ -98,6 +105,18 @@ def run_reproduce(name, listed, only, collect, out, number, ray, cpus, **options
             raise HccrError(f"{', '.join(failed)} failed as said above; the others are made.")
     else:
         _reproduce(name, out=out, only=[] if collect else only, **options)
+
+
+def _forecast(cells, folder, data) -> None:
+    from hccr_tf.data.opening import open_dataset
+    from hccr_tf.papers.base import sample_store
+    from hccr_tf.papers.forecast import describe, forecast
+
+    with tempfile.TemporaryDirectory() as sample:
+        table = forecast(cells, open_dataset(data) if data else sample_store(Path(sample)), folder)
+    if len(table):
+        print(table.drop(columns="seconds", errors="ignore").to_string(index=False, na_rep=""))
+    print(describe(table, folder))
 
 
 def _minutes(seconds: float, done: int, left: int) -> str:

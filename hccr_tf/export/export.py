@@ -139,6 +139,14 @@ def export_run(
             with atomic_write(out) as temporary:
                 written.replace(temporary)
     files = [out] if out.is_file() else [file for file in out.rglob("*") if file.is_file()]
+    difference, equal = found
+    logger.info(
+        "Of %d %s %.0f %% read as with Keras; logits differ by up to %.2g.",
+        len(compared),
+        "drawn images" if data is None else f"images of {getattr(data, 'path', data)}",
+        100 * equal,
+        difference,
+    )
     return Export(out, sum(file.stat().st_size for file in files), *found, len(compared))
 
 

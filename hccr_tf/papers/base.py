@@ -62,12 +62,12 @@ class Cell:
         recipe = get_recipe(self.recipe) if isinstance(self.recipe, str) else self.recipe
         return recipe.override(self.settings)
 
-    @property
-    def command(self) -> str:
-        """The same as a command; store and folder go behind it."""
+    def command(self, store: Path, folder: Path) -> str:
+        """Returns the command that trains it on a store, beside other cells in a folder."""
         recipe = self.recipe if isinstance(self.recipe, str) else self.recipe.name
-        begin = ["--init-from", self.init_from] if self.init_from else []
-        return shlex.join(["hccr", "train", recipe, *flags(self.settings), *begin])
+        begin = ["--init-from", str(folder / self.init_from)] if self.init_from else []
+        to = ["--data", str(store), "--workdir", str(folder / self.name)]
+        return shlex.join(["hccr", "train", recipe, *flags(self.settings), *begin, *to])
 
 
 Plan = Callable[[str], Sequence[Cell]]
@@ -155,7 +155,8 @@ def train_cells(
                 if (only is not None and cell.name not in only) or _diverged(folder, cell.name):
                     yield cell
                     continue
-                logger.info("[%d of %d] %s: %s", others, len(cells), cell.name, cell.command)
+                command = cell.command(store.path, folder)
+                logger.info("[%d of %d] %s: %s", others, len(cells), cell.name, command)
                 if cell.init_from is not None and not is_trained(folder, cell.init_from):
                     raise HccrError(
                         f"{cell.name} begins with the run {cell.init_from}, which isn't trained in "
@@ -196,12 +197,13 @@ def is_trained(folder: Path, name: str) -> bool:
     return Workdir(folder / name).prediction_weights.exists()
 
 
-def cells_table(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
+def cells_table(cells: Sequence[Cell], store: Path, folder: Path) -> pd.DataFrame:
     """Tells how cells stand: a row each, with command, data, seed, hardware and time."""
     rows = []
     for cell in cells:
         workdir = Workdir(folder / cell.name)
-        row: dict[str, Any] = {"cell": cell.name, "state": "not run", "command": cell.command}
+        command = cell.command(store, folder)
+        row: dict[str, Any] = {"cell": cell.name, "state": "not run", "command": command}
         if workdir.exists():
             row |= {"state": workdir.read_run()["state"], **_training(workdir)}
         rows.append(row)
@@ -275,7 +277,7 @@ def reproduce(
                 pass
         finally:
             # Also where it's stopped: it says what was not run.
-            write_csv(out / "cells.csv", cells_table(cells, folder))
+            write_csv(out / "cells.csv", cells_table(cells, store.path, folder))
         paths = [folder / c.name for c in cells if c.shown and is_trained(folder, c.name)]
         if not paths:
             return {}
@@ -285,7 +287,7 @@ def reproduce(
         trained = [(name, Workdir(path)) for name, path in inputs.named_runs().items()]
         rows = [{"run": n, "recipe": w.recipe.name, **_training(w)} for n, w in trained]
         tables["runs"] = pd.DataFrame(rows)
-    commands = {cell.name: cell.command for cell in cells}
+    commands = {cell.name: cell.command(store.path, folder) for cell in cells}
     written = {}
     for title, table in tables.items():
         if "train_command" in table:  # what makes this run alone

@@ -2,7 +2,9 @@
 
 import logging
 import math
+import os
 import time
+from dataclasses import dataclass
 
 import keras
 
@@ -20,6 +22,7 @@ from hccr_tf.training.compilation import (
 )
 from hccr_tf.training.keras_data import open_split
 from hccr_tf.utils import backend
+from hccr_tf.utils.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -70,31 +73,58 @@ class Clock:
         return max(0.0, min(left, self._deadline - time.monotonic()))
 
 
-def describe(recipe: Recipe, train: Loader, validation: Loader) -> str:
-    """Writes what a run of a recipe takes: images, steps, parameters, memory.
+@dataclass(frozen=True)
+class Cost:
+    """What a network takes in training: parameters, and bytes.
 
-    Memory is that of weights, gradients, the optimiser's averages and every layer's output for a
-    batch. Frameworks hold a few of the largest once more for a while.
+    Memory is that of weights, gradients and the optimiser's averages (`fixed`) and every layer's
+    output for a batch. Frameworks hold a few of the largest once more for a while. On disk are two
+    checkpoints, and the best weights twice.
     """
-    model = blueprint_of(recipe, len(train.charset))
-    values = [math.prod(v.shape) for v in model.trainable_variables]
-    fixed = 4 * (model.count_params() + (1 + optimizer_values(recipe)) * sum(values))
-    tensors = (t for layer in all_layers(model) for t in keras.tree.flatten(layer.output))
-    batch = recipe.batch_size * sum(math.prod(t.shape[1:]) for t in tensors)
-    batch *= 2 if recipe.mixed_precision else 4
+
+    parameters: int
+    fixed: int
+    batch: int
+    disk: int
+
+    @property
+    def memory(self) -> int:
+        """Returns the bytes that it takes at least."""
+        return self.fixed + self.batch
+
+    @classmethod
+    def of(cls, recipe: Recipe, num_classes: int) -> "Cost":
+        """Computes it without making the network's values."""
+        model = blueprint_of(recipe, num_classes)
+        parameters = model.count_params()
+        learnt = sum(math.prod(v.shape) for v in model.trainable_variables)
+        averages = optimizer_values(recipe) * learnt
+        tensors = (t for layer in all_layers(model) for t in keras.tree.flatten(layer.output))
+        batch = recipe.batch_size * sum(math.prod(t.shape[1:]) for t in tensors)
+        batch *= 2 if recipe.mixed_precision else 4
+        disk = 4 * (2 * (parameters + averages) + 2 * parameters)
+        return cls(parameters, 4 * (parameters + learnt + averages), batch, disk)
+
+
+def describe(recipe: Recipe, train: Loader, validation: Loader) -> str:
+    """Writes what a run of a recipe takes: images, steps, parameters, memory, disk."""
+    cost = Cost.of(recipe, len(train.charset))
     steps = train.steps_per_epoch
     return (
         f"{recipe.name}: {len(train):,} training and {len(validation):,} validation images of "
         f"{len(train.charset):,} classes, {steps:,} steps of {recipe.batch_size} an epoch, "
-        f"{steps * recipe.epochs:,} in {recipe.epochs} epochs; {model.count_params():,} "
-        f"parameters; {(fixed + batch) / 1e9:.2g} GB of memory and what the framework needs, "
-        f"{fixed / 1e9:.2g} for weights, gradients and the optimiser and {batch / 1e9:.2g} for a "
-        "batch."
+        f"{steps * recipe.epochs:,} in {recipe.epochs} epochs; {cost.parameters:,} "
+        f"parameters; {cost.memory / 1e9:.2g} GB of memory and what the framework needs, "
+        f"{cost.fixed / 1e9:.2g} for weights, gradients and the optimiser and "
+        f"{cost.batch / 1e9:.2g} for a batch; {cost.disk / 1e9:.2g} GB on disk."
     )
 
 
-def dry_run(recipe: Recipe, dataset: Dataset, charset: Charset | None = None) -> None:
+def dry_run(recipe: Recipe, dataset: Dataset, charset: Charset | None = None) -> float | None:
     """Logs what a run takes, and how long by some of its steps; writes nothing.
+
+    Returns:
+        Seconds that it takes here; None where it needs more memory than this machine has.
 
     Raises:
         HccrError: what `train` raises of the recipe and the dataset.
@@ -103,24 +133,35 @@ def dry_run(recipe: Recipe, dataset: Dataset, charset: Charset | None = None) ->
     charset = charset or dataset.charset
     train, validation = (open_split(recipe, dataset, charset, s) for s in ("train", "validation"))
     logger.info(describe(recipe, train, validation))
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if Cost.of(recipe, len(charset)).memory > there and not _has_gpu():
+        text = "This machine has %.2g GB of memory: too few to try how long it takes."
+        logger.info(text, there / 1e9)
+        return None
+    logger.info("Trying %d steps; the first compiles, which may take minutes.", _TRIED_STEPS)
     strategy = distribution_strategy()
     model = build_network(recipe, len(charset), None, strategy)
     # Of stages the last: most learns in it.
     compile_network(model, recipe, recipe.all_stages()[-1], train, strategy)
     clock = Clock(train, validation, recipe.epochs)
     clock.begin(0)
-    for step in range(_TRIED_STEPS):
+    for step in track(range(_TRIED_STEPS), "trying", _TRIED_STEPS):
         images, labels, _ = train.batch(0, step % train.steps_per_epoch)
         model.train_on_batch(images, dict.fromkeys(model.output, labels))
         clock.advance()
     seconds = clock.left() or 0.0
     logger.info("By %d steps, training takes about %s here.", _TRIED_STEPS - 1, duration(seconds))
     warn_if_long(seconds)
+    return seconds
+
+
+def _has_gpu() -> bool:
+    return not all(d.startswith("cpu") for d in keras.distribution.list_devices())
 
 
 def warn_if_long(seconds: float) -> bool:
     """Warns where a run takes over a day without a GPU; returns whether it does."""
-    long = seconds > _DAY and all(d.startswith("cpu") for d in keras.distribution.list_devices())
+    long = seconds > _DAY and not _has_gpu()
     if long:
         message = (
             "No GPU was found, and on this machine's processor the run takes about %s. Install "

@@ -127,7 +127,7 @@ def test_recognizer_and_command_read_a_file_as_the_run(compact_run, numerals, tm
     out = tmp_path / "new" / "compact.onnx"
     command = ["export", str(compact_run), "--out", str(out), "--quantize", "float16"]
     assert main([*command, "--data", str(numerals)]) == 0
-    assert f"of 64 images of {numerals} 100 % read as with Keras" in capsys.readouterr().out
+    assert f"Of 64 images of {numerals} 100 % read as with Keras" in capsys.readouterr().out
     images = [on_paper(character) for character in "一三五七九百千万"]
     for one, other in zip(
         Recognizer(compact_run).predict(images), Recognizer(out).predict(images), strict=True

@@ -148,7 +148,8 @@ def test_command(run, files, tmp_path, capsys):
     rows = pd.read_csv(table)
     assert list(rows["path"]) == [str(p) for p in sorted(files.iterdir())]
     assert (rows["code_point"] == [f"U+{ord(c):04X}" for c in rows["character"]]).all()
-    assert all(len(text.split()) == 1 for text in rows["alternatives"])
+    assert list(rows)[4:] == ["character_2", "probability_2", "error"]
+    assert (rows["probability_2"] <= rows["probability"]).all() and rows["error"].isna().all()
     assert pd.read_csv(maps / "cam.csv")["character"].tolist() == rows["character"].tolist()
     assert main([*command, "--csv", str(maps)]) == 2
     assert "is a folder; name a file" in capsys.readouterr().err

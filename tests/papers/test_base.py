@@ -2,6 +2,8 @@
 
 import logging
 import shlex
+from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -47,14 +49,18 @@ def test_cells_of_one_name_are_one_run_at_each_scale(cells, scale):
 def test_commands_say_what_cells_build(cells):
     parser = Parser()
     parser.add_argument("recipe")
-    parser.add_argument("--init-from")
+    for option in ("--init-from", "--data", "--workdir"):
+        parser.add_argument(option)
     add_recipe_settings(parser)
-    for cell in {cell.command: cell for some in cells.values() for cell in some}.values():
-        hccr, train, *words = shlex.split(cell.command)
+    command = partial(Cell.command, store=Path("store"), folder=Path("runs"))
+    for cell in {command(cell): cell for some in cells.values() for cell in some}.values():
+        hccr, train, *words = shlex.split(command(cell))
         assert (hccr, train) == ("hccr", "train")
         settings = vars(parser.parse_args(words))
         recipe, init_from = get_recipe(settings.pop("recipe")), settings.pop("init_from")
-        assert recipe.override(settings) == cell.build() and init_from == cell.init_from
+        assert init_from == (cell.init_from and f"runs/{cell.init_from}")
+        assert settings.pop("data") == "store" and settings.pop("workdir") == f"runs/{cell.name}"
+        assert recipe.override(settings) == cell.build()
 
 
 def test_smoke_cells_build(cells):
@@ -86,9 +92,11 @@ def test_a_command_names_every_kind_of_setting():
         "learning_rate": 2e-4,
         "model.units": 8,
     }
-    assert Cell("x", "transfer", settings, init_from="y").command == (
+    cell = Cell("x", "transfer", settings, init_from="y")
+    assert cell.command(Path("a store"), Path("runs")) == (
         "hccr train transfer --stages backbone:2,100:3:0.0001 --no-crop-ink "
-        "--learning-rate 0.0002 --model.units 8 --init-from y"
+        "--learning-rate 0.0002 --model.units 8 --init-from runs/y "
+        "--data 'a store' --workdir runs/x"
     )
 
 
