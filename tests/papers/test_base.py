@@ -182,7 +182,7 @@ def test_all_says_how_long_it_will_take():
         (["nothing", "--data", "STORE"], "No experiment is called 'nothing'. There are: "),
         (["melnyk_table2", "--data", "STORE"], "Name the trained runs: --workdir"),
         (["kriuk_figure8", "--scale", "smoke", "--workdir", "x"], "either --workdir or --scale"),
-        (["all", "--data", "x"], "all, --only, --collect and --runs go with --scale"),
+        (["all", "--data", "x"], "all, --only, --collect, --dry-run and --runs go with"),
         (["all", "--scale", "smoke", "--only", "modle1"], "'modle1'. Did you mean model1"),
         # Before anything is trained:
         (["networks", "--data", "STORE", "--scale", "full"], "no plan of what to train"),
