@@ -32,7 +32,7 @@ def forecast(cells: Iterable[Cell], store: Dataset, folder: Path) -> pd.DataFram
     rows = []
     for cell in cells:
         recipe, workdir = cell.build(), Workdir(folder / cell.name)
-        run = workdir.read_run() if workdir.exists() else {"state": "not run"}
+        run: dict = workdir.read_run() if workdir.exists() else {"state": "not run"}
         over = run["state"] in _OVER
         epochs = 0 if over else recipe.epochs - run.get("epochs_done", 0)
         row = {"cell": cell.name, "state": run["state"], "epochs": epochs}
