@@ -5,8 +5,7 @@
 
 Networks have their own widths, drawn weights, 15 classes and 64×64 images. Differences of logits
 are those that `hccr export` finds. Times are of one image, medians of 20 readings, in milliseconds
-of processor time on one thread. Writes results/exports.csv, a row each network and format, and the
-table at the end of docs/exports.md.
+of processor time on one thread. Writes results/exports.csv, a row for each network and format.
 """
 
 import statistics
@@ -25,10 +24,8 @@ from hccr_tf import Predictor, export_run, list_models
 from hccr_tf.export.export import FORMATS
 from hccr_tf.runs.workdir import environment
 
-DOCS = Path(__file__).parents[1] / "docs" / "exports.md"
 SIDE = 64
 SETTINGS = {"brick_net": {"num_bricks": 4}}  # five take larger images
-MARK = "<!-- The table is made by benchmarks/exports.py. -->\n\n"
 
 
 def main() -> None:
@@ -45,8 +42,6 @@ def main() -> None:
             old = pd.read_csv(file)
             table = pd.concat([old[old["network"] != name], table])
         table.sort_values("network", kind="stable").to_csv(file, index=False)
-    text, mark, _ = DOCS.read_text("utf-8").partition(MARK)
-    DOCS.write_text(text + mark + markdown(pd.read_csv(file)), "utf-8")
 
 
 def measured(name: str, folder: Path) -> list[dict]:
@@ -84,19 +79,6 @@ def milliseconds(read, image: np.ndarray) -> float:
         read(image)
         times.append(1000 * (time.process_time() - start))
     return round(statistics.median(times), 2)
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """The table of the documentation: a line a network."""
-    columns = ("megabytes", "difference", "ms")
-    heads = [f"{format}: {c}" for format in FORMATS for c in ("MB", "difference", "ms")]
-    lines = [["network", "parameters", "Keras: ms", *heads]]
-    for name, rows in table.groupby("network", sort=False):
-        first, of = rows.iloc[0], rows.set_index("format")
-        values = [of.loc[format, column] for format in FORMATS for column in columns]
-        lines.append([f"`{name}`", f"{first['parameters']:,}", first["keras_ms"], *values])
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
 if __name__ == "__main__":
