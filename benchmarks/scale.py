@@ -17,11 +17,12 @@ checkpoint   12 bytes a parameter at the rate that `checkpoint_cost.csv` measure
 Reading overlaps with computing, and so may most of the exchange: a step takes between `least_ms`,
 the longest of the first three, and `most_ms`, compute and exchange one after the other; checkpoints
 come on top. `bound` names the longest.
-`equality` trains three steps (one epoch, the last batch of an odd size) of a recipe of each family,
-small, by 1, 2 and 4 processes: the largest difference of a weight, over the largest weight of its
-variable. `speed` trains by 1 and 2 processes of one thread.
+`equality` trains an epoch, whose last batch isn't whole, of a recipe of each family, small, by 1, 2
+and 4 processes: the norm of the difference of weights to those of one, over their norm. `speed`
+trains by 1 and 2 processes of one thread.
 """
 
+import json
 import os
 import socket
 import subprocess
@@ -32,19 +33,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from common import RESULTS, arguments_of
+from safetensors.numpy import load_file
 
 from hccr_tf.utils.files import write_csv
 
 # TFLOP/s in bfloat16; GB/s each way to another device of the machine, and of another machine.
 CARDS = {"H100": (989, 450, 50), "A100": (312, 300, 25), "L4": (121, 32, 12.5)}
-SMALL = {
-    "convnet": "--model.width 4 --model.blocks 1 1 1",
-    "melnyk_net_c": "--image-size 32",
-    "recogniser": "--image-size 32 --model.width 8",
-    "brick_model1": "--model.num_bricks 2 --model.width 16",
-    "mrbc": "--model.width 4",
-    "mrbc_ir": "--model.width 4 --model.attention_width 8",
-    "transfer": "--model applications:MobileNetV3Small --image-size 32 --stages none --epochs 1",
+SMALL = {  # a recipe of each family
+    "brick_model1": {"model.num_bricks": 2, "model.width": 16},
+    "melnyk_net_c": {"image_size": 32, "model.width": 8},
+    "convnet": {"model.width": 4, "model.blocks": (1, 1, 1)},
+    "resnet": {"model.width": 4, "model.blocks": (1, 1, 1)},
+    "mrbc": {"model.width": 4, "model.blocks": (1, 1, 1)},
+    "mrbc_ir": {"model.width": 4, "model.attention_width": 8, "model.units": 16},
+    "recogniser": {"image_size": 32, "model.width": 4},
+    "transfer": {
+        "model": "applications:MobileNetV3Small",
+        "image_size": 32,
+        "stages": "backbone:1,100:1",
+        "epochs": 2,
+    },
 }
 XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
@@ -95,73 +103,86 @@ def model(options) -> None:
     print(table.to_string(index=False))
 
 
-def train(recipe: str, data: str, workdir: Path, number: int, settings: str) -> list[str]:
-    """Trains by so many processes of one thread, and returns the first one's lines."""
+def train_all(data: str, folder: Path, number: int, recipes: dict, **environment: str) -> None:
+    """Trains recipes one after another by so many processes of one thread, each in its folder."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    command = [sys.executable, "-m", "hccr_tf", "train", recipe, *settings.split()]
-    command += ["--data", data, "--workdir", str(workdir)]
     flags = f"{XLA} --xla_cpu_multi_thread_eigen=false"
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags, "OMP_NUM_THREADS": "1"}
+    variables = {**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags, "OMP_NUM_THREADS": "1"}
+    given = json.dumps([data, str(folder), address, number, recipes])
+    command = [sys.executable, __file__, "member", "--given", given, "--process"]
     processes = []
     for i in range(number):
-        own = f"--coordinator {address} --processes {number} --process {i}".split()
-        said = own if number > 1 else []
-        to = subprocess.PIPE if i == 0 else subprocess.DEVNULL
-        processes.append(
-            subprocess.Popen(command + said, env=environment, stdout=to, stderr=to, text=True)
-        )
-    out, err = processes[0].communicate()
-    if any(process.wait() for process in processes):
-        raise SystemExit(f"error: {recipe} by {number} processes failed: {err[-2000:]}")
-    return out.splitlines()
+        with open(f"{folder}-{i}.log", "w") as log:
+            one = [*command, str(i)]
+            started = subprocess.Popen(one, env=variables | environment, stdout=log, stderr=log)
+        processes.append(started)
+    for i, process in enumerate(processes):
+        if process.wait():
+            raise SystemExit(f"error: {number} processes failed; see {folder}-{i}.log")
 
 
-def weights(workdir: Path) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
+def member(options) -> None:
+    """Is one of the processes of `train_all`."""
+    import keras
 
-    newest = max((workdir / "checkpoints").glob("step-*.safetensors"))
-    return {k: v for k, v in load_file(newest).items() if v.dtype == np.float32}
+    from hccr_tf import get_recipe, train
+    from hccr_tf.training import processes
+
+    data, folder, address, number, recipes = json.loads(options.given)
+    if number > 1:
+        processes.join(address, number, options.process)
+    for name, settings in recipes.items():
+        recipe = get_recipe(name).override(settings)
+        train(recipe, data, Path(folder) / name, init_from="none")
+        keras.utils.clear_session()
 
 
-def difference(one: dict, other: dict, group: str) -> float:
-    return max(
-        float(np.abs(array - other[name]).max() / max(np.abs(array).max(), 1e-3))
-        for name, array in one.items()
-        if name.startswith(group)
-    )
+def difference(one: Path, other: Path) -> float:
+    """Returns the norm of the difference of two runs' weights over that of the weights."""
+    loaded = []
+    for workdir in (one, other):
+        newest = max((workdir / "checkpoints").glob("step-*.safetensors"))
+        arrays = sorted(load_file(newest).items())
+        weights = [array.ravel() for name, array in arrays if name.startswith("model/")]
+        loaded.append(np.concatenate(weights).astype(np.float64))
+    return float(np.linalg.norm(loaded[0] - loaded[1]) / np.linalg.norm(loaded[0]))
 
 
 def equality(options) -> None:
-    path = RESULTS / "scale_equality.csv"
-    table = pd.read_csv(path).to_dict("records") if path.exists() else []
-    for recipe, small in SMALL.items():
-        if recipe in {row["recipe"] for row in table}:
-            continue
-        settings = f"--image-size 16 --batch-size 128 --epochs 1 --init-from none {small}"
-        with tempfile.TemporaryDirectory() as folder:
-            runs = {n: Path(folder) / str(n) for n in (1, 2, 4)}
-            for number, workdir in runs.items():
-                train(recipe, options.data, workdir, number, settings)
-            one = weights(runs[1])
-            row = {"recipe": recipe, "settings": settings}
-            for number in (2, 4):
-                row[f"weights_{number}"] = difference(one, weights(runs[number]), "model/")
-        table.append(row)
-        write_csv(path, pd.DataFrame(table), float_format="%.1e")
-        print(row, flush=True)
+    from hccr_tf import get_recipe
+
+    shared = {"image_size": 16, "batch_size": 128, "epochs": 1}
+    recipes = {name: {**shared, **small} for name, small in SMALL.items()}
+    table = [
+        {"recipe": name, "model": get_recipe(name).override(small).model}
+        for name, small in recipes.items()
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {number: Path(folder) / str(number) for number in (1, 2, 4)}
+        for number, path in runs.items():
+            train_all(options.data, path, number, recipes)
+            for row in table:
+                name = row["recipe"]
+                row["steps"] = pd.read_csv(path / name / "history.csv")["step"].iloc[-1]
+                if number > 1:
+                    row[f"difference_{number}"] = difference(runs[1] / name, path / name)
+    table = pd.DataFrame(table)
+    write_csv(RESULTS / "scale_equality.csv", table, float_format="%.1e")
+    print(table.to_string(index=False))
 
 
 def speed(options) -> None:
+    """Images a second of the last of four epochs, which compiles nothing."""
+    own = {"image_size": 32, "batch_size": 64, "epochs": 4, "model.width": 8}
     table = []
-    settings = "--image-size 32 --model.width 8 --batch-size 64 --epochs 4 --schedule constant"
     for number in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
-            workdir = Path(folder) / "run"
-            train("recogniser", options.data, workdir, number, settings)
-            run = pd.read_json(workdir / "run.json", typ="series")
-            table.append({"processes": number, "images_per_second": run["images_per_second"]})
+            path = Path(folder) / "runs"
+            train_all(options.data, path, number, {"recogniser": own})
+            run = json.loads((path / "recogniser" / "run.json").read_text())
+        table.append({"processes": number, "images_per_second": run["images_per_second"]})
     table = pd.DataFrame(table)
     write_csv(RESULTS / "scale_speed.csv", table)
     print(table.to_string(index=False))
@@ -169,7 +190,9 @@ def speed(options) -> None:
 
 def main() -> None:
     parser = arguments_of(__doc__)
-    parser.add_argument("part", choices=["model", "equality", "speed"])
+    parser.add_argument("part", choices=["model", "equality", "speed", "member"])
+    parser.add_argument("--given", help="to a member, by the process that started it")
+    parser.add_argument("--process", type=int, help="number of a member")
     parser.add_argument("--data", help="store of hccr data prepare, for equality and speed")
     parser.add_argument("--network", default="brick_net", help="(default brick_net)")
     parser.add_argument("--num-classes", type=int, default=7330, help="(default 7330)")
@@ -178,7 +201,8 @@ def main() -> None:
     parser.add_argument("--efficiency", type=float, default=0.3, help="assumed (default 0.3)")
     parser.add_argument("--input-rate", type=float, help="images/s a process (default: measured)")
     options = parser.parse_args()
-    {"model": model, "equality": equality, "speed": speed}[options.part](options)
+    parts = {"model": model, "equality": equality, "speed": speed, "member": member}
+    parts[options.part](options)
 
 
 if __name__ == "__main__":

@@ -87,8 +87,9 @@ def run_prepare(source, charset, workers, shard, **options) -> None:
         index, count = map(int, shard.split("/"))
     except ValueError:
         raise HccrError(f"--shard is I/N, such as 2/8, not {shard!r}.") from None
-    reading = {name: options[name] for name in ("out", "photographs", "labels")}
-    part = prepare_part(source, shard=(index, count), charset=charset, workers=workers, **reading)
+    how = {name: options[name] for name in ("photographs", "labels")}
+    how |= {"charset": charset, "workers": workers}
+    part = prepare_part(source, options["out"], (index, count), **how)
     print(f"{part}; when all {count} are there, --join makes the store of them")
 
 

@@ -85,7 +85,7 @@ def group(title: str, *arguments: Argument) -> Argument:
 
 JOBS = group(
     "runs side by side",
-    argument("--jobs", "runs at a time, in processes here", default=1, dest="number"),
+    argument("--jobs", "runs at a time, in processes here", default=1),
     argument(
         "--ray",
         "each run as a task of a Ray cluster (extra [ray]), of a new one here without ADDRESS",

@@ -36,7 +36,7 @@ from hccr_tf.utils.errors import HccrError, unknown
     ),
     JOBS,
 )
-def run_reproduce(name, listed, only, collect, dry_run, out, number, ray, cpus, **options) -> None:
+def run_reproduce(name, listed, only, collect, dry_run, out, jobs, ray, cpus, **options) -> None:
     r"""Makes a table or figure of a paper, ours beside the paper's own numbers.
 
     Either of runs that are trained (--workdir), or of all it needs at a scale (--scale): these
@@ -69,7 +69,7 @@ def run_reproduce(name, listed, only, collect, dry_run, out, number, ray, cpus, 
     from hccr_tf.papers.jobs import Jobs
     from hccr_tf.papers.report import reading_order
 
-    options["jobs"] = Jobs(number, ray is not None, ray or None, cpus)
+    options["jobs"] = Jobs(jobs, ray, cpus)
     ordered = {key: EXPERIMENTS[key] for key in sorted(EXPERIMENTS, key=reading_order)}
     if listed:
         for key, experiment in ordered.items():

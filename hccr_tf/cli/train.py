@@ -148,13 +148,13 @@ def run_sweep(
     data,
     workdir,
     split,
-    number,
-    ray,
-    cpus,
     init_from,
     charset,
     minutes,
     save_steps,
+    jobs,
+    ray,
+    cpus,
     **settings,
 ) -> None:
     r"""Trains a recipe once for every combination of some settings' values.
@@ -181,9 +181,9 @@ def run_sweep(
     from hccr_tf.papers.jobs import Jobs
     from hccr_tf.papers.sweep import sweep
 
-    jobs = Jobs(number, ray is not None, ray or None, cpus)
-    circumstances = _circumstances(init_from, charset, minutes, save_steps)
-    table = sweep(overridden, grid, store, workdir, split=split, jobs=jobs, **circumstances)
+    options = _circumstances(init_from, charset, minutes, save_steps)
+    options |= {"split": split, "jobs": Jobs(jobs, ray, cpus)}
+    table = sweep(overridden, grid, store, workdir, **options)
     print(table.to_string(index=False, na_rep=""))
     print(f"all of it in {workdir}: sweep.csv, sweep.png, a folder a run")
 

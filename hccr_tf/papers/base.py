@@ -6,7 +6,6 @@ embedded sample in seconds. Cells are runs in folders of their own, so whatever 
 where it was, and a table of them says which were not run.
 """
 
-import contextlib
 import inspect
 import logging
 import shlex
@@ -126,56 +125,47 @@ def train_cells(
 ) -> Iterator[Cell]:
     """Trains the cells, or `only` some, that aren't trained yet, and yields all as they end.
 
-    One that diverged isn't tried again. `jobs` train side by side, a run after the one that it
-    begins with; one by one here if None. `circumstances` are other arguments of
-    `hccr_tf.training.train`.
+    One that diverged isn't tried again, and one that begins with another is trained after it.
+    `jobs` train side by side; this process one by one if None. `circumstances` are other arguments
+    of `hccr_tf.training.train`.
 
     Raises:
         HccrError: `only` names a cell that there isn't, a cell begins with a run that isn't
             there, or a folder holds another run.
     """
+    jobs = jobs or Jobs()
+    room = jobs.number if jobs.ray is None else len(cells)
     names = [cell.name for cell in cells]
     for name in set(only or ()) - set(names):
         raise unknown("cell", name, names)
     folder.mkdir(parents=True, exist_ok=True)
-    untrained, others = list(cells), 0
-    alone = jobs is None or (jobs.number == 1 and not jobs.ray)
-    with contextlib.nullcontext(_at_once) if alone or jobs is None else jobs.open() as submit:
-        running: dict[Future, Cell] = {}
-        while untrained or running:
-            pending = {cell.name for cell in running.values()}
-            for cell in list(untrained):
-                if alone and running:
-                    break
-                if cell.init_from in pending:
-                    pending.add(cell.name)
-                    continue
-                untrained.remove(cell)
-                others += 1
-                if (only is not None and cell.name not in only) or _diverged(folder, cell.name):
-                    yield cell
-                    continue
-                command = cell.command(store.path, folder)
-                logger.info("[%d of %d] %s: %s", others, len(cells), cell.name, command)
+    path, folder = store.path.absolute(), folder.absolute()
+    waiting = [
+        cell
+        for cell in cells
+        if (only is None or cell.name in only) and not _diverged(Workdir(folder / cell.name))
+    ]
+    yield from (cell for cell in cells if cell not in waiting)
+    running: dict[Future, Cell] = {}
+    with jobs.open() as submit:
+        while waiting or running:
+            unfinished = {cell.name for cell in (*waiting, *running.values())}
+            ready = [cell for cell in waiting if cell.init_from not in unfinished]
+            for cell in ready[: room - len(running)]:
+                waiting.remove(cell)
+                number = names.index(cell.name) + 1
+                command = cell.command(path, folder)
+                logger.info("[%d of %d] %s: %s", number, len(cells), cell.name, command)
                 if cell.init_from is not None and not is_trained(folder, cell.init_from):
                     raise HccrError(
                         f"{cell.name} begins with the run {cell.init_from}, which isn't trained in "
                         f"{folder}; train that first (`hccr reproduce NAME --only "
                         f"{cell.init_from}`, on the data that it's for)."
                     )
-                path, to = store.path.absolute(), folder.absolute()
-                running[submit(_train_cell, cell, path, to, circumstances)] = cell
-                pending.add(cell.name)
+                running[submit(_train_cell, cell, path, folder, circumstances)] = cell
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                cell = running.pop(future)
                 future.result()
-                yield cell
-
-
-def _at_once(function: Callable, *arguments) -> Future:
-    future: Future = Future()
-    future.set_result(function(*arguments))
-    return future
+                yield running.pop(future)
 
 
 def _train_cell(cell: Cell, store: Path, folder: Path, circumstances: dict[str, Any]) -> None:
@@ -187,8 +177,7 @@ def _train_cell(cell: Cell, store: Path, folder: Path, circumstances: dict[str, 
     keras.utils.clear_session()
 
 
-def _diverged(folder: Path, name: str) -> bool:
-    workdir = Workdir(folder / name)
+def _diverged(workdir: Workdir) -> bool:
     return workdir.exists() and workdir.read_run()["state"] == "diverged"
 
 

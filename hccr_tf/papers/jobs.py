@@ -15,58 +15,60 @@ from typing import Any
 from hccr_tf.utils.errors import naming_extra
 from hccr_tf.utils.processes import num_cores
 
-Submit = Callable[..., Future]
-"""Has a function called with arguments, elsewhere; as `Executor.submit`."""
 _PASSED_ON = ("KERAS_BACKEND", "PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL")
+_THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """Where several trainings go on at a time.
+    """Where trainings go on.
 
     Attributes:
-        number: so many of them in processes here, which share its cores; 1 for none but this one.
-        ray: whether they're tasks of a Ray cluster, as many as it has room for.
-        address: the cluster's; none for the one that RAY_ADDRESS names, or a new one here.
+        number: so many at a time in processes here, which share its cores; 1 for this process.
+        ray: address of a Ray cluster, whose tasks they are in place of that; "" for the one that
+            RAY_ADDRESS names, or a new one here.
         cpus: of a task, where the cluster has no GPU; otherwise a task has a GPU.
     """
 
     number: int = 1
-    ray: bool = False
-    address: str | None = None
+    ray: str | None = None
     cpus: int = 1
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Submit]:
-        """Yields what submits tasks; those that have not ended are given up at the end.
+    def open(self) -> Iterator[Callable[..., Future]]:
+        """Yields `Executor.submit` of what runs them; those that haven't ended are given up.
 
         Raises:
             HccrError: Ray isn't installed.
         """
-        if not self.ray:
+        if self.ray is not None:
+            with naming_extra("ray"):
+                import ray
+            passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+            environment = {"env_vars": passed_on}
+            ray.init(self.ray or None, runtime_env=environment, logging_level=logging.WARNING)
+            on_gpu = ray.cluster_resources().get("GPU", 0) >= 1
+            room = {"num_gpus": 1} if on_gpu else {"num_cpus": self.cpus}
+            # Retried without end: what is lost is a machine, not the run's own failure.
+            options: dict[str, Any] = {"max_retries": -1, **room}
+            try:
+                yield lambda call, *given: ray.remote(**options)(call).remote(*given).future()
+            finally:
+                ray.shutdown()
+        elif self.number == 1:
+            yield _at_once
+        else:
             from loky import ProcessPoolExecutor
 
-            names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-            threads = dict.fromkeys(names, str(max(1, num_cores() // self.number)))
+            threads = dict.fromkeys(_THREADS, str(max(1, num_cores() // self.number)))
             pool = ProcessPoolExecutor(self.number, env=threads)
             try:
                 yield pool.submit
             finally:
                 pool.shutdown(kill_workers=True)
-            return
-        with naming_extra("ray"):
-            import ray
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        ray.init(self.address, runtime_env={"env_vars": environment}, logging_level=logging.WARNING)
-        on_gpu = ray.cluster_resources().get("GPU", 0) >= 1
-        room: dict[str, Any] = {"num_gpus": 1} if on_gpu else {"num_cpus": self.cpus}
 
-        def submit(function: Callable, *arguments) -> Future:
-            # Without end: what is lost is a machine, not the run's own failure.
-            task = ray.remote(max_retries=-1, **room)(function)
-            return task.remote(*arguments).future()
 
-        try:
-            yield submit
-        finally:
-            ray.shutdown()
+def _at_once(call: Callable, *given: Any) -> Future:
+    future: Future = Future()
+    future.set_result(call(*given))
+    return future

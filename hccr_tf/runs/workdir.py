@@ -20,7 +20,6 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -34,7 +33,7 @@ from hccr_tf.charset import Charset
 from hccr_tf.data.loading.preprocessing import Preprocessing
 from hccr_tf.recipe import Recipe
 from hccr_tf.utils.errors import HccrError
-from hccr_tf.utils.files import exclusive_lock, read_json, write_json
+from hccr_tf.utils.files import read_json, write_json
 from hccr_tf.utils.schema import Count, Share, read_table
 
 _PACKAGES = (
@@ -89,18 +88,6 @@ class Workdir:
     tensorboard = _path("tensorboard")
     best_weights = _path("best.safetensors")
     prediction_weights = _path("prediction.safetensors")
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Makes the folder, and holds its lock, while the context lasts.
-
-        Raises:
-            BlockingIOError: Another process trains there.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        busy = f"another process trains in {self.path}; wait for it, or take another --workdir"
-        with exclusive_lock(self.lock_path, busy, patience=3):
-            yield
 
     def exists(self) -> bool:
         """Returns whether a run was begun here."""

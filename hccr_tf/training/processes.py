@@ -11,8 +11,11 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -20,6 +23,8 @@ import numpy as np
 
 from hccr_tf.data.loading.loader import Loader
 from hccr_tf.utils.errors import HccrError
+
+_PATIENCE = 270  # seconds that processes wait for each other; after 300 JAX aborts
 
 
 def join(
@@ -42,6 +47,8 @@ def join(
 
     # Its handler of SIGTERM would end the process before training has saved.
     jax.config.update("jax_enable_preemption_service", False)
+    waiting = threading.Timer(_PATIENCE, _give_up)
+    waiting.start()
     try:
         jax.distributed.initialize(coordinator, number, index)
     except (ValueError, RuntimeError) as error:
@@ -49,8 +56,19 @@ def join(
             f"The processes of this training don't find each other ({error}). Start it by srun or "
             "mpirun, or name --coordinator HOST:PORT, --processes and --process."
         ) from error
+    finally:
+        waiting.cancel()
     if not leads():
         logging.getLogger("hccr_tf").setLevel(logging.WARNING)
+
+
+def _give_up() -> None:
+    print(
+        f"error: The processes of this training haven't all come within {_PATIENCE} seconds. Start "
+        "all of them, with a --coordinator that all reach.",
+        file=sys.stderr,
+    )
+    os._exit(2)
 
 
 def shard() -> tuple[int, int]:
@@ -78,17 +96,16 @@ def check_alike(*what: object) -> None:
     Raises:
         HccrError: what they have isn't the same.
     """
-    digest = hashlib.sha256(repr(what).encode()).digest()
-    if len(np.unique(_gathered(np.frombuffer(digest, np.uint8)), axis=0)) > 1:
+    digest = np.frombuffer(hashlib.sha256(repr(what).encode()).digest(), np.uint8)
+    if (_gathered(digest) != digest).any():
         raise HccrError(
             "The processes of this training have different settings, data or checkpoints. Give "
             "all of them one command, and a --data and a --workdir that all of them see."
         )
 
 
-@contextlib.contextmanager
-def parallel(batch_size: int) -> Iterator[None]:
-    """Lays variables and batches out over all devices of JAX, if there are several.
+def parallel(batch_size: int) -> contextlib.AbstractContextManager:
+    """Returns a context that lays variables and batches out over all of JAX's devices, if several.
 
     Raises:
         HccrError: the devices can't share a batch.
@@ -100,10 +117,8 @@ def parallel(batch_size: int) -> Iterator[None]:
             f"multiple of {number}, such as {-(-batch_size // number) * number}."
         )
     if number == 1:
-        yield
-        return
-    with keras.distribution.DataParallel(auto_shard_dataset=False).scope():
-        yield
+        return contextlib.nullcontext()
+    return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
 
 
 def drop_filling(model: keras.Model, train: Loader, validation: Loader) -> None:
@@ -114,51 +129,42 @@ def drop_filling(model: keras.Model, train: Loader, validation: Loader) -> None:
     """
     for name, loader in (("train_step", train), ("test_step", validation)):
         rows = len(loader) * loader.passes % loader.batch_size
-        setattr(model, name, _without_filling(getattr(model, name), rows))
+        setattr(model, name, partial(_without_filling, getattr(model, name), rows))
 
 
-def _without_filling(step, rows: int):
-    def without_filling(state, data):
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        if next(iter(labels.values())).ndim == 2:
-            images = images[:rows]
-            labels = {output: column[:rows, 0] for output, column in labels.items()}
-        return step(state, (images, labels))
-
-    return without_filling
+def _without_filling(step, rows: int, state, data):
+    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    if next(iter(labels.values())).ndim == 2:
+        images = images[:rows]
+        labels = {output: column[:rows, 0] for output, column in labels.items()}
+    return step(state, (images, labels))
 
 
 @contextlib.contextmanager
-def ending_together(newest: Callable[[], Path | None]) -> Iterator[None]:
+def ending_together(kept: Callable[[], list[Path]]) -> Iterator[None]:
     """Ends this process at once where it fails, and says so where another did.
 
-    JAX would wait for the others at its end, and they for this one. `newest` finds the checkpoint.
+    JAX would wait for the others at its end, and they for this one. `kept` lists checkpoints, the
+    newest first.
 
     Raises:
         HccrError: one of several processes is gone.
     """
-    if shard()[1] == 1:
-        yield
-        return
-    import jax
-
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        atexit.register(_end, 2)
+    except Exception as error:
+        if shard()[1] == 1:
+            raise
+        # XLA's errors are of several types; what they say begins with a kind, such as UNKNOWN.
+        lost = re.match("[A-Z_]+: ", str(error))
+        atexit.register(os._exit, 2 if lost or isinstance(error, HccrError | OSError) else 1)
+        atexit.register(sys.stdout.flush)  # before that
+        if not lost:
+            raise
         raise HccrError(
             f"Another process of this training has ended ({str(error).splitlines()[0]}), so all "
-            f"end. The same command goes on from {newest() or 'the beginning'}."
+            f"end. The same command goes on from {[*kept(), 'the beginning'][0]}."
         ) from error
-    except Exception as error:
-        atexit.register(_end, 2 if isinstance(error, HccrError | OSError) else 1)
-        raise
-
-
-def _end(exit_code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(exit_code)
 
 
 def _gathered(array: np.ndarray) -> np.ndarray:

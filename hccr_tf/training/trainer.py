@@ -37,6 +37,7 @@ from hccr_tf.training.signals import Interrupted, StopRequest
 from hccr_tf.training.stages import current_stage, is_finished
 from hccr_tf.utils import backend
 from hccr_tf.utils.errors import HccrError
+from hccr_tf.utils.files import exclusive_lock
 
 logger = logging.getLogger(__name__)
 
@@ -138,26 +139,28 @@ class Trainer:
 
     def run(self) -> Workdir:
         """Trains to the end of the recipe; returns and raises what `train` does."""
-        workdir = self.workdir
+        workdir, leads = self.workdir, processes.leads()
+        workdir.path.mkdir(parents=True, exist_ok=True)
+        busy = f"another process trains in {workdir.path}; wait for it, or take another --workdir"
+        lock = exclusive_lock(workdir.lock_path, busy, 3) if leads else contextlib.nullcontext()
         with (
-            processes.ending_together(lambda: next(iter(self._checkpoints.paths()), None)),
-            workdir.locked() if processes.leads() else contextlib.nullcontext(),
+            processes.ending_together(self._checkpoints.paths),
+            lock,
             self._stop.listening(),
             processes.parallel(self.recipe.batch_size),
         ):
-            finished, data = self._is_finished(), self.dataset.data_hash
-            processes.check_alike(self.recipe, data, self.charset.text, finished)
+            finished, kept = self._is_finished(), [path.name for path in self._checkpoints.paths()]
+            settings = self.recipe, self.dataset.data_hash, self.charset.text
+            processes.check_alike(*settings, finished, kept)
             if finished:
                 further = "Another --workdir with --init-from trains its network further"
                 logger.info("%s is finished; nothing to do. %s.", workdir.path, further)
                 return workdir
             self._build()
-            restored = self._restore()
-            processes.check_alike(self.position)
-            if not restored:
+            if not self._restore():
                 self._begin()
             self._train_epochs()
-            if processes.leads():
+            if leads:
                 curves = curves_figure({workdir.path.name: pd.DataFrame(self.history)})
                 save_figure(curves, workdir.curves_path)
         return workdir

@@ -50,12 +50,13 @@ def ray_tasks() -> list[int]:
     return found
 
 
-def test_a_lost_worker_costs_a_sweep_nothing(swept, tmp_path, monkeypatch):
+def test_runs_side_by_side_end_as_one_by_one(swept, tmp_path, monkeypatch):
+    here = swept("here")
+    pd.testing.assert_frame_equal(here, swept("beside", Jobs(number=2)))
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Of its own Ray would give others the way, and on busy cores never end.
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    here = swept("here")
     cluster = cluster_utils.Cluster()
     for _ in range(2):
         cluster.add_node(num_cpus=1)
@@ -73,12 +74,8 @@ def test_a_lost_worker_costs_a_sweep_nothing(swept, tmp_path, monkeypatch):
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     try:
-        there = swept("there", Jobs(ray=True, address=cluster.address))
+        there = swept("there", Jobs(ray=cluster.address))
     finally:
         cluster.shutdown()
     assert killed
     pd.testing.assert_frame_equal(here, there)
-
-
-def test_two_processes_make_the_table_of_one(swept):
-    pd.testing.assert_frame_equal(swept("here"), swept("beside", Jobs(number=2)))

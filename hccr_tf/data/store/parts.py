@@ -1,15 +1,14 @@
-"""A store prepared in parts by several commands, each of which reads some of the sources' chunks.
+"""A store prepared in parts by several commands, each of which reads some of the sources' pieces.
 
-A part lies in `OUT.parts/I-of-N`: its image files, what is known of their images, and the checksums
-of some sources. Joined, they are the bytes of a store that one command prepares.
+A part lies in `OUT.parts/I-of-N`: image files, and a JSON file for each piece. Joined, parts are
+the bytes of a store that one command prepares.
 """
 
 import hashlib
-import json
 import os
-import shutil
 from collections import Counter
-from dataclasses import astuple
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,106 +21,67 @@ from hccr_tf.data.store.format import image_file
 from hccr_tf.data.store.writer import INDEX, Shard
 from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import read_json, write_json
-from hccr_tf.utils.schema import Count, Sha256, decoding, parse_json
+from hccr_tf.utils.schema import Count, Sha256, decoding
 
-_AGAIN = "prepare that part again"
-_PART = {"of": Sha256, "checksums": dict[str, Sha256], "shards": list[Count]}
-_LISTS = {
-    "writers": list[str],
-    "skipped": [[str | int | None]],
-    "repaired": [[str]],
-    "left_out": dict[str, Count],
-}
+_SHARD = {"number": Count, "index": str, "ids": str, "writers": list[str]}
+_SHARD |= {"skipped": list[Skipped], "repaired": list[RepairedName], "left_out": dict[str, Count]}
+_REMEDY = "prepare that part again"
 
 
-def part_folder(out: Path, index: int, count: int) -> Path:
-    """Names the folder of a part, `index` from 1 of `count`."""
-    return out.with_name(f"{out.name}.parts") / f"{index}-of-{count}"
+def parts_folder(out: Path) -> Path:
+    """Names the folder of a store's parts."""
+    return out.with_name(f"{out.name}.parts")
 
 
-def fingerprint(discovery: Discovery, charset: Charset | None) -> str:
-    """Returns what parts must have in common: sources, their chunks and how these are read."""
-    sources = [{k: v for k, v in s.items() if k != "path"} for s in discovery.sources]
+def piece_names(number: int, discovery: Discovery, charset: Charset | None) -> list[str]:
+    """Names the files of so many pieces, by what they're read from and how."""
+    sources = [{**source, "path": None} for source in discovery.sources]
     chunks = [
-        (c.container.label, repr(c.container.options), c.first, c.last, c.names, c.characters)
-        for c in discovery.chunks
+        {**vars(c), "container": {**vars(c.container), "path": None}} for c in discovery.chunks
     ]
-    what = (sources, chunks, None if charset is None else charset.sha256)
-    return hashlib.sha256(repr(what).encode("utf-8", "surrogateescape")).hexdigest()
+    what = repr((sources, chunks, charset and charset.text))
+    digest = hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest()
+    return [f"{digest[:16]}-{i:05d}.json" for i in range(number)]
 
 
-def write_part(folder: Path, of: str, results: dict[int, Any]) -> None:
-    """Writes beside a part's image files what its calls returned: checksums and shards."""
-    checksums = {str(call): text for call, text in results.items() if isinstance(text, str)}
-    shards = [shard for shard in results.values() if isinstance(shard, Shard)]
-    for shard in shards:
-        lists = {
-            "writers": shard.writers,
-            "skipped": [astuple(entry) for entry in shard.skipped],
-            "repaired": [astuple(entry) for entry in shard.repaired],
-            "left_out": shard.left_out,
-        }
-        text = np.frombuffer(json.dumps(lists).encode(), np.uint8)
-        ids = np.frombuffer(shard.ids, np.uint8)
-        np.savez(_shard_file(folder, shard.number), index=shard.index, ids=ids, lists=text)
-    numbers = [shard.number for shard in shards]
-    write_json(folder / "part.json", {"of": of, "checksums": checksums, "shards": numbers})
+def keep_piece(path: Path, read: Callable[[], str | Shard]) -> None:
+    """Reads a piece, and writes its checksum, or what is known of its images, beside these."""
+    piece = read()
+    if isinstance(piece, str):
+        write_json(path, {"sha256": piece})
+        return
+    plain = {**vars(piece), "index": piece.index.tobytes().hex(), "ids": piece.ids.decode()}
+    plain |= {name: list(map(asdict, plain[name])) for name in ("skipped", "repaired")}
+    write_json(path, {"shard": plain})
 
 
-def read_parts(out: Path, of: str, num_calls: int, num_chunks: int, folder: Path) -> list[Any]:
-    """Returns what the calls of all parts of a store returned, and links their image files.
+def join_pieces(parts: Path, names: list[str], folder: Path) -> list[Any]:
+    """Returns the checksums and shards of all pieces, and links their image files into a folder.
 
     Raises:
-        HccrError: There are no parts, one is missing, or one is of other sources or settings.
+        HccrError: A piece isn't there, or damaged.
     """
-    parts = sorted(part_folder(out, 1, 1).parent.glob("*-of-*"))
-    counts = {part.name.partition("-of-")[2] for part in parts}
-    if len(counts) != 1:
+    found = {path.name: path for path in parts.glob("[0-9]*-of-*/*.json")}
+    if missing := sum(name not in found for name in names):
+        there = ", ".join(sorted({path.parent.name for path in found.values()})) or "none"
         raise HccrError(
-            f"{part_folder(out, 1, 1).parent} holds {len(parts)} parts of {len(counts)} divisions; "
-            "prepare all --shard I/N of one N, and keep no others there"
+            f"{missing} of {len(names)} pieces of these sources are in no part in {parts} (parts "
+            f"there: {there}). Prepare each --shard I/N with the same arguments as --join"
         )
-    missing = [
-        i for i in range(1, 1 + int(*counts)) if part_folder(out, i, int(*counts)) not in parts
-    ]
-    if missing:
-        raise HccrError(f"parts {', '.join(map(str, missing))} of {out} are still to be prepared")
-    results: list[Any] = [None] * num_calls
-    for part in parts:
-        known = read_json(part / "part.json", _PART, _AGAIN)
-        if known["of"] != of:
-            raise HccrError(f"{part} is of other sources or settings; {_AGAIN}, with these")
-        for call, checksum in known["checksums"].items():
-            results[int(call)] = checksum
-        for number in known["shards"]:
-            shard = _read_shard(_shard_file(part, number), number)
-            results[num_calls - num_chunks + number] = shard
-            if len(shard.index):
-                os.link(part / image_file(number), folder / image_file(number))
-    return results
-
-
-def remove_parts(out: Path) -> None:
-    """Removes the parts that a store was joined of."""
-    shutil.rmtree(part_folder(out, 1, 1).parent, ignore_errors=True)
-
-
-def _shard_file(folder: Path, number: int) -> Path:
-    return folder / f"shard-{number:05d}.npz"
-
-
-def _read_shard(path: Path, number: int) -> Shard:
-    with decoding(path, _AGAIN), np.load(path) as arrays:
-        index, ids, text = arrays["index"], arrays["ids"], arrays["lists"].tobytes()
-    if index.dtype != INDEX:
-        raise HccrError(f"{path} holds no index of images; {_AGAIN}")
-    lists = parse_json(text, path, _LISTS, _AGAIN)
-    return Shard(
-        number,
-        index,
-        ids.tobytes(),
-        lists["writers"],
-        [Skipped(*entry) for entry in lists["skipped"]],
-        [RepairedName(*entry) for entry in lists["repaired"]],
-        Counter(lists["left_out"]),
-    )
+    pieces: list[Any] = []
+    for path in map(found.__getitem__, names):
+        plain = read_json(path, {"sha256?": Sha256, "shard?": _SHARD}, _REMEDY)
+        if "shard" not in plain:
+            pieces.append(plain["sha256"])
+            continue
+        shard = plain["shard"]
+        with decoding(path, _REMEDY):
+            shard["index"] = np.frombuffer(bytes.fromhex(shard["index"]), INDEX)
+        shard["ids"], shard["left_out"] = shard["ids"].encode(), Counter(shard["left_out"])
+        shard["skipped"] = [Skipped(**entry) for entry in shard["skipped"]]
+        shard["repaired"] = [RepairedName(**entry) for entry in shard["repaired"]]
+        pieces.append(Shard(**shard))
+        if len(shard["index"]):
+            image = image_file(shard["number"])
+            os.link(path.parent / image, folder / image)
+    return pieces

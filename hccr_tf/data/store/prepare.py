@@ -21,7 +21,7 @@ from hccr_tf.data.sources.catalogue import check_counts
 from hccr_tf.data.sources.discovery import Chunk, Discovery
 from hccr_tf.data.sources.labels import Labels
 from hccr_tf.data.store.format import MANIFEST
-from hccr_tf.data.store.parts import fingerprint, part_folder, read_parts, remove_parts, write_part
+from hccr_tf.data.store.parts import join_pieces, keep_piece, parts_folder, piece_names
 from hccr_tf.data.store.splits import SplitRule
 from hccr_tf.data.store.store import Store
 from hccr_tf.data.store.writer import Shard, ShardWriter, assemble
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _SMALL = 16 << 20  # Bytes that are read sooner than processes start.
 _PathLike = str | os.PathLike[str]
+_Call = tuple[int, Callable[[], Any]]  # with the bytes that it reads
 
 
 def prepare(
@@ -89,18 +90,20 @@ def prepare(
         OSError: The disk is full, or another process prepares the same store. An earlier store is
             intact in every case.
     """
-    out, paths = _absolute(out, sources)
+    out = Path(os.path.abspath(out))
     rule = SplitRule(split, seed, test_fraction, validation_fraction, validation_split)
-    with _workspace(out, overwrite, paths) as work:
-        discovery = _discover(work, paths, photographs, charset, labels)
+    how = charset, photographs, labels
+    with _discovered(sources, out, overwrite, *how) as (folder, discovery):
+        calls = _calls(discovery, folder, charset)
         if join:
-            calls = _calls(discovery, work / "store", charset)
-            of, sizes = fingerprint(discovery, charset), (len(calls), len(discovery.chunks))
-            results = read_parts(out, of, *sizes, work / "store")
+            names = piece_names(len(calls), discovery, charset)
+            results = join_pieces(parts_folder(out), names, folder)
         else:
-            results = _read(discovery, work / "store", charset, workers, progress)
-        shards = _hashed(discovery, list(results))
-        manifest = assemble(work / "store", shards, discovery.skipped, rule, charset)
+            results = _made(calls, workers, progress)
+        for source in discovery.sources:
+            if source.pop("path", None):
+                source["sha256"] = results.pop(0)
+        manifest = assemble(folder, results, discovery.skipped, rule, charset)
         known = discovery.known_files
         checks = check_counts(
             [] if charset else known,
@@ -112,10 +115,10 @@ def prepare(
         manifest |= {"sources": discovery.sources, "photographs": photographs}
         checked = [check._asdict() for check in checks]
         manifest["known_sets"] = {"sets": known, "checks": checked}
-        write_json(work / "store" / MANIFEST, manifest)
-        replace_directory(work / "store", out)
+        write_json(folder / MANIFEST, manifest)
+        replace_directory(folder, out)
     if join:
-        remove_parts(out)
+        shutil.rmtree(parts_folder(out), ignore_errors=True)
     return Store(out)
 
 
@@ -123,46 +126,41 @@ def prepare_part(
     sources: _PathLike | Sequence[_PathLike],
     out: _PathLike,
     shard: tuple[int, int],
-    photographs: bool = False,
-    charset: Charset | None = None,
-    labels: _PathLike | None = None,
+    *,
     workers: int | None = None,
+    charset: Charset | None = None,
+    **how: Any,
 ) -> Path:
-    """Reads a part of sources, for `prepare` to join; a part that is there is made anew.
+    """Reads one part of sources, for `prepare` to join; a part that is there is made anew.
 
-    Args:
-        sources: As in `prepare`, which takes the same to join them.
-        out: The store's folder; parts are made beside it.
-        shard: (index, count), the index from 1.
-        photographs: As in `prepare`.
-        charset: As in `prepare`.
-        labels: As in `prepare`.
-        workers: As in `prepare`.
-
-    Returns:
-        The part's folder.
+    Arguments are those of `prepare`, and `shard`: (I, N), from 1. Returns the part's folder.
 
     Raises:
         HccrError: There is no such part; what `prepare` raises too.
     """
-    out, paths = _absolute(out, sources)
     index, count = shard
     if not 1 <= index <= count:
         raise HccrError(f"--shard is I/N, I from 1 to N, not {index}/{count}")
-    part = part_folder(out, index, count)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with _workspace(part, True, paths) as work:
-        discovery = _discover(work, paths, photographs, charset, labels)
-        of = fingerprint(discovery, charset)
-        chosen = slice(index - 1, None, count)
-        results = _read(discovery, work / "store", charset, workers, True, chosen)
-        numbers = range(len(_calls(discovery, work, charset)))[chosen]
-        write_part(work / "store", of, dict(zip(numbers, results, strict=True)))
-        replace_directory(work / "store", part)
+    part = parts_folder(Path(os.path.abspath(out))) / f"{index}-of-{count}"
+    with _discovered(sources, part, True, charset, **how) as (folder, discovery):
+        calls = _calls(discovery, folder, charset)
+        named = zip(piece_names(len(calls), discovery, charset), calls, strict=True)
+        kept = [(size, partial(keep_piece, folder / name, call)) for name, (size, call) in named]
+        _made(kept[index - 1 :: count], workers, True)
+        replace_directory(folder, part)
     return part
 
 
-def _absolute(out: _PathLike, sources: _PathLike | Sequence[_PathLike]) -> tuple[Path, list[Path]]:
+@contextlib.contextmanager
+def _discovered(
+    sources: _PathLike | Sequence[_PathLike],
+    out: Path,
+    overwrite: bool,
+    charset: Charset | None,
+    photographs: bool = False,
+    labels: _PathLike | None = None,
+) -> Iterator[tuple[Path, Discovery]]:
+    """Yields an empty folder near `out`, held by this process, and what sources hold."""
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
     paths = [Path(os.path.abspath(source)) for source in sources]
@@ -170,12 +168,6 @@ def _absolute(out: _PathLike, sources: _PathLike | Sequence[_PathLike]) -> tuple
         raise HccrError("no source given")
     if len(set(paths)) != len(paths):
         raise HccrError("a source is given twice")
-    return Path(os.path.abspath(out)), paths
-
-
-@contextlib.contextmanager
-def _workspace(out: Path, overwrite: bool, paths: list[Path]) -> Iterator[Path]:
-    """Yields a hidden folder beside `out`, held by this process, with an empty folder "store"."""
     _check_replaceable(out, overwrite, paths)
     work = out.parent / f".{out.name[:60]}.partial"
     work.mkdir(parents=True, exist_ok=True)
@@ -187,7 +179,14 @@ def _workspace(out: Path, overwrite: bool, paths: list[Path]) -> Iterator[Path]:
                 for leftover in (work / "store", work / "unpacked"):
                     shutil.rmtree(leftover, ignore_errors=True)
                 (work / "store").mkdir()
-                yield work
+                of_path = None if labels is None else Labels(labels, charset or ())
+                discovery = Discovery(work, photographs, charset, of_path)
+                names = [path.name for path in paths]
+                for path in paths:
+                    # Sources of one name are told apart by where they are.
+                    parent = f"{path.parent.as_posix().lstrip('/')}/"
+                    discovery.add(path, parent if names.count(path.name) > 1 else "")
+                yield work / "store", discovery
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
@@ -198,23 +197,6 @@ def _workspace(out: Path, overwrite: bool, paths: list[Path]) -> Iterator[Path]:
             f"the disk is full ({error.strerror}); {out} was not written and nothing there was "
             "changed. Free some space, or choose another --out",
         ) from error
-
-
-def _discover(
-    work: Path,
-    paths: list[Path],
-    photographs: bool,
-    charset: Charset | None,
-    labels: _PathLike | None,
-) -> Discovery:
-    of_path = None if labels is None else Labels(labels, charset or ())
-    discovery = Discovery(work, photographs, charset, of_path)
-    names = [path.name for path in paths]
-    for path in paths:
-        # Sources of one name are told apart by where they are.
-        parent = f"{path.parent.as_posix().lstrip('/')}/"
-        discovery.add(path, parent if names.count(path.name) > 1 else "")
-    return discovery
 
 
 def _tell_missing_validation(manifest: dict[str, Any]) -> None:
@@ -250,47 +232,22 @@ def _check_replaceable(out: Path, overwrite: bool, sources: list[Path]) -> None:
         raise FileExistsError(f"{out} exists; use --overwrite to replace it")
 
 
-def _unhashed(discovery: Discovery) -> list[dict[str, Any]]:
-    return [source for source in discovery.sources if "path" in source]
-
-
-def _calls(
-    discovery: Discovery, folder: Path, charset: Charset | None
-) -> list[tuple[int, Callable[[], Any]]]:
-    """Lists what is to be done, with its size: sources' checksums, then chunks into shards."""
-    return [
-        *((0, partial(sha256_file, source["path"])) for source in _unhashed(discovery)),
-        *(
-            (c.num_bytes, partial(_read_chunk, c, folder, number, charset))
-            for number, c in enumerate(discovery.chunks)
-        ),
+def _calls(discovery: Discovery, folder: Path, charset: Charset | None) -> list[_Call]:
+    """Lists what is to be done: sources' checksums, then chunks into shards."""
+    chunks = [
+        (chunk.num_bytes, partial(_read_chunk, chunk, folder, number, charset))
+        for number, chunk in enumerate(discovery.chunks)
     ]
+    paths = [source["path"] for source in discovery.sources if "path" in source]
+    return [*((0, partial(sha256_file, path)) for path in paths), *chunks]
 
 
-def _hashed(discovery: Discovery, results: list[Any]) -> list[Shard]:
-    """Enters checksums into the sources, and returns the shards behind them."""
-    unhashed = _unhashed(discovery)
-    for source, checksum in zip(unhashed, results, strict=False):
-        source["sha256"] = checksum
-        del source["path"]
-    return results[len(unhashed) :]
-
-
-def _read(
-    discovery: Discovery,
-    folder: Path,
-    charset: Charset | None,
-    workers: int | None,
-    progress: bool,
-    chosen: slice = slice(None),
-) -> list[Any]:
-    """Makes the chosen ones of `_calls`, in several processes; returns their results."""
-    calls = _calls(discovery, folder, charset)[chosen]
+def _made(calls: Sequence[_Call], workers: int | None, progress: bool) -> list[Any]:
+    """Makes calls in several processes; returns their results."""
     sizes = [size for size, _ in calls]
-    num_bytes = sum(sizes)
     if workers is None:
-        workers = 1 if num_bytes < _SMALL else num_cores()
-    with progress_bar("reading", num_bytes, progress) as advance:
+        workers = 1 if sum(sizes) < _SMALL else num_cores()
+    with progress_bar("reading", sum(sizes), progress) as advance:
         functions = [call for _, call in calls]
         return _run(functions, min(workers, len(calls)), lambda i, *_: advance(sizes[i]))
 
