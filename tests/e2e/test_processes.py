@@ -80,6 +80,7 @@ def test_processes_that_are_stopped_and_killed_train_as_one(start, tmp_path):
     processes = start(several, 2, devices=2)
     wait_for_checkpoint(several, processes)
     processes[0].kill()
+    processes[0].wait()
     killed = time.monotonic()
     assert processes[1].wait() in (2, -signal.SIGABRT), log(several, 1)[-3000:]
     assert time.monotonic() - killed < 20
