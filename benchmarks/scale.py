@@ -2,6 +2,7 @@
 
   python benchmarks/scale.py model --network brick_net      # results/scale_model.csv
   python benchmarks/scale.py equality --data store          # results/scale_equality.csv
+  python benchmarks/scale.py growth --data store            # results/scale_growth.csv
   python benchmarks/scale.py speed --data store             # results/scale_speed.csv
 
 `model` computes a step of a training on 1, 8 and 64 devices (of 8 a machine), in milliseconds:
@@ -18,8 +19,9 @@ Reading overlaps with computing, and so may most of the exchange: a step takes b
 the longest of the first three, and `most_ms`, compute and exchange one after the other; checkpoints
 come on top. `bound` names the longest.
 `equality` trains an epoch, whose last batch isn't whole, of a recipe of each family, small, by 1, 2
-and 4 processes: the norm of the difference of weights to those of one, over their norm. `speed`
-trains by 1 and 2 processes of one thread.
+and 4 processes: the norm of the difference of weights to those of one, over their norm; `growth`
+that of one recipe step by step, in float32 and float64. `speed` trains by 1 and 2 processes of one
+thread.
 """
 
 import json
@@ -128,23 +130,27 @@ def member(options) -> None:
     import keras
 
     from hccr_tf import get_recipe, train
-    from hccr_tf.training import processes
+    from hccr_tf.training import checkpoints, processes
 
+    if precision := os.environ.get("SCALE"):  # all checkpoints are kept, one a step
+        checkpoints.KEPT = 10**6
+        set_policy = keras.config.set_dtype_policy
+        keras.config.set_dtype_policy = lambda _: set_policy(precision)
     data, folder, address, number, recipes = json.loads(options.given)
     if number > 1:
         processes.join(address, number, options.process)
     for name, settings in recipes.items():
         recipe = get_recipe(name).override(settings)
-        train(recipe, data, Path(folder) / name, init_from="none")
+        often = checkpoints.CheckpointInterval(steps=1)
+        train(recipe, data, Path(folder) / name, init_from="none", checkpoints=often)
         keras.utils.clear_session()
 
 
 def difference(one: Path, other: Path) -> float:
-    """Returns the norm of the difference of two runs' weights over that of the weights."""
+    """Returns the norm of the difference of two checkpoints' weights over that of the weights."""
     loaded = []
-    for workdir in (one, other):
-        newest = max((workdir / "checkpoints").glob("step-*.safetensors"))
-        arrays = sorted(load_file(newest).items())
+    for path in (one, other):
+        arrays = sorted(load_file(path).items())
         weights = [array.ravel() for name, array in arrays if name.startswith("model/")]
         loaded.append(np.concatenate(weights).astype(np.float64))
     return float(np.linalg.norm(loaded[0] - loaded[1]) / np.linalg.norm(loaded[0]))
@@ -167,9 +173,31 @@ def equality(options) -> None:
                 name = row["recipe"]
                 row["steps"] = pd.read_csv(path / name / "history.csv")["step"].iloc[-1]
                 if number > 1:
-                    row[f"difference_{number}"] = difference(runs[1] / name, path / name)
+                    newest = [max((runs[n] / name).glob("checkpoints/step-*")) for n in (1, number)]
+                    row[f"difference_{number}"] = difference(*newest)
     table = pd.DataFrame(table)
     write_csv(RESULTS / "scale_equality.csv", table, float_format="%.1e")
+    print(table.to_string(index=False))
+
+
+def growth(options) -> None:
+    """Step by step, on one device and on two, in float32 and with all of the network in float64."""
+    own = {"image_size": 24, "batch_size": 32, "epochs": 2, **SMALL["brick_model1"]}
+    table = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in ("float32", "float64"):
+            runs = [Path(folder) / f"{precision}-{devices}" for devices in (1, 2)]
+            for devices, path in enumerate(runs, 1):
+                flags = f"{XLA} --xla_force_host_platform_device_count={devices}"
+                x64 = {"JAX_ENABLE_X64": str(int(precision == "float64")), "XLA_FLAGS": flags}
+                train_all(options.data, path, 1, {"brick_model1": own}, SCALE=precision, **x64)
+            steps = sorted((runs[0] / "brick_model1" / "checkpoints").glob("step-*"))
+            for step in steps:
+                other = runs[1] / step.relative_to(runs[0])
+                row = table.setdefault(int(step.stem[-9:]), {})
+                row[precision] = difference(step, other)
+    table = pd.DataFrame(table).T.rename_axis("step").reset_index()
+    write_csv(RESULTS / "scale_growth.csv", table, float_format="%.1e")
     print(table.to_string(index=False))
 
 
@@ -190,7 +218,7 @@ def speed(options) -> None:
 
 def main() -> None:
     parser = arguments_of(__doc__)
-    parser.add_argument("part", choices=["model", "equality", "speed", "member"])
+    parser.add_argument("part", choices=["model", "equality", "growth", "speed", "member"])
     parser.add_argument("--given", help="to a member, by the process that started it")
     parser.add_argument("--process", type=int, help="number of a member")
     parser.add_argument("--data", help="store of hccr data prepare, for equality and speed")
@@ -201,7 +229,13 @@ def main() -> None:
     parser.add_argument("--efficiency", type=float, default=0.3, help="assumed (default 0.3)")
     parser.add_argument("--input-rate", type=float, help="images/s a process (default: measured)")
     options = parser.parse_args()
-    parts = {"model": model, "equality": equality, "speed": speed, "member": member}
+    parts = {
+        "model": model,
+        "equality": equality,
+        "growth": growth,
+        "speed": speed,
+        "member": member,
+    }
     parts[options.part](options)
 
 
