@@ -139,7 +139,7 @@ def train_cells(
     for name in set(only or ()) - set(names):
         raise unknown("cell", name, names)
     folder.mkdir(parents=True, exist_ok=True)
-    path, folder = store.path.absolute(), folder.absolute()
+    where = store.path.absolute(), folder.absolute()
     waiting = [
         cell
         for cell in cells
@@ -154,7 +154,7 @@ def train_cells(
             for cell in ready[: room - len(running)]:
                 waiting.remove(cell)
                 number = names.index(cell.name) + 1
-                command = cell.command(path, folder)
+                command = cell.command(store.path, folder)
                 logger.info("[%d of %d] %s: %s", number, len(cells), cell.name, command)
                 if cell.init_from is not None and not is_trained(folder, cell.init_from):
                     raise HccrError(
@@ -162,7 +162,7 @@ def train_cells(
                         f"{folder}; train that first (`hccr reproduce NAME --only "
                         f"{cell.init_from}`, on the data that it's for)."
                     )
-                running[submit(_train_cell, cell, path, folder, circumstances)] = cell
+                running[submit(_train_cell, cell, *where, circumstances)] = cell
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 future.result()
                 yield running.pop(future)

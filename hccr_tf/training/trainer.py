@@ -143,15 +143,12 @@ class Trainer:
         workdir.path.mkdir(parents=True, exist_ok=True)
         busy = f"another process trains in {workdir.path}; wait for it, or take another --workdir"
         lock = exclusive_lock(workdir.lock_path, busy, 3) if leads else contextlib.nullcontext()
-        with (
-            processes.ending_together(self._checkpoints.paths),
-            lock,
-            self._stop.listening(),
-            processes.parallel(self.recipe.batch_size),
-        ):
+        together = processes.ending_together(self._checkpoints.paths)
+        devices = processes.parallel
+        with together, lock, self._stop.listening(), devices(self.recipe.batch_size):
             finished, kept = self._is_finished(), [path.name for path in self._checkpoints.paths()]
-            settings = self.recipe, self.dataset.data_hash, self.charset.text
-            processes.check_alike(*settings, finished, kept)
+            data = self.dataset.data_hash, self.charset.text
+            processes.check_alike(self.recipe, data, finished, kept)
             if finished:
                 further = "Another --workdir with --init-from trains its network further"
                 logger.info("%s is finished; nothing to do. %s.", workdir.path, further)
