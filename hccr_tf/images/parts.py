@@ -35,9 +35,19 @@ def alternatives(ink: np.ndarray, is_edge: tuple[bool, ...]) -> list[np.ndarray]
     ):
         for one in list(found):
             less = without(one)
-            if less is not None and all(_differ(less, other) for other in found):
+            if less is None or _is_stroke_of(ink, less):
+                continue
+            if all(_differ(less, other) for other in found):
                 found.append(less)
     return found[1:]
+
+
+def _is_stroke_of(ink: np.ndarray, left: np.ndarray) -> bool:
+    """Whether what's left is a bar, but not amid what went: always sure to be 一, of 十 too."""
+    bar, gone = np.array(_box(left)), np.array(_box(np.where(left, np.uint8(0), ink)))
+    high, wide = bar[2:] - bar[:2]
+    is_amid = (gone[:2] < bar[:2]).all() and (gone[2:] > bar[2:]).all()
+    return bool(min(high, wide) < 0.4 * max(high, wide) and not is_amid)
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> bool:
