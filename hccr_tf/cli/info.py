@@ -9,7 +9,11 @@ from hccr_tf.utils import backend
 
 @command("list", "list models and recipes")
 def run_list() -> None:
-    """Lists the registered models with their own arguments, and the recipes."""
+    """Lists the registered models with their own arguments, and the recipes.
+
+    Example:
+      hccr list
+    """
     backend.start()
     from hccr_tf.models import list_families, list_models, model_arguments, model_description
 

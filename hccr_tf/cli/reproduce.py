@@ -32,7 +32,12 @@ from hccr_tf.utils.errors import HccrError, unknown
         argument("--only", "train these runs of --scale", nargs="+", metavar="CELL"),
         switch("--collect", "train nothing; tabulate what there is"),
         switch("--dry-run", "say which runs are missing and what they take here; train nothing"),
-        argument("--runs", "folder of the runs (default: runs beside OUT)", metavar="DIR"),
+        argument(
+            "--runs",
+            "folder of the runs, which tables share (default: results/SCALE/runs, or runs beside "
+            "--out)",
+            metavar="DIR",
+        ),
     ),
     JOBS,
 )

@@ -41,7 +41,7 @@ def forecast(cells: Iterable[Cell], store: Dataset, folder: Path) -> pd.DataFram
             gb = {"memory_gb": round(cost.memory / 1e9, 2), "disk_gb": round(cost.disk / 1e9, 2)}
             key = recipe.preprocessing.image_size, *(repr(getattr(recipe, a)) for a in _ALIKE)
             if key not in per_epoch:
-                logger.info("%s: %s", cell.name, cell.command(store.path, folder))
+                logger.info("%s, a run of", cell.name)
                 seconds = dry_run(recipe, store)
                 per_epoch[key] = None if seconds is None else seconds / recipe.epochs
                 keras.utils.clear_session()
@@ -63,7 +63,7 @@ def describe(table: pd.DataFrame, folder: Path) -> str:
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free / 1e9
     return (
-        f"{len(left)} of {len(table)} runs are to be trained: about {time} here, one after "
-        f"another; {left['memory_gb'].max():.2g} GB of memory at most, and what the framework "
-        f"needs; {left['disk_gb'].sum():.2g} GB on disk, where {free:.0f} are free."
+        f"{len(left)} of {len(table)} runs are to be trained in {folder}: about {time} here, one "
+        f"after another; {left['memory_gb'].max():.2g} GB of memory at most, and what the "
+        f"framework needs; {left['disk_gb'].sum():.2g} GB on disk, where {free:.0f} are free."
     )

@@ -25,7 +25,7 @@ def test_a_dry_run_sums_up_what_a_table_takes(brick_run, tmp_path, capsys, monke
     assert rows[1].split()[:2] == ["model2", "finished"]
     # The two differ by blur alone, so that one of them tells the time of both.
     assert [recipe.name for recipe in tried] == ["brick_model1"]
-    assert total.startswith("2 of 3 runs are to be trained: about 4 min here")
+    assert total.startswith(f"2 of 3 runs are to be trained in {tmp_path / 'runs'}: about 4 min")
     assert not (tmp_path / "table").exists()
     main([*command, "--dry-run", "--only", "model2"])
     assert "Nothing is to be trained: 1 runs are there." in capsys.readouterr().out
