@@ -26,9 +26,7 @@ def alternatives(ink: np.ndarray, is_edge: tuple[bool, ...]) -> list[np.ndarray]
     """
     found = [ink]
     for without in (
-        _without_faint,
         without_lines,
-        _without_thin_lines,
         _without_enclosing,
         partial(_without_border, is_edge=is_edge),
         _without_apart,
@@ -52,14 +50,6 @@ def _is_stroke_of(ink: np.ndarray, left: np.ndarray) -> bool:
 
 def _differ(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.count_nonzero((one > 16) != (other > 16)) > 20)
-
-
-def _without_faint(ink: np.ndarray) -> np.ndarray | None:
-    """Parts that are as dark somewhere as half of the darkest."""
-    labels, stats = _parts(ink)
-    strong = np.zeros(len(stats), bool)
-    strong[labels[ink > 128]] = True
-    return _kept(ink, labels, strong, _LEAST)
 
 
 def without_lines(ink: np.ndarray, through: bool = False) -> np.ndarray:
@@ -120,36 +110,6 @@ def _box(ink: np.ndarray, least: int = _INK) -> tuple[int, int, int, int]:
     """Top, left, bottom and right of what's above a level."""
     left, top, wide, high = cv2.boundingRect((ink > least).astype(np.uint8))
     return top, left, top + high, left + wide
-
-
-def _without_thin_lines(ink: np.ndarray) -> np.ndarray | None:
-    """Strokes of the pen alone, where lines half as wide run through much of the image."""
-    mask = (ink > 1.5 * _INK).astype(np.uint8)
-    side = int(0.55 * _widest(mask)) | 1
-    if not 3 <= side <= max(mask.shape):  # all ink: no width at all
-        return None
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    thick = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)
-    # Strokes taper: their ends are as thin as lines, but not long.
-    near = cv2.dilate(thick, np.ones((side + 6, side + 6), np.uint8))
-    left, top, wide, high = cv2.boundingRect(mask * (1 - near))
-    if max(wide / ink.shape[1], high / ink.shape[0]) < 0.5 or not thick.any():
-        return None
-    seen = (ink > 20).astype(np.uint8)
-    grown = cv2.dilate(thick, np.ones((3, 3), np.uint8))
-    for _ in range(2):
-        grown = cv2.min(cv2.dilate(grown, np.ones((3, 3), np.uint8)), seen)
-    return np.where(grown, ink, np.uint8(0))
-
-
-def _widest(mask: np.ndarray) -> float:
-    """Width in pixels of the pen, of which an image may have less ink than of thin lines."""
-    inside = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
-    ridges = np.sort(inside[(inside > 0) & (inside >= cv2.dilate(inside, np.ones((3, 3))))])
-    if not len(ridges):
-        return 0.0
-    areas = ridges.cumsum(dtype=np.float64)  # where all is ink, widths have no bound
-    return 2 * float(ridges[np.searchsorted(areas, 0.75 * areas[-1])])
 
 
 def _parts(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
