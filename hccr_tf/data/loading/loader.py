@@ -150,8 +150,6 @@ class Loader:
         start = step * self.batch_size
         positions = self.order(epoch)[start : start + self.batch_size]
         index, count = shard
-        if self.batch_size % count:
-            raise HccrError(f"A batch of {self.batch_size} can't be shared by {count} processes.")
         rows = self.batch_size // count
         part = slice(index * rows, (index + 1) * rows)
         affine = None

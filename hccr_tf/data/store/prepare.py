@@ -142,6 +142,7 @@ def prepare_part(
     if not 1 <= index <= count:
         raise HccrError(f"--shard is I/N, I from 1 to N, not {index}/{count}")
     part = parts_folder(Path(os.path.abspath(out))) / f"{index}-of-{count}"
+    shutil.rmtree(part, ignore_errors=True)
     with _discovered(sources, part, True, charset, **how) as (folder, discovery):
         calls = _calls(discovery, folder, charset)
         named = zip(piece_names(len(calls), discovery, charset), calls, strict=True)
