@@ -150,9 +150,11 @@ def difference(one: Path, other: Path) -> float:
     """Returns the norm of the difference of two checkpoints' weights over that of the weights."""
     loaded = []
     for path in (one, other):
-        arrays = sorted(load_file(path).items())
-        weights = [array.ravel() for name, array in arrays if name.startswith("model/")]
-        loaded.append(np.concatenate(weights).astype(np.float64))
+        named = sorted(load_file(path).items())  # beside weights, seeds are integers
+        arrays = [
+            a.ravel() for name, a in named if name.startswith("model/") and a.dtype.kind == "f"
+        ]
+        loaded.append(np.concatenate(arrays).astype(np.float64))
     return float(np.linalg.norm(loaded[0] - loaded[1]) / np.linalg.norm(loaded[0]))
 
 

@@ -58,7 +58,8 @@ class Report(keras.callbacks.Callback):
         self.speed: dict[str, float] = {}  # of the last epoch that was trained
         self._epochs, self._train, self._validation = epochs, train, validation
         self._start, self._wait = start, wait
-        self._writer = SummaryWriter(str(workdir.tensorboard)) if processes.leads() else None
+        self._leads = processes.leads()
+        self._writer = SummaryWriter(str(workdir.tensorboard), write_to_disk=self._leads)
         self._bar = contextlib.ExitStack()
         self._clock, self._warned = Clock(train, validation, epochs, deadline), False
         # A bar on one of the two is no line in the other.
@@ -72,8 +73,8 @@ class Report(keras.callbacks.Callback):
         self._first = self._done = self._start.step if epoch == self._start.epoch else 0
         self._clock.begin(epoch, self._first)
         steps = self._train.steps_per_epoch
-        title, leads = f"epoch {epoch + 1}/{self._epochs}", self._writer is not None
-        bar = progress_bar(title, steps, leads, done=self._done)
+        title = f"epoch {epoch + 1}/{self._epochs}"
+        bar = progress_bar(title, steps, self._leads, done=self._done)
         self._advance = self._bar.enter_context(bar)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -112,9 +113,6 @@ class Report(keras.callbacks.Callback):
             self._trained,
             self._left(),
         )
-        sheet = self._sheet()  # by all processes: they compute together
-        if self._writer is None:
-            return
         step = (epoch + 1) * self._train.steps_per_epoch
         scalars = {**logs, "learning_rate": current_rate(self.model)}
         if self._wait.measured:
@@ -123,14 +121,13 @@ class Report(keras.callbacks.Callback):
             validation = name.removeprefix("val_")
             tag = f"train/{name}" if name == validation else f"validation/{validation}"
             self._writer.add_scalar(tag, float(value), step)
-        self._writer.add_image("validation/predictions", sheet, step, dataformats="HW")
+        self._writer.add_image("validation/predictions", self._sheet(), step, dataformats="HW")
         self._writer.flush()
 
     def close(self) -> None:
         """Ends the bar and the events, also when training ended inside an epoch."""
         self._bar.close()
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
 
     def _left(self) -> str:
         left = self._clock.left()
