@@ -20,7 +20,7 @@ the longest of the first three, and `most_ms`, compute and exchange one after th
 come on top. `bound` names the longest.
 `equality` trains an epoch, whose last batch isn't whole, of a recipe of each family, small, by 1, 2
 and 4 processes: the norm of the difference of weights to those of one, over their norm; `growth`
-that of one recipe step by step, in float32 and float64. `speed` trains by 1 and 2 processes of one
+that of one recipe step by step. `speed` trains by 1 and 2 processes of one
 thread.
 """
 
@@ -132,10 +132,8 @@ def member(options) -> None:
     from hccr_tf import get_recipe, train
     from hccr_tf.training import checkpoints, processes
 
-    if precision := os.environ.get("SCALE"):  # all checkpoints are kept, one a step
+    if "KEEP" in os.environ:  # all checkpoints
         checkpoints.KEPT = 10**6
-        set_policy = keras.config.set_dtype_policy
-        keras.config.set_dtype_policy = lambda _: set_policy(precision)
     data, folder, address, number, recipes = json.loads(options.given)
     if number > 1:
         processes.join(address, number, options.process)
@@ -183,22 +181,18 @@ def equality(options) -> None:
 
 
 def growth(options) -> None:
-    """Step by step, on one device and on two, in float32 and with all of the network in float64."""
+    """Step by step, on one device and on two."""
     own = {"image_size": 24, "batch_size": 32, "epochs": 2, **SMALL["brick_model1"]}
-    table = {}
+    table = []
     with tempfile.TemporaryDirectory() as folder:
-        for precision in ("float32", "float64"):
-            runs = [Path(folder) / f"{precision}-{devices}" for devices in (1, 2)]
-            for devices, path in enumerate(runs, 1):
-                flags = f"{XLA} --xla_force_host_platform_device_count={devices}"
-                x64 = {"JAX_ENABLE_X64": str(int(precision == "float64")), "XLA_FLAGS": flags}
-                train_all(options.data, path, 1, {"brick_model1": own}, SCALE=precision, **x64)
-            steps = sorted((runs[0] / "brick_model1" / "checkpoints").glob("step-*"))
-            for step in steps:
-                other = runs[1] / step.relative_to(runs[0])
-                row = table.setdefault(int(step.stem[-9:]), {})
-                row[precision] = difference(step, other)
-    table = pd.DataFrame(table).T.rename_axis("step").reset_index()
+        runs = [Path(folder) / str(devices) for devices in (1, 2)]
+        for devices, path in enumerate(runs, 1):
+            flags = f"{XLA} --xla_force_host_platform_device_count={devices}"
+            train_all(options.data, path, 1, {"brick_model1": own}, KEEP="1", XLA_FLAGS=flags)
+        for step in sorted((runs[0] / "brick_model1" / "checkpoints").glob("step-*")):
+            other = runs[1] / step.relative_to(runs[0])
+            table.append({"step": int(step.stem[-9:]), "float32": difference(step, other)})
+    table = pd.DataFrame(table)
     write_csv(RESULTS / "scale_growth.csv", table, float_format="%.1e")
     print(table.to_string(index=False))
 
