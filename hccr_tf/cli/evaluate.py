@@ -11,7 +11,7 @@ _VIEWS = {"none": "whole image", "five_crops": "five crops", "stretches": "two s
 SPLIT_ARGUMENTS = (
     argument("--data", "store of `hccr data prepare`", required=True),
     argument("--split", "train, validation, test or all", default="test"),
-    argument("--out", "HDF5 file for the logits", required=True),
+    argument("--out", "HDF5 file for the logits (default: SPLIT.h5 in the run's folder)"),
     NO_TTA,
     switch(
         "--no-blur",
@@ -40,10 +40,12 @@ def run_evaluate(workdir, data, out, split, tta, **options) -> None:
     """
     backend.start()
     from hccr_tf.inference.predictor import predict_split
-    from hccr_tf.pretrained import find_run
+    from hccr_tf.pretrained import FOLDER, find_run
     from hccr_tf.runs.workdir import Workdir
 
-    tta = Workdir(find_run(workdir)).preprocessing.tta if tta else "none"
+    run = find_run(workdir)
+    tta = Workdir(run).preprocessing.tta if tta else "none"
+    out = out or (Path() if run == FOLDER else run) / f"{split}.h5"
     metrics = predict_split(workdir, data, out, split=split, tta=tta, **options)
     names = {"logits": _VIEWS[tta], "logits_center": "center crop"}
     for name, entry in metrics.items():

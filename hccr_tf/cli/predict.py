@@ -173,7 +173,9 @@ def _draw_steps(recognizer, files, inputs, folder, single) -> None:
             looked = recognizer.look(data, single=single)
             sheet = straighten_sheet(image)
             steps = [(image, "as it came")] + ([] if sheet is None else [(sheet, "sheet")])
-            steps += [(one, f"{a.character} {100 * a.probability:.1f} %") for one, a in looked]
+            read = [f"{a.character} {100 * a.probability:.1f} %" for _, a in looked]
+            names = ["answer", *["instead"] * len(read)]  # what else was tried
+            steps += [(one[0], f"{n}: {r}") for one, n, r in zip(looked, names, read, strict=False)]
             images, texts = zip(*steps, strict=True)
             draw_sheet(images, texts, Path(folder) / f"{i:04d}_{Path(file).stem}.png", tile=200)
     print(f"images of the steps in {folder}")

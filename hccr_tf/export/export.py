@@ -141,7 +141,7 @@ def export_run(
     files = [out] if out.is_file() else [file for file in out.rglob("*") if file.is_file()]
     difference, equal = found
     logger.info(
-        "Of %d %s %.0f %% read as with Keras; logits differ by up to %.2g.",
+        "Of %d %s %.0f %% read as with Keras; logits differ by up to %.2g, as far as is allowed.",
         len(compared),
         "drawn images" if data is None else f"images of {getattr(data, 'path', data)}",
         100 * equal,

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from hccr_tf.charset import Charset
+from hccr_tf.data.dataset import shortened
 from hccr_tf.models import class_variables
 from hccr_tf.models.weights import load_weights, read_checksum, read_names
 from hccr_tf.pretrained import FOLDER, NAME, find_run
@@ -74,8 +75,9 @@ def initialise(
         layers = ", ".join(sorted({path.split("/")[0] for path in axes}))
         logger.info(
             "Of the %d characters here %s knows %d: these begin as it reads them (%s), and others "
-            "afresh. The run will read no others.",
+            "afresh (%s). The run will read no others.",
             *(len(charset), _origin_name(source.path), len(shared), layers),
+            shortened("".join(c for c in charset if c not in source.charset)) or "none",
         )
     weights, absent = source.best_weights, set()
     if not weights.exists():  # packed: what serves training only isn't there
