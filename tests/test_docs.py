@@ -42,6 +42,8 @@ NOT_RUN = (
     *("curl ", "docker ", "hccr serve", "export ", "PYTHONPATH=", "my_images/", "hccr import"),
     # tests/papers trains these at the smallest scale.
     *("hccr reproduce", "hccr report"),
+    # tests/e2e/test_processes.py compares processes; here recipes of all families would.
+    *("python benchmarks/scale.py equality", "python benchmarks/scale.py growth"),
 )
 
 
