@@ -137,9 +137,9 @@ def world(make_once) -> Path:
     def fill(folder: Path) -> None:
         for i, character in enumerate(NUMERALS[:10]):
             (folder / "my_images" / character).mkdir(parents=True)
-            for j in range(10):
+            for j in range(14):
                 path = folder / "my_images" / character / f"{j}.jpg"
-                path.write_bytes(photograph(character, 10 * i + j))
+                path.write_bytes(photograph(character, 20 * i + j))
         (folder / "scans").mkdir()
         for name in ("photo.jpg", "scans/1.jpg", "drawn.png"):
             (folder / name).write_bytes(photograph("五", 3))
