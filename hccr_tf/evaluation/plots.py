@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from hccr_tf.images.contact_sheet import text_image
+from hccr_tf.utils.errors import HccrError
 from hccr_tf.utils.files import atomic_write
 
 _GLYPH_PIXELS = 44
@@ -63,6 +64,9 @@ def overlay_figure(
             each other fairly, or "epoch".
         same_loss: whether all learnt by one loss; otherwise accuracies alone are drawn, as values
             of different losses can't be compared.
+
+    Raises:
+        HccrError: a history lacks one of the columns.
     """
     figure = Figure(figsize=(11 if same_loss else 6.5, 4.2), layout="constrained")
     lines = [(name, history, "main_output") for name, history in histories.items()]
@@ -77,11 +81,13 @@ def _plot_heads(pair, lines: Sequence[tuple[str, pd.DataFrame, str]], over: str,
         if axes is None:
             continue
         for i, (label, history, head) in enumerate(lines):
-            training = scale * history[f"{head}_{quantity}"]
-            validation = scale * history[f"val_{head}_{quantity}"]
+            names = over, f"{head}_{quantity}", f"val_{head}_{quantity}"
+            if missing := [name for name in names if name not in history]:
+                raise HccrError(f"The history of {label} lacks the columns {', '.join(missing)}.")
+            at, training, validation = (history[name] for name in names)
             # Of one epoch there's no line to see, only its end.
-            axes.plot(history[over], training, "--x", ms=4, color=f"C{i}", lw=1)
-            axes.plot(history[over], validation, "-o", ms=3, color=f"C{i}", label=label)
+            axes.plot(at, scale * training, "--x", ms=4, color=f"C{i}", lw=1)
+            axes.plot(at, scale * validation, "-o", ms=3, color=f"C{i}", label=label)
         axes.set(xlabel=over, ylabel=quantity if scale == 1 else "accuracy, %")
         axes.set_title(f"{title}: {quantity} (full: validation, dashed: training)", fontsize=9)
         axes.locator_params(axis="x", integer=True)

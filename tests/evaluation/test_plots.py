@@ -16,6 +16,7 @@ from hccr_tf.evaluation.plots import (
     overlay_figure,
     save_figure,
 )
+from hccr_tf.utils.errors import HccrError
 
 HEADS = ["main_output", "aux_output1", "aux_output2"]
 
@@ -82,6 +83,11 @@ def test_losses_that_cant_be_compared_share_no_axis(history):
     assert [axes.get_ylabel() for axes in alike.axes] == ["loss", "accuracy, %"]
     (accuracy,) = overlay_figure({"a": history, "b": history}, "epoch", same_loss=False).axes
     assert accuracy.get_ylabel() == "accuracy, %" and len(accuracy.lines) == 4
+
+
+def test_columns_that_a_history_lacks_are_named(history):
+    with pytest.raises(HccrError, match="history of b lacks the columns main_output_accuracy"):
+        overlay_figure({"a": history, "b": history.drop(columns="main_output_accuracy")})
 
 
 def test_a_curve_of_one_epoch_is_seen(history):
