@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import LogFormatter
 
 from hccr_tf.images.contact_sheet import text_image
 from hccr_tf.utils.errors import HccrError
@@ -95,10 +96,17 @@ def _plot_heads(pair, lines: Sequence[tuple[str, pd.DataFrame, str]], over: str,
     if pair[0] is not None:
         pair[0].set_yscale("log")
         pair[0].yaxis.set_major_formatter("{x:g}")
-        pair[0].yaxis.set_minor_formatter("{x:.2g}")
+        pair[0].yaxis.set_minor_formatter(_Between(minor_thresholds=(1.2, 0.5)))
         pair[0].tick_params(which="minor", labelsize=7)
     pair[1].set_ylim(0, min(100, 1.1 * pair[1].dataLim.y1))
     pair[1].legend(fontsize=8)
+
+
+class _Between(LogFormatter):
+    """Labels between powers of ten, where few of these are on an axis; others would meet."""
+
+    def __call__(self, x, pos=None) -> str:
+        return f"{x:.2g}" if super().__call__(x, pos) else ""
 
 
 def draw_confused_pairs(pairs: Sequence[tuple[str, str, int, int]], path: Path) -> None:
